@@ -1,0 +1,31 @@
+"""Errors a user can act on: what is wrong, where, and what to do.
+
+Anything that bad input can cause is raised as `WeightlessError` (or a subclass); the command line
+prints its one line and exits with 2.  Everything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WeightlessError(Exception):
+    """A problem of input or environment, told in one line: what, where, remedy."""
+
+
+class CorruptFileError(WeightlessError):
+    """A file's bytes contradict its format: truncated, damaged, or of another kind."""
+
+
+class ConfigError(WeightlessError):
+    """A recipe, option or configuration asks for something that cannot be."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint such as ``did you mean 'd_model'?`` or the list of known names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "known: " + ", ".join(known)

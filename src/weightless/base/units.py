@@ -1,0 +1,46 @@
+"""Units, once: MB is 10^6 bytes, losses are nats per token, bpb is bits per byte."""
+
+from __future__ import annotations
+
+import math
+
+from weightless.base.errors import ConfigError
+
+LN2 = math.log(2.0)
+
+_SUFFIX = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+           "kib": 2**10, "mib": 2**20, "gib": 2**30}  # fmt: skip
+
+
+def bits_per_byte(nats: float, n_bytes: int) -> float:
+    """bpb = sum of nats / (ln 2 * number of source bytes); NaN-free only for n_bytes > 0."""
+    return nats / (LN2 * n_bytes)
+
+
+def human_bytes(n: float) -> str:
+    """Decimal bytes to three digits: 1_234_567 -> '1.23 MB'."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if abs(n) >= scale:
+            return f"{n / scale:.3g} {unit}" if abs(n) < 1000 * scale else f"{n / scale:,.0f} {unit}"
+    return f"{n:.0f} B"
+
+
+def human_seconds(seconds: float) -> str:
+    """Seconds as a person says them: 5.2 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def parse_bytes(text: str) -> int:
+    """Read '16MB', '1.5 GiB' or '4096' as a number of bytes; raises ConfigError otherwise."""
+    compact = text.strip().lower().replace("_", "").replace(",", "").replace(" ", "")
+    digits = compact.rstrip("abcdefghijklmnopqrstuvwxyz")
+    suffix = compact[len(digits) :]
+    try:
+        return round(float(digits) * _SUFFIX[suffix])
+    except (ValueError, KeyError, OverflowError):
+        raise ConfigError(f"{text!r} is not a size in bytes; write for example 16MB, 512kB or 1.5GiB") from None
