@@ -1,0 +1,1 @@
+"""Floor 2: numbers in few bits (row formats, their straight-through twin for training, which tensor gets which)."""
