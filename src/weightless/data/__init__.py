@@ -1,0 +1,1 @@
+"""Floor 3: from text to batches (sources, documents, split, token shards, loader, synthetic stories, inspection)."""
