@@ -77,7 +77,9 @@ class Header:
             what = "was cut short" if file_bytes < claimed else "has foreign bytes at its end"
             raise CorruptFileError(f"{path} {what}: it should hold {claimed} bytes but holds {file_bytes}; {REMEDY}")
         if meta > MAX_META_BYTES or table > MAX_TABLE_BYTES:
-            raise CorruptFileError(f"{path} claims a description of {meta + table} bytes, too large to be true: {REMEDY}")
+            raise CorruptFileError(
+                f"{path} claims a description of {meta + table} bytes, too large to be true: {REMEDY}"
+            )
         return header
 
 
@@ -92,11 +94,17 @@ def _digest(fields: bytes) -> bytes:
 
 def _check_kind(head: bytes, file_bytes: int, path: object) -> None:
     if head[:8] == INCOMPLETE:
-        raise CorruptFileError(f"{path} was never finished (its writer was interrupted): pack it again with `weightless pack`")
+        raise CorruptFileError(
+            f"{path} was never finished (its writer was interrupted): pack it again with `weightless pack`"
+        )
     if file_bytes < HEADER_BYTES and MAGIC.startswith(head[:8]):
         raise CorruptFileError(f"{path} was cut short: it holds {file_bytes} bytes, less than a header; {REMEDY}")
     if head[:8] != MAGIC:
-        raise CorruptFileError(f"{path} is not a weightless artifact (wrong first bytes): give a file made by `weightless pack`")
+        raise CorruptFileError(
+            f"{path} is not a weightless artifact (wrong first bytes): give a file made by `weightless pack`"
+        )
     version = int.from_bytes(head[8:12], "little")
     if version != VERSION:
-        raise CorruptFileError(f"{path} has format version {version}, this program reads {VERSION}: pack it again, or update")
+        raise CorruptFileError(
+            f"{path} has format version {version}, this program reads {VERSION}: pack it again, or update"
+        )
