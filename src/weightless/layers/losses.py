@@ -1,0 +1,165 @@
+"""Cross-entropies in nats per position whose memory and time stay small on a CPU; both are exact.
+
+`fused_cross_entropy`: nats_n = logsumexp_v(h_n . w_v) - h_n . w_target(n), with the logits made for a block of rows
+at a time.  With p = softmax and e = one-hot target, d nats_n / d h_n = (p_n - e_n) W and d nats_n / d W = (p_n - e_n)^T h_n.
+Both are summed in the forward pass, while the block is in cache.  In the backward pass the first is scaled by the
+upstream weight g_n; the second can be scaled only if all g_n are equal (a mean, a sum), else it is computed again.
+
+`class_cross_entropy`: a two-level softmax over S = C * W slots, slot s = word s mod W of class s div W
+(Goodman 2001, cs/0108006):  nats_n = CE(h_n . classes, class of n) + CE(h_n . words of that class, word of n).
+Positions are sorted by class, so that each class is one small matrix product; N (C + W) D products instead of N C W D.
+
+Shapes: N positions, D width, V vocabulary, C classes, W words per class, S slots.  Any floating dtype.
+Errors: ConfigError when the shapes do not fit together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from weightless.base.errors import ConfigError
+
+BLOCK_ELEMENTS = 1 << 20
+"""Logits made at a time: 4 MiB of float32, which a core's share of the cache holds."""
+
+
+def fused_cross_entropy(h_ND: torch.Tensor, w_VD: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    """Nats per position of a full softmax over the rows of `w_VD`; never holds N x V logits."""
+    _same_width(h_ND, w_VD, targets_N)
+    h_ND, w_VD = _detached_unless_recording(h_ND, w_VD)
+    return _FullSoftmax.apply(h_ND, w_VD, targets_N)  # type: ignore[no-any-return]
+
+
+def class_cross_entropy(
+    h_ND: torch.Tensor, classes_CD: torch.Tensor, words_SD: torch.Tensor, slots_N: torch.Tensor, n_slots_valid: int
+) -> torch.Tensor:
+    """Nats per position of the class head; slots from `n_slots_valid` on are padding of the last class."""
+    _same_width(h_ND, classes_CD, slots_N)
+    n_classes, n_slots = classes_CD.shape[0], words_SD.shape[0]
+    if words_SD.shape[1] != h_ND.shape[1] or n_slots % n_classes:
+        shape = f"{n_slots} x {words_SD.shape[1]}"
+        raise ConfigError(f"{shape} word rows do not fit {n_classes} classes of width {h_ND.shape[1]}")
+    if not n_slots - n_slots // n_classes < n_slots_valid <= n_slots:
+        raise ConfigError(f"{n_slots_valid} of {n_slots} slots: only the last of {n_classes} classes may have padding")
+    h_ND, classes_CD, words_SD = _detached_unless_recording(h_ND, classes_CD, words_SD)
+    return _ClassSoftmax.apply(h_ND, classes_CD, words_SD, slots_N, n_slots_valid)  # type: ignore[no-any-return]
+
+
+def _detached_unless_recording(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Under no_grad a Function still sees requires_grad and would compute gradients nobody asks for."""
+    return tensors if torch.is_grad_enabled() else tuple(t.detach() for t in tensors)
+
+
+def _same_width(h_ND: torch.Tensor, w_VD: torch.Tensor, targets_N: torch.Tensor) -> None:
+    if h_ND.ndim != 2 or h_ND.shape[1] != w_VD.shape[1] or targets_N.shape != h_ND.shape[:1]:
+        shapes = [tuple(t.shape) for t in (h_ND, w_VD, targets_N)]
+        raise ConfigError(f"hidden, weights and targets have shapes {shapes}; they should be (N, D), (V, D) and (N,)")
+
+
+class _FullSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h_ND: torch.Tensor, w_VD: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+        nats_N = h_ND.new_empty(h_ND.shape[0])
+        dh_ND = torch.empty_like(h_ND) if ctx.needs_input_grad[0] else None
+        dw_VD = torch.zeros_like(w_VD) if ctx.needs_input_grad[1] else None
+        for rows in _blocks(h_ND.shape[0], w_VD.shape[0]):
+            logp_RV = torch.log_softmax(h_ND[rows] @ w_VD.T, dim=1)
+            nats_N[rows] = -logp_RV.gather(1, targets_N[rows, None])[:, 0]
+            if dh_ND is None and dw_VD is None:
+                continue
+            delta_RV = _minus_one_hot(logp_RV.exp_(), targets_N[rows])
+            if dh_ND is not None:
+                torch.mm(delta_RV, w_VD, out=dh_ND[rows])
+            if dw_VD is not None:
+                dw_VD.addmm_(delta_RV.T, h_ND[rows])
+        ctx.save_for_backward(h_ND, w_VD, targets_N, dh_ND, dw_VD)
+        return nats_N
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g_N: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        h_ND, w_VD, targets_N, dh_ND, dw_VD = ctx.saved_tensors
+        grad_h = None if dh_ND is None else dh_ND * g_N[:, None]
+        if dw_VD is None or g_N.numel() == 0:
+            return grad_h, dw_VD, None
+        if bool((g_N == g_N[0]).all()):
+            return grad_h, dw_VD * g_N[0], None
+        grad_w = torch.zeros_like(w_VD)
+        for rows in _blocks(h_ND.shape[0], w_VD.shape[0]):
+            delta_RV = _minus_one_hot(torch.softmax(h_ND[rows] @ w_VD.T, dim=1), targets_N[rows])
+            grad_w.addmm_(delta_RV.T, h_ND[rows] * g_N[rows, None])
+        return grad_h, grad_w, None
+
+
+class _ClassSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        h_ND: torch.Tensor,
+        classes_CD: torch.Tensor,
+        words_SD: torch.Tensor,
+        slots_N: torch.Tensor,
+        n_valid: int,
+    ) -> torch.Tensor:
+        n_classes = classes_CD.shape[0]
+        class_size = words_SD.shape[0] // n_classes
+        class_N = slots_N // class_size
+        order_N = torch.argsort(class_N, stable=True)
+        counts = torch.bincount(class_N, minlength=n_classes).tolist()
+        sorted_ND = h_ND[order_N]
+        words_CWD = words_SD.view(n_classes, class_size, -1)
+        word_NW = h_ND.new_empty(h_ND.shape[0], class_size)
+        for c, rows in _segments(counts):
+            torch.mm(sorted_ND[rows], words_CWD[c].T, out=word_NW[rows])
+        n_last = counts[-1]
+        word_NW[word_NW.shape[0] - n_last :, n_valid - (n_classes - 1) * class_size :] = float("-inf")
+        logp_NW = torch.log_softmax(word_NW, dim=1)
+        word_N = (slots_N % class_size)[order_N]
+        logp_NC = torch.log_softmax(h_ND @ classes_CD.T, dim=1)
+        nats_N = -logp_NC.gather(1, class_N[:, None])[:, 0]
+        nats_N.index_add_(0, order_N, logp_NW.gather(1, word_N[:, None])[:, 0], alpha=-1)
+        if any(ctx.needs_input_grad):
+            delta_NC = _minus_one_hot(logp_NC.exp_(), class_N)
+            delta_NW = _minus_one_hot(logp_NW.exp_(), word_N)
+            ctx.counts = counts
+            ctx.save_for_backward(h_ND, classes_CD, words_SD, sorted_ND, order_N, delta_NC, delta_NW)
+        return nats_N
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g_N: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        h_ND, classes_CD, words_SD, sorted_ND, order_N, delta_NC, delta_NW = ctx.saved_tensors
+        delta_NC = delta_NC * g_N[:, None]
+        delta_NW = delta_NW * g_N[order_N, None]
+        words_CWD = words_SD.view(classes_CD.shape[0], -1, words_SD.shape[1])
+        by_class_ND = torch.empty_like(sorted_ND)
+        grad_words_CWD = torch.zeros_like(words_CWD)
+        for c, rows in _segments(ctx.counts):
+            torch.mm(delta_NW[rows], words_CWD[c], out=by_class_ND[rows])
+            torch.mm(delta_NW[rows].T, sorted_ND[rows], out=grad_words_CWD[c])
+        grad_h_ND = (delta_NC @ classes_CD).index_add_(0, order_N, by_class_ND)
+        return grad_h_ND, delta_NC.T @ h_ND, grad_words_CWD.view_as(words_SD), None, None
+
+
+def _minus_one_hot(p_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    """p - onehot(target), in place: the gradient of nats with respect to the logits."""
+    p_NV[torch.arange(p_NV.shape[0], device=p_NV.device), targets_N] -= 1.0
+    return p_NV
+
+
+def _blocks(n_rows: int, n_columns: int) -> list[slice]:
+    size = max(64, BLOCK_ELEMENTS // max(n_columns, 1))
+    return [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
+
+
+def _segments(counts: list[int]) -> list[tuple[int, slice]]:
+    """(class, its rows in the sorted order) of the classes that occur."""
+    found, start = [], 0
+    for c, count in enumerate(counts):
+        if count:
+            found.append((c, slice(start, start + count)))
+        start += count
+    return found
