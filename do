@@ -1,0 +1,297 @@
+#!/usr/bin/env python3
+"""Set up and run weightless with nothing but a Python of 3.11 to 3.14.
+
+    ./do demo [options]        train, pack and weigh a few small models, and open the report
+    ./do test [pytest options] the test suite without the slow tests (./do test -m slow for those)
+    ./do check                 ruff, pyright and the rules of the house
+    ./do run VERB [options]    any weightless command
+    ./do setup [extras]        only prepare the environment (extras: dev hub track sweep interop oracle gpu)
+
+The environment is .venv, beside this file. It is stamped last, so an interrupted set-up is repaired by the
+next command, and a change of pyproject.toml, constraints.txt or the interpreter installs again.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+CACHE = ROOT / ".cache"
+STAMP = VENV / "weightless-stamp.json"
+LOG = CACHE / "setup.log"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+OLDEST, NEWEST = (3, 11), (3, 14)
+EXTRAS = ("dev", "hub", "track", "sweep", "interop", "oracle", "gpu")
+KEPT_NUMBA_CACHES = 4
+MOST_TEST_WORKERS = 8
+
+
+def stop(message):
+    """Leave with one line on standard error and exit code 2."""
+    sys.exit(print("do: " + message, file=sys.stderr) or 2)
+
+
+def say(message):
+    print("do: " + message, file=sys.stderr, flush=True)
+
+
+def check_interpreter():
+    """Refuse a Python that the dependencies have no wheels for, naming a better one when there is one."""
+    version = sys.version_info[:2]
+    if OLDEST <= version <= NEWEST:
+        return
+    names = ["python%d.%d" % (OLDEST[0], minor) for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
+    found = next((name for name in names if _runs(name)), None)
+    remedy = "run it as: %s do ..." % found if found else "install one of 3.11 to 3.14 and run it as: python3.12 do ..."
+    stop("this is Python %d.%d, weightless needs 3.11 to 3.14; %s" % (version[0], version[1], remedy))
+
+
+def _runs(name):
+    """Whether `name` starts (version managers leave shims on PATH that do not)."""
+    if not shutil.which(name):
+        return False
+    silent = subprocess.DEVNULL
+    return subprocess.call([name, "-c", ""], stdout=silent, stderr=silent) == 0
+
+
+def prepare(wanted):
+    """Make .venv hold weightless with at least the extras `wanted`; cheap when it does already."""
+    with _lock():
+        key = _requirements_hash()
+        stamp = _read_stamp()
+        have = set(stamp.get("extras", ())) if stamp.get("key") == key else None
+        if have is not None and set(wanted) <= have and _venv_version() == _own_version():
+            return
+        extras = sorted(set(wanted) | set(stamp.get("extras", ())))
+        began = time.monotonic()
+        say("setting up .venv (%s); the first time takes some minutes" % ", ".join(["core", *extras]))
+        STAMP.unlink(missing_ok=True)
+        _make_venv()
+        _install(extras)
+        _write_stamp({"key": key, "extras": extras})
+        say("environment ready after %.0f s" % (time.monotonic() - began))
+
+
+@contextlib.contextmanager
+def _lock():
+    """Let one set-up at a time touch .venv (advisory; where the system has no flock, nothing is locked)."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    CACHE.mkdir(exist_ok=True)
+    with open(CACHE / "setup.lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another set-up of this folder to finish")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _requirements_hash():
+    """What the environment depends on; the folder counts because an editable install points to it."""
+    digest = hashlib.sha256()
+    for part in (_own_version(), str(ROOT)):
+        digest.update(part.encode() + b"\0")
+    for name in ("pyproject.toml", "constraints.txt"):
+        digest.update((ROOT / name).read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _read_stamp():
+    try:
+        stamp = json.loads(STAMP.read_text())
+    except (OSError, ValueError):
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
+
+
+def _write_stamp(stamp):
+    part = STAMP.with_suffix(".part")
+    part.write_text(json.dumps(stamp, indent=2) + "\n")
+    os.replace(part, STAMP)
+
+
+def _own_version():
+    return "%s %s" % (sys.implementation.name, ".".join(map(str, sys.version_info[:3])))
+
+
+def _venv_version():
+    """Version of the interpreter in .venv, or None when it is missing or does not start."""
+    code = "import sys; print(sys.implementation.name, '.'.join(map(str, sys.version_info[:3])))"
+    try:
+        done = subprocess.run([_python(), "-c", code], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _python():
+    return str(BIN / ("python.exe" if os.name == "nt" else "python"))
+
+
+def _make_venv():
+    """Create .venv, or create it anew when its interpreter is another one or broken; keep a sound one."""
+    CACHE.mkdir(exist_ok=True)
+    LOG.write_text("")
+    if VENV.is_file():
+        stop("%s is a file; remove it, the environment belongs there" % VENV)
+    if _venv_version() != _own_version():
+        base = getattr(sys, "_base_executable", None) or sys.executable
+        _logged(
+            [base, "-m", "venv", "--clear", str(VENV)],
+            "this Python cannot make environments; install its venv module (Debian: apt install python3-venv)",
+        )
+    elif not _uv() and subprocess.call([_python(), "-c", "import pip"], stderr=subprocess.DEVNULL):
+        _logged([_python(), "-m", "ensurepip"], "no pip in .venv; remove the folder .venv and try again")
+
+
+def _uv():
+    return shutil.which("uv")
+
+
+def _install(extras):
+    target = ".[%s]" % ",".join(extras) if extras else "."
+    what = ["install", "--constraint", "constraints.txt", "--editable", target]
+    remedy = "check the network and the package index (PIP_INDEX_URL), then run the same command again"
+    if _uv():
+        _logged([_uv(), "pip", *what, "--python", _python()], remedy)
+    else:
+        _logged([_python(), "-m", "pip", *what, "--disable-pip-version-check", "--no-input"], remedy)
+
+
+def _logged(command, remedy):
+    """Run quietly with the output in the log; on failure show the log's end and the remedy, and stop."""
+    environment = dict(os.environ)
+    if "PIP_FIND_LINKS" in environment:  # uv ignores pip's settings
+        environment.setdefault("UV_FIND_LINKS", environment["PIP_FIND_LINKS"].replace(" ", ","))
+    with open(LOG, "a") as log:
+        code = subprocess.call(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    if code:
+        tail = LOG.read_text(errors="replace").rstrip().splitlines()[-12:]
+        print("\n".join("    " + line for line in tail), file=sys.stderr)
+        stop("set-up failed (everything is in %s); %s" % (LOG.relative_to(ROOT), remedy))
+
+
+def environment(processes=1):
+    """Environment of a command: kernels cached per source, threads shared out over `processes`."""
+    values = dict(os.environ)
+    values["NUMBA_CACHE_DIR"] = str(_numba_cache())
+    values.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    values["PATH"] = str(BIN) + os.pathsep + values.get("PATH", "")
+    values["VIRTUAL_ENV"] = str(VENV)
+    return values
+
+
+def _numba_cache():
+    """Folder named by all kernel sources: numba itself does not notice a change in a file that a kernel calls."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        content = path.read_bytes()
+        if b"njit" in content:
+            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + content + b"\0")
+    folder = CACHE / ("numba-" + digest.hexdigest()[:16])
+    folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
+    others = sorted(CACHE.glob("numba-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in others[KEPT_NUMBA_CACHES:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def cores():
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_weightless(arguments):
+    return _call([str(BIN / "weightless"), *arguments], environment())
+
+
+def _call(command, values):
+    """Exit code of a command in the foreground; an interrupt belongs to the child, which cleans up."""
+    process = subprocess.Popen(command, env=values)
+    while True:
+        try:
+            code = process.wait()
+            return 128 - code if code < 0 else code
+        except KeyboardInterrupt:
+            continue
+
+
+def demo(arguments):
+    prepare([])
+    return run_weightless(["demo", *arguments])
+
+
+def run(arguments):
+    prepare([])
+    return run_weightless(arguments)
+
+
+def test(arguments):
+    """pytest over all cores, one file on one worker, without the slow tests unless -m says otherwise."""
+    prepare(["dev"])
+    workers = 0 if "--pdb" in arguments else min(cores(), MOST_TEST_WORKERS)
+    spread = ["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []
+    os.chdir(ROOT)
+    return _call([_python(), "-m", "pytest", *spread, "-m", "not slow", *arguments], environment(max(1, workers)))
+
+
+def check(arguments):
+    """Every check runs even when an earlier one fails; the exit code says whether all passed."""
+    if arguments:
+        stop("check takes no options")
+    prepare(["dev"])
+    os.chdir(ROOT)
+    python = _python()
+    commands = {
+        "ruff check": [python, "-m", "ruff", "check", "."],
+        "ruff format": [python, "-m", "ruff", "format", "--check", "."],
+        "pyright": [python, "-m", "pyright"],
+        "structure": [python, "-m", "pytest", "-q", "tests/structure"],
+    }
+    values = dict(environment(), PYRIGHT_PYTHON_IGNORE_WARNINGS="1")
+    failed = []
+    for name, command in commands.items():
+        began = time.monotonic()
+        ok = _call(command, values) == 0
+        say("%s %s (%.1f s)" % (name, "passed" if ok else "FAILED", time.monotonic() - began))
+        failed += [] if ok else [name]
+    return 1 if failed else 0
+
+
+def setup(arguments):
+    for name in arguments:
+        if name not in EXTRAS:
+            stop("unknown extra %r; known: %s" % (name, ", ".join(EXTRAS)))
+    prepare(arguments)
+    return 0
+
+
+COMMANDS = {"demo": demo, "test": test, "check": check, "run": run, "setup": setup}
+
+
+def main(arguments):
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(__doc__.strip())
+        return 0 if arguments else 2
+    if arguments[0] not in COMMANDS:
+        stop("unknown command %r; known: %s" % (arguments[0], ", ".join(COMMANDS)))
+    check_interpreter()
+    return COMMANDS[arguments[0]](arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
