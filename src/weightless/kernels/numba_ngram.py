@@ -1,0 +1,187 @@
+"""Numba kernels of the n-gram room: ranks and runs of sorted keys, integer quantisation, batch scoring.
+
+Sorting itself is NumPy's (vectorised); here is what must be done around it in one pass over the data.  The oracles
+are `ops/kneser_ney.py` for the numbers and NumPy's unique and argsort for the passes.  Node numbers are uint32,
+NO_NODE marks a position whose context is not in the trie.  Probabilities are integers in quanta of 1 / QUANTA.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+QUANTA = 2**32 - 1
+NO_NODE = np.uint32(2**32 - 1)
+DIGIT_BITS = 11
+
+
+@njit(cache=True, nogil=True)
+def radix_argsort(keys, n_bits):
+    """Stable ascending sort of uint64 `keys` below 2^n_bits: returns (sorted keys, uint32 positions)."""
+    n = keys.size
+    source, target = keys.copy(), np.empty_like(keys)
+    positions, moved = np.arange(n).astype(np.uint32), np.empty(n, dtype=np.uint32)
+    digit_mask = np.uint64((1 << DIGIT_BITS) - 1)
+    for shift in range(0, n_bits, DIGIT_BITS):
+        place = np.zeros((1 << DIGIT_BITS) + 1, dtype=np.int64)
+        for i in range(n):
+            place[np.int64((source[i] >> np.uint64(shift)) & digit_mask) + 1] += 1
+        for digit in range(1 << DIGIT_BITS):
+            place[digit + 1] += place[digit]
+        for i in range(n):
+            digit = np.int64((source[i] >> np.uint64(shift)) & digit_mask)
+            to = place[digit]
+            place[digit] = to + 1
+            target[to] = source[i]
+            moved[to] = positions[i]
+        source, target = target, source
+        positions, moved = moved, positions
+    return source, positions
+
+
+@njit(cache=True, nogil=True)
+def ranks_of_sorted(keys, positions):
+    """Rank of each original position among the distinct `keys` (ascending); returns (uint32 ranks, distinct keys)."""
+    n = keys.size
+    ranks, distinct = np.empty(n, dtype=np.uint32), np.empty_like(keys)
+    found = 0
+    for i in range(n):
+        if i == 0 or keys[i] != keys[i - 1]:
+            distinct[found] = keys[i]
+            found += 1
+        ranks[positions[i]] = np.uint32(found - 1)
+    return ranks, distinct[:found].copy()
+
+
+@njit(cache=True, nogil=True)
+def runs_by_context(keys, word_bits, word, count, start, context):
+    """Group sorted keys (context << word_bits | word) into lists; returns (number of contexts, number of n-grams).
+
+    Fills word[m] and count[m] per distinct key, start[c] (first n-gram of its list) and context[c] per distinct
+    context; start has one row more than there can be contexts, to close the last list.
+    """
+    shift, mask = np.uint64(word_bits), (np.uint64(1) << np.uint64(word_bits)) - np.uint64(1)
+    n_contexts, n_ngrams = 0, 0
+    for i in range(keys.size):
+        if i > 0 and keys[i] == keys[i - 1]:
+            count[n_ngrams - 1] += np.uint32(1)
+            continue
+        here = keys[i] >> shift
+        if i == 0 or here != keys[i - 1] >> shift:
+            start[n_contexts] = n_ngrams
+            context[n_contexts] = here
+            n_contexts += 1
+        word[n_ngrams] = keys[i] & mask
+        count[n_ngrams] = np.uint32(1)
+        n_ngrams += 1
+    start[n_contexts] = n_ngrams
+    return n_contexts, n_ngrams
+
+
+@njit(cache=True, nogil=True)
+def keys_of_parents(first_child, start, word, word_bits):
+    """Keys (parent << word_bits | word) of every n-gram in the lists of the parents' children."""
+    keys = np.empty(word.size, dtype=np.uint64)
+    for parent in range(first_child.size - 1):
+        high = np.uint64(parent) << np.uint64(word_bits)
+        begin, end = start[first_child[parent]], start[first_child[parent + 1]]
+        for i in range(begin, end):
+            keys[i] = high | np.uint64(word[i])
+    return keys
+
+
+@njit(cache=True, nogil=True)
+def quantise_lists(start, count, d1, d2, d3, min_count):
+    """Cumulative discounted probabilities of every list, uint32 quanta; entries below min_count keep the last value.
+
+    Rounds the running sum, so that no error accumulates: an entry is off by at most one quantum (rounding) unless one
+    quantum had to be lent to it or to gamma, each of which is at least 1.
+    """
+    cum = np.empty(count.size, dtype=np.uint32)
+    for node in range(start.size - 1):
+        total, left = 0, 0
+        for i in range(start[node], start[node + 1]):
+            total += np.int64(count[i])
+            left += count[i] >= min_count
+        kept, ones, twos, more, last = 0, 0, 0, 0, 0
+        for i in range(start[node], start[node + 1]):
+            c = np.int64(count[i])
+            if c >= min_count:
+                kept += c
+                ones += c == 1
+                twos += c == 2
+                more += c > 2
+                left -= 1
+                mass = (kept - (d1 * ones + d2 * twos + d3 * more)) / total
+                last = min(max(np.int64(np.rint(mass * QUANTA)), last + 1), QUANTA - 1 - left)
+            cum[i] = np.uint32(last)
+    return cum
+
+
+@njit(cache=True, nogil=True)
+def quantise_unigrams(count, d1, d2, d3, min_count):
+    """Cumulative unigrams interpolated with uniform 1 / V; every word >= 1 quantum, the last row = QUANTA."""
+    vocab = count.size
+    total, discounted = 0, 0.0
+    for c in count:
+        total += c
+        discounted += 0.0 if c == 0 else c if c < min_count else d1 if c == 1 else d2 if c == 2 else d3
+    cum = np.empty(vocab, dtype=np.uint32)
+    share = discounted / total / vocab
+    kept, ones, twos, more, last = 0, 0, 0, 0, 0
+    for w in range(vocab):
+        c = count[w]
+        if c >= min_count and c > 0:
+            kept += c
+            ones += c == 1
+            twos += c == 2
+            more += c > 2
+        mass = (kept - (d1 * ones + d2 * twos + d3 * more)) / total + share * (w + 1)
+        last = min(max(np.int64(np.rint(mass * QUANTA)), last + 1), QUANTA - (vocab - 1 - w))
+        cum[w] = np.uint32(last)
+    cum[vocab - 1] = np.uint32(QUANTA)
+    return cum
+
+
+@njit(cache=True, nogil=True)
+def first_at_least(words, begin, end, word):
+    """First index in [begin, end) whose word is >= `word`, or end (the range is ascending)."""
+    while begin < end:
+        middle = (begin + end) >> 1
+        if words[middle] < word:
+            begin = middle + 1
+        else:
+            end = middle
+    return begin
+
+
+@njit(cache=True, nogil=True)
+def descend(tokens, depth, node, parents, words):
+    """Replace each position's node of level depth - 1 by its child for the word `depth` places back, or NO_NODE."""
+    for t in range(tokens.size):
+        parent = node[t]
+        if parent == NO_NODE:
+            continue
+        if t < depth:
+            node[t] = NO_NODE
+            continue
+        end = np.int64(parents[parent + 1, 0])
+        found = first_at_least(words, np.int64(parents[parent, 0]), end, tokens[t - depth])
+        node[t] = np.uint32(found) if found < end and words[found] == tokens[t - depth] else NO_NODE
+
+
+@njit(cache=True, nogil=True)
+def interpolate(tokens, node, starts, words, cum, prob):
+    """prob[t] <- own + gamma * prob[t] at every position that has a node at this level; `starts` is one column."""
+    for t in range(tokens.size):
+        if node[t] == NO_NODE:
+            continue
+        begin, end = np.int64(starts[node[t]]), np.int64(starts[node[t] + 1])
+        if begin == end:
+            continue
+        gamma = np.int64(QUANTA) - np.int64(cum[end - 1])
+        own = np.int64(0)
+        found = first_at_least(words, begin, end, tokens[t])
+        if found < end and words[found] == tokens[t]:
+            own = np.int64(cum[found]) - (np.int64(cum[found - 1]) if found > begin else np.int64(0))
+        prob[t] = (own + gamma * prob[t]) / QUANTA

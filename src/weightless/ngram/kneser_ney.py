@@ -1,0 +1,170 @@
+"""Build an interpolated modified Kneser-Ney model of any order 1 .. 8 as flat integer arrays.
+
+Equations and rules: `ops/kneser_ney.py` (the slow truth); arrays: `ngram/layout.py`; counting: `ngram/counts.py`.
+Documents are separated by an ordinary token and n-grams run across it.
+
+Rounding: a list's running sums are rounded to quanta of 1 / (2^32 - 1), so each word's own probability is off by at
+most 1.2e-10 per end of its interval, then every word and every gamma is given at least one quantum.  On text the mean
+difference to exact arithmetic is far below 1e-6 nats per token (tests/ngram measure it).
+
+min_counts: n-grams of order m with a count (raw at the highest order, distinct left extensions below) under
+min_counts[m - 1] are left out and their mass goes to gamma; a pruned unigram keeps its share of the uniform part.
+Contexts without list and without children disappear; the others keep an empty list, whose gamma is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.progress import progress
+from weightless.ngram.counts import Level, count_levels
+from weightless.ngram.layout import MAX_ORDER, word_dtype
+from weightless.ops.kneser_ney import Discounts, modified_discounts
+
+MAX_TOKENS = 2**32 - 2 * MAX_ORDER
+MAX_VOCAB = 2**24
+
+
+@dataclass(frozen=True)
+class OrderReport:
+    """What one order of a model was made of; `n_kept` is what pruning left."""
+
+    order: int
+    n_ngrams: int
+    n_kept: int
+    discounts: Discounts
+
+
+@dataclass(frozen=True)
+class CountedModel:
+    """The arrays of `ngram/layout.py` and one report per order."""
+
+    arrays: dict[str, np.ndarray]
+    reports: tuple[OrderReport, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays.values())
+
+
+def build(
+    tokens: np.ndarray,
+    vocab_size: int,
+    order: int = 5,
+    min_counts: Sequence[int] | None = None,
+    show_progress: bool = False,
+) -> dict[str, np.ndarray]:
+    """The model of one token stream as flat arrays; `build_with_report` also tells the discounts."""
+    return build_with_report(tokens, vocab_size, order, min_counts, show_progress).arrays
+
+
+def build_with_report(
+    tokens: np.ndarray,
+    vocab_size: int,
+    order: int = 5,
+    min_counts: Sequence[int] | None = None,
+    show_progress: bool = False,
+) -> CountedModel:
+    """Count, discount and quantise.  ConfigError or WeightlessError when order, vocabulary or stream cannot be."""
+    minimum = _checked_minimum(min_counts, order)
+    tokens = checked_stream(tokens, vocab_size)
+    bar = progress("counting n-grams", 2 * order, "steps") if show_progress else nullcontext(_silent)
+    with bar as tick:
+        unigrams, levels = count_levels(tokens, vocab_size, order, tick)
+        return _smooth(unigrams, levels, vocab_size, minimum, tick)
+
+
+def checked_stream(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
+    """`tokens` as one flat array of the stored word type; every id must be in the vocabulary."""
+    if not 1 <= vocab_size <= MAX_VOCAB:
+        raise ConfigError(f"vocab_size = {vocab_size} is outside 1 .. {MAX_VOCAB:,}")
+    stream = np.asarray(tokens[:])
+    if stream.ndim != 1 or stream.size == 0 or stream.dtype.kind not in "ui":
+        raise WeightlessError(f"n-grams need one flat, non-empty array of ids, not {stream.dtype} {stream.shape}")
+    if stream.size > MAX_TOKENS:
+        raise WeightlessError(f"{stream.size:,} tokens are more than the {MAX_TOKENS:,} that 32-bit nodes can number")
+    low, high = int(stream.min()), int(stream.max())
+    if low < 0 or high >= vocab_size:
+        raise WeightlessError(f"token id {low if low < 0 else high} is outside the vocabulary of {vocab_size:,}")
+    return stream.astype(word_dtype(vocab_size), copy=False)
+
+
+def _silent(amount: float = 1, note: str = "") -> None:
+    """The ticker of a build that nobody watches."""
+
+
+def _checked_minimum(min_counts: Sequence[int] | None, order: int) -> list[int]:
+    if not 1 <= order <= MAX_ORDER:
+        raise ConfigError(f"order = {order} is outside 1 .. {MAX_ORDER}")
+    minimum = [1] * order if min_counts is None else [int(count) for count in min_counts]
+    if len(minimum) != order or min(minimum) < 1:
+        raise ConfigError(f"min_counts = {minimum} should be {order} counts of at least 1, one per order")
+    return minimum
+
+
+def _smooth(
+    unigrams: np.ndarray, levels: list[Level], vocab_size: int, minimum: list[int], tick: Callable[..., None]
+) -> CountedModel:
+    """Discounts, quantised lists and pruning, deepest level first (a node lives as long as it has a child)."""
+    from weightless.kernels.numba_ngram import quantise_lists, quantise_unigrams
+
+    arrays: dict[str, np.ndarray] = {}
+    reports: list[OrderReport] = []
+    renumbered: np.ndarray | None = None
+    while levels:
+        level = levels.pop()
+        order, least = level.k + 1, minimum[level.k]
+        found = discounts_of(level.count)
+        cum = quantise_lists(level.start, level.count, found.d1, found.d2, found.d3, least)
+        reports.append(OrderReport(order, level.count.size, int(np.count_nonzero(level.count >= least)), found))
+        if renumbered is not None and level.first_child is not None:
+            level = replace(level, first_child=renumbered[level.first_child])
+        if max(minimum) > 1:
+            level, cum, renumbered = _prune(level, cum, least)
+        _store(arrays, level, cum, vocab_size)
+        tick(1, f"order {order}: smoothed")
+    found = discounts_of(unigrams)
+    n_unigrams = int(np.count_nonzero(unigrams))
+    kept = int(np.count_nonzero(unigrams >= minimum[0])) if minimum[0] > 1 else n_unigrams
+    reports.append(OrderReport(1, n_unigrams, kept, found))
+    arrays["cont.0.cum"] = quantise_unigrams(unigrams, found.d1, found.d2, found.d3, minimum[0])
+    tick(1)
+    return CountedModel(arrays, tuple(reversed(reports)))
+
+
+def discounts_of(count: np.ndarray) -> Discounts:
+    """D1, D2, D3+ from the counts of one order's n-grams."""
+    return modified_discounts(np.bincount(np.minimum(count, 5), minlength=6)[1:5])
+
+
+def _prune(level: Level, cum: np.ndarray, least: int) -> tuple[Level, np.ndarray, np.ndarray]:
+    """Drop rare entries, then nodes of no use; also returns the new number of each old node bound [N_k + 1]."""
+    keep = level.count >= least
+    start = np.append(0, np.cumsum(keep))[level.start]
+    alive = start[1:] > start[:-1]
+    if level.first_child is not None:
+        alive |= level.first_child[1:] > level.first_child[:-1]
+    bounds = np.append(alive, True)
+    first_child = None if level.first_child is None else level.first_child[bounds]
+    kept = Level(
+        level.k, level.word[alive], first_child,
+        start[bounds].astype(np.uint32), level.follower[keep], level.count[keep],
+    )  # fmt: skip
+    return kept, cum[keep], np.append(0, np.cumsum(alive)).astype(np.uint32)
+
+
+def _store(arrays: dict[str, np.ndarray], level: Level, cum: np.ndarray, vocab_size: int) -> None:
+    """Put one level in the stored layout; level 1 gets a row for every word."""
+    columns = [level.start] if level.first_child is None else [level.first_child, level.start]
+    if level.k == 1:
+        row = np.searchsorted(level.word, np.arange(vocab_size + 1))
+        columns = [column[row] for column in columns]
+    else:
+        arrays[f"ctx.{level.k}.word"] = level.word.astype(word_dtype(vocab_size), copy=False)
+    arrays[f"ctx.{level.k}.node"] = np.stack(columns, axis=1)
+    arrays[f"cont.{level.k}.word"], arrays[f"cont.{level.k}.cum"] = level.follower, cum
