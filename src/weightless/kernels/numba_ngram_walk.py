@@ -1,0 +1,61 @@
+"""Binary searches over packed columns of ids, with the probes counted: the fast twin of `program.operators.ngram`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+QUANTA = np.int64(2**32 - 1)
+
+
+@njit(cache=True, nogil=True)
+def id_at(memory, offset, size, row):  # type: ignore[no-untyped-def]
+    """The `row`-th little-endian unsigned number of `size` (2 or 4) bytes."""
+    at = offset + row * size
+    value = np.int64(memory[at]) | np.int64(memory[at + 1]) << 8
+    if size == 4:
+        value |= np.int64(memory[at + 2]) << 16 | np.int64(memory[at + 3]) << 24
+    return value
+
+
+@njit(cache=True, nogil=True)
+def search(memory, offset, size, first, end, key):  # type: ignore[no-untyped-def]
+    """(row holding `key` among the sorted rows first..end-1, or -1; number of probes)."""
+    probes = 0
+    while first < end:
+        middle = (first + end) // 2
+        probes += 1
+        value = id_at(memory, offset, size, middle)
+        if value == key:
+            return middle, probes
+        if value < key:
+            first = middle + 1
+        else:
+            end = middle
+    return -1, probes
+
+
+@njit(cache=True, nogil=True)
+def own_quanta(memory, cum_offset, first, at):  # type: ignore[no-untyped-def]
+    """Quanta of list entry `at`: the difference of two cumulative counts."""
+    below = id_at(memory, cum_offset, 4, at - 1) if at > first else 0
+    return id_at(memory, cum_offset, 4, at) - below
+
+
+@njit(cache=True, nogil=True)
+def draw_entry(memory, cum_offset, first, end, u):  # type: ignore[no-untyped-def]
+    """(entry whose quanta hold u * Q, or -1 when u falls to the back-off; distinct entries read)."""
+    if first >= end:
+        return -1, 0
+    quantum = np.int64(u * QUANTA)
+    if quantum >= id_at(memory, cum_offset, 4, end - 1):
+        return -1, 1
+    low, high, read = first, end - 1, 1
+    while low < high:
+        middle = (low + high) // 2
+        read += 1
+        if id_at(memory, cum_offset, 4, middle) <= quantum:
+            low = middle + 1
+        else:
+            high = middle
+    return low, read

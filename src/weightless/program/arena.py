@@ -1,0 +1,131 @@
+"""One flat memory: the artifact's weights below, the decoding state above; in audit mode it logs each access.
+
+Operators in their readable form touch memory only through `rows`, `put_rows`, `span` and `put_span`.  A log
+entry is (operator, tensor, first byte inside the tensor, bytes, write?), so the log can be laid beside the formula.
+Registers hold what enters from and leaves to the host: the token fed, the target to score, random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from weightless.base.errors import CorruptFileError
+from weightless.program.operator import Access, Place
+from weightless.program.tensor import Tensor, align
+from weightless.quant.formats import decode_rows, encode_rows
+
+
+@dataclass
+class Registers:
+    """The machine's edge: inputs (t, token, target, uniforms) and results of the last head."""
+
+    t: int = 0
+    token: int = 0
+    target: int = 0
+    uniforms: np.ndarray = field(default_factory=lambda: np.zeros(8))
+    probabilities: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Byte offsets of every tensor, each on a 64-byte boundary, in the order the program names them."""
+
+    places: dict[str, Place]
+    weight_bytes: int
+    state_bytes: int
+
+    @staticmethod
+    def of(tensors: Iterable[Tensor]) -> Layout:
+        places: dict[str, Place] = {}
+        end = {"weight": 0, "state": 0}
+        for tensor in tensors:
+            segment = "state" if tensor.kind == "state" else "weight"
+            places[tensor.name] = Place(end[segment], tensor)
+            end[segment] = align(end[segment] + tensor.nbytes)
+        return Layout(places, end["weight"], end["state"])
+
+
+class Arena:
+    """`weights` is the artifact's data region (read-only), `state` is private; `log` is None or a list."""
+
+    def __init__(self, layout: Layout, weights: np.ndarray, poison: bool = False) -> None:
+        if weights.dtype != np.uint8 or weights.ndim != 1 or len(weights) < layout.weight_bytes:
+            raise CorruptFileError(f"the weights hold {weights.size} bytes, the program needs {layout.weight_bytes}")
+        self.layout = layout
+        self.weights = weights
+        self.state = np.full(max(layout.state_bytes, 64), 0xFF if poison else 0, dtype=np.uint8)
+        self.registers = Registers()
+        self.log: list[tuple[int, Access]] | None = None
+        self.operator_index = 0
+
+    def tensor(self, name: str) -> Tensor:
+        return self.layout.places[name].tensor
+
+    def rows(self, name: str, first: int = 0, n: int | None = None) -> np.ndarray:
+        """Decoded rows first..first+n-1 (all rows when n is None) as float32 or integers [n, columns]."""
+        place = self.layout.places[name]
+        tensor = place.tensor
+        n = tensor.shape[0] - first if n is None else n
+        if first < 0 or n < 0 or first + n > tensor.shape[0]:
+            raise CorruptFileError(f"rows {first}..{first + n} lie outside {name} {tensor.shape}")
+        self._note(tensor, first, n, write=False)
+        block = self._segment(tensor)[place.offset + first * tensor.row_stride :][: n * tensor.row_stride]
+        packed = block.reshape(n, tensor.row_stride)[:, : tensor.row_bytes]
+        return decode_rows(np.ascontiguousarray(packed), tensor.format, tensor.shape[1])
+
+    def row(self, name: str, at: int = 0) -> np.ndarray:
+        """One decoded row [columns]."""
+        return self.rows(name, at, 1)[0]
+
+    def put_rows(self, name: str, first: int, values: np.ndarray) -> None:
+        """Encode and store rows [n, columns] of a state tensor."""
+        place = self.layout.places[name]
+        tensor = place.tensor
+        packed = encode_rows(np.atleast_2d(np.asarray(values)), tensor.format)
+        self._note(tensor, first, len(packed), write=True)
+        start = place.offset + first * tensor.row_stride
+        target = self.state[start : start + len(packed) * tensor.row_stride]
+        target.reshape(len(packed), tensor.row_stride)[:, : tensor.row_bytes] = packed
+
+    def put_row(self, name: str, values: np.ndarray, at: int = 0) -> None:
+        """Encode and store one row."""
+        self.put_rows(name, at, np.asarray(values)[None, :])
+
+    def span(self, name: str, first: int, n: int) -> np.ndarray:
+        """`n` elements of a one-row tensor of plain numbers."""
+        return self._plain(name, first, n, write=False).copy()
+
+    def put_span(self, name: str, first: int, values: Any) -> None:
+        """Store elements of a one-row state tensor of plain numbers."""
+        values = np.atleast_1d(values)
+        self._plain(name, first, len(values), write=True)[:] = values
+
+    def _plain(self, name: str, first: int, n: int, write: bool) -> np.ndarray:
+        place = self.layout.places[name]
+        tensor = place.tensor
+        dtype = np.dtype({"f32": "<f4", "u32": "<u4", "u16": "<u2"}[tensor.format])
+        if first < 0 or first + n > tensor.shape[1] or tensor.shape[0] != 1:
+            raise CorruptFileError(f"elements {first}..{first + n} lie outside {name} {tensor.shape}")
+        if self.log is not None:
+            entry = Access(name, first * dtype.itemsize, n * dtype.itemsize, write)
+            self.log.append((self.operator_index, entry))
+        start = place.offset + first * dtype.itemsize
+        return self._segment(tensor)[start : start + n * dtype.itemsize].view(dtype)
+
+    def _segment(self, tensor: Tensor) -> np.ndarray:
+        return self.state if tensor.kind == "state" else self.weights
+
+    def _note(self, tensor: Tensor, first: int, n: int, write: bool) -> None:
+        if self.log is None or n == 0:
+            return
+        if tensor.row_stride == tensor.row_bytes:
+            entry = Access(tensor.name, first * tensor.row_stride, n * tensor.row_bytes, write)
+            self.log.append((self.operator_index, entry))
+            return
+        for r in range(first, first + n):
+            entry = Access(tensor.name, r * tensor.row_stride, tensor.row_bytes, write)
+            self.log.append((self.operator_index, entry))

@@ -1,0 +1,153 @@
+"""From accesses to bytes: the one reduction that serves the formula and the engine's log alike.
+
+For one decode step, given each operator's accesses (docs/bytes.md):
+
+    T   = sum over operators of its distinct bytes read + its distinct bytes written
+    U   = distinct bytes over all operators
+    T64 = 64 * distinct 64-byte lines per operator, summed
+
+A component's share of each is what falls on its tensors; shares add up exactly because tensors lie on
+64-byte boundaries of their own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from weightless.program.operator import Access
+from weightless.program.program import Program
+from weightless.program.tensor import LINE
+
+HEADLINE_POSITIONS = 512  # positions 1..512, or the context if it is shorter
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Traffic, unique bytes, line traffic."""
+
+    T: int = 0
+    U: int = 0
+    T64: int = 0
+
+    def __add__(self, other: Bytes) -> Bytes:
+        return Bytes(self.T + other.T, self.U + other.U, self.T64 + other.T64)
+
+
+def merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Disjoint, sorted half-open intervals covering the same addresses."""
+    out: list[tuple[int, int]] = []
+    for first, end in sorted(spans):
+        if out and first <= out[-1][1]:
+            out[-1] = (out[-1][0], max(out[-1][1], end))
+        elif end > first:
+            out.append((first, end))
+    return out
+
+
+def _length(spans: Iterable[tuple[int, int]]) -> int:
+    return sum(end - first for first, end in spans)
+
+
+def _lines(spans: Iterable[tuple[int, int]]) -> int:
+    return _length(merged((first // LINE, -(-end // LINE)) for first, end in spans))
+
+
+def step_bytes(program: Program, per_operator: Sequence[Sequence[Access]]) -> dict[str, Bytes]:
+    """{component: Bytes} of one step, from the accesses of each operator that ran."""
+    component_of = {tensor.name: tensor.component for tensor in program.tensors}
+    T, T64, U = defaultdict(int), defaultdict(int), defaultdict(int)
+    everything: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for accesses in per_operator:
+        read: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        written: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for name, first, n, write in accesses:
+            (written if write else read)[name].append((first, first + n))
+        for name in {*read, *written}:
+            r, w = merged(read[name]), merged(written[name])
+            T[component_of[name]] += _length(r) + _length(w)
+            T64[component_of[name]] += LINE * _lines([*r, *w])
+            everything[name] += [*r, *w]
+    for name, spans in everything.items():
+        U[component_of[name]] += _length(merged(spans))
+    return {name: Bytes(T[name], U[name], T64[name]) for name in T}
+
+
+def formula(program: Program, t: int, head: str = "score") -> dict[str, Bytes]:
+    """{component: Bytes} at position t from shapes alone.
+
+    Where the data decides (n-gram probes) this is the structural maximum; see `is_exact`.
+    """
+    tensors = program.by_name
+    return step_bytes(program, [op.accesses(tensors, t) for op in program.operators(head)])
+
+
+def is_exact(program: Program) -> bool:
+    """True when no operator's cost depends on the data, so that the formula needs no text."""
+    return not any(op.name.startswith("ngram_") and op.name != "ngram_finish" for op in program.body)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A distribution over steps, in bytes."""
+
+    mean: float
+    p50: float
+    p99: float
+    max: float
+
+    @staticmethod
+    def of(values: np.ndarray) -> Spread:
+        values = np.asarray(values, dtype=np.float64)
+        p50, p99 = np.percentile(values, [50, 99])
+        return Spread(float(values.mean()), float(p50), float(p99), float(values.max()))
+
+    def to_plain(self) -> dict[str, float]:
+        return {"mean": self.mean, "p50": self.p50, "p99": self.p99, "max": self.max}
+
+
+@dataclass(frozen=True)
+class Touched:
+    """The headline: T, U and T64 over steps, and the mean of each per component."""
+
+    T: Spread
+    U: Spread
+    T64: Spread
+    components: dict[str, tuple[float, float, float]]
+    n_steps: int
+
+    @staticmethod
+    def of(steps: Sequence[dict[str, Bytes]]) -> Touched:
+        totals = [sum(step.values(), Bytes()) for step in steps]
+        names = list(dict.fromkeys(name for step in steps for name in step))
+        zero = Bytes()
+        means = {
+            name: tuple(float(np.mean([getattr(step.get(name, zero), key) for step in steps])) for key in ("T", "U", "T64"))
+            for name in names
+        }
+        spreads = [Spread.of(np.array([getattr(total, key) for total in totals])) for key in ("T", "U", "T64")]
+        return Touched(*spreads, components=means, n_steps=len(steps))  # type: ignore[arg-type]
+
+    def to_plain(self) -> dict[str, object]:
+        """The JSON of a ledger."""
+        return {
+            "touched": {"T": self.T.to_plain(), "U": self.U.to_plain(), "T64": self.T64.to_plain()},
+            "components": [{"name": n, "T": T, "U": U, "T64": T64} for n, (T, U, T64) in self.components.items()],
+            "n_steps": self.n_steps,
+        }
+
+
+def touched_by_formula(program: Program, head: str = "score", positions: int = HEADLINE_POSITIONS) -> Touched:
+    """The headline from the configuration: positions 1..min(positions, context)."""
+    last = min(positions, program.context)
+    return Touched.of([formula(program, t, head) for t in range(1, last + 1)])
+
+
+def flops(program: Program, head: str = "score", positions: int = HEADLINE_POSITIONS) -> float:
+    """Mean floating-point operations per token over positions 1..min(positions, context)."""
+    last, tensors = min(positions, program.context), program.by_name
+    ops = program.operators(head)
+    return sum(op.flops(tensors, t) for t in range(1, last + 1) for op in ops) / last

@@ -1,0 +1,192 @@
+"""Run a program: `Engine` (compiled, no log, fast) and `AuditEngine` (NumPy, every access logged).
+
+Both have the same verbs, and are held to each other by the contract tests:
+
+    reset()                  forget everything fed
+    feed(token)              run the body at the next position
+    score(target) -> nats    sample(uniforms) -> token    distribution() -> p [V]     after a feed
+    score_stream(tokens, targets) -> nats [n]             feed and score a stretch of at most `context` tokens
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from weightless.base.errors import ConfigError, CorruptFileError
+from weightless.program import interpreter as vm
+from weightless.program.arena import Arena
+from weightless.program.operator import N_FLOATS, N_INTS, SCRATCH_BYTES, Access
+from weightless.program.program import HEADS, OUTCOME, PROBABILITIES, Program
+
+N_UNIFORMS = 8
+
+
+class Engine:
+    """The compiled engine; `poison` fills fresh state with 0xFF (NaN), so that reading it before writing shows."""
+
+    def __init__(self, program: Program, weights: np.ndarray, poison: bool = False) -> None:
+        self.program = program
+        arena = Arena(program.layout, weights, poison)
+        self.W = arena.weights.view()
+        self.W.flags.writeable = False
+        self.S = arena.state
+        self.poison = poison
+        self.registers = np.zeros(vm.N_REGISTERS, dtype=np.int64)
+        self.uniforms = np.zeros(N_UNIFORMS)
+        self.scratch = np.zeros(SCRATCH_BYTES // 4, dtype=np.float32)
+        self._code, self._floats, self._spans = _assemble(program)
+        self._outcome = program.layout.places[OUTCOME].offset
+
+    @property
+    def position(self) -> int:
+        """Tokens fed since the last reset."""
+        return int(self.registers[vm.T])
+
+    def reset(self) -> None:
+        self.registers[:] = 0
+        if self.poison:
+            self.S[:] = 0xFF
+
+    def feed(self, token: int) -> None:
+        _check_room(self.program, self.position, 1)
+        _check_ids(self.program, np.asarray([token]))
+        self.registers[vm.T] += 1
+        self.registers[vm.TOKEN] = token
+        self._run("body")
+
+    def score(self, target: int) -> float:
+        _check_ids(self.program, np.asarray([target]))
+        self.registers[vm.TARGET] = target
+        self._run("score")
+        return float(self._result(OUTCOME)[0])
+
+    def sample(self, uniforms: np.ndarray) -> int:
+        self.uniforms[: len(uniforms)] = uniforms
+        self._run("sample")
+        return int(self._result(OUTCOME)[0])
+
+    def distribution(self) -> np.ndarray:
+        self._run("full")
+        return self._result(PROBABILITIES).copy()
+
+    def score_stream(self, tokens: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Nats of each target, float64 [n]."""
+        return self.score_stream_with_traffic(tokens, targets)[0]
+
+    def score_stream_with_traffic(self, tokens: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(nats [n], bytes touched at each step by operators whose cost the data decides [n])."""
+        tokens, targets = np.asarray(tokens, dtype=np.int64), np.asarray(targets, dtype=np.int64)
+        _check_room(self.program, self.position, len(tokens))
+        _check_ids(self.program, tokens)
+        _check_ids(self.program, targets)
+        nats, traffic = np.zeros(len(tokens)), np.zeros(len(tokens), dtype=np.int64)
+        arguments = (self.W, self.S, self.registers, self.uniforms, self.scratch, self._outcome)
+        vm.score_stream(self._code, self._floats, self._spans["body"], self._spans["score"], *arguments, tokens,
+                        targets, nats, traffic)  # fmt: skip
+        self._check_status()
+        return nats, traffic
+
+    def _run(self, part: str) -> None:
+        if self.position == 0:
+            raise ConfigError("nothing has been fed yet: feed a token (usually <|endoftext|>) first")
+        first, last = self._spans[part]
+        self.registers[vm.TRAFFIC] = 0
+        vm.run_operators(self._code, self._floats, first, last, self.W, self.S, self.registers, self.uniforms,
+                         self.scratch)  # fmt: skip
+        self._check_status()
+
+    def _check_status(self) -> None:
+        if self.registers[vm.STATUS] != 0:
+            raise CorruptFileError("an index table of the model points outside its data; pack the model again")
+
+    def _result(self, name: str) -> np.ndarray:
+        place = self.program.layout.places[name]
+        return self.S[place.offset : place.offset + place.tensor.nbytes].view(np.float32)
+
+
+def _assemble(program: Program) -> tuple[np.ndarray, np.ndarray, dict[str, tuple[int, int]]]:
+    """(instructions int64 [n, 1 + operands], floats [n, F], {part: (first, last)})."""
+    spans, rows = {}, []
+    for part, ops in (("body", program.body), *((head, program.heads[head]) for head in HEADS)):
+        spans[part] = (len(rows), len(rows) + len(ops))
+        rows += program.lowered(ops)
+    code = np.zeros((len(rows), N_INTS), dtype=np.int64)
+    floats = np.zeros((len(rows), N_FLOATS))
+    for i, row in enumerate(rows):
+        code[i, 0] = row.opcode
+        code[i, 1 : 1 + len(row.ints)] = row.ints
+        floats[i, : len(row.floats)] = row.floats
+    return code, floats, spans
+
+
+class AuditEngine:
+    """The same program through the logging arena.  After each verb, `steps` holds what it touched.
+
+    `steps[i]` = (operator, accesses logged, data the operator reported for its formula).
+    """
+
+    def __init__(self, program: Program, weights: np.ndarray, poison: bool = False) -> None:
+        self.program = program
+        self.arena = Arena(program.layout, weights, poison)
+        self.steps: list[tuple[object, list[Access], tuple[int, ...]]] = []
+
+    @property
+    def position(self) -> int:
+        return self.arena.registers.t
+
+    def reset(self) -> None:
+        self.arena.registers.t = 0
+
+    def feed(self, token: int) -> None:
+        _check_room(self.program, self.position, 1)
+        _check_ids(self.program, np.asarray([token]))
+        self.arena.registers.t += 1
+        self.arena.registers.token = token
+        self.steps = []
+        self._run(self.program.body)
+
+    def score(self, target: int) -> float:
+        _check_ids(self.program, np.asarray([target]))
+        self.arena.registers.target = target
+        self._run(self.program.heads["score"])
+        return float(self._result(OUTCOME)[0])
+
+    def sample(self, uniforms: np.ndarray) -> int:
+        self.arena.registers.uniforms[: len(uniforms)] = uniforms
+        self._run(self.program.heads["sample"])
+        return int(self._result(OUTCOME)[0])
+
+    def distribution(self) -> np.ndarray:
+        self._run(self.program.heads["full"])
+        return self._result(PROBABILITIES)
+
+    def score_stream(self, tokens: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        nats = []
+        for token, target in zip(tokens, targets, strict=True):
+            self.feed(int(token))
+            nats.append(self.score(int(target)))
+        return np.array(nats)
+
+    def _run(self, ops: tuple[object, ...]) -> None:
+        if self.position == 0:
+            raise ConfigError("nothing has been fed yet: feed a token (usually <|endoftext|>) first")
+        for op in ops:
+            self.arena.log = []
+            data = op.run(self.arena)  # type: ignore[attr-defined]
+            self.steps.append((op, [access for _, access in self.arena.log], tuple(data or ())))
+        self.arena.log = None
+
+    def _result(self, name: str) -> np.ndarray:
+        return self.arena.row(name)
+
+
+def _check_room(program: Program, position: int, n: int) -> None:
+    if position + n > program.context:
+        raise ConfigError(f"{position + n} tokens do not fit the model's context of {program.context}: reset first")
+
+
+def _check_ids(program: Program, ids: np.ndarray) -> None:
+    if ids.size and (ids.min() < 0 or ids.max() >= program.vocab_size):
+        worst = int(ids.max() if ids.max() >= program.vocab_size else ids.min())
+        raise ConfigError(f"token id {worst} is outside the model's vocabulary of {program.vocab_size}: "
+                          "the text was encoded with another tokenizer")  # fmt: skip

@@ -1,0 +1,157 @@
+"""What an operator promises.
+
+An operator is a frozen dataclass whose string fields name tensors.  It says, from shapes alone, which
+bytes it reads and writes at position t (`accesses`: the formula of the ledger), does the work slowly and
+readably through the logging arena (`run`: NumPy), and translates itself into one row of numbers for
+the compiled engine (`lower`).  Nothing survives an operator except through memory; its scratch is free up
+to 256 KiB (docs/bytes.md).
+
+Positions count from 1: at position t the operator attends to t entries.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
+
+from weightless.base.errors import CorruptFileError, nearest
+from weightless.program.tensor import Tensor
+
+if TYPE_CHECKING:
+    from weightless.program.arena import Arena
+
+SCRATCH_BYTES = 256 * 1024
+N_INTS, N_FLOATS = 28, 4  # width of a lowered instruction
+
+Tensors = Mapping[str, Tensor]
+
+
+class Access(NamedTuple):
+    """`n_bytes` from byte `first` of a tensor on; rows are contiguous only up to their stride."""
+
+    tensor: str
+    first: int
+    n_bytes: int
+    write: bool
+
+
+class Lowered(NamedTuple):
+    """One instruction of the compiled engine: opcode, integer operands, float operands."""
+
+    opcode: int
+    ints: Sequence[int]
+    floats: Sequence[float] = ()
+
+
+class Place(NamedTuple):
+    """Where a tensor lies: byte offset in its segment (weights or state)."""
+
+    offset: int
+    tensor: Tensor
+
+
+class Operator(Protocol):
+    """The interface; see the module's docstring."""
+
+    name: ClassVar[str]
+
+    def check(self, tensors: Tensors) -> None:
+        """Raise CorruptFileError unless every named tensor has the shape and format this operator needs."""
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        """Bytes read and written at position t.  `data` holds what only the data decides (probe counts …)."""
+        ...
+
+    def run(self, arena: Arena) -> None:
+        """Do it in NumPy through the arena, which logs every load and store."""
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        """The instruction for the compiled engine."""
+        ...
+
+    def flops(self, tensors: Tensors, t: int) -> int:
+        """Floating-point operations at position t, 2 per multiply-add; norms, softmax and RoPE uncounted."""
+        ...
+
+
+REGISTRY: dict[str, type] = {}
+C = TypeVar("C", bound=type)
+
+
+def operator(name: str) -> Callable[[C], C]:
+    """Class decorator: freeze the dataclass and enter it in the registry under `name`."""
+
+    def enter(cls: C) -> C:
+        frozen: Any = dataclasses.dataclass(frozen=True)(cls)
+        frozen.name = name
+        REGISTRY[name] = frozen
+        return frozen
+
+    return enter
+
+
+def to_plain(op: Any) -> dict[str, Any]:
+    """JSON form: {"op": name, field: value …}."""
+    return {"op": op.name, **dataclasses.asdict(op)}
+
+
+def from_plain(values: Any, where: str) -> Any:
+    """Rebuild an operator from untrusted JSON; CorruptFileError when anything is off."""
+    if not isinstance(values, dict) or not isinstance(values.get("op"), str):
+        raise CorruptFileError(f"{where}: an operator should be an object with a name, not {values!r:.80}")
+    name = values["op"]
+    if name not in REGISTRY:
+        raise CorruptFileError(f"{where}: unknown operator {name!r} ({nearest(name, REGISTRY)})")
+    cls = REGISTRY[name]
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    given = {key: value for key, value in values.items() if key != "op"}
+    if set(given) != set(fields):
+        odd = sorted(set(given) ^ set(fields))
+        raise CorruptFileError(f"{where}: operator {name!r} has missing or unknown fields {odd}")
+    kinds = {"str": str, "int": int, "float": (int, float), "bool": bool}
+    for key, value in given.items():
+        kind = kinds[str(fields[key].type)]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise CorruptFileError(f"{where}: field {key!r} of operator {name!r} cannot be {value!r:.40}")
+    return cls(**given)
+
+
+def need(condition: bool, op: Any, message: str) -> None:
+    """Raise CorruptFileError naming the operator unless `condition` holds."""
+    if not condition:
+        raise CorruptFileError(f"operator {op.name!r}: {message}; the program does not fit its tensors")
+
+
+def need_vector(op: Any, tensors: Tensors, name: str, width: int, state: bool = True) -> None:
+    """A (1, width) f32 tensor, in the arena (`state`) or in the artifact."""
+    tensor = tensors[name]
+    need(tensor.shape == (1, width), op, f"{name} should have shape (1, {width}), not {tensor.shape}")
+    need(tensor.format == "f32", op, f"{name} should be f32")
+    need((tensor.kind == "state") == state, op, f"{name} lies in the wrong segment")
+
+
+def need_matrix(op: Any, tensors: Tensors, name: str, rows: int, cols: int) -> None:
+    """A (rows, cols) weight in any arithmetic format."""
+    tensor = tensors[name]
+    need(tensor.shape == (rows, cols), op, f"{name} should have shape ({rows}, {cols}), not {tensor.shape}")
+    need(tensor.format in ("f32", "bf16", "f16", "int8", "int4"), op, f"{name} cannot be {tensor.format}")
+    need(tensor.kind != "state", op, f"{name} should be a weight")
+
+
+def whole(tensor: Tensor, write: bool = False) -> list[Access]:
+    """Every row of a tensor, without the padding between rows."""
+    if tensor.row_stride == tensor.row_bytes:
+        return [Access(tensor.name, 0, tensor.nbytes, write)]
+    return [row_of(tensor, r, write) for r in range(tensor.shape[0])]
+
+
+def row_of(tensor: Tensor, row: int = 0, write: bool = False) -> Access:
+    """One row.  Aligned rows all cost the same, so the formula may name row 0 for "some row"."""
+    return Access(tensor.name, row * tensor.row_stride, tensor.row_bytes, write)
+
+
+def span_of(tensor: Tensor, first: int, n: int, write: bool = False) -> Access:
+    """`n` elements of a one-row tensor of plain numbers (f32, u32)."""
+    size = tensor.row_bytes // tensor.shape[1]
+    return Access(tensor.name, first * size, n * size, write)

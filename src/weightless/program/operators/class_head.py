@@ -1,0 +1,287 @@
+"""The two-level class head: log p(w) = log p(class(w)) + log p(w | class(w)), exactly normalised.
+
+About sqrt(V) classes of W words each; only the class rows and the rows of ONE class are read.  Words live in
+slots, class c owning slots cW..cW+W-1; two small tables translate token <-> slot.  Scoring reads one entry of
+`slot_of_token`, sampling one of `token_of_slot`: equal bytes by construction.  Slots >= V of the last class are
+padding and have probability zero.  (Goodman 2001, "Classes for fast maximum entropy training".)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from weightless.kernels.numba_rows import FORMAT_CODES
+from weightless.ops.cross_entropy import log_softmax
+from weightless.ops.norm import rms_norm
+from weightless.program.arena import Arena
+from weightless.program.opcodes import CLASS_FULL, CLASS_SAMPLE, CLASS_SCORE, WORD_FULL, WORD_SAMPLE, WORD_SCORE
+from weightless.program.operator import (
+    SCRATCH_BYTES,
+    Access,
+    Lowered,
+    Place,
+    Tensors,
+    need,
+    need_matrix,
+    need_vector,
+    operator,
+    row_of,
+    whole,
+)
+from weightless.program.operators.full_head import draw
+
+
+def _need_table(op: object, tensors: Tensors, name: str, rows: int) -> None:
+    table = tensors[name]
+    need(table.shape == (rows, 1) and table.format in ("u16", "u32"), op, f"{name} should be {rows} rows of one id")
+    need(table.kind != "state" and not table.by_row, op, f"{name} should be a tightly packed constant")
+
+
+class _Classes:
+    """First level: h = rms_norm(x) * g; class scores = C h."""
+
+    norm: str
+    classes: str
+    x: str
+    h: str
+    choice: str
+    eps: float
+
+    def check(self, tensors: Tensors) -> None:
+        n_classes, width = tensors[self.classes].shape
+        need_matrix(self, tensors, self.classes, n_classes, width)
+        need_vector(self, tensors, self.norm, width, state=False)
+        need_vector(self, tensors, self.x, width)
+        need_vector(self, tensors, self.h, width)
+        need_vector(self, tensors, self.choice, self._choice_width(n_classes))
+        need(4 * n_classes <= SCRATCH_BYTES, self, f"{n_classes} classes exceed the scratch memory")
+
+    def _choice_width(self, n_classes: int) -> int:
+        return 2
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        read = [access for name in (self.x, self.norm, self.classes) for access in whole(tensors[name])]
+        return [*read, *whole(tensors[self.h], write=True), *whole(tensors[self.choice], write=True)]
+
+    def flops(self, tensors: Tensors, t: int) -> int:
+        rows, cols = tensors[self.classes].shape
+        return 2 * rows * cols
+
+    def _log_p(self, arena: Arena) -> np.ndarray:
+        h = rms_norm(arena.row(self.x), arena.row(self.norm), self.eps)
+        arena.put_row(self.h, h)
+        return log_softmax(arena.rows(self.classes) @ h)
+
+    def _ints(self, places: Mapping[str, Place]) -> list[int]:
+        offset, classes = places[self.classes]
+        ends = [places[name].offset for name in (self.norm, self.x, self.h, self.choice)]
+        return [offset, classes.row_stride, *classes.shape, FORMAT_CODES[classes.format], *ends]
+
+
+@operator("class_score")
+class ClassScore(_Classes):
+    """choice = (slot of the target, -log p of its class)."""
+
+    norm: str
+    classes: str
+    slot_of_token: str
+    words: str
+    x: str
+    h: str
+    choice: str
+    eps: float
+
+    def check(self, tensors: Tensors) -> None:
+        super().check(tensors)
+        _need_table(self, tensors, self.slot_of_token, tensors[self.slot_of_token].shape[0])
+        need(tensors[self.words].shape[0] % tensors[self.classes].shape[0] == 0, self, "classes of unequal size")
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        return [row_of(tensors[self.slot_of_token]), *super().accesses(tensors, t)]
+
+    def run(self, arena: Arena) -> None:
+        slot = int(arena.row(self.slot_of_token, arena.registers.target)[0])
+        n_words = arena.tensor(self.words).shape[0] // arena.tensor(self.classes).shape[0]
+        log_p = self._log_p(arena)
+        arena.put_row(self.choice, np.array([slot, -log_p[slot // n_words]], dtype=np.float32))
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        offset, table = places[self.slot_of_token]
+        n_words = places[self.words].tensor.shape[0] // places[self.classes].tensor.shape[0]
+        return Lowered(CLASS_SCORE, [*self._ints(places), offset, table.row_bytes, n_words], [self.eps])
+
+
+@operator("class_sample")
+class ClassSample(_Classes):
+    """choice = (a class drawn with the first uniform, 0)."""
+
+    norm: str
+    classes: str
+    x: str
+    h: str
+    choice: str
+    eps: float
+
+    def run(self, arena: Arena) -> None:
+        chosen = draw(self._log_p(arena), arena.registers.uniforms[0])
+        arena.put_row(self.choice, np.array([chosen, 0], dtype=np.float32))
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        return Lowered(CLASS_SAMPLE, self._ints(places), [self.eps])
+
+
+@operator("class_full")
+class ClassFull(_Classes):
+    """choice (1, n_classes) = log p of every class."""
+
+    norm: str
+    classes: str
+    x: str
+    h: str
+    choice: str
+    eps: float
+
+    def _choice_width(self, n_classes: int) -> int:
+        return n_classes
+
+    def run(self, arena: Arena) -> None:
+        arena.put_row(self.choice, self._log_p(arena))
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        return Lowered(CLASS_FULL, self._ints(places), [self.eps])
+
+
+class _Words:
+    """Second level: the W word rows of one class against h."""
+
+    words: str
+    h: str
+    choice: str
+    outcome: str
+    n_words: int
+    vocab_size: int
+
+    def check(self, tensors: Tensors) -> None:
+        slots, width = tensors[self.words].shape
+        need_matrix(self, tensors, self.words, slots, width)
+        need(not tensors[self.words].by_row, self, f"{self.words} should be packed tightly: classes are read as blocks")
+        need_vector(self, tensors, self.h, width)
+        need(self.n_words > 0 and slots % self.n_words == 0, self, "n_words should divide the slots")
+        need(slots - self.n_words < self.vocab_size <= slots, self, "vocab_size should end in the last class")
+        need(4 * self.n_words <= SCRATCH_BYTES, self, f"{self.n_words} words exceed the scratch memory")
+        self._check_ends(tensors, slots)
+
+    def _check_ends(self, tensors: Tensors, slots: int) -> None:
+        need_vector(self, tensors, self.choice, 2)
+        need_vector(self, tensors, self.outcome, 1)
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        words = tensors[self.words]
+        block = Access(self.words, 0, self.n_words * words.row_bytes, False)
+        ends = [*whole(tensors[self.choice]), *whole(tensors[self.h])]
+        return [*ends, block, *whole(tensors[self.outcome], write=True)]
+
+    def flops(self, tensors: Tensors, t: int) -> int:
+        return 2 * self.n_words * tensors[self.words].shape[1]
+
+    def _log_p(self, arena: Arena, chosen: int, h: np.ndarray) -> np.ndarray:
+        scores = arena.rows(self.words, chosen * self.n_words, self.n_words) @ h
+        scores[max(0, self.vocab_size - chosen * self.n_words) :] = -np.inf
+        return log_softmax(scores)
+
+    def _ints(self, places: Mapping[str, Place]) -> list[int]:
+        offset, words = places[self.words]
+        ends = [places[name].offset for name in (self.h, self.choice, self.outcome)]
+        return [offset, words.row_stride, *words.shape, FORMAT_CODES[words.format], *ends, self.n_words, self.vocab_size]
+
+
+@operator("word_score")
+class WordScore(_Words):
+    """outcome = -log p(class) - log p(word | class), in nats."""
+
+    words: str
+    h: str
+    choice: str
+    outcome: str
+    n_words: int
+    vocab_size: int
+
+    def run(self, arena: Arena) -> None:
+        slot, nats = arena.row(self.choice)
+        chosen, word = divmod(int(slot), self.n_words)
+        log_p = self._log_p(arena, chosen, arena.row(self.h))
+        arena.put_row(self.outcome, np.array([nats - log_p[word]], dtype=np.float32))
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        return Lowered(WORD_SCORE, self._ints(places))
+
+
+@operator("word_sample")
+class WordSample(_Words):
+    """outcome = the token drawn from the chosen class with the second uniform."""
+
+    words: str
+    token_of_slot: str
+    h: str
+    choice: str
+    outcome: str
+    n_words: int
+    vocab_size: int
+
+    def check(self, tensors: Tensors) -> None:
+        super().check(tensors)
+        _need_table(self, tensors, self.token_of_slot, self.vocab_size)
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        return [*super().accesses(tensors, t), row_of(tensors[self.token_of_slot])]
+
+    def run(self, arena: Arena) -> None:
+        chosen = int(arena.row(self.choice)[0])
+        word = draw(self._log_p(arena, chosen, arena.row(self.h)), arena.registers.uniforms[1])
+        token = arena.row(self.token_of_slot, min(chosen * self.n_words + word, self.vocab_size - 1))
+        arena.put_row(self.outcome, token.astype(np.float32))
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        offset, table = places[self.token_of_slot]
+        return Lowered(WORD_SAMPLE, [*self._ints(places), offset, table.row_bytes])
+
+
+@operator("word_full")
+class WordFull(_Words):
+    """outcome (1, V)[token] = p(class) p(word | class) for every token: reads the whole head."""
+
+    words: str
+    token_of_slot: str
+    h: str
+    choice: str
+    outcome: str
+    n_words: int
+    vocab_size: int
+
+    def _check_ends(self, tensors: Tensors, slots: int) -> None:
+        need_vector(self, tensors, self.choice, slots // self.n_words)
+        need_vector(self, tensors, self.outcome, self.vocab_size)
+        _need_table(self, tensors, self.token_of_slot, self.vocab_size)
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        names = (self.choice, self.h, self.words, self.token_of_slot)
+        read = [access for name in names for access in whole(tensors[name])]
+        return [*read, *whole(tensors[self.outcome], write=True)]
+
+    def flops(self, tensors: Tensors, t: int) -> int:
+        slots, width = tensors[self.words].shape
+        return 2 * slots * width
+
+    def run(self, arena: Arena) -> None:
+        class_log_p, h = arena.row(self.choice), arena.row(self.h)
+        log_p = [arena_log_p + self._log_p(arena, c, h) for c, arena_log_p in enumerate(class_log_p)]
+        tokens = arena.rows(self.token_of_slot)[:, 0]
+        probabilities = np.zeros(self.vocab_size, dtype=np.float32)
+        probabilities[tokens] = np.exp(np.concatenate(log_p)[: self.vocab_size])
+        arena.put_row(self.outcome, probabilities)
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        offset, table = places[self.token_of_slot]
+        return Lowered(WORD_FULL, [*self._ints(places), offset, table.row_bytes])

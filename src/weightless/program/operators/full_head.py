@@ -1,0 +1,91 @@
+"""The ordinary softmax head, over logits that `norm_matvec` has written to memory.
+
+logits_score    nats = -log softmax(logits)[target]
+logits_sample   one token drawn from softmax(logits)
+logits_full     probabilities = softmax(logits)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from weightless.ops.cross_entropy import log_softmax
+from weightless.program.arena import Arena
+from weightless.program.opcodes import LOGITS_FULL, LOGITS_SAMPLE, LOGITS_SCORE
+from weightless.program.operator import Access, Lowered, Place, Tensors, need, need_vector, operator, whole
+
+
+def draw(log_p: np.ndarray, u: float) -> int:
+    """The index whose share of the cumulative distribution holds u in [0, 1)."""
+    return min(int(np.searchsorted(np.cumsum(np.exp(log_p.astype(np.float64))), u, side="right")), len(log_p) - 1)
+
+
+class _Head:
+    """What the three have in common: one vector of logits in, one result out."""
+
+    logits: str
+    outcome: str
+
+    def check(self, tensors: Tensors) -> None:
+        width = tensors[self.logits].shape[1]
+        need_vector(self, tensors, self.logits, width)
+        need(tensors[self.outcome].format == "f32", self, f"{self.outcome} should be f32")
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        return [*whole(tensors[self.logits]), *whole(tensors[self.outcome], write=True)]
+
+    def flops(self, tensors: Tensors, t: int) -> int:
+        return 0
+
+    def _ints(self, places: Mapping[str, Place]) -> list[int]:
+        offset, logits = places[self.logits]
+        return [offset, logits.shape[1], places[self.outcome].offset]
+
+
+@operator("logits_score")
+class LogitsScore(_Head):
+    """outcome = -log softmax(logits)[target], in nats."""
+
+    logits: str
+    outcome: str
+
+    def run(self, arena: Arena) -> None:
+        arena.put_row(self.outcome, -log_softmax(arena.row(self.logits))[arena.registers.target : arena.registers.target + 1])
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        return Lowered(LOGITS_SCORE, self._ints(places))
+
+
+@operator("logits_sample")
+class LogitsSample(_Head):
+    """outcome = a token drawn from softmax(logits) with the first uniform."""
+
+    logits: str
+    outcome: str
+
+    def run(self, arena: Arena) -> None:
+        chosen = draw(log_softmax(arena.row(self.logits)), arena.registers.uniforms[0])
+        arena.put_row(self.outcome, np.array([chosen], dtype=np.float32))
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        return Lowered(LOGITS_SAMPLE, self._ints(places))
+
+
+@operator("logits_full")
+class LogitsFull(_Head):
+    """outcome (1, V) = softmax(logits)."""
+
+    logits: str
+    outcome: str
+
+    def check(self, tensors: Tensors) -> None:
+        need_vector(self, tensors, self.logits, tensors[self.logits].shape[1])
+        need_vector(self, tensors, self.outcome, tensors[self.logits].shape[1])
+
+    def run(self, arena: Arena) -> None:
+        arena.put_row(self.outcome, np.exp(log_softmax(arena.row(self.logits))))
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        return Lowered(LOGITS_FULL, self._ints(places))

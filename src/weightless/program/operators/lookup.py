@@ -1,0 +1,135 @@
+"""Operators that fetch rows by token: the cheapest memory a model can have.
+
+accept_token     history[t] = token                                (4 bytes written)
+gather_row       x = table[token]            or x += table[token]
+gather_hashed    x += table[hash(last n tokens) mod rows]          (a table of hashed n-grams)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from weightless.kernels.numba_rows import FORMAT_CODES
+from weightless.ops.hashing import row_index, start_of
+from weightless.program.arena import Arena
+from weightless.program.opcodes import ACCEPT_TOKEN, GATHER_HASHED, GATHER_ROW
+from weightless.program.operator import (
+    Access,
+    Lowered,
+    Place,
+    Tensors,
+    need,
+    need_vector,
+    operator,
+    row_of,
+    span_of,
+    whole,
+)
+
+
+@operator("accept_token")
+class AcceptToken:
+    """Append the token just fed to the history that later operators look back on."""
+
+    history: str
+
+    def check(self, tensors: Tensors) -> None:
+        history = tensors[self.history]
+        need(history.format == "u32" and history.shape[0] == 1, self, f"{self.history} should be one row of u32")
+        need(history.kind == "state", self, f"{self.history} should be state")
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        return [span_of(tensors[self.history], t - 1, 1, write=True)]
+
+    def run(self, arena: Arena) -> None:
+        arena.put_span(self.history, arena.registers.t - 1, np.uint32(arena.registers.token))
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        return Lowered(ACCEPT_TOKEN, [places[self.history].offset])
+
+    def flops(self, tensors: Tensors, t: int) -> int:
+        return 0
+
+
+@operator("gather_row")
+class GatherRow:
+    """x = table[token], or x += table[token] with `add`."""
+
+    history: str
+    table: str
+    x: str
+    add: bool
+
+    def check(self, tensors: Tensors) -> None:
+        table = tensors[self.table]
+        need_vector(self, tensors, self.x, table.shape[1])
+        need(table.kind != "state", self, f"{self.table} should be a weight")
+        need(table.format in FORMAT_CODES, self, f"{self.table} cannot be {table.format}")
+        need(tensors[self.history].format == "u32", self, f"{self.history} should be u32")
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        x = tensors[self.x]
+        before = whole(x) if self.add else []
+        look = span_of(tensors[self.history], t - 1, 1)
+        return [look, row_of(tensors[self.table]), *before, *whole(x, write=True)]
+
+    def run(self, arena: Arena) -> None:
+        token = int(arena.span(self.history, arena.registers.t - 1, 1)[0])
+        row = arena.row(self.table, token)
+        arena.put_row(self.x, arena.row(self.x) + row if self.add else row)
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        offset, table = places[self.table]
+        history, x = places[self.history].offset, places[self.x].offset
+        form = FORMAT_CODES[table.format]
+        rows, cols = table.shape
+        return Lowered(GATHER_ROW, [history, offset, table.row_stride, cols, form, x, int(self.add), rows])
+
+    def flops(self, tensors: Tensors, t: int) -> int:
+        return tensors[self.table].shape[1] if self.add else 0
+
+
+@operator("gather_hashed")
+class GatherHashed:
+    """x += table[hash(the last `order` tokens)]; before the start of the stream stands the token `pad`."""
+
+    history: str
+    table: str
+    x: str
+    order: int
+    seed: int
+    pad: int
+
+    def check(self, tensors: Tensors) -> None:
+        table = tensors[self.table]
+        need_vector(self, tensors, self.x, table.shape[1])
+        need(1 <= self.order <= 8, self, f"order {self.order} is not in 1..8")
+        need(table.kind != "state" and table.shape[0] > 0, self, f"{self.table} should be a weight with rows")
+        need(table.format in FORMAT_CODES, self, f"{self.table} cannot be {table.format}")
+        need(0 <= self.seed < 2**62 and 0 <= self.pad < 2**32, self, "seed or pad is out of range")
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        x, seen = tensors[self.x], min(self.order, t)
+        look = span_of(tensors[self.history], t - seen, seen)
+        return [look, row_of(tensors[self.table]), *whole(x), *whole(x, write=True)]
+
+    def run(self, arena: Arena) -> None:
+        t = arena.registers.t
+        seen = min(self.order, t)
+        tokens = np.full(self.order, self.pad, dtype=np.uint64)
+        tokens[self.order - seen :] = arena.span(self.history, t - seen, seen)
+        row = int(row_index(tokens, self.seed, arena.tensor(self.table).shape[0]))
+        arena.put_row(self.x, arena.row(self.x) + arena.row(self.table, row))
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        offset, table = places[self.table]
+        history, x = places[self.history].offset, places[self.x].offset
+        form, (rows, cols) = FORMAT_CODES[table.format], table.shape
+        start = (start_of(self.seed) ^ 1 << 63) - (1 << 63)  # the same 64 bits, as the signed number an operand can hold
+        ints = [history, offset, table.row_stride, cols, form, x, rows, self.order, start, self.pad]
+        return Lowered(GATHER_HASHED, ints)
+
+    def flops(self, tensors: Tensors, t: int) -> int:
+        return tensors[self.table].shape[1]

@@ -1,0 +1,167 @@
+"""The decode program: tensors, a body of operators run once per token, and three heads over its result.
+
+    body    accept the token, look up rows, attend, transform …
+    score   -log p(target)             mode S: what held-out loss is made of
+    sample  one token from p           mode S: touches the same mean bytes as score
+    full    all V probabilities        mode F
+
+A program comes from a family's configuration (no weights needed) or from the untrusted JSON of an artifact;
+`validate` refuses anything whose operators do not fit its tensors, so that the compiled engine can trust it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
+from weightless.program import operators as _operators  # fills the registry
+from weightless.program.arena import Layout
+from weightless.program.operator import N_FLOATS, N_INTS, REGISTRY, Lowered, from_plain, need, to_plain
+from weightless.program.tensor import Tensor
+
+__all__ = ["HEADS", "OUTCOME", "PROBABILITIES", "Program"]
+
+HEADS = ("score", "sample", "full")
+OUTCOME, PROBABILITIES = "outcome", "probabilities"
+MAX_VOCAB = 2**24  # a token id must be exact in float32
+MAX_STATE_BYTES = 2**33
+assert _operators and REGISTRY
+
+
+class _Named(dict[str, Tensor]):
+    """Tensors by name; asking for one that is not there is a fault of the file."""
+
+    def __missing__(self, name: str) -> Tensor:
+        raise CorruptFileError(f"the program names a tensor {name!r} that it does not declare")
+
+
+@dataclass(frozen=True)
+class Program:
+    """Named operators over named tensors; `context` is the longest stretch it can be fed."""
+
+    vocab_size: int
+    context: int
+    tensors: tuple[Tensor, ...]
+    body: tuple[Any, ...]
+    heads: Mapping[str, tuple[Any, ...]]
+
+    @cached_property
+    def by_name(self) -> dict[str, Tensor]:
+        return _Named((tensor.name, tensor) for tensor in self.tensors)
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout.of(self.tensors)
+
+    def operators(self, head: str) -> tuple[Any, ...]:
+        """The body and one head, in order."""
+        return (*self.body, *self.heads[head])
+
+    def stored(self) -> list[Tensor]:
+        """The tensors that an artifact must hold."""
+        return [tensor for tensor in self.tensors if tensor.kind != "state"]
+
+    def lowered(self, ops: Sequence[Any]) -> list[Lowered]:
+        """Instructions of the compiled engine."""
+        out = [op.lower(self.layout.places) for op in ops]
+        assert all(len(row.ints) < N_INTS and len(row.floats) <= N_FLOATS for row in out)
+        return out
+
+    def validate(self) -> Program:
+        """Return self, or raise CorruptFileError naming the operator or tensor at fault."""
+        _check_tensors(self)
+        for op in (*self.body, *(op for head in HEADS for op in self.heads[head])):
+            op.check(self.by_name)
+            _check_against_vocabulary(self, op)
+        return self
+
+    def to_plain(self) -> dict[str, Any]:
+        """JSON form, kept in the artifact."""
+        return {
+            "version": 1,
+            "vocab_size": self.vocab_size,
+            "context": self.context,
+            "tensors": [dataclasses.asdict(tensor) for tensor in self.tensors],
+            "body": [to_plain(op) for op in self.body],
+            "heads": {name: [to_plain(op) for op in self.heads[name]] for name in HEADS},
+        }
+
+    @staticmethod
+    def from_plain(values: Any) -> Program:
+        """Rebuild from untrusted JSON; CorruptFileError when anything is off."""
+        if not isinstance(values, dict) or values.get("version") != 1:
+            raise CorruptFileError("the file holds no decode program of version 1")
+        try:
+            tensors = tuple(_tensor(entry) for entry in values["tensors"])
+            body = tuple(from_plain(entry, f"body[{i}]") for i, entry in enumerate(values["body"]))
+            heads = {
+                name: tuple(from_plain(entry, f"{name}[{i}]") for i, entry in enumerate(values["heads"][name]))
+                for name in HEADS
+            }
+            program = Program(int(values["vocab_size"]), int(values["context"]), tensors, body, heads)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise CorruptFileError(f"the decode program is malformed ({type(error).__name__}: {error})") from error
+        return program.validate()
+
+
+def _tensor(entry: Mapping[str, Any]) -> Tensor:
+    rows, cols = entry["shape"]
+    shape = (rows, cols)
+    if any(type(size) is not int or not 0 <= size < 2**40 for size in shape):
+        raise CorruptFileError(f"tensor {entry['name']!r:.60} has an impossible shape {shape}")
+    if entry["kind"] not in ("weight", "constant", "state") or type(entry["by_row"]) is not bool:
+        raise CorruptFileError(f"tensor {entry['name']!r:.60} is of no known kind")
+    texts = [entry[key] for key in ("name", "format", "component")]
+    if any(type(text) is not str or not text for text in texts):
+        raise CorruptFileError("a tensor's name, format and component should be text")
+    tensor = Tensor(texts[0], shape, texts[1], texts[2], entry["kind"], entry["by_row"])
+    try:
+        tensor.nbytes  # noqa: B018  (computes the row size: an unknown format or odd width is refused here)
+    except WeightlessError as error:
+        raise CorruptFileError(f"tensor {texts[0]!r:.60}: {error}") from error
+    return tensor
+
+
+def _check_tensors(program: Program) -> None:
+    if not 2 <= program.vocab_size <= MAX_VOCAB:
+        raise ConfigError(f"a vocabulary of {program.vocab_size} tokens is not in 2..{MAX_VOCAB}")
+    if program.context < 1:
+        raise ConfigError(f"a context of {program.context} positions is too short")
+    if len(program.by_name) != len(program.tensors):
+        raise CorruptFileError("two tensors of the program share a name")
+    if program.layout.state_bytes > MAX_STATE_BYTES:
+        raise CorruptFileError(f"the program wants {program.layout.state_bytes} bytes of state")
+    for name, width in ((OUTCOME, 1), (PROBABILITIES, program.vocab_size)):
+        tensor = program.by_name[name]
+        if tensor.shape != (1, width) or tensor.format != "f32" or tensor.kind != "state":
+            raise CorruptFileError(f"the tensor {name!r} should be a state of (1, {width}) f32")
+
+
+def _check_against_vocabulary(program: Program, op: Any) -> None:
+    """What is indexed by token or position must have a row for every token and position."""
+    tensors, vocab_size = program.by_name, program.vocab_size
+    if hasattr(op, "history"):
+        need(tensors[op.history].shape[1] >= program.context, op, "history shorter than the context")
+        need(tensors[op.history].format == "u32" and tensors[op.history].kind == "state", op, "history is no u32 state")
+    if hasattr(op, "cache"):
+        need(tensors[op.cache].shape[0] >= program.context, op, "cache shorter than the context")
+    if op.name == "gather_row":
+        need(tensors[op.table].shape[0] >= vocab_size, op, "fewer rows than tokens")
+    if hasattr(op, "slot_of_token"):
+        need(tensors[op.slot_of_token].shape[0] >= vocab_size, op, "fewer slots than tokens")
+    if hasattr(op, "logits"):
+        need(tensors[op.logits].shape[1] == vocab_size, op, "as many logits as tokens are needed")
+    if hasattr(op, "vocab_size"):
+        need(op.vocab_size == vocab_size, op, "another vocabulary size")
+    if getattr(op, "level", None) == 0:
+        need(tensors[op.cum].shape[0] == vocab_size, op, "unigram table of another size")
+    if op.name == "ngram_context" and op.level == 1:
+        need(tensors[op.node].shape[0] == vocab_size + 1, op, "one node per token is needed")
+    if op.name in ("ngram_full", "word_full", "logits_full"):
+        need(op.outcome == PROBABILITIES, op, f"the result should be {PROBABILITIES!r}")
+    elif hasattr(op, "outcome"):
+        need(op.outcome == OUTCOME, op, f"the result should be {OUTCOME!r}")

@@ -1,0 +1,70 @@
+"""Named memory of a decode program, and the named parameters a model trains.
+
+A `Tensor` is a table of rows.  A row holds its elements *and the scales that belong to them*
+(`quant.formats`), so that fetching a row never fetches anything else.  Rows that are fetched one at a
+time (embeddings, lookup tables) start on 64-byte boundaries; a matrix that is always read whole is
+packed tightly and starts on one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from weightless.quant.formats import row_bytes
+
+LINE = 64  # bytes of a cache line: the unit of T64 and of row alignment
+
+Kind = Literal["weight", "constant", "state"]
+Group = Literal["matrix", "embedding", "head", "table", "vector"]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """`shape` = (rows, columns) stored in `format`; `component` names its line in the ledger.
+
+    `kind`: "weight" (trained) and "constant" (computed from data) live in the artifact, "state" in the
+    arena while decoding.  `by_row` puts every row on a 64-byte boundary.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    format: str
+    component: str
+    kind: Kind = "weight"
+    by_row: bool = False
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row, codes and scales, without alignment padding: what a fetch touches."""
+        return row_bytes(self.format, self.shape[1])
+
+    @property
+    def row_stride(self) -> int:
+        """Bytes from one row to the next."""
+        return align(self.row_bytes) if self.by_row else self.row_bytes
+
+    @property
+    def nbytes(self) -> int:
+        """Stored bytes of the whole tensor, padding between rows included."""
+        return self.shape[0] * self.row_stride
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One trained tensor: `init` is the standard deviation of a truncated normal, "ones" or "zeros".
+
+    `group` decides how it is optimised (`train.optimizers`); `format` is what it is packed to, and what
+    quantisation-aware training simulates.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    format: str
+    init: float | str
+    group: Group
+
+
+def align(nbytes: int, unit: int = LINE) -> int:
+    """`nbytes` rounded up to a multiple of `unit`."""
+    return -(-nbytes // unit) * unit
