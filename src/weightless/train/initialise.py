@@ -1,0 +1,54 @@
+"""Initial parameters from a family's specifications.
+
+Every tensor draws from a stream of its own, seeded by the run's seed and the tensor's name: adding, removing or
+reordering tensors changes no other tensor.  A float `init` is the standard deviation of a normal truncated at three of
+them (values beyond are drawn again); "ones" and "zeros" are constants.  Result: float32, requires_grad.
+Errors: ConfigError for an unknown init and for two parameters of one name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from weightless.base.errors import ConfigError
+from weightless.base.random import rng_for
+from weightless.program.tensor import Parameter
+
+TRUNCATE_AT = 3.0
+
+
+def initial_parameters(specs: Iterable[Parameter], seed: int, device: str = "cpu") -> dict[str, torch.Tensor]:
+    """One leaf tensor per Parameter(name, shape, format, init, group), in the order given."""
+    params: dict[str, torch.Tensor] = {}
+    for spec in specs:
+        if spec.name in params:
+            raise ConfigError(f"two parameters are called {spec.name!r}; give each tensor its own name")
+        values = torch.from_numpy(_values(spec, seed)).to(device)
+        params[spec.name] = values.requires_grad_()
+    return params
+
+
+def _values(spec: Parameter, seed: int) -> np.ndarray:
+    shape = tuple(spec.shape)
+    if spec.init == "ones":
+        return np.ones(shape, np.float32)
+    if spec.init == "zeros":
+        return np.zeros(shape, np.float32)
+    if isinstance(spec.init, str) or not spec.init >= 0:
+        raise ConfigError(f"{spec.name}: init {spec.init!r} should be a standard deviation, 'ones' or 'zeros'")
+    return truncated_normal(rng_for(seed, "initialise", spec.name), shape, spec.init)
+
+
+def truncated_normal(rng: np.random.Generator, shape: tuple[int, ...], std: float) -> np.ndarray:
+    """Float32 N(0, std^2) without the values beyond TRUNCATE_AT standard deviations."""
+    values = rng.standard_normal(shape, dtype=np.float32)
+    flat = values.reshape(-1)
+    outside = np.flatnonzero(np.abs(flat) > TRUNCATE_AT)
+    while outside.size:
+        flat[outside] = rng.standard_normal(outside.size, dtype=np.float32)
+        outside = outside[np.abs(flat[outside]) > TRUNCATE_AT]
+    flat *= np.float32(std)
+    return values

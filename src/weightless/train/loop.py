@@ -1,0 +1,271 @@
+"""The training loop: one for all families, resumable at every step, honest about time.
+
+Step s (from 0) learns from batch number s * grad_accumulation and those after it, which are a pure function of the
+number, at a learning rate that is a pure function of progress; random numbers, if a model draws any, are seeded per
+step.  So a run of num_steps that was killed and resumed ends with the same bits as one that was not (same device,
+threads and versions).  With a budget of seconds the schedule follows the clock, and no two runs are bit-identical.
+
+Seconds are training seconds: fetching batches, forward, backward, update.  Evaluation and checkpoints are timed apart.
+Errors: WeightlessError on divergence (the last checkpoint stays), a full disk or a checkpoint of another run;
+KeyboardInterrupt on Ctrl-C and SystemExit on SIGTERM, after the step is finished and saved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from weightless.base.config import from_dict, to_dict
+from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.progress import progress
+from weightless.base.random import seed_for
+from weightless.data.loader import Batches
+from weightless.program.tensor import Parameter
+from weightless.train.checkpoint import Checkpoint, copy_into, load_checkpoint, save_checkpoint
+from weightless.train.config import TrainConfig
+from weightless.train.initialise import initial_parameters
+from weightless.train.interrupts import Interrupts
+from weightless.train.metrics import MetricsLog
+from weightless.train.optimizers.groups import grouped_optimizer
+from weightless.train.run_state import Counters, observations, schedule_factor
+from weightless.train.step import train_step
+from weightless.train.validation import Validation
+from weightless.train.working_weights import WorkingWeights
+
+EVALUATIONS = 20
+"""Evaluations per run when the configuration leaves it open."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Trained float32 masters and constants by name, what it took, the curve, and the assertions that were checked."""
+
+    params: dict[str, torch.Tensor]
+    constants: dict[str, np.ndarray]
+    tokens_seen: int
+    steps: int
+    seconds: float
+    evaluation_seconds: float
+    checkpoint_seconds: float
+    optimizer_bytes: int
+    optimizer_bytes_by_group: dict[str, int]
+    curve: list[dict[str, Any]]
+    observed: dict[str, dict[str, Any]]
+
+
+def train(
+    model: Any,
+    train_tokens: Any,
+    val_tokens: Any,
+    config: TrainConfig,
+    out_dir: str | Path,
+    label: str = "training",
+    constants: Mapping[str, np.ndarray] | None = None,
+    resume: bool = True,
+    on_metrics: Callable[[dict[str, Any]], None] | None = None,
+) -> TrainResult:
+    """Train until the budget is used; out_dir receives metrics.jsonl, metrics.csv and checkpoint/.
+
+    `constants` default to model.prepare(train_tokens, seed).  With `resume` a checkpoint in out_dir is continued (a
+    finished one is returned as it is); without, it is deleted.
+    """
+    with _threads(config.threads), torch.random.fork_rng(devices=[]):
+        run = _Run(model, train_tokens, val_tokens, config, Path(out_dir), constants, resume, on_metrics)
+        total, unit = (config.num_steps, "steps") if config.num_steps else (config.seconds, "s")
+        with Interrupts() as interrupts, progress(label, total, unit, start=run.done()) as tick:
+            while run.counters.progress(config) < 1.0:
+                before = run.done()
+                note = run.advance()
+                tick(run.done() - before, note)
+                if interrupts.requested is not None:
+                    run.save()
+                    interrupts.stop_if_requested()
+        run.save()
+        return run.result()
+
+
+class _Run:
+    """The moving parts of one call of `train`."""
+
+    def __init__(
+        self,
+        model: Any,
+        train_tokens: Any,
+        val_tokens: Any,
+        config: TrainConfig,
+        out_dir: Path,
+        constants: Mapping[str, np.ndarray] | None,
+        resume: bool,
+        on_metrics: Callable[[dict[str, Any]], None] | None,
+    ) -> None:
+        self.model, self.config, self.on_metrics = model, config, on_metrics
+        self.folder = out_dir / "checkpoint"
+        self.specs = list(model.tensors())
+        self.fingerprint = _fingerprint(train_tokens)
+        if not resume:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        saved = load_checkpoint(self.folder)
+        if saved is not None:
+            self._check_same_run(saved)
+            constants = {name: tensor.numpy() for name, tensor in saved.constants.items()}
+        elif constants is None:
+            constants = model.prepare(train_tokens, config.seed)
+        self.constants = dict(constants)
+        self.masters = initial_parameters(self.specs, config.seed, config.device)
+        self.optimizer = grouped_optimizer(self.specs, self.masters, config)
+        self.counters = self._restore(saved) if saved else Counters()
+        tensors = {name: _constant(value, config.device) for name, value in self.constants.items()}
+        self.weights = WorkingWeights(self.specs, self.masters, tensors)
+        if self.counters.qat_step is not None:
+            self.weights.start_rounding()
+        self.batches = Batches(train_tokens, config.context, config.batch_size, config.seed)
+        self.validation = Validation(val_tokens, config.context, config.batch_size, config.eval_tokens, config.device)
+        self.metrics = MetricsLog(out_dir, self.counters.step)
+        self.with_gradient: set[str] = set()
+        self.saved_at = time.monotonic()
+
+    def done(self) -> float:
+        """How much of the budget is used, in its own unit."""
+        return self.counters.step if self.config.num_steps is not None else self.counters.seconds
+
+    def advance(self) -> str:
+        """One step, and the report, evaluation and checkpoint that are due after it; returns the note for the bar."""
+        config, counters = self.config, self.counters
+        start, at = time.perf_counter(), counters.progress(config)
+        if at >= config.qat_start and config.qat_start < 1.0 and counters.qat_step is None:
+            counters.qat_step = counters.step
+            counters.qat_changed, counters.qat_rounded = self.weights.start_rounding()
+        counters.last_factor = schedule_factor(config, at)
+        torch.manual_seed(seed_for(config.seed, "step", counters.step))
+        first = counters.step * config.grad_accumulation
+        report = train_step(
+            self.model,
+            self.weights,
+            self.optimizer,
+            [self.batches.batch(first + k) for k in range(config.grad_accumulation)],
+            step=counters.step,
+            factor=counters.last_factor,
+            max_norm=config.grad_clip,
+            device=config.device,
+        )
+        self.with_gradient |= report.with_gradient
+        counters.after_step(report.loss, config, time.perf_counter() - start)
+        self._report(at)
+        if time.monotonic() - self.saved_at >= config.checkpoint_every:
+            self.save()
+        return f"loss {report.loss:.3f}"
+
+    def _report(self, before: float) -> None:
+        """Write a line of metrics if one is due after a step that began at progress `before`."""
+        config, counters = self.config, self.counters
+        after = counters.progress(config)
+        if config.eval_every is None:
+            due = int(after * EVALUATIONS) > int(before * EVALUATIONS)
+        else:
+            due = counters.step % config.eval_every == 0
+        due = due or after >= 1.0
+        if not due and counters.step % config.log_every:
+            return
+        start = time.perf_counter()
+        val_loss = self.validation.loss(self.model, self.weights.inputs) if due else None
+        counters.evaluation_seconds += time.perf_counter() - start
+        line = counters.metrics_line(config, config.max_lr * counters.last_factor, val_loss)
+        self.metrics.append(line)
+        if self.on_metrics is not None:
+            self.on_metrics(line)
+
+    def save(self) -> None:
+        """Checkpoint now."""
+        start = time.perf_counter()
+        self.metrics.write_csv()
+        constants = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in self.constants.items()}
+        state = {
+            "config": to_dict(self.config),
+            "counters": dataclasses.asdict(self.counters),
+            "data": self.fingerprint,
+            "parameters": _plain(self.specs),
+        }
+        save_checkpoint(self.folder, self.counters.step, self.masters, self.optimizer.state(), constants, state)
+        self.counters.checkpoint_seconds += time.perf_counter() - start
+        self.saved_at = time.monotonic()
+
+    def result(self) -> TrainResult:
+        """Everything a run record needs."""
+        by_group, counters = self.optimizer.state_bytes(), self.counters
+        names = set(self.masters)
+        silent = names - self.with_gradient if self.with_gradient else set()
+        return TrainResult(
+            params={name: master.detach() for name, master in self.masters.items()},
+            constants=self.constants,
+            tokens_seen=counters.tokens,
+            steps=counters.step,
+            seconds=counters.seconds,
+            evaluation_seconds=counters.evaluation_seconds,
+            checkpoint_seconds=counters.checkpoint_seconds,
+            optimizer_bytes=sum(by_group.values()),
+            optimizer_bytes_by_group=by_group,
+            curve=list(self.metrics.lines),
+            observed=observations(self.config, counters, self.optimizer.membership(), names, silent),
+        )
+
+    def _check_same_run(self, saved: Checkpoint) -> None:
+        """ConfigError unless the checkpoint is of this configuration, these parameters and this data."""
+        advice = f"choose another folder, or start anew without resuming ({self.folder})"
+        theirs = from_dict(TrainConfig, saved.state.get("config", {}), "checkpoint")
+        changed = self.config.differences(theirs)
+        if changed:
+            pairs = ", ".join(f"{k} ({getattr(theirs, k)!r}, now {getattr(self.config, k)!r})" for k in changed)
+            raise ConfigError(f"the checkpoint was made with another {pairs}; {advice}")
+        if saved.state.get("parameters") != _plain(self.specs):
+            raise ConfigError(f"the checkpoint is of a model with other parameters; {advice}")
+        if saved.state.get("data") != self.fingerprint:
+            raise ConfigError(f"the checkpoint was trained on other tokens; {advice}")
+
+    def _restore(self, saved: Checkpoint) -> Counters:
+        copy_into(self.masters, saved.parameters, "parameter")
+        copy_into(self.optimizer.state(), saved.optimizer, "optimizer")
+        counters = Counters.from_json(saved.state.get("counters"))
+        if counters.step != saved.state.get("next_step"):
+            raise WeightlessError(f"the checkpoint in {self.folder} contradicts itself about its step; start anew")
+        if counters.progress(self.config) < 1.0:
+            counters.n_resumes += 1
+        return counters
+
+
+def _plain(specs: list[Parameter]) -> list[list[Any]]:
+    return [[s.name, list(s.shape), s.format, s.group] for s in specs]
+
+
+def _constant(value: np.ndarray, device: str) -> torch.Tensor:
+    """Integers become int64, because torch can index with few other types."""
+    value = np.ascontiguousarray(value)
+    return torch.from_numpy(value.astype(np.int64) if value.dtype.kind in "iu" else value).to(device)
+
+
+def _fingerprint(tokens: Any) -> dict[str, Any]:
+    """Enough of the data to notice that it is another: its length, and a hash of its two ends."""
+    digest = hashlib.sha256()
+    for end in (slice(0, 65_536), slice(max(0, len(tokens) - 65_536), len(tokens))):
+        digest.update(np.asarray(tokens[end]).astype("<u4").tobytes())
+    return {"tokens": len(tokens), "sha256_of_ends": digest.hexdigest()}
+
+
+@contextmanager
+def _threads(n: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if n is not None:
+        torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,60 @@
+"""The curve of a run: metrics.jsonl, one line appended and synced per report, and metrics.csv made from it.
+
+`step` counts finished steps, `seconds` training seconds.  val_loss is null between evaluations.
+A resumed run first cuts the lines of steps it will do again, and a last line that a kill left unfinished.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from weightless.base.errors import CorruptFileError
+from weightless.base.files import append_line, atomic_write
+
+COLUMNS = ("step", "tokens", "seconds", "train_loss", "val_loss", "lr", "tokens_per_second")
+
+
+class MetricsLog:
+    """The lines so far, in memory and on the disk."""
+
+    def __init__(self, folder: Path, upto_step: int) -> None:
+        self.path, self.csv_path = folder / "metrics.jsonl", folder / "metrics.csv"
+        self.lines = [line for line in read_metrics(self.path) if line["step"] <= upto_step]
+        atomic_write(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add one report."""
+        self.lines.append(line)
+        append_line(self.path, json.dumps(line, allow_nan=False))
+
+    def write_csv(self) -> None:
+        """metrics.csv as a whole, atomically."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.lines)
+        atomic_write(self.csv_path, text.getvalue())
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl, if there is one; CorruptFileError for a broken line that has others behind it."""
+    if not path.exists():
+        return []
+    texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = []
+    for number, text in enumerate(texts, start=1):
+        try:
+            line = json.loads(text)
+        except ValueError:
+            line = None
+        if isinstance(line, dict) and set(line) == set(COLUMNS):
+            lines.append(line)
+        elif number < len(texts):
+            raise CorruptFileError(
+                f"{path} line {number} is not a metrics record; delete the file to start a new curve"
+            )
+    return lines

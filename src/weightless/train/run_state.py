@@ -1,0 +1,122 @@
+"""What a run has counted, and what it has seen with its own eyes.
+
+`Counters` is all that a resume needs besides tensors: it goes into the checkpoint as JSON (floats survive exactly).
+Assertions are made of what happened, not of what was asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from weightless.base.config import from_dict
+from weightless.base.errors import ConfigError, CorruptFileError
+from weightless.base.units import human_seconds
+from weightless.train.config import TrainConfig
+from weightless.train.schedules import factor
+
+
+@dataclass
+class Counters:
+    """`step` is the next step; `window_*` are sums since the last line of metrics."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0
+    window_loss: float = 0.0
+    window_steps: int = 0
+    window_seconds: float = 0.0
+    qat_step: int | None = None
+    qat_changed: int = 0
+    qat_rounded: int = 0
+    last_factor: float = 0.0
+    n_resumes: int = 0
+
+    @classmethod
+    def from_json(cls, values: Any) -> Counters:
+        """From a checkpoint's state; CorruptFileError when a counter is missing or unknown."""
+        if not isinstance(values, dict) or set(values) != {f.name for f in dataclasses.fields(cls)}:
+            raise CorruptFileError("the checkpoint's counters are not those of this version; start the run anew")
+        try:
+            return from_dict(cls, values, "counters")
+        except ConfigError as error:
+            raise CorruptFileError(f"the checkpoint's state is damaged: {error}") from error
+
+    def progress(self, config: TrainConfig) -> float:
+        """Share of the budget that is used, 0 to 1."""
+        if config.num_steps is not None:
+            return min(1.0, self.step / config.num_steps)
+        return min(1.0, self.seconds / (config.seconds or 1.0))
+
+    def after_step(self, loss: float, config: TrainConfig, seconds: float) -> None:
+        """Count one finished step."""
+        self.step += 1
+        self.tokens += config.tokens_per_step
+        self.seconds += seconds
+        self.window_loss += loss
+        self.window_steps += 1
+        self.window_seconds += seconds
+
+    def metrics_line(self, config: TrainConfig, lr: float, val_loss: float | None) -> dict[str, Any]:
+        """One line of the curve; closes the window."""
+        tokens = self.window_steps * config.tokens_per_step
+        line = {
+            "step": self.step,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 4),
+            "train_loss": self.window_loss / self.window_steps,
+            "val_loss": val_loss,
+            "lr": lr,
+            "tokens_per_second": round(tokens / max(self.window_seconds, 1e-9), 2),
+        }
+        self.window_loss, self.window_steps, self.window_seconds = 0.0, 0, 0.0
+        return line
+
+
+def schedule_factor(config: TrainConfig, progress: float) -> float:
+    """The factor of the peak learning rates at this progress."""
+    return factor(
+        config.schedule, progress, warmup=config.warmup, min_ratio=config.min_lr_ratio, warmdown=config.warmdown
+    )
+
+
+def observations(
+    config: TrainConfig, counters: Counters, membership: Mapping[str, list[str]], names: set[str], silent: set[str]
+) -> dict[str, dict[str, Any]]:
+    """The assertions of a run: {name: {"ok", "detail"}}."""
+    wrong = sorted(n for n in names | set(membership) if len(membership.get(n, [])) != 1 or n not in names)
+    end = schedule_factor(config, 1.0)
+    per_step = config.tokens_per_step
+    excluded = [human_seconds(s) for s in (counters.evaluation_seconds, counters.checkpoint_seconds)]
+    found = {
+        "every parameter in exactly one optimizer group": (not wrong, f"{len(names)} parameters; wrong: {wrong}"),
+        "every parameter had a gradient": (not silent, f"without: {sorted(silent)}"),
+        "schedule reached its end": (
+            counters.progress(config) >= 1.0,
+            f"progress {counters.progress(config):.4f}, last factor {counters.last_factor:.4g}, final value {end:.4g}",
+        ),
+        "tokens counted": (
+            counters.tokens == counters.step * per_step,
+            f"{counters.tokens:,} tokens = {counters.step:,} steps x {per_step:,}",
+        ),
+        "training time counted": (
+            True,
+            f"{human_seconds(counters.seconds)}; not in it: evaluation {excluded[0]}, checkpoints {excluded[1]}; "
+            f"resumed {counters.n_resumes} times",
+        ),
+        "quantisation-aware training": _qat(config, counters),
+    }
+    return {name: {"ok": bool(ok), "detail": detail} for name, (ok, detail) in found.items()}
+
+
+def _qat(config: TrainConfig, counters: Counters) -> tuple[bool, str]:
+    if config.qat_start >= 1.0:
+        return counters.qat_step is None, "not asked for"
+    if counters.qat_step is None:
+        return False, f"asked for from {config.qat_start:.0%} of the run on, but never active"
+    changed = f"changed {counters.qat_changed} of {counters.qat_rounded} rounded tensors"
+    return counters.qat_changed > 0, f"active from step {counters.qat_step} on; rounding {changed}"

@@ -1,0 +1,75 @@
+"""One optimizer step: forward and backward over the micro-batches, one norm, clipping, update.
+
+The objective is the mean of the nats over all positions of all micro-batches.  Nothing is updated unless loss and
+gradient norm are finite; else WeightlessError names the step, the batch and the tensors with the largest gradients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from weightless.base.errors import WeightlessError
+from weightless.train.gradients import Gradient, clip, collect, global_norm, norms
+from weightless.train.optimizers.groups import GroupedOptimizer
+from weightless.train.working_weights import WorkingWeights
+
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+class StepReport(NamedTuple):
+    """Mean nats per token before the update, the gradients' global norm before clipping, and who had a gradient."""
+
+    loss: float
+    norm: float
+    with_gradient: frozenset[str]
+
+
+def as_tensor(tokens: Any, device: str) -> torch.Tensor:
+    """Tokens as the int64 tensor that lookups need."""
+    return torch.as_tensor(np.asarray(tokens).astype(np.int64, copy=False), device=device)
+
+
+def train_step(
+    model: Any,
+    weights: WorkingWeights,
+    optimizer: GroupedOptimizer,
+    batches: Sequence[Batch],
+    *,
+    step: int,
+    factor: float,
+    max_norm: float,
+    device: str = "cpu",
+) -> StepReport:
+    """Step number `step` (from 0) at `factor` of the peak learning rates; max_norm 0 means no clipping."""
+    loss = 0.0
+    for tokens, targets in batches:
+        nats_BT = model.losses(weights.inputs, as_tensor(tokens, device), as_tensor(targets, device))
+        mean = nats_BT.mean() / len(batches)
+        mean.backward()
+        loss += float(mean.detach())
+    gradients = collect(weights.leaves)
+    norm = global_norm(gradients)
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise WeightlessError(_diverged(step, len(batches), loss, norm, gradients))
+    if max_norm:
+        clip(gradients, norm, max_norm)
+    optimizer.update(gradients, factor, step + 1)
+    weights.follow(gradients)
+    return StepReport(loss, norm, frozenset(gradients))
+
+
+def _diverged(step: int, n_batches: int, loss: float, norm: float, gradients: Mapping[str, Gradient]) -> str:
+    each = norms(gradients)
+    worst = sorted(each, key=lambda name: math.inf if math.isnan(each[name]) else each[name], reverse=True)[:3]
+    named = ", ".join(f"{name} ({each[name]:.3g})" for name in worst)
+    first = step * n_batches
+    where = f"batch {first}" if n_batches == 1 else f"batches {first} to {first + n_batches - 1}"
+    return (
+        f"training diverged at step {step}, {where}: loss {loss:.4g}, gradient norm {norm:.4g}; largest gradients: "
+        f"{named}; the last checkpoint is kept: lower the learning rate, clip harder or warm up longer"
+    )

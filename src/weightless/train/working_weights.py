@@ -1,0 +1,69 @@
+"""The weights a step computes with: the masters themselves, or what is left of them after rounding to their formats.
+
+Quantisation-aware training is straight-through (Bengio 2013, 1308.3432): the loss sees w' = decode(encode(w)), and the
+gradient with respect to w' is applied to w.  So w' is kept as a leaf of its own.  After an update only what changed is
+rounded again: whole matrices, but of a table only the touched rows (rows are rounded independently of each other).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+
+from weightless.program.tensor import Parameter
+from weightless.quant.straight_through import fake_quantise
+from weightless.train.gradients import Gradient, RowGradient
+
+BLOCK_ELEMENTS = 1 << 22
+
+
+class WorkingWeights:
+    """`leaves` by name are what autograd differentiates; `inputs` adds the constants."""
+
+    def __init__(
+        self, specs: Iterable[Parameter], masters: Mapping[str, torch.Tensor], constants: Mapping[str, torch.Tensor]
+    ) -> None:
+        self.formats = {spec.name: spec.format for spec in specs}
+        self.masters, self.constants = dict(masters), dict(constants)
+        self.leaves = dict(masters)
+
+    @property
+    def inputs(self) -> dict[str, torch.Tensor]:
+        """What the model's losses take."""
+        return {**self.leaves, **self.constants}
+
+    def start_rounding(self) -> tuple[int, int]:
+        """Switch quantisation-aware training on; (tensors that rounding changed, tensors rounded)."""
+        n_changed = n_rounded = 0
+        for name, master in self.masters.items():
+            if self.formats[name] == "f32":
+                continue
+            self.leaves[name] = _rounded(master.detach(), self.formats[name]).requires_grad_()
+            n_rounded += 1
+            n_changed += not torch.equal(self.leaves[name], master)
+        return n_changed, n_rounded
+
+    @torch.no_grad()
+    def follow(self, gradients: Mapping[str, Gradient]) -> None:
+        """After an update of the masters with `gradients`, round again what they changed."""
+        for name, leaf in self.leaves.items():
+            master, gradient = self.masters[name], gradients.get(name)
+            if leaf is master or gradient is None:
+                continue
+            if isinstance(gradient, RowGradient):
+                leaf[gradient.rows_R] = fake_quantise(master[gradient.rows_R], self.formats[name])
+            else:
+                leaf.copy_(_rounded(master, self.formats[name]))
+
+
+@torch.no_grad()
+def _rounded(w: torch.Tensor, fmt: str) -> torch.Tensor:
+    """fake_quantise by blocks of rows, so that a large table needs no temporaries of its own size."""
+    if w.numel() <= BLOCK_ELEMENTS or w.ndim < 2:
+        return fake_quantise(w, fmt).detach().clone()
+    out = torch.empty_like(w)
+    step = max(1, BLOCK_ELEMENTS // w[0].numel())
+    for start in range(0, w.shape[0], step):
+        out[start : start + step] = fake_quantise(w[start : start + step], fmt)
+    return out
