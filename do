@@ -166,7 +166,7 @@ def _install(extras):
     if _uv():
         _logged([_uv(), "pip", *what, "--python", _python()], remedy)
     else:
-        _logged([_python(), "-m", "pip", *what, "--disable-pip-version-check", "--no-input"], remedy)
+        _logged([_python(), "-m", "pip", *what, "--no-compile", "--disable-pip-version-check", "--no-input"], remedy)
 
 
 def _logged(command, remedy):

@@ -1,0 +1,145 @@
+"""Rules about imports: floors, families, dynamic imports, declared dependencies.
+
+Every import counts, at whatever depth it stands: `import`, `from … import` (absolute and relative), and
+`importlib.import_module("literal")`.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+
+from structure.source_tree import Repository, Source, dotted
+
+FLOORS = {
+    "base": 0,
+    "ops": 1, "artifact": 1, "ledger": 1,
+    "kernels": 2, "quant": 2, "tokenizer": 2,
+    "program": 3, "ngram": 3, "data": 3,
+    "layers": 4,
+    "models": 5,
+    "train": 6, "export": 6,
+    "decode": 7, "evals": 7, "audit": 7,
+    "lab": 8,
+    "cli": 9,
+}  # fmt: skip
+
+# The only file that imports by a computed name, and the files of models/ that are no family.
+DYNAMIC_IMPORT = "src/weightless/models/catalog.py"
+NOT_FAMILIES = {"__init__", "catalog", "family"}
+DYNAMIC_CALLS = {"__import__", "import_module", "spec_from_file_location", "run_path", "run_module"}
+
+# Import names that differ from the name of the distribution that brings them.
+DISTRIBUTION = {"yaml": "pyyaml", "PIL": "pillow"}
+
+
+def imports(source: Source) -> Iterator[tuple[ast.AST, tuple[str, ...]]]:
+    """Every imported module of a file as (node, parts of the absolute dotted name)."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node, tuple(alias.name.split("."))
+        elif isinstance(node, ast.ImportFrom):
+            front = _absolute(source, node.module or "", node.level)
+            for alias in node.names:
+                yield node, (*front, alias.name)
+        elif isinstance(node, ast.Call) and (name := _literal_target(node)) is not None:
+            level = len(name) - len(name.lstrip("."))
+            yield node, _absolute(source, name.lstrip("."), level)
+
+
+def _absolute(source: Source, name: str, level: int) -> tuple[str, ...]:
+    parts = tuple(part for part in name.split(".") if part)
+    if level == 0:
+        return parts
+    package = source.module if source.path.endswith("__init__.py") else source.module[:-1]
+    return (*package[: len(package) - (level - 1)], *parts)
+
+
+def _literal_target(call: ast.Call) -> str | None:
+    """The module name that import_module("…") or __import__("…") is given, when it is a literal."""
+    if dotted(call.func).split(".")[-1] not in ("import_module", "__import__") or not call.args:
+        return None
+    argument = call.args[0]
+    return argument.value if isinstance(argument, ast.Constant) and isinstance(argument.value, str) else None
+
+
+def floors(repository: Repository) -> list[str]:
+    """A file imports from floors below its own, or from its own folder."""
+    found = []
+    for source in repository.package:
+        if source.folder and source.folder not in FLOORS:
+            found.append(f"{source.path}:1: folder {source.folder!r} has no floor; known: {', '.join(FLOORS)}")
+            continue
+        for node, target in imports(source):
+            if target[0] == "weightless":
+                found += _climbs(source, node, target)
+    return found
+
+
+def _climbs(source: Source, node: ast.AST, target: tuple[str, ...]) -> list[str]:
+    if len(target) == 1:
+        return [source.at(node, "`import weightless` hides which floor is meant; import the module by name")]
+    room = target[1]
+    if room not in FLOORS:
+        inside = room.startswith("__") or room == "*"
+        return [] if inside else [source.at(node, f"imports weightless.{room}, which has no floor")]
+    own = FLOORS[source.folder] if source.folder else (len(FLOORS) if source.path.endswith("__main__.py") else -1)
+    if room == source.folder or FLOORS[room] < own:
+        return []
+    return [source.at(node, f"floor {own} ({source.folder}) imports from floor {FLOORS[room]} ({room})")]
+
+
+def families(repository: Repository) -> list[str]:
+    """One family = one file of models/, which no other family imports."""
+    found = []
+    for source in repository.package:
+        if source.folder != "models":
+            continue
+        if source.path.count("/") > 3:
+            found.append(f"{source.path}:1: a family is one file of models/, not a folder")
+        own = source.module[-1]
+        for node, target in imports(source):
+            family = target[2] if target[:2] == ("weightless", "models") and len(target) > 2 else None
+            if family and family != own and family not in NOT_FAMILIES:
+                found.append(source.at(node, f"{own} imports the family {family}; share it through layers/"))
+    return found
+
+
+def dynamic_imports(repository: Repository) -> list[str]:
+    """Only models/catalog.py imports by a computed name; a literal import_module is an import like any other."""
+    found = []
+    for source in repository.package:
+        if source.path == DYNAMIC_IMPORT:
+            continue
+        for node in ast.walk(source.tree):
+            if not isinstance(node, ast.Call):
+                continue
+            name = dotted(node.func).split(".")[-1]
+            if name in DYNAMIC_CALLS and (name != "import_module" or _literal_target(node) is None):
+                found.append(source.at(node, f"{name}: only {DYNAMIC_IMPORT} imports by a computed name"))
+    return found
+
+
+def declared_dependencies(repository: Repository) -> list[str]:
+    """Every third-party import of the package is a dependency or an extra in pyproject.toml."""
+    project = tomllib.loads((repository.root / "pyproject.toml").read_text())["project"]
+    groups = [project.get("dependencies", []), *project.get("optional-dependencies", {}).values()]
+    declared = {_canonical(requirement) for group in groups for requirement in group}
+    found = []
+    for source in repository.package:
+        for node, target in imports(source):
+            top = target[0] if target else "weightless"
+            distribution = _canonical(DISTRIBUTION.get(top, top))
+            if top != "weightless" and top not in sys.stdlib_module_names and distribution not in declared:
+                found.append(source.at(node, f"imports {top}, which pyproject.toml does not declare"))
+    return found
+
+
+def _canonical(requirement: str) -> str:
+    name = requirement
+    for sign in "[<>=!~; ":
+        name = name.split(sign)[0]
+    return name.lower().replace("_", "-")
