@@ -15,9 +15,9 @@ import hashlib
 import mmap
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
@@ -197,13 +197,23 @@ def _verify(path: Path, data: np.ndarray, entries: list[Entry]) -> None:
     for entry in entries:
         if data[entry.end : align_up(entry.end)].any():
             raise CorruptFileError(f"{path} has nonzero fill bytes behind {entry.name!r}: {REMEDY}")
-    workers = min(4, os.cpu_count() or 1) if len(data) >= THREADS_FROM_BYTES else 1
-    with _shown(f"checking {path.name}", len(data)) as tick, ThreadPoolExecutor(workers) as pool:
-        sound = pool.map(lambda entry: _is_sound(data, entry, tick), entries)
-        for entry, is_sound in zip(entries, sound, strict=True):
-            if not is_sound:
-                pool.shutdown(wait=False, cancel_futures=True)
+    with _shown(f"checking {path.name}", len(data)) as tick, _mapper(len(data)) as each:
+        for entry, sound in zip(entries, each(lambda entry: _is_sound(data, entry, tick), entries), strict=True):
+            if not sound:
                 raise CorruptFileError(f"{path} has damaged bytes in {entry.name!r} (checksum): {REMEDY}")
+
+
+@contextmanager
+def _mapper(n_bytes: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """`map` itself, or one over threads where there is enough to hash (hashlib works outside the interpreter's lock)."""
+    if n_bytes < THREADS_FROM_BYTES:
+        yield map
+        return
+    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _is_sound(data: np.ndarray, entry: Entry, tick: Ticker) -> bool:
