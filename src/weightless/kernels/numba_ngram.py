@@ -40,17 +40,30 @@ def radix_argsort(keys, n_bits):
 
 
 @njit(cache=True, nogil=True)
-def ranks_of_sorted(keys, positions):
-    """Rank of each original position among the distinct `keys` (ascending); returns (uint32 ranks, distinct keys)."""
-    n = keys.size
-    ranks, distinct = np.empty(n, dtype=np.uint32), np.empty_like(keys)
-    found = 0
-    for i in range(n):
-        if i == 0 or keys[i] != keys[i - 1]:
-            distinct[found] = keys[i]
+def ranks_of_sorted(keys, positions, ranks):
+    """ranks[position] = rank of its key among the distinct ones, which move to the front; returns how many."""
+    found, last = 0, np.uint64(0)
+    for i in range(keys.size):
+        key = keys[i]
+        if i == 0 or key != last:
+            keys[found] = last = key
             found += 1
         ranks[positions[i]] = np.uint32(found - 1)
-    return ranks, distinct[:found].copy()
+    return found
+
+
+@njit(cache=True, nogil=True)
+def ranks_of_packed(packed, position_bits, ranks):
+    """The same for sorted (key << position_bits | position) in one array."""
+    shift, mask = np.uint64(position_bits), (np.uint64(1) << np.uint64(position_bits)) - np.uint64(1)
+    found, last = 0, np.uint64(0)
+    for i in range(packed.size):
+        key, position = packed[i] >> shift, np.int64(packed[i] & mask)
+        if i == 0 or key != last:
+            packed[found] = last = key
+            found += 1
+        ranks[position] = np.uint32(found - 1)
+    return found
 
 
 @njit(cache=True, nogil=True)
@@ -61,21 +74,39 @@ def runs_by_context(keys, word_bits, word, count, start, context):
     context; start has one row more than there can be contexts, to close the last list.
     """
     shift, mask = np.uint64(word_bits), (np.uint64(1) << np.uint64(word_bits)) - np.uint64(1)
-    n_contexts, n_ngrams = 0, 0
+    n_contexts, n_ngrams, last = 0, 0, ~keys[0]
     for i in range(keys.size):
-        if i > 0 and keys[i] == keys[i - 1]:
+        key = keys[i]
+        if key == last:
             count[n_ngrams - 1] += np.uint32(1)
             continue
-        here = keys[i] >> shift
-        if i == 0 or here != keys[i - 1] >> shift:
+        if i == 0 or key >> shift != last >> shift:
             start[n_contexts] = n_ngrams
-            context[n_contexts] = here
+            context[n_contexts] = key >> shift
             n_contexts += 1
-        word[n_ngrams] = keys[i] & mask
+        word[n_ngrams] = key & mask
         count[n_ngrams] = np.uint32(1)
         n_ngrams += 1
+        last = key
     start[n_contexts] = n_ngrams
     return n_contexts, n_ngrams
+
+
+@njit(cache=True, nogil=True)
+def column_of_keys(keys, shift, n_bits, column, found):
+    """found[i] = column[n_bits of key i from bit `shift` on]."""
+    low, mask = np.uint64(shift), (np.uint64(1) << np.uint64(n_bits)) - np.uint64(1)
+    for i in range(keys.size):
+        found[i] = column[np.int64((keys[i] >> low) & mask)]
+
+
+@njit(cache=True, nogil=True)
+def counts_of_counts(count):
+    """How many entries are exactly 0, 1, 2, 3, 4 and more than 4: int64 [6]."""
+    found = np.zeros(6, dtype=np.int64)
+    for c in count:
+        found[min(np.int64(c), 5)] += 1
+    return found
 
 
 @njit(cache=True, nogil=True)
@@ -98,13 +129,21 @@ def quantise_lists(start, count, d1, d2, d3, min_count):
     quantum had to be lent to it or to gamma, each of which is at least 1.
     """
     cum = np.empty(count.size, dtype=np.uint32)
+    alone = np.empty(256, dtype=np.uint32)  # most contexts have one follower: its value depends on the count alone
+    for c in range(1, 256):
+        mass = (c - (d1 if c == 1 else d2 if c == 2 else d3)) / c
+        alone[c] = min(max(np.int64(np.rint(mass * QUANTA)), 1), QUANTA - 1) if c >= min_count else 0
     for node in range(start.size - 1):
+        begin, end = np.int64(start[node]), np.int64(start[node + 1])
+        if end - begin == 1 and count[begin] < 256:
+            cum[begin] = alone[count[begin]]
+            continue
         total, left = 0, 0
-        for i in range(start[node], start[node + 1]):
+        for i in range(begin, end):
             total += np.int64(count[i])
             left += count[i] >= min_count
         kept, ones, twos, more, last = 0, 0, 0, 0, 0
-        for i in range(start[node], start[node + 1]):
+        for i in range(begin, end):
             c = np.int64(count[i])
             if c >= min_count:
                 kept += c
@@ -130,7 +169,7 @@ def quantise_unigrams(count, d1, d2, d3, min_count):
     share = discounted / total / vocab
     kept, ones, twos, more, last = 0, 0, 0, 0, 0
     for w in range(vocab):
-        c = count[w]
+        c = np.int64(count[w])
         if c >= min_count and c > 0:
             kept += c
             ones += c == 1

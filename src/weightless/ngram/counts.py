@@ -11,12 +11,12 @@ most recent word first (w_{t-1}, w_{t-2}, …, w_{t-k}), so that the children of
 
 Start of the stream: it is preceded by order - 1 copies of the mark V (not a word), which is one more left neighbour of
 the n-grams that open the stream.  Contexts that hold the mark leave the lists at the end (at most k per level).
-Memory: about 40 bytes per token at the peak for order 5 (benchmarks/ngram.py measures it).
+Memory: about 50 bytes per token at the peak for order 5, the model included (benchmarks/ngram.py measures it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,38 +65,40 @@ def bits_for(n_values: int) -> int:
     return max(1, int(n_values - 1).bit_length())
 
 
-def count_levels(
-    tokens: np.ndarray, vocab_size: int, order: int, tick: Callable[..., None] = lambda amount=1, note="": None
-) -> tuple[np.ndarray, list[Level]]:
-    """Unigram counts int64 [V] and the levels 1 .. order - 1 (index k - 1) of one stream.
+def count_levels(tokens: np.ndarray, vocab_size: int, order: int) -> Iterator[Level]:
+    """Levels order - 1 .. 1 of one stream, then level 0: one list of all V words, where a count may be zero.
 
-    Counts are raw at the highest order and distinct left extensions below.  `tick` is called once per order.
+    Counts are raw at the highest order and distinct left extensions below.
     """
-    if order == 1:
-        return np.bincount(tokens, minlength=vocab_size).astype(np.int64), []
-    levels: list[Level] = []
-    for level in _levels_downwards(tokens, vocab_size, order):
-        unigrams = np.bincount(level.follower, minlength=vocab_size).astype(np.int64) if level.k == 1 else None
-        levels.insert(0, level)
-        tick(1, f"order {level.k + 1}: {level.follower.size:,} n-grams")
-    assert unigrams is not None
-    marks = [np.flatnonzero(level.word == vocab_size) for level in levels] + [np.empty(0, np.int64)]
-    return unigrams, [_without_mark(level, marks[i], marks[i + 1]) for i, level in enumerate(levels)]
+    followers = tokens
+    if order > 1:
+        marks_below = np.empty(0, np.int64)
+        for level in _levels_downwards(tokens, vocab_size, order):
+            marks = np.flatnonzero(level.word == vocab_size)
+            if level.k == 1:
+                followers = level.follower.copy()
+            _drop_marks(level, marks, marks_below)
+            yield level
+            marks_below = marks
+    counts = np.bincount(followers, minlength=vocab_size).astype(np.uint32)
+    words = np.arange(vocab_size, dtype=tokens.dtype)
+    yield Level(0, words[:1], None, np.array([0, vocab_size], np.uint32), words, counts)
 
 
 def dense_ranks(keys: np.ndarray, n_bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """(uint32 rank of each key among the distinct ones, the distinct keys ascending); `keys` uint64 < 2^n_bits."""
-    from weightless.kernels.numba_ngram import radix_argsort, ranks_of_sorted
+    """(uint32 rank of each key among the distinct ones, those ascending); spends `keys` (uint64 < 2^n_bits)."""
+    from weightless.kernels.numba_ngram import radix_argsort, ranks_of_packed, ranks_of_sorted
 
-    position_bits = bits_for(keys.size)
+    position_bits, ranks = bits_for(keys.size), np.empty(keys.size, np.uint32)
     if n_bits + position_bits > KEY_BITS:
-        return ranks_of_sorted(*radix_argsort(keys, n_bits))
-    packed = keys << np.uint64(position_bits)
-    packed |= np.arange(keys.size, dtype=np.uint32)
-    packed.sort()
-    positions = (packed & np.uint64((1 << position_bits) - 1)).astype(np.uint32)
-    packed >>= np.uint64(position_bits)
-    return ranks_of_sorted(packed, positions)
+        keys, positions = radix_argsort(keys, n_bits)
+        n_distinct = ranks_of_sorted(keys, positions, ranks)
+    else:
+        keys <<= np.uint64(position_bits)
+        keys |= np.arange(keys.size, dtype=np.uint32)
+        keys.sort()
+        n_distinct = ranks_of_packed(keys, position_bits, ranks)
+    return ranks, keys[:n_distinct].copy()
 
 
 def _merge(recent: Symbols, older: Symbols) -> Symbols:
@@ -149,19 +151,22 @@ def _lists(keys: np.ndarray, word_bits: int, word_dtype: np.dtype) -> tuple[np.n
     follower, count = np.empty(n, word_dtype), np.empty(n, np.uint32)
     start, context = np.empty(n + 1, np.uint32), np.empty(n, np.uint64)
     n_contexts, n_ngrams = runs_by_context(keys, word_bits, follower, count, start, context)
-    return (
-        start[: n_contexts + 1].copy(), follower[:n_ngrams].copy(),
-        count[:n_ngrams].copy(), context[:n_contexts].copy(),
-    )  # fmt: skip
+    for array, size in ((start, n_contexts + 1), (context, n_contexts), (follower, n_ngrams), (count, n_ngrams)):
+        array.resize(size, refcheck=False)  # gives the tail back without a copy
+    return start, follower, count, context
 
 
 def _context_words(context: np.ndarray, parts: list[Symbols]) -> list[np.ndarray]:
     """Columns w_{t-1}, w_{t-2}, … of the contexts of the deepest level."""
+    from weightless.kernels.numba_ngram import column_of_keys
+
     columns: list[np.ndarray] = []
-    for part in reversed(parts):
-        number = (context & np.uint64((1 << part.bits) - 1)).astype(np.uint32)
-        columns = [column[number] for column in part.words] + columns
-        context = context >> np.uint64(part.bits)
+    shift = sum(part.bits for part in parts)
+    for part in parts:
+        shift -= part.bits
+        for column in part.words:
+            columns.append(np.empty(context.size, column.dtype))
+            column_of_keys(context, shift, part.bits, column, columns[-1])
     return columns
 
 
@@ -190,26 +195,34 @@ def _levels_downwards(tokens: np.ndarray, vocab_size: int, order: int) -> Iterat
     del parts, context
     shared, first_child = _first_difference(columns), None
     for k in range(n_context, 0, -1):
-        yield Level(k, columns[k - 1], first_child, start, follower, count)
+        level = Level(k, columns[k - 1], first_child, start, follower, count)
         if k > 1:
             heads = np.flatnonzero(shared < k - 1)
             shared, columns = shared[heads], [column[heads] for column in columns[: k - 1]]
             first_child = np.append(heads, start.size - 1).astype(np.uint32)
             keys = keys_of_parents(first_child, start, follower, word_bits)
+        yield level
+        if k > 1:
+            del level
             keys.sort()
             start, follower, count, _ = _lists(keys, word_bits, tokens.dtype)
 
 
-def _without_mark(level: Level, marks: np.ndarray, marks_below: np.ndarray) -> Level:
-    """Drop the contexts (rows `marks`) that reach over the start of the stream; each has exactly one follower."""
-    entries = level.start[marks]
+def _drop_marks(level: Level, marks: np.ndarray, marks_below: np.ndarray) -> None:
+    """Take out, in place, the contexts (rows `marks`) that reach over the start; each has exactly one follower."""
+    entries = level.start[marks].astype(np.int64)
+    for values, rows in ((level.word, marks), (level.follower, entries), (level.count, entries)):
+        _delete(values, rows)
+    for bounds, dropped in ((level.start, entries), (level.first_child, marks_below)):
+        if bounds is not None:
+            _delete(bounds, marks)
+            for row in dropped[::-1]:
+                bounds[np.searchsorted(bounds, np.uint32(row), side="right") :] -= np.uint32(1)
 
-    def renumber(bounds: np.ndarray, dropped: np.ndarray) -> np.ndarray:
-        kept = np.delete(bounds, marks)
-        return kept - np.searchsorted(dropped, kept).astype(np.uint32)
 
-    first_child = None if level.first_child is None else renumber(level.first_child, marks_below)
-    return Level(
-        level.k, np.delete(level.word, marks), first_child, renumber(level.start, entries),
-        np.delete(level.follower, entries), np.delete(level.count, entries),
-    )  # fmt: skip
+def _delete(values: np.ndarray, rows: np.ndarray) -> None:
+    """Delete few ascending rows of a large array without a second one."""
+    ends = np.append(rows[1:], values.size)
+    for gone, (row, end) in enumerate(zip(rows, ends, strict=True)):
+        values[row - gone : end - gone - 1] = values[row + 1 : end]
+    values.resize(values.size - rows.size, refcheck=False)

@@ -14,14 +14,14 @@ Contexts without list and without children disappear; the others keep an empty l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from weightless.base.errors import ConfigError, WeightlessError
-from weightless.base.progress import progress
+from weightless.base.progress import Ticker, progress
 from weightless.ngram.counts import Level, count_levels
 from weightless.ngram.layout import MAX_ORDER, word_dtype
 from weightless.ops.kneser_ney import Discounts, modified_discounts
@@ -73,10 +73,9 @@ def build_with_report(
     """Count, discount and quantise.  ConfigError or WeightlessError when order, vocabulary or stream cannot be."""
     minimum = _checked_minimum(min_counts, order)
     tokens = checked_stream(tokens, vocab_size)
-    bar = progress("counting n-grams", 2 * order, "steps") if show_progress else nullcontext(_silent)
+    bar = progress("counting n-grams", order, "orders") if show_progress else nullcontext(_silent)
     with bar as tick:
-        unigrams, levels = count_levels(tokens, vocab_size, order, tick)
-        return _smooth(unigrams, levels, vocab_size, minimum, tick)
+        return _smooth(count_levels(tokens, vocab_size, order), vocab_size, minimum, tick)
 
 
 def checked_stream(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
@@ -107,39 +106,30 @@ def _checked_minimum(min_counts: Sequence[int] | None, order: int) -> list[int]:
     return minimum
 
 
-def _smooth(
-    unigrams: np.ndarray, levels: list[Level], vocab_size: int, minimum: list[int], tick: Callable[..., None]
-) -> CountedModel:
+def _smooth(levels: Iterator[Level], vocab_size: int, minimum: list[int], tick: Ticker) -> CountedModel:
     """Discounts, quantised lists and pruning, deepest level first (a node lives as long as it has a child)."""
-    from weightless.kernels.numba_ngram import quantise_lists, quantise_unigrams
+    from weightless.kernels.numba_ngram import counts_of_counts, quantise_lists, quantise_unigrams
 
     arrays: dict[str, np.ndarray] = {}
     reports: list[OrderReport] = []
     renumbered: np.ndarray | None = None
-    while levels:
-        level = levels.pop()
-        order, least = level.k + 1, minimum[level.k]
-        found = discounts_of(level.count)
+    for level in levels:
+        least, histogram = minimum[level.k], counts_of_counts(level.count)
+        found = modified_discounts(histogram[1:5])
+        n_ngrams = level.count.size - int(histogram[0])
+        n_kept = int(np.count_nonzero(level.count >= least)) if least > 1 else n_ngrams
+        reports.append(OrderReport(level.k + 1, n_ngrams, n_kept, found))
+        tick(1, f"order {level.k + 1}: {n_kept:,} n-grams")
+        if level.k == 0:
+            arrays["cont.0.cum"] = quantise_unigrams(level.count, found.d1, found.d2, found.d3, least)
+            continue
         cum = quantise_lists(level.start, level.count, found.d1, found.d2, found.d3, least)
-        reports.append(OrderReport(order, level.count.size, int(np.count_nonzero(level.count >= least)), found))
         if renumbered is not None and level.first_child is not None:
             level = replace(level, first_child=renumbered[level.first_child])
         if max(minimum) > 1:
             level, cum, renumbered = _prune(level, cum, least)
         _store(arrays, level, cum, vocab_size)
-        tick(1, f"order {order}: smoothed")
-    found = discounts_of(unigrams)
-    n_unigrams = int(np.count_nonzero(unigrams))
-    kept = int(np.count_nonzero(unigrams >= minimum[0])) if minimum[0] > 1 else n_unigrams
-    reports.append(OrderReport(1, n_unigrams, kept, found))
-    arrays["cont.0.cum"] = quantise_unigrams(unigrams, found.d1, found.d2, found.d3, minimum[0])
-    tick(1)
     return CountedModel(arrays, tuple(reversed(reports)))
-
-
-def discounts_of(count: np.ndarray) -> Discounts:
-    """D1, D2, D3+ from the counts of one order's n-grams."""
-    return modified_discounts(np.bincount(np.minimum(count, 5), minlength=6)[1:5])
 
 
 def _prune(level: Level, cum: np.ndarray, least: int) -> tuple[Level, np.ndarray, np.ndarray]:
