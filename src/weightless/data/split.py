@@ -11,6 +11,7 @@ in the training documents.  A validation text given by the user is kept whole (m
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from weightless.base.errors import ConfigError, WeightlessError
-from weightless.base.progress import progress
+from weightless.base.progress import Ticker, progress
 from weightless.data.documents import CorpusDigest, document_key
 from weightless.data.grams import GramSet, word_grams
 
@@ -139,13 +140,18 @@ def _without_overlap(
     return Split(kept, dropped, digest.hexdigest(), counts, n_bytes, {**record, **found})
 
 
+def byte_progress(label: str, n_bytes: int, show: bool) -> AbstractContextManager[Ticker]:
+    """A progress display, or silence."""
+    return progress(label, n_bytes, "B") if show else nullcontext(lambda amount=1, note="": None)
+
+
 def _overlap(
     documents: Iterable[bytes], validation: frozenset[int], n_bytes: int, show_progress: bool
 ) -> dict[int, float]:
     """Share of each validation document's 13-word-grams that occur in the training documents."""
     grams = {number: word_grams(text) for number, text in enumerate(documents) if number in validation}
     members = GramSet(np.concatenate(list(grams.values())))
-    with progress("compare splits", n_bytes if show_progress else None, "B") as tick:
+    with byte_progress("compare splits", n_bytes, show_progress) as tick:
         for number, document in enumerate(documents):
             if number not in validation:
                 members.meet(word_grams(document))

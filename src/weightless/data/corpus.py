@@ -1,0 +1,160 @@
+"""A prepared corpus: a folder of token shards with its manifest and tokenizer.
+
+    DIR/tokenizer.json  DIR/manifest.json  DIR/NAME_train_000000.bin ...  DIR/NAME_val_000000.bin ...
+
+The stream of a split is, for each document, the <|endoftext|> id and then the document's tokens; a document may
+run on into the next shard.  Bytes are UTF-8 bytes of documents: <|endoftext|> counts 0.
+
+    corpus(folder) -> Corpus    .tokens("train") .n_bytes("val") .n_documents .tokenizer() .manifest .sha256
+
+Errors: CorruptFileError when a file contradicts the manifest; WeightlessError for a missing corpus, or a tokenizer
+that is not the one the shards were made with.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
+from weightless.base.files import read_json, sha256_file
+from weightless.data.shards import LARGEST_VOCABULARY, TokenView, read_shard
+
+if TYPE_CHECKING:
+    from weightless.tokenizer.bpe import Tokenizer
+
+SPLITS = ("train", "val")
+MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
+FORMAT, FORMAT_VERSION = "weightless-shards", 1
+
+
+class TextEncoder(Protocol):
+    """What preparing a corpus needs of a tokenizer."""
+
+    vocab_size: int
+    sha256: str
+
+    @property
+    def end_of_text(self) -> int | None: ...
+
+    def encode_ordinary_array(self, text: str | bytes) -> np.ndarray: ...
+
+    def save(self, path: str | Path) -> None: ...
+
+
+class Corpus:
+    """A prepared corpus: what its manifest says, and the tokens on demand."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder, self.manifest = folder, manifest
+        self.name: str = manifest["name"]
+        self.vocab_size: int = manifest["vocab_size"]
+        self.end_of_text: int = manifest["end_of_text"]
+        self.sha256: str = manifest["corpus_sha256"]
+        self.tokenizer_path = folder / TOKENIZER
+        self._tokens: dict[str, Any] = {}
+
+    def tokens(self, split: str) -> Any:
+        """All tokens of "train" or "val": a uint16 memory map, or a TokenView of several; ids are checked once."""
+        if split not in self._tokens:
+            parts = [read_shard(path, self.vocab_size) for path in self.shard_paths(split)]
+            self._tokens[split] = parts[0] if len(parts) == 1 else TokenView(parts)
+        return self._tokens[split]
+
+    def shard_paths(self, split: str) -> list[Path]:
+        return [self.folder / shard["file"] for shard in self._split(split)["shards"]]
+
+    def n_tokens(self, split: str) -> int:
+        return self._split(split)["tokens"]
+
+    def n_bytes(self, split: str) -> int:
+        """UTF-8 bytes of the split's documents (<|endoftext|> counts 0)."""
+        return self._split(split)["bytes"]
+
+    def n_documents(self, split: str) -> int:
+        return self._split(split)["documents"]
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer the shards were made with; CorruptFileError when the file is another."""
+        from weightless.tokenizer.bpe import Tokenizer
+
+        found = Tokenizer.load(self.tokenizer_path)
+        self.check_tokenizer(found)
+        return found
+
+    def check_tokenizer(self, tokenizer: TextEncoder) -> None:
+        """Refuse a tokenizer whose content differs from that of the manifest."""
+        expected = self.manifest["tokenizer_sha256"]
+        if tokenizer.sha256 != expected:
+            raise WeightlessError(
+                f"{self.folder} was made with tokenizer {expected[:12]}…, this one is {tokenizer.sha256[:12]}…; "
+                f"use {self.tokenizer_path} or prepare the corpus again"
+            )
+
+    def _split(self, split: str) -> dict[str, Any]:
+        if split not in SPLITS:
+            raise ConfigError(f"no split {split!r}; a corpus has train and val")
+        return self.manifest["splits"][split]
+
+
+def corpus(folder: str | Path, check_hashes: bool = False) -> Corpus:
+    """Open a prepared corpus: the manifest and every shard's header are checked, with `check_hashes` every byte."""
+    folder = Path(folder)
+    path = folder / MANIFEST
+    if not path.exists():
+        raise WeightlessError(
+            f"{folder} holds no prepared corpus ({MANIFEST} is missing); tokenise a text into it first"
+        )
+    found = Corpus(folder, checked_manifest(path))
+    for split in SPLITS:
+        for shard in found.manifest["splits"][split]["shards"]:
+            check_shard(folder, shard, check_hashes)
+    return found
+
+
+def check_shard(folder: Path, shard: dict[str, Any], check_hash: bool) -> None:
+    """Compare one shard with its manifest entry; CorruptFileError when they differ."""
+    path = folder / shard["file"]
+    n_tokens = len(read_shard(path))
+    if n_tokens != shard["tokens"]:
+        raise CorruptFileError(f"{path} has {n_tokens} tokens, the manifest says {shard['tokens']}; prepare it again")
+    if check_hash and sha256_file(path) != shard["sha256"]:
+        raise CorruptFileError(f"{path} does not have the SHA-256 of the manifest: it is damaged; prepare it again")
+
+
+_KEYS = {"name": str, "source": dict, "tokenizer_sha256": str, "vocab_size": int, "end_of_text": int,
+         "corpus_sha256": str, "splits": dict}  # fmt: skip
+_SPLIT_KEYS = {"documents": int, "bytes": int, "tokens": int, "shards": list}
+_SHARD_KEYS = {"file": str, "tokens": int, "sha256": str}
+
+
+def checked_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest; refuse whatever does not have the shape of a manifest, or points outside its folder."""
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise CorruptFileError(f"{path} is no manifest of token shards (its format is not {FORMAT!r})")
+    if manifest.get("version") != FORMAT_VERSION:
+        raise CorruptFileError(f"{path} has version {manifest.get('version')}; this program reads {FORMAT_VERSION}")
+    _expect(path, manifest, _KEYS, "")
+    for split in SPLITS:
+        entry = manifest["splits"].get(split)
+        _expect(path, entry, _SPLIT_KEYS, f"splits.{split}.")
+        for shard in entry["shards"]:
+            _expect(path, shard, _SHARD_KEYS, f"splits.{split}.shards.")
+            if Path(shard["file"]).name != shard["file"] or not shard["file"]:
+                raise CorruptFileError(f"{path}: {shard['file']!r} is not a plain file name")
+        if sum(shard["tokens"] for shard in entry["shards"]) != entry["tokens"]:
+            raise CorruptFileError(f"{path}: the shards of {split} do not add up to its {entry['tokens']} tokens")
+    if not 0 <= manifest["end_of_text"] < manifest["vocab_size"] <= LARGEST_VOCABULARY:
+        raise CorruptFileError(f"{path}: end_of_text or vocab_size is out of range")
+    return manifest
+
+
+def _expect(path: Path, value: Any, keys: dict[str, type], where: str) -> None:
+    if not isinstance(value, dict):
+        raise CorruptFileError(f"{path}: {where.rstrip('.')} is missing or not an object")
+    for key, kind in keys.items():
+        if type(value.get(key)) is not kind:
+            raise CorruptFileError(f"{path}: {where}{key} is missing or not {kind.__name__}")
