@@ -109,7 +109,11 @@ def families(repository: Repository) -> list[str]:
 
 
 def dynamic_imports(repository: Repository) -> list[str]:
-    """Only models/catalog.py imports by a computed name; a literal import_module is an import like any other."""
+    """Only models/catalog.py imports by a computed name.
+
+    A literal import_module is an import like any other.  A package's __init__ may load a module of its own folder
+    late, by import_module(f"{__name__}.…"): that cannot climb.
+    """
     found = []
     for source in repository.package:
         if source.path == DYNAMIC_IMPORT:
@@ -118,9 +122,20 @@ def dynamic_imports(repository: Repository) -> list[str]:
             if not isinstance(node, ast.Call):
                 continue
             name = dotted(node.func).split(".")[-1]
-            if name in DYNAMIC_CALLS and (name != "import_module" or _literal_target(node) is None):
+            allowed = name == "import_module" and (_literal_target(node) is not None or _own_folder(source, node))
+            if name in DYNAMIC_CALLS and not allowed:
                 found.append(source.at(node, f"{name}: only {DYNAMIC_IMPORT} imports by a computed name"))
     return found
+
+
+def _own_folder(source: Source, call: ast.Call) -> bool:
+    """Whether the argument is f"{__name__}.…" in an __init__.py."""
+    name = call.args[0] if call.args else None
+    if not source.path.endswith("__init__.py") or not isinstance(name, ast.JoinedStr) or len(name.values) < 2:
+        return False
+    first, second = name.values[:2]
+    own = isinstance(first, ast.FormattedValue) and dotted(first.value) == "__name__"
+    return own and isinstance(second, ast.Constant) and str(second.value).startswith(".")
 
 
 def declared_dependencies(repository: Repository) -> list[str]:

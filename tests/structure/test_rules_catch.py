@@ -14,7 +14,8 @@ SOUND = {
     "pyproject.toml": PROJECT,
     "README.md": "[Code](src/weightless/base/files.py), [above](#top), [there](https://example.org/wo" + "rk).\n",
     "src/weightless/__init__.py": '"""All of it."""\n',
-    "src/weightless/base/__init__.py": '"""Floor 0."""\n',
+    "src/weightless/base/__init__.py": '"""Floor 0."""\n\nimport importlib\n\n\n'
+    'def __getattr__(name):\n    return importlib.import_module(f"{__name__}.{name}")\n',
     "src/weightless/base/files.py": '"""Files."""\n\nfrom dataclasses import dataclass, field\n\n\n'
     "@dataclass(frozen=True)\nclass File:\n    parts: list = field(default_factory=list)\n\n\n"
     "TABLE = {1: File(), 2: tuple(range(3))}\nRATIO = 1 / 2\n\n\ndef load():\n    return open('x')\n",
@@ -66,6 +67,11 @@ CASES = [
     (import_rules.families, "src/weightless/models/deep/planted.py", code("")),
     (import_rules.dynamic_imports, DENSE, code("import importlib\ndef f(x):\n    importlib.import_module(x)")),
     (import_rules.dynamic_imports, DENSE, code("def f(x):\n    __import__('numpy')")),
+    (
+        import_rules.dynamic_imports,
+        "src/weightless/__init__.py",
+        code("f = lambda x: import_module(f'{x}.{__name__}')"),
+    ),
     (import_rules.declared_dependencies, DENSE, code("def f():\n    import scipy.sparse")),
     (form_rules.file_lengths, BASE, code("x = 1\n" * 401)),
     (form_rules.function_lengths, BASE, code("class A:\n    def f(self):\n" + "        x = 1\n" * 60)),

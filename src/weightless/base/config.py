@@ -23,12 +23,14 @@ T = TypeVar("T")
 
 def from_dict(cls: type[T], values: dict[str, Any], where: str = "") -> T:
     """Build the frozen dataclass `cls` from `values`; raises ConfigError with the dotted key."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where or cls.__name__} should be a table of keys, not {values!r}")
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     prefix = f"{where}." if where else ""
     for key in values:
         if key not in fields:
-            raise ConfigError(f"unknown key {prefix + key!r}: {nearest(key, fields)}")
+            raise ConfigError(f"unknown key {f'{prefix}{key}'!r}: {nearest(str(key), fields)}")
     built = {key: _convert(value, hints[key], prefix + key) for key, value in values.items()}
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -42,7 +44,7 @@ def to_dict(config: Any) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if value is None:
+        if value is None or not field.init:
             continue
         out[field.name] = _plain(value)
     return out
@@ -67,7 +69,7 @@ def load_toml(path: str | Path) -> dict[str, Any]:
         raise WeightlessError(f"no such recipe: {path}") from None
     except OSError as error:
         raise WeightlessError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
@@ -78,34 +80,26 @@ def save_toml(path: str | Path, config: Any) -> None:
 
 def _convert(value: Any, hint: Any, key: str) -> Any:
     """Check `value` against the type `hint` (bool, int, float, str, tuple, dict, dataclass, X | None, Literal)."""
-    origin = typing.get_origin(hint)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return _convert_union(value, typing.get_args(hint), key)
+        return _convert_union(value, args, key)
     if origin is typing.Literal:
-        choices = typing.get_args(hint)
-        if value not in choices:
-            raise ConfigError(f"{key} = {value!r}: {nearest(str(value), map(str, choices))}")
-        return value
-    if origin is tuple:
-        return _convert_tuple(value, typing.get_args(hint), key)
-    if origin is dict or hint is dict:
-        return _expect(value, dict, key)
+        return _convert_literal(value, args, key)
+    if origin is tuple or hint is tuple:
+        return _convert_tuple(value, args, key)
+    if origin is dict:
+        table = _expect(value, dict, key)
+        return {name: _convert(item, args[1], f"{key}.{name}") for name, item in table.items()}
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), _expect(value, dict, key), key)
     if hint is float and type(value) is int:
-        return float(value)
-    if hint is Any:
-        return value
-    return _expect(value, hint, key)
+        return _as_float(value, key)
+    return value if hint is Any else _expect(value, hint, key)
 
 
 def _convert_union(value: Any, options: tuple[Any, ...], key: str) -> Any:
     problems = []
-    for option in options:
-        if option is type(None):
-            if value is None:
-                return None
-            continue
+    for option in sorted(options, key=lambda option: option is type(None)):  # an error should not ask for None
         try:
             return _convert(value, option, key)
         except ConfigError as error:
@@ -113,10 +107,29 @@ def _convert_union(value: Any, options: tuple[Any, ...], key: str) -> Any:
     raise problems[0]
 
 
+def _convert_literal(value: Any, choices: tuple[Any, ...], key: str) -> Any:
+    if not any(type(value) is type(choice) and value == choice for choice in choices):  # True == 1
+        raise ConfigError(f"{key} = {value!r}: {nearest(str(value), map(str, choices))}")
+    return value
+
+
 def _convert_tuple(value: Any, args: tuple[Any, ...], key: str) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
         raise ConfigError(f"{key} should be a list, not {value!r}")
-    return tuple(_convert(item, args[0], f"{key}[{i}]") for i, item in enumerate(value))
+    if not args:
+        return tuple(value)
+    if len(args) == 2 and args[1] is Ellipsis:
+        args = (args[0],) * len(value)
+    if len(args) != len(value):
+        raise ConfigError(f"{key} should have {len(args)} items, not {len(value)}")
+    return tuple(_convert(item, kind, f"{key}[{i}]") for i, (item, kind) in enumerate(zip(value, args)))
+
+
+def _as_float(value: int, key: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ConfigError(f"{key}: an integer of {value.bit_length()} bits is too large") from None
 
 
 def _expect(value: Any, kind: type, key: str) -> Any:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,25 +24,25 @@ def atomic_writer(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     Raises WeightlessError when the folder cannot be written or the disk is full; `path` is then untouched.
     """
     path = Path(path)
-    temporary: str | None = None
+    # A part of the name suffices, because a name may be as long as the file system allows.
+    temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(4)}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        encoding = None if "b" in mode else "utf-8"
-        with os.fdopen(handle, mode.replace("w", "w+"), encoding=encoding) as file:
+        with _create(temporary, mode, like=path) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _give_usual_permissions(temporary)
         os.replace(temporary, path)
-        temporary = None
-        _sync_folder(path.parent)
     except OSError as error:
+        ours = (temporary, path, *path.parents)
+        if isinstance(error.filename, str) and Path(error.filename) not in ours:
+            raise  # the caller's own trouble with another file
         reason = error.strerror or str(error)
         raise WeightlessError(f"cannot write {path}: {reason}; what was there before is untouched") from error
     finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        with suppress(OSError):
+            temporary.unlink()
+    _sync_folder(path.parent)
 
 
 def atomic_write(path: str | Path, content: bytes | str) -> None:
@@ -68,10 +68,16 @@ def read_json(path: str | Path) -> Any:
 
 
 def append_line(path: str | Path, line: str) -> None:
-    """Append one line and flush it to the disk (for logs that must survive a kill)."""
+    """Append one line and flush it to the disk (for logs that must survive a kill).
+
+    A half line that a kill left at the end is closed first, so that it cannot swallow the new one.
+    """
     try:
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with open(path, "ab+") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            torn = file.read(1) not in (b"", b"\n")
+            file.write(b"\n" * torn + line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -79,27 +85,33 @@ def append_line(path: str | Path, line: str) -> None:
 
 
 def sha256_file(path: str | Path) -> str:
-    """Hex SHA-256 of a file's content, read in blocks of 1 MiB."""
+    """Hex SHA-256 of a file's content, read in blocks of 1 MiB; WeightlessError when it cannot be read."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise WeightlessError(f"cannot read {path}: {error.strerror}") from error
     return digest.hexdigest()
 
 
-def _give_usual_permissions(path: str) -> None:
-    """mkstemp makes files private (0600); give what open() would have given."""
-    mask = os.umask(0)
-    os.umask(mask)
-    os.chmod(path, 0o666 & ~mask)
+def _create(temporary: Path, mode: str, like: Path) -> IO[Any]:
+    """Open a file that did not exist, with the permissions open() would have given `like`."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    file = os.fdopen(
+        os.open(temporary, flags, 0o666), mode.replace("w", "w+"), encoding=None if "b" in mode else "utf-8"
+    )
+    if like.is_file():
+        os.chmod(temporary, like.stat().st_mode & 0o777)
+    return file
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable (POSIX only; Windows cannot open folders)."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Make the rename itself durable, where the system can sync folders (not on Windows, nor on every share)."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import numpy as np
 
 
 def seed_for(seed: int, *names: str | int) -> int:
     """A 63-bit seed for one named use, independent of every other name (SHA-256 of both)."""
-    text = "/".join([str(seed), *map(str, names)])
+    text = json.dumps([int(seed), *(name if isinstance(name, str) else int(name) for name in names)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 

@@ -13,21 +13,24 @@ _SUFFIX = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
 
 
 def bits_per_byte(nats: float, n_bytes: int) -> float:
-    """bpb = sum of nats / (ln 2 * number of source bytes); NaN-free only for n_bytes > 0."""
+    """bpb = sum of nats / (ln 2 * number of source bytes); n_bytes > 0."""
     return nats / (LN2 * n_bytes)
 
 
 def human_bytes(n: float) -> str:
-    """Decimal bytes to three digits: 1_234_567 -> '1.23 MB'."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if abs(n) >= scale:
-            return f"{n / scale:.3g} {unit}" if abs(n) < 1000 * scale else f"{n / scale:,.0f} {unit}"
-    return f"{n:.0f} B"
+    """Decimal bytes to three digits: 1_234_567 -> '1.23 MB'; from 1000 GB on, whole GB."""
+    for unit, scale in (("B", 1), ("kB", 10**3), ("MB", 10**6)):
+        text = f"{n:.0f}" if scale == 1 else f"{n / scale:.3g}"
+        if abs(float(text)) < 1000:
+            return f"{text} {unit}"
+    return f"{n / 1e9:.3g} GB" if abs(n) < 999.5e9 else f"{n / 1e9:,.0f} GB"
 
 
 def human_seconds(seconds: float) -> str:
     """Seconds as a person says them: 5.2 s, 3 min 20 s, 2 h 05 min."""
-    if seconds < 60:
+    if not math.isfinite(seconds):
+        return "unknown time"
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
@@ -41,6 +44,9 @@ def parse_bytes(text: str) -> int:
     digits = compact.rstrip("abcdefghijklmnopqrstuvwxyz")
     suffix = compact[len(digits) :]
     try:
-        return round(float(digits) * _SUFFIX[suffix])
+        size = round(float(digits) * _SUFFIX[suffix])
     except (ValueError, KeyError, OverflowError):
-        raise ConfigError(f"{text!r} is not a size in bytes; write for example 16MB, 512kB or 1.5GiB") from None
+        size = -1
+    if size < 0:
+        raise ConfigError(f"{text!r} is not a size in bytes; write for example 16MB, 512kB or 1.5GiB")
+    return size

@@ -1,0 +1,23 @@
+"""Hints towards the name that was meant. Oracle: what a person would have meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError, nearest
+
+KNOWN = ["d_model", "n_layers", "n_heads", "vocab_size"]
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("dmodel", "d_model"), ("n_layer", "n_layers"), ("vocab", "vocab_size")])
+def test_the_nearest_name_is_hinted(typed, meant):
+    assert nearest(typed, KNOWN) == f"did you mean {meant!r}?"
+
+
+def test_far_from_everything_all_are_listed():
+    assert nearest("zzz", iter(KNOWN)) == "known: d_model, n_heads, n_layers, vocab_size"
+
+
+def test_every_error_of_input_is_one_kind():
+    assert issubclass(ConfigError, WeightlessError)
+    assert issubclass(CorruptFileError, WeightlessError)
