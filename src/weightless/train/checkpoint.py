@@ -86,9 +86,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         if sha256_file(path / TENSORS) != state.get("tensors_sha256"):
             raise CorruptFileError(f"{path / TENSORS} is damaged or not the pair of {STATE}: its SHA-256 differs")
         tensors = load_file(path / TENSORS)
-    except OSError as error:
-        raise CorruptFileError(f"cannot read {path / TENSORS}: {error.strerror}") from error
-    except SafetensorError as error:
+    except (OSError, SafetensorError) as error:
         raise CorruptFileError(f"{path / TENSORS} is not a safetensors file: {error}") from error
     families: dict[str, dict[str, torch.Tensor]] = {kind: {} for kind in KINDS}
     for key, tensor in tensors.items():
