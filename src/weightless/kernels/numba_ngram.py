@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-QUANTA = 2**32 - 1
+from weightless.ops.kneser_ney import QUANTA
+
 NO_NODE = np.uint32(2**32 - 1)
 DIGIT_BITS = 11
 

@@ -23,9 +23,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from weightless.base.errors import CorruptFileError
+from weightless.ops.kneser_ney import QUANTA
 
-QUANTA = 2**32 - 1
 MAX_ORDER = 8
+Arrays = Mapping[str, np.ndarray]
 
 
 def word_dtype(vocab_size: int) -> type[np.unsignedinteger]:
@@ -42,7 +43,7 @@ def array_names(order: int) -> list[str]:
     return names
 
 
-def order_of(arrays: Mapping[str, np.ndarray]) -> int:
+def order_of(arrays: Arrays) -> int:
     """G of a model, from the names it has."""
     order = 1
     while f"ctx.{order}.node" in arrays:
@@ -50,17 +51,17 @@ def order_of(arrays: Mapping[str, np.ndarray]) -> int:
     return order
 
 
-def vocab_of(arrays: Mapping[str, np.ndarray]) -> int:
+def vocab_of(arrays: Arrays) -> int:
     """V of a model."""
     return int(arrays["cont.0.cum"].shape[0])
 
 
-def list_bounds(arrays: Mapping[str, np.ndarray], k: int) -> np.ndarray:
+def list_bounds(arrays: Arrays, k: int) -> np.ndarray:
     """The column of ctx.k.node that delimits the lists in cont.k, [N_k + 1]."""
     return arrays[f"ctx.{k}.node"][:, -1]
 
 
-def check_layout(arrays: Mapping[str, np.ndarray]) -> None:
+def check_layout(arrays: Arrays) -> None:
     """Raise CorruptFileError with the first broken promise of the layout above; silent when all hold."""
     order = order_of(arrays)
     expected = set(array_names(order))
@@ -76,7 +77,7 @@ def check_layout(arrays: Mapping[str, np.ndarray]) -> None:
         _check_level(arrays, k, order, vocab)
 
 
-def _check_level(arrays: Mapping[str, np.ndarray], k: int, order: int, vocab: int) -> None:
+def _check_level(arrays: Arrays, k: int, order: int, vocab: int) -> None:
     word = np.dtype(word_dtype(vocab))
     n_nodes = vocab if k == 1 else arrays[f"ctx.{k}.word"].shape[0]
     n_entries = arrays[f"cont.{k}.word"].shape[0]
@@ -97,7 +98,7 @@ def _check_level(arrays: Mapping[str, np.ndarray], k: int, order: int, vocab: in
         _check_ascending(below, children, vocab, f"ctx.{k + 1}.word")
 
 
-def _check_type(arrays: Mapping[str, np.ndarray], name: str, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+def _check_type(arrays: Arrays, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> None:
     found = arrays[name]
     _require(found.dtype == dtype and found.shape == shape, f"{name}: {found.dtype} {found.shape}, not {dtype} {shape}")
 

@@ -7,15 +7,13 @@ is used as deep as the trie knows it.  Probabilities are float64 from exact inte
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from weightless.base.errors import ConfigError
 from weightless.ngram.kneser_ney import checked_stream
-from weightless.ngram.layout import QUANTA, list_bounds, order_of, vocab_of
-
-Arrays = Mapping[str, np.ndarray]
+from weightless.ngram.layout import QUANTA, Arrays, list_bounds, order_of, vocab_of
 
 
 def log_probs(arrays: Arrays, tokens: np.ndarray, order: int, context_limit: int | None = None) -> np.ndarray:

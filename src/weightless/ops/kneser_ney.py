@@ -24,6 +24,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+QUANTA = 2**32 - 1  # the fast build stores probabilities as whole numbers of 1 / QUANTA
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 START = -1  # the mark before the stream; token ids are not negative
 
