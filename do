@@ -7,8 +7,8 @@
     ./do run VERB [options]    any weightless command
     ./do setup [extras]        only prepare the environment (extras: dev hub track sweep interop oracle gpu)
 
-The environment is .venv, beside this file. It is stamped last, so an interrupted set-up is repaired by the
-next command, and a change of pyproject.toml, constraints.txt or the interpreter installs again.
+The environment is .venv, beside this file. It is stamped last: an interrupted set-up is begun anew by the next
+command, and a change of pyproject.toml, constraints.txt or the interpreter installs again.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ ROOT = pathlib.Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 CACHE = ROOT / ".cache"
 STAMP = VENV / "weightless-stamp.json"
+UNDER_WAY = VENV / "weightless-setup-under-way"
 LOG = CACHE / "setup.log"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 OLDEST, NEWEST = (3, 11), (3, 14)
@@ -74,8 +75,10 @@ def prepare(wanted):
         say("setting up .venv (%s); the first time takes some minutes" % ", ".join(["core", *extras]))
         STAMP.unlink(missing_ok=True)
         _make_venv()
+        UNDER_WAY.touch()
         _install(extras)
         _write_stamp({"key": key, "extras": extras})
+        UNDER_WAY.unlink()
         say("environment ready after %.0f s" % (time.monotonic() - began))
 
 
@@ -140,12 +143,16 @@ def _python():
 
 
 def _make_venv():
-    """Create .venv, or create it anew when its interpreter is another one or broken; keep a sound one."""
+    """Create .venv, or create it anew when its interpreter is another one or broken; keep a sound one.
+
+    What a killed pip leaves is not sound: a package whose metadata is there but whose files are not counts as
+    installed for ever.
+    """
     CACHE.mkdir(exist_ok=True)
     LOG.write_text("")
     if VENV.is_file():
         stop("%s is a file; remove it, the environment belongs there" % VENV)
-    if _venv_version() != _own_version():
+    if _venv_version() != _own_version() or UNDER_WAY.exists():
         base = getattr(sys, "_base_executable", None) or sys.executable
         _logged(
             [base, "-m", "venv", "--clear", str(VENV)],
@@ -170,13 +177,18 @@ def _install(extras):
 
 
 def _logged(command, remedy):
-    """Run quietly with the output in the log; on failure show the log's end and the remedy, and stop."""
+    """Run quietly with the output in the log; on failure show the log's end and the remedy, and stop.
+
+    An installer that fails by itself has tidied up, so its environment may be kept.
+    """
     environment = dict(os.environ)
     if "PIP_FIND_LINKS" in environment:  # uv ignores pip's settings
         environment.setdefault("UV_FIND_LINKS", environment["PIP_FIND_LINKS"].replace(" ", ","))
     with open(LOG, "a") as log:
         code = subprocess.call(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     if code:
+        if code > 0:
+            UNDER_WAY.unlink(missing_ok=True)
         tail = LOG.read_text(errors="replace").rstrip().splitlines()[-12:]
         print("\n".join("    " + line for line in tail), file=sys.stderr)
         stop("set-up failed (everything is in %s); %s" % (LOG.relative_to(ROOT), remedy))

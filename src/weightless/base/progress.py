@@ -87,7 +87,7 @@ class _RichBar:
         self.bar = Progress(TextColumn("{task.description:<22}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                             Rate(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
                             console=Console(stderr=True))  # fmt: skip
-        self.task = self.bar.add_task(label, total=total, completed=start, note="")
+        self.task = self.bar.add_task(label, total=total, completed=int(start), note="")
         self.bar.start()
 
     def tick(self, amount: float = 1, note: str = "") -> None:
