@@ -139,6 +139,16 @@ def test_halfway_values_round_to_even():
     assert decode_rows(encode_rows(row, "int4"), "int4", 64)[0, :6].tolist() == [7, 0, 2, 2, 0, -2]
 
 
+@pytest.mark.parametrize(("fmt", "limit"), [("int8", 127), ("int4", 7)])
+def test_scales_halfway_between_two_fp16_numbers_go_to_the_even_one(fmt, limit):
+    """limit * (odd multiple of 2^-11) is exact in float32, so max / limit is an exact tie (a reciprocal misses it)."""
+    odd = np.arange(2049, 4095, 2)
+    row = np.zeros((len(odd), 64), np.float32)
+    row[:, 0] = odd * limit * 2.0**-11
+    scale = encode_rows(row, fmt)[:, -2:].copy().view("<f2")[:, 0].astype(np.float64)
+    assert (scale * 2**11).tolist() == [2 * round(int(n) / 2) for n in odd]
+
+
 def test_sizes():
     assert row_bytes("int4", 64) == 34 and row_bytes("int4", 256) == 136 and row_bytes("int4", 66) == 38
     assert row_bytes("int8", 64) == 66 and row_bytes("int8", 65) == 70

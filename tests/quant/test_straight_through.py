@@ -39,7 +39,9 @@ def test_forward_at_the_edges(fmt):
     outlier = torch.full((1, 64), 1e-3)
     outlier[0, 17] = -60000.0
     vanishing = torch.full((1, 64), 7 * 2.0**-26)
-    for w in (ties, outlier, vanishing, torch.tensor([[65504.0, -65504.0]])):
+    odd = torch.arange(2049, 4095, 2).float()[:, None] * {"int8": 127, "int4": 7}.get(fmt, 1) * 2.0**-11
+    scale_ties = torch.cat([odd, odd / 3], dim=1)
+    for w in (ties, scale_ties, outlier, vanishing, torch.tensor([[65504.0, -65504.0]])):
         assert same_bits(fake_quantise(w, fmt), stored_and_read(w, fmt))
     largest = torch.full((1, 64), 65504.0 * {"int8": 127, "int4": 7}.get(fmt, 1))
     assert same_bits(fake_quantise(largest, fmt), stored_and_read(largest, fmt))

@@ -205,7 +205,7 @@ def _verify(path: Path, data: np.ndarray, entries: list[Entry]) -> None:
 
 @contextmanager
 def _mapper(n_bytes: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """`map` itself, or one over threads where there is enough to hash (hashlib works outside the interpreter's lock)."""
+    """`map` itself, or one over threads where there is enough to hash (hashing frees the interpreter's lock)."""
     if n_bytes < THREADS_FROM_BYTES:
         yield map
         return
@@ -225,7 +225,7 @@ def _is_sound(data: np.ndarray, entry: Entry, tick: Ticker) -> bool:
 
 
 def _blocks(part: np.ndarray) -> Iterator[memoryview]:
-    flat = memoryview(part)
+    flat = part.data
     for start in range(0, len(part), BLOCK_BYTES):
         yield flat[start : start + BLOCK_BYTES]
 

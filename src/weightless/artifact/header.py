@@ -1,7 +1,7 @@
 """The first 128 bytes of an artifact: known values, lengths and checksums, written after everything else.
 
     offset  bytes  field
-         0      8  magic, b"\\x89WL\\r\\n\\x1a\\n\\0" (a transfer in text mode would change it); INCOMPLETE while being written
+         0      8  magic, b"\\x89WL\\r\\n\\x1a\\n\\0" (a text-mode copy would change it); INCOMPLETE until the end
          8      4  version, little-endian like every number here
         12      4  header bytes, 128
         16     32  lengths in bytes of file, data region, meta, section table (4 x u64)
