@@ -1,0 +1,28 @@
+"""Log-softmax and negative log-likelihood in nats.
+
+    log p_v = z_v - log sum_u exp(z_u)          nats = -log p_target
+
+taken around the maximum, so that any finite logits are safe; a logit of -inf is an impossible outcome.
+Errors: ConfigError for a target outside the vocabulary.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from weightless.base.errors import ConfigError
+
+
+def log_softmax(logits_NV: np.ndarray) -> np.ndarray:
+    """log p over the last axis, any leading shape."""
+    shifted = logits_NV - logits_NV.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def nll(logits_NV: np.ndarray, targets_N: np.ndarray) -> np.ndarray:
+    """Nats of each target; not averaged."""
+    targets_N = np.asarray(targets_N)
+    n_tokens = logits_NV.shape[-1]
+    if targets_N.size and not 0 <= targets_N.min() <= targets_N.max() < n_tokens:
+        raise ConfigError(f"targets reach from {targets_N.min()} to {targets_N.max()}, the vocabulary has {n_tokens}")
+    return -np.take_along_axis(log_softmax(logits_NV), targets_N[..., None], axis=-1)[..., 0]

@@ -1,0 +1,40 @@
+"""Feed-forward blocks y = W_down act(...) without biases; D model width, F feed-forward width, rows are positions.
+
+    swiglu   act = silu(W_gate x) * (W_up x)     up_2FD = [W_gate; W_up]     Shazeer 2020
+    silu     act = silu(W_up x)                  up_FD                       silu(z) = z / (1 + exp(-z))
+    relu2    act = max(W_up x, 0)^2              up_FD                       So et al. 2021
+
+Errors: ConfigError for an unknown activation or shapes that do not fit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from weightless.base.errors import ConfigError, nearest
+
+ACTIVATIONS = ("swiglu", "silu", "relu2")
+
+
+def feedforward(x_TD: np.ndarray, up: np.ndarray, down_DF: np.ndarray, activation: str) -> np.ndarray:
+    """y [..., D]; `up` is stacked [gate; up] of 2F rows for swiglu, F rows otherwise."""
+    if activation not in ACTIVATIONS:
+        raise ConfigError(f"unknown activation {activation!r}: {nearest(activation, ACTIVATIONS)}")
+    rows = down_DF.shape[1] * (2 if activation == "swiglu" else 1)
+    if len(up) != rows:
+        raise ConfigError(f"{activation} with d_ff = {down_DF.shape[1]} needs {rows} rows of `up`, got {len(up)}")
+    return activate(x_TD @ up.T, activation) @ down_DF.T
+
+
+def activate(hidden: np.ndarray, activation: str) -> np.ndarray:
+    """act of the projected input: [..., 2F] -> [..., F] for swiglu, the same shape otherwise."""
+    if activation == "swiglu":
+        gate, value = np.split(hidden, 2, axis=-1)
+        return silu(gate) * value
+    return silu(hidden) if activation == "silu" else np.square(np.maximum(hidden, 0))
+
+
+def silu(z: np.ndarray) -> np.ndarray:
+    """z * sigmoid(z), with the exponential always of a number <= 0 so that it cannot overflow."""
+    small = np.exp(-np.abs(z))
+    return z * np.where(z >= 0, 1, small) / (1 + small)

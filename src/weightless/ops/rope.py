@@ -1,0 +1,57 @@
+"""Rotary positions (Su et al. 2021): each pair of a head's elements is turned by an angle that grows with the position.
+
+    angle(t, j) = t * theta^(-2j / K)        for pair j = 0 … K/2 - 1 of a head of width K
+    (a, b) -> (a cos - b sin, a sin + b cos)
+
+Two conventions of what a pair is, equal up to a fixed permutation of the head's elements:
+
+    half_split    (j, j + K/2)      Hugging Face, GGUF's "neox" and this project
+    interleaved   (2j, 2j + 1)      the paper, GGUF's "norm"
+
+Errors: ConfigError for an odd K or an unknown pairing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from weightless.base.errors import ConfigError, nearest
+
+PAIRINGS = ("half_split", "interleaved")
+
+
+def rope_angles(positions_T: np.ndarray, d_head: int, theta: float) -> np.ndarray:
+    """float64 [T, K/2]."""
+    if d_head % 2:
+        raise ConfigError(f"RoPE turns pairs: d_head = {d_head} must be even")
+    frequency_J = float(theta) ** (-2.0 * np.arange(d_head // 2) / d_head)
+    return np.asarray(positions_T, np.float64)[:, None] * frequency_J
+
+
+def rope(x_THK: np.ndarray, positions_T: np.ndarray, theta: float, pairing: str = "half_split") -> np.ndarray:
+    """Turn every head of every position; any leading axes may stand before T."""
+    angle_T1J = rope_angles(positions_T, x_THK.shape[-1], theta)[:, None, :]
+    cos, sin = np.cos(angle_T1J).astype(x_THK.dtype), np.sin(angle_T1J).astype(x_THK.dtype)
+    first, second = _pairs(x_THK.shape[-1], pairing)
+    a, b = x_THK[..., first], x_THK[..., second]
+    y_THK = np.empty_like(x_THK)
+    y_THK[..., first] = a * cos - b * sin
+    y_THK[..., second] = a * sin + b * cos
+    return y_THK
+
+
+def half_split_order(d_head: int) -> np.ndarray:
+    """Indices p with which x_interleaved[..., p] is x in half-split order: rows 0, 2, 4 … then 1, 3, 5 …"""
+    return np.concatenate(_pairs_as_indices(d_head))
+
+
+def _pairs_as_indices(d_head: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.arange(0, d_head, 2), np.arange(1, d_head, 2)
+
+
+def _pairs(d_head: int, pairing: str) -> tuple[slice, slice]:
+    if pairing == "half_split":
+        return slice(0, d_head // 2), slice(d_head // 2, d_head)
+    if pairing == "interleaved":
+        return slice(0, d_head, 2), slice(1, d_head, 2)
+    raise ConfigError(f"unknown RoPE pairing {pairing!r}: {nearest(pairing, PAIRINGS)}")
