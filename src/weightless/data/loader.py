@@ -8,8 +8,9 @@
 
 P_e is a balanced Feistel network on the next power of four >= n_windows, walked until it falls below n_windows: a
 bijection in constant memory.  phase_e is drawn afresh for every epoch, so that over the epochs every token but the
-first becomes a target, and window edges fall everywhere.  Because g runs over ranks first, `world` ranks of `batch_size` rows draw together
-exactly what one rank of world * batch_size rows draws, and share no window within an epoch.
+first becomes a target, and window edges fall everywhere.  Because g runs over ranks first, `world` ranks of
+`batch_size` rows draw together exactly what one rank of world * batch_size rows draws, and share no window within
+an epoch.
 Error: ConfigError when the text is shorter than one window of context + 1 tokens.
 """
 

@@ -63,6 +63,18 @@ def read_documents(spec: str | Path | Iterable[str | Path], field: str = "text")
     return iter(open_source(spec, field))
 
 
+def read_once(make: Callable[[], Iterable[bytes]]) -> Callable[[], Iterator[bytes]]:
+    """A reader that makes its documents at the first reading and keeps them."""
+    kept: list[list[bytes]] = []
+
+    def read() -> Iterator[bytes]:
+        if not kept:
+            kept.append(list(make()))
+        return iter(kept[0])
+
+    return read
+
+
 def _built_in(name: str) -> Source:
     if name == "docs":
         from weightless.data import docs_corpus
