@@ -14,6 +14,7 @@ from numba import njit
 from weightless.kernels.numba_rows import FAST, decode_row, encode_row
 
 SWIGLU, SILU, RELU2 = 0, 1, 2
+QK_EPS = 1e-6
 ACTIVATION_CODES = {"swiglu": SWIGLU, "silu": SILU, "relu2": RELU2}
 
 

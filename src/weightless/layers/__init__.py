@@ -1,1 +1,47 @@
-"""Floor 4: PyTorch building blocks that at least two model families share (losses, norms, attention …)."""
+"""Floor 4: PyTorch building blocks that at least two model families share.
+
+Importing this package does not import PyTorch; naming a block does (PEP 562).  So a family file can be read,
+and its bytes counted from a configuration alone, in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weightless.layers.attention import causal_attention, rotary_tables, rotate
+    from weightless.layers.feedforward import ffn
+    from weightless.layers.losses import class_cross_entropy, fused_cross_entropy
+    from weightless.layers.lookup import hashed_rows, looked_up
+    from weightless.layers.norm import rms_norm
+
+_ROOM_OF = {
+    "causal_attention": "attention",
+    "rotary_tables": "attention",
+    "rotate": "attention",
+    "ffn": "feedforward",
+    "class_cross_entropy": "losses",
+    "fused_cross_entropy": "losses",
+    "hashed_rows": "lookup",
+    "looked_up": "lookup",
+    "rms_norm": "norm",
+}
+
+__all__ = [
+    "causal_attention",
+    "class_cross_entropy",
+    "ffn",
+    "fused_cross_entropy",
+    "hashed_rows",
+    "looked_up",
+    "rms_norm",
+    "rotary_tables",
+    "rotate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_ROOM_OF[name]}"), name)

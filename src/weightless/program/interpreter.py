@@ -19,6 +19,7 @@ from numba import njit
 
 from weightless.kernels.numba_hashing import hashed_row
 from weightless.kernels.numba_layers import (
+    QK_EPS,
     activate,
     append_kv,
     attend,
@@ -34,7 +35,6 @@ from weightless.program import opcodes as op
 
 T, TOKEN, TARGET, STATUS, TRAFFIC = 0, 1, 2, 3, 4
 N_REGISTERS = 5
-QK_EPS = 1e-6
 
 _ACCEPT_TOKEN, _GATHER_ROW, _GATHER_HASHED = op.ACCEPT_TOKEN, op.GATHER_ROW, op.GATHER_HASHED
 _NORM_MATVEC, _ROPE_APPEND, _ATTEND, _MATVEC_ADD = op.NORM_MATVEC, op.ROPE_APPEND, op.ATTEND, op.MATVEC_ADD

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from weightless.kernels.numba_layers import QK_EPS
 from weightless.kernels.numba_rows import FORMAT_CODES
 from weightless.ops.attention import decode_attention
 from weightless.ops.norm import rms_norm
-from weightless.ops.rope import rotate_half_split
+from weightless.ops.rope import rope
 from weightless.program.arena import Arena
 from weightless.program.opcodes import ATTEND, MATVEC_ADD, NORM_MATVEC, ROPE_APPEND
 from weightless.program.operator import (
@@ -74,7 +75,7 @@ class NormMatvec:
 class RopeAppend:
     """Rotate q and k of qkv = [q | k | v] to position t - 1 and append [k | v] to the cache.
 
-    With `qk_norm` every head of q and k is first divided by its root mean square (eps 1e-6).  Half-split RoPE.
+    With `qk_norm` every head of q and k is first divided by its root mean square (QK_EPS).  Half-split RoPE.
     """
 
     qkv: str
@@ -108,8 +109,8 @@ class RopeAppend:
     def _rotated(self, vector: np.ndarray, position: int) -> np.ndarray:
         heads = vector.reshape(-1, self.d_head)
         if self.qk_norm:
-            heads = rms_norm(heads, np.ones(self.d_head, dtype=np.float32), 1e-6)
-        return rotate_half_split(heads, position, self.theta).astype(np.float32).reshape(-1)
+            heads = rms_norm(heads, None, QK_EPS)
+        return rope(heads[None], np.array([position]), self.theta).reshape(-1)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         offset, cache = places[self.cache]

@@ -1,0 +1,1 @@
+"""Floor 7: checks that a number means what it says."""

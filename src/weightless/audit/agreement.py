@@ -1,0 +1,91 @@
+"""Formula, engine log and compiled engine held to each other on real text, to the byte.
+
+At chosen positions of one window: the compiled engine brings the state there, the audit engine runs the same step
+in NumPy with every access logged, and per operator and component the logged T and U must equal the formula's.  Where
+the data decides (n-gram probes) the formula is given the number of probes, the compiled engine's own count must
+match, and unique bytes are the log's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from weightless.base.errors import WeightlessError
+from weightless.export.packed import Packed
+from weightless.program.cost import Bytes, is_exact, step_bytes
+from weightless.program.engine import AuditEngine, Engine
+
+TOLERANCE_NATS = 2e-4
+"""float32 sums in another order; a wrong row or cache entry shows as 1e-2 and more."""
+
+
+class DisagreementError(WeightlessError):
+    """Two counters of the same bytes differ: the ledger cannot be trusted, so the run stops."""
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One audited step: position, logged bytes per component, nats of both engines."""
+
+    position: int
+    logged: dict[str, Bytes]
+    nats: float
+    compiled_nats: float
+
+
+def audit(packed: Packed, tokens: np.ndarray, targets: np.ndarray, positions: Sequence[int]) -> list[Audited]:
+    """Audit the given positions (from 1) of one window; raises DisagreementError at the first difference."""
+    engine, logging = packed.engine(), packed.audit_engine()
+    out = []
+    for t in sorted({p for p in positions if p <= len(tokens)}):
+        engine.score_stream(tokens[engine.position : t - 1], targets[engine.position : t - 1])
+        out.append(_audit_step(engine, logging, int(tokens[t - 1]), int(targets[t - 1]), t))
+    return out
+
+
+def check(audited: Sequence[Audited], name: str) -> dict[str, Any]:
+    """The line for a run record; every step in `audited` has already agreed."""
+    worst = max(abs(step.nats - step.compiled_nats) for step in audited)
+    detail = f"{len(audited)} positions up to {audited[-1].position}; engines differ by at most {worst:.1e} nats"
+    return {"name": name, "ok": True, "detail": detail}
+
+
+def _audit_step(engine: Engine, logging: AuditEngine, token: int, target: int, t: int) -> Audited:
+    logging.arena.state[:] = engine.S
+    logging.arena.registers.t = t - 1
+    logging.feed(token)
+    nats = logging.score(target)
+    compiled, traffic = engine.score_stream_with_traffic(np.array([token]), np.array([target]))
+    _compare(logging, t, int(traffic[0]))
+    if not abs(nats - compiled[0]) <= TOLERANCE_NATS * max(1.0, abs(nats)):
+        raise DisagreementError(f"position {t}: the readable engine scores {nats:.6f} nats, the compiled {compiled[0]:.6f}")
+    logged = step_bytes(logging.program, [accesses for _, accesses, _ in logging.steps])
+    return Audited(t, logged, nats, float(compiled[0]))
+
+
+def _exact_part(cost: dict[str, Bytes], exact: bool) -> dict[str, tuple[int, ...]]:
+    """What formula and log must share: T and U, or T alone where which bytes are read is the data's choice.
+
+    Lines are left out: a tightly packed row may straddle one more of them than the row the formula names.
+    """
+    return {name: (b.T, b.U) if exact else (b.T,) for name, b in cost.items()}
+
+
+def _compare(logging: AuditEngine, t: int, traffic: int) -> None:
+    program = logging.program
+    tensors, exact = program.by_name, is_exact(program)
+    decided = 0
+    for op, logged, data in logging.steps:
+        want = step_bytes(program, [op.accesses(tensors, t, data)])  # type: ignore[attr-defined]
+        have = step_bytes(program, [logged])
+        if _exact_part(want, exact) != _exact_part(have, exact):
+            name = op.name  # type: ignore[attr-defined]
+            raise DisagreementError(f"position {t}, operator {name}: the formula says {want}, the engine's log {have}")
+        if data:
+            decided += sum(b.T for b in have.values())
+    if decided != traffic:
+        raise DisagreementError(f"position {t}: the compiled engine counted {traffic} data-decided bytes, the log {decided}")

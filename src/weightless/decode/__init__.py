@@ -1,0 +1,1 @@
+"""Floor 7: text out of a packed model."""

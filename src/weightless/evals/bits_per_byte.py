@@ -1,0 +1,111 @@
+"""Held-out loss from the artifact: every target once, nats per token and exact bits per byte.
+
+The stream is cut into windows of `context` tokens; window i feeds tokens iC .. iC+C-1 and scores the C tokens that
+follow each, with no memory across windows.  So the first token of the stream is the only one that is no target.
+With `stride` < C windows start every `stride` tokens and score only their last `stride` targets (the first window
+all of its own): more context per target, more work, still every target once.
+
+    bits per byte = sum of nats / (ln 2 * source bytes of the targets)        <|endoftext|> costs nats and 0 bytes
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.progress import progress
+from weightless.base.units import LN2, bits_per_byte
+from weightless.export.packed import Packed
+
+
+@dataclass(frozen=True)
+class Score:
+    """`data_bytes` = bytes touched per step by operators whose cost the text decides, for each scored position."""
+
+    nats: float
+    n_tokens: int
+    n_bytes: int
+    tokens_per_second: float
+    data_bytes: np.ndarray
+    positions: np.ndarray
+
+    @property
+    def nats_per_token(self) -> float:
+        return self.nats / self.n_tokens
+
+    @property
+    def bits_per_byte(self) -> float:
+        return bits_per_byte(self.nats, self.n_bytes)
+
+    def to_plain(self) -> dict[str, Any]:
+        return {
+            "nats": self.nats,
+            "eval_tokens": self.n_tokens,
+            "eval_bytes": self.n_bytes,
+            "nats_per_token": self.nats_per_token,
+            "bits_per_byte": self.bits_per_byte,
+            "bytes_per_token": self.nats_per_token / (LN2 * self.bits_per_byte),
+            "decode_tokens_per_second": self.tokens_per_second,
+        }
+
+
+def windows(n_tokens: int, context: int, stride: int) -> list[tuple[int, int, int]]:
+    """(first token fed, first target scored, end of targets) so that targets 1 .. n_tokens-1 are scored once each."""
+    if not 1 <= stride <= context:
+        raise ConfigError(f"stride {stride} is not in 1..{context} (the context)")
+    out, scored = [], 1
+    while scored < n_tokens:
+        end = min(n_tokens, scored + (context if scored == 1 else stride))
+        out.append((max(0, end - 1 - context), scored, end))
+        scored = end
+    return out
+
+
+def evaluate(
+    packed: Packed,
+    tokens: Sequence[int] | np.ndarray,
+    token_bytes: Sequence[bytes],
+    no_bytes: Sequence[int] = (),
+    stride: int | None = None,
+    n_threads: int | None = None,
+    label: str = "evaluating",
+) -> Score:
+    """Score a token stream with the compiled engine; `no_bytes` are tokens that stand for no source text.
+
+    Windows are independent and run on `n_threads` threads (default: all cores), each with its own state.
+    """
+    tokens = np.asarray(tokens[:], dtype=np.int64)
+    if len(tokens) < 2:
+        raise WeightlessError(f"{len(tokens)} tokens leave nothing to score: give a longer held-out text")
+    context = packed.program.context
+    todo = windows(len(tokens), context, context if stride is None else stride)
+    nats, data = np.zeros(len(tokens)), np.zeros(len(tokens), dtype=np.int64)
+    positions = np.zeros(len(tokens), dtype=np.int64)
+    n_threads = min(n_threads or os.cpu_count() or 1, len(todo))
+    started = time.perf_counter()
+    with progress(label, len(tokens) - 1, "tokens") as tick, ThreadPoolExecutor(n_threads) as pool:
+        chunks = [todo[i::n_threads] for i in range(n_threads)]
+
+        def work(part: list[tuple[int, int, int]]) -> None:
+            engine = packed.engine()
+            for first, scored, end in part:
+                engine.reset()
+                fed, traffic = engine.score_stream_with_traffic(tokens[first : end - 1], tokens[first + 1 : end])
+                nats[scored:end], data[scored:end] = fed[scored - first - 1 :], traffic[scored - first - 1 :]
+                positions[scored:end] = np.arange(scored - first, end - first)
+                tick(end - scored)
+
+        for done in [pool.submit(work, chunk) for chunk in chunks]:
+            done.result()
+    seconds = time.perf_counter() - started
+    lengths = np.array([len(piece) for piece in token_bytes])
+    lengths[list(no_bytes)] = 0
+    return Score(float(nats[1:].sum()), len(tokens) - 1, int(lengths[tokens[1:]].sum()), (len(tokens) - 1) / seconds,
+                 data[1:], positions[1:])  # fmt: skip

@@ -1,0 +1,87 @@
+"""Lower a model to its artifact: every tensor of its decode program, rounded to its format, in one file.
+
+The file's data region is laid out exactly as the program's arena expects it, so the engine runs from the memory map.
+The tokenizer travels as one more section: text in, text out, from a single file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weightless.artifact.file import StoredTensor, write_artifact
+from weightless.base.config import to_dict
+from weightless.base.errors import ConfigError, nearest
+from weightless.models.catalog import family
+from weightless.program.program import Program
+from weightless.program.tensor import Tensor
+from weightless.quant.formats import encode_rows
+
+TOKENIZER = "tokenizer"
+BLOCK_BYTES = 1 << 26
+
+
+def pack(
+    path: str | Path,
+    family_name: str,
+    config: Any,
+    arrays: Mapping[str, np.ndarray],
+    tokenizer_json: str | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> Program:
+    """Write the artifact of `config` with `arrays` by tensor name; returns its program.
+
+    `notes` (plain JSON values: recipe, seed, training record) are kept in the file.  Raises ConfigError when an
+    array is missing, left over or of the wrong shape; nothing is written then.
+    """
+    program = family(family_name).decode_program(config)
+    _check_arrays(program, arrays)
+    tensors = [_stored(tensor, arrays[tensor.name]) for tensor in program.stored()]
+    if tokenizer_json is not None:
+        text = np.frombuffer(tokenizer_json.encode(), dtype=np.uint8)
+        tensors.append(StoredTensor(TOKENIZER, "u8", (1, len(text)), len(text), len(text), text))
+    meta = {
+        "kind": "weightless model",
+        "family": family_name,
+        "config": to_dict(config),
+        "program": program.to_plain(),
+        "notes": dict(notes or {}),
+    }
+    write_artifact(path, meta, tensors)
+    return program
+
+
+def _check_arrays(program: Program, arrays: Mapping[str, np.ndarray]) -> None:
+    wanted = {tensor.name: tensor for tensor in program.stored()}
+    for name in arrays:
+        if name not in wanted:
+            raise ConfigError(f"the model has a tensor {name!r} that its program does not: {nearest(name, wanted)}")
+    for name, tensor in wanted.items():
+        if name not in arrays:
+            raise ConfigError(f"the model lacks the tensor {name!r} of its program")
+        shape = _matrix(arrays[name]).shape
+        if shape != tensor.shape:
+            raise ConfigError(f"tensor {name!r} has shape {shape}, its program wants {tensor.shape}")
+
+
+def _matrix(array: np.ndarray) -> np.ndarray:
+    """Columns of ids come as one-dimensional arrays."""
+    return array.reshape(len(array), -1) if array.ndim == 1 else array
+
+
+def _stored(tensor: Tensor, array: np.ndarray) -> StoredTensor:
+    blocks = list(_encoded(tensor, _matrix(array)))
+    return StoredTensor(tensor.name, tensor.format, tensor.shape, tensor.row_bytes, tensor.row_stride, blocks)
+
+
+def _encoded(tensor: Tensor, array: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows with their alignment padding, in blocks that keep temporaries small."""
+    step = max(1, BLOCK_BYTES // max(1, tensor.row_stride))
+    for first in range(0, tensor.shape[0], step):
+        rows = encode_rows(array[first : first + step], tensor.format)
+        if tensor.row_stride != tensor.row_bytes:
+            rows = np.pad(rows, ((0, 0), (0, tensor.row_stride - tensor.row_bytes)))
+        yield rows

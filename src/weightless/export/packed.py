@@ -1,0 +1,96 @@
+"""Open an artifact as a model that runs: program, weights, tokenizer.  No PyTorch, no unpickling, nothing trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weightless.artifact.file import Artifact, open_artifact
+from weightless.base.errors import CorruptFileError, WeightlessError
+from weightless.export.lower import TOKENIZER
+from weightless.program.engine import AuditEngine, Engine
+from weightless.program.program import Program
+from weightless.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A model as shipped."""
+
+    artifact: Artifact
+    program: Program
+
+    @property
+    def family(self) -> str:
+        return str(self.artifact.meta.get("family", "?"))
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        notes = self.artifact.meta.get("notes")
+        return notes if isinstance(notes, dict) else {}
+
+    @property
+    def weights(self) -> np.ndarray:
+        return self.artifact.data
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer in the file; WeightlessError when it was packed without one."""
+        if TOKENIZER not in self.artifact.entries:
+            raise WeightlessError(f"{self.artifact.path} was packed without a tokenizer: pack it from its run folder")
+        text = self.artifact.view(TOKENIZER).tobytes()
+        try:
+            tokenizer = Tokenizer.from_json(text.decode())
+        except UnicodeDecodeError as error:
+            raise CorruptFileError(f"the tokenizer in {self.artifact.path} is not UTF-8 text") from error
+        if tokenizer.vocab_size != self.program.vocab_size:
+            raise CorruptFileError(f"{self.artifact.path}: a tokenizer of {tokenizer.vocab_size} tokens does not suit "
+                                   f"a model of {self.program.vocab_size}")  # fmt: skip
+        return tokenizer
+
+    def engine(self, poison: bool = False) -> Engine:
+        """A fresh compiled engine over the shared, read-only weights."""
+        return Engine(self.program, self.weights, poison)
+
+    def audit_engine(self, poison: bool = False) -> AuditEngine:
+        """A fresh logging engine over the same weights."""
+        return AuditEngine(self.program, self.weights, poison)
+
+    def stored_bytes(self) -> dict[str, int]:
+        """{"file": all of it, "weights": tensors of the program, "tokenizer": its section}."""
+        entries = self.artifact.entries
+        tokenizer = entries[TOKENIZER].nbytes if TOKENIZER in entries else 0
+        weights = sum(tensor.nbytes for tensor in self.program.stored())
+        return {"file": self.artifact.file_bytes, "weights": weights, "tokenizer": tokenizer}
+
+    def stored_components(self) -> dict[str, int]:
+        """Stored bytes per line of the ledger."""
+        out: dict[str, int] = {}
+        for tensor in self.program.stored():
+            out[tensor.component] = out.get(tensor.component, 0) + tensor.nbytes
+        return out
+
+
+def open_packed(path: str | Path, verify: bool = True) -> Packed:
+    """Map and check an artifact, rebuild its program, and make sure the two fit; CorruptFileError otherwise."""
+    artifact = open_artifact(path, verify)
+    if artifact.meta.get("kind") != "weightless model":
+        raise CorruptFileError(f"{path} is an artifact, but not of a model: nothing can be run from it")
+    try:
+        program = Program.from_plain(artifact.meta.get("program"))
+    except CorruptFileError as error:
+        raise CorruptFileError(f"{path}: {error}; pack the model again") from error
+    for place in program.layout.places.values():
+        tensor = place.tensor
+        if tensor.kind == "state":
+            continue
+        entry = artifact.entries.get(tensor.name)
+        stored = entry and (entry.format, entry.shape, entry.row_bytes, entry.row_stride, entry.offset)
+        wanted = (tensor.format, tensor.shape, tensor.row_bytes, tensor.row_stride, place.offset)
+        if stored != wanted:
+            raise CorruptFileError(f"{path}: tensor {tensor.name!r} is stored as {stored}, its program wants {wanted}")
+    return Packed(artifact, program)

@@ -1,0 +1,1 @@
+"""Floor 8: experiments — recipes, run folders, the report."""

@@ -1,0 +1,52 @@
+"""Where and from what a run was made: machine, versions, commit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+def machine() -> dict[str, Any]:
+    """What a reader needs to judge a timing: processor, cores, memory, versions, load."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("torch", "numpy", "numba")},
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "threads": {name: os.environ[name] for name in ("OMP_NUM_THREADS", "OPENBLAS_CORETYPE") if name in os.environ},
+    }
+
+
+def commit() -> str:
+    """The commit of the working tree, marked when it is changed; "unknown" outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        run = [subprocess.run(["git", *args], cwd=here, capture_output=True, text=True, timeout=10, check=True).stdout
+               for args in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", "src", "recipes"])]  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return run[0].strip() + ("+changes" if run[1].strip() else "")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,56 @@
+"""Causal attention with grouped queries and rotary positions.
+
+qkv_BTC = [q | k | v] of widths n_heads K, n_kv_heads K, n_kv_heads K.  RoPE pairs (j, j + K/2), the half-split
+convention, with angle position * theta^(-2j/K) (Su et al. 2021).  Scores are scaled by 1/sqrt(K).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from weightless.quant.straight_through import fake_quantise
+
+QK_EPS = 1e-6
+
+
+def rotary_tables(n_positions: int, d_head: int, theta: float, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(cos, sin) of every angle, float32 [T, K/2], computed in float64."""
+    exponents = torch.arange(0, d_head, 2, dtype=torch.float64, device=device) / d_head
+    positions = torch.arange(n_positions, dtype=torch.float64, device=device)
+    angles = positions[:, None] * theta ** (-exponents)
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x_BTHK: torch.Tensor, cos_TJ: torch.Tensor, sin_TJ: torch.Tensor) -> torch.Tensor:
+    """Rotate every pair (j, j + K/2) of every head by its position's angle."""
+    a, b = x_BTHK.chunk(2, dim=-1)
+    cos, sin = cos_TJ[:, None, :], sin_TJ[:, None, :]
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+def causal_attention(
+    qkv_BTC: torch.Tensor,
+    n_heads: int,
+    n_kv_heads: int,
+    d_head: int,
+    theta: float,
+    qk_norm: bool = False,
+    kv_format: str = "f32",
+) -> torch.Tensor:
+    """Attention output [B, T, n_heads K], with the rows [k | v] rounded as the cache will store them."""
+    B, T, _ = qkv_BTC.shape
+    d_kv = n_kv_heads * d_head
+    q, k, v = qkv_BTC.split([n_heads * d_head, d_kv, d_kv], dim=-1)
+    q_BTHK, k_BTHK = q.view(B, T, n_heads, d_head), k.view(B, T, n_kv_heads, d_head)
+    if qk_norm:
+        q_BTHK, k_BTHK = (F.rms_norm(z, (d_head,), eps=QK_EPS) for z in (q_BTHK, k_BTHK))
+    cos, sin = rotary_tables(T, d_head, theta, qkv_BTC.device)
+    q_BTHK, k_BTHK = rotate(q_BTHK, cos, sin), rotate(k_BTHK, cos, sin)
+    kv_BTC = fake_quantise(torch.cat([k_BTHK.reshape(B, T, d_kv), v], dim=-1), kv_format)
+    k_BTHK, v_BTHK = (z.view(B, T, n_kv_heads, d_head) for z in kv_BTC.split(d_kv, dim=-1))
+    grouped = n_kv_heads != n_heads
+    out_BHTK = F.scaled_dot_product_attention(
+        *(z.transpose(1, 2) for z in (q_BTHK, k_BTHK, v_BTHK)), is_causal=True, enable_gqa=grouped
+    )
+    return out_BHTK.transpose(1, 2).reshape(B, T, n_heads * d_head)

@@ -1,0 +1,22 @@
+"""Looked-up rows for whole batches: which row of a hashed table, and the rows themselves.
+
+The hash is that of `ops.hashing`, so the engine finds the same rows.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from weightless.ops.hashing import last_tokens, row_index
+
+
+def hashed_rows(tokens_BT: torch.Tensor, order: int, seed: int, n_rows: int, pad: int) -> torch.Tensor:
+    """int64 [B, T]: the table row of the last `order` tokens at every position; `pad` stands before the start."""
+    history = last_tokens(tokens_BT.cpu().numpy(), order, pad)
+    return torch.from_numpy(row_index(history, seed, n_rows)).to(tokens_BT.device)
+
+
+def looked_up(table: torch.Tensor, rows_BT: torch.Tensor) -> torch.Tensor:
+    """table[rows_BT]; the gradient is sparse, so that a table of millions costs only what was fetched."""
+    return F.embedding(rows_BT, table, sparse=True)

@@ -1,0 +1,237 @@
+"""Feather: a thin transformer core that looks most of what it knows up, one row at a time.
+
+    x    = embed[token] + sum over n of table_n[hash(last n tokens)]     rows: a line or two of memory each
+    core = a few narrow pre-norm blocks, one key/value head (multi-query attention, Shazeer 2019), QK-norm
+    head = log p(class) + log p(word | class), about sqrt(V) classes of sqrt(V) words, exactly normalised
+
+Weights are int4 in groups of 64, trained through their rounding at the end; the cache is int8.  Widths that are
+multiples of 120 make an int4 row with its scales exactly one 64-byte line per 120 columns (60 bytes of codes and
+two fp16 scales).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from weightless import layers as L
+from weightless.base.errors import ConfigError
+from weightless.ops.token_classes import class_slots, frequency_slots
+from weightless.program.operators.attention import Attend, MatvecAdd, NormMatvec, RopeAppend
+from weightless.program.operators.class_head import ClassFull, ClassSample, ClassScore, WordFull, WordSample, WordScore
+from weightless.program.operators.feedforward import NormFfnAdd
+from weightless.program.operators.full_head import LogitsFull, LogitsSample, LogitsScore
+from weightless.program.operators.lookup import AcceptToken, GatherHashed, GatherRow
+from weightless.program.program import OUTCOME, PROBABILITIES, Program
+from weightless.program.tensor import Parameter, Tensor
+
+if TYPE_CHECKING:
+    import torch
+
+HASH_SEED = 20_261_121
+
+
+@dataclass(frozen=True)
+class Config:
+    """`rows_2`, `rows_3`: rows of the hashed bigram and trigram tables (0: none).  `n_classes` 0 means sqrt(V)."""
+
+    vocab_size: int = 4096
+    d_model: int = 240
+    n_layers: int = 2
+    n_heads: int = 4
+    n_kv_heads: int = 1
+    d_head: int = 64
+    d_ff: int = 320
+    context: int = 512
+    rows_2: int = 65_536
+    rows_3: int = 65_536
+    head: Literal["class", "full"] = "class"
+    n_classes: int = 0
+    classes_by: Literal["context", "frequency"] = "context"
+    activation: Literal["swiglu", "silu", "relu2"] = "swiglu"
+    rope_theta: float = 10_000.0
+    eps: float = 1e-5
+    weight_format: str = "int4"
+    table_format: str = "int4"
+    kv_format: Literal["f32", "bf16", "int8"] = "int8"
+
+    def __post_init__(self) -> None:
+        if min(self.vocab_size, self.d_model, self.n_layers, self.context, self.d_head) < 1:
+            raise ConfigError("vocab_size, d_model, n_layers, d_head and context should be at least 1")
+        if self.n_heads < 1 or self.n_kv_heads < 1 or self.n_heads % self.n_kv_heads or self.d_head % 2:
+            raise ConfigError(f"{self.n_heads} heads of width {self.d_head} cannot share {self.n_kv_heads} evenly")
+        if min(self.rows_2, self.rows_3, self.n_classes) < 0 or self.n_classes > self.vocab_size:
+            raise ConfigError("table sizes should not be negative, nor classes more than tokens")
+
+    @property
+    def tables(self) -> dict[int, int]:
+        """{n-gram order: rows} of the tables that exist."""
+        return {order: rows for order, rows in ((2, self.rows_2), (3, self.rows_3)) if rows}
+
+    @property
+    def classes(self) -> int:
+        """Classes asked for; the last may be short, and one that would be empty is left out."""
+        return -(-self.vocab_size // self.words_per_class)
+
+    @property
+    def words_per_class(self) -> int:
+        wanted = self.n_classes or round(self.vocab_size**0.5)
+        return -(-self.vocab_size // wanted)
+
+    @staticmethod
+    def at(size: float, vocab_size: int = 4096) -> Config:
+        """One dial: width grows by 120 (one line of int4) per step, depth by one every second."""
+        step = max(1, round(size))
+        rows = 2 ** (13 + step)
+        return Config(vocab_size, 120 * step, 1 + step // 2, 2 * step, d_ff=160 * step, rows_2=rows, rows_3=rows)
+
+
+class Model:
+    """How to train it: parameter shapes, and losses as a function of them."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def tensors(self) -> list[Parameter]:
+        """Names and shapes as they are packed; matrices are (outputs, inputs)."""
+        c, fmt, d = self.config, self.config.weight_format, self.config.d_model
+        n_q, d_kv = c.n_heads * c.d_head, c.n_kv_heads * c.d_head
+        n_up = 2 * c.d_ff if c.activation == "swiglu" else c.d_ff
+        out_std = (1 / d) ** 0.5 / (2 * c.n_layers) ** 0.5
+        specs = [Parameter("embed", (c.vocab_size, d), c.table_format, 0.5, "embedding")]
+        specs += [Parameter(f"table.{n}", (rows, d), c.table_format, "zeros", "table") for n, rows in c.tables.items()]
+        for i in range(c.n_layers):
+            specs += [
+                Parameter(f"block.{i}.attn_norm", (1, d), "f32", "ones", "vector"),
+                Parameter(f"block.{i}.qkv", (n_q + 2 * d_kv, d), fmt, (1 / d) ** 0.5, "matrix"),
+                Parameter(f"block.{i}.out", (d, n_q), fmt, out_std, "matrix"),
+                Parameter(f"block.{i}.ffn_norm", (1, d), "f32", "ones", "vector"),
+                Parameter(f"block.{i}.up", (n_up, d), fmt, (1 / d) ** 0.5, "matrix"),
+                Parameter(f"block.{i}.down", (d, c.d_ff), fmt, out_std, "matrix"),
+            ]
+        specs.append(Parameter("final_norm", (1, d), "f32", "ones", "vector"))
+        if c.head == "full":
+            return [*specs, Parameter("head", (c.vocab_size, d), fmt, 0.02, "head")]
+        n_slots = c.classes * c.words_per_class
+        return [*specs, Parameter("classes", (c.classes, d), fmt, 0.02, "head"),
+                Parameter("words", (n_slots, d), fmt, 0.02, "head")]  # fmt: skip
+
+    def prepare(self, tokens: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+        """The class of every token, from what precedes it in the training text."""
+        c = self.config
+        if c.head == "full":
+            return {}
+        if c.classes_by == "frequency":
+            token_of_slot = frequency_slots(tokens, c.vocab_size)
+        else:
+            token_of_slot = class_slots(tokens, c.vocab_size, c.classes, seed)
+        slot_of_token = np.empty(c.vocab_size, dtype=np.int64)
+        slot_of_token[token_of_slot] = np.arange(c.vocab_size)
+        return {"slot_of_token": slot_of_token, "token_of_slot": token_of_slot.astype(np.int64)}
+
+    def hidden_states(self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor) -> torch.Tensor:
+        """The normalised residual stream [B, T, d_model] that the head reads."""
+        import torch.nn.functional as F
+
+        c = self.config
+        x_BTD = F.embedding(tokens_BT, p["embed"])
+        for order, n_rows in c.tables.items():
+            rows_BT = L.hashed_rows(tokens_BT, order, HASH_SEED + order, n_rows, pad=c.vocab_size)
+            x_BTD = x_BTD + L.looked_up(p[f"table.{order}"], rows_BT)
+        for i in range(c.n_layers):
+            h = L.rms_norm(x_BTD, p[f"block.{i}.attn_norm"], c.eps)
+            a = L.causal_attention(F.linear(h, p[f"block.{i}.qkv"]), c.n_heads, c.n_kv_heads, c.d_head, c.rope_theta,
+                                   qk_norm=True, kv_format=c.kv_format)  # fmt: skip
+            x_BTD = x_BTD + F.linear(a, p[f"block.{i}.out"])
+            h = L.rms_norm(x_BTD, p[f"block.{i}.ffn_norm"], c.eps)
+            x_BTD = x_BTD + L.ffn(h, p[f"block.{i}.up"], p[f"block.{i}.down"], c.activation)
+        return L.rms_norm(x_BTD, p["final_norm"], c.eps)
+
+    def losses(self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
+        """Nats per target [B, T]."""
+        h_ND, targets_N = self.hidden_states(p, tokens_BT).flatten(0, 1), targets_BT.reshape(-1)
+        if self.config.head == "full":
+            return L.fused_cross_entropy(h_ND, p["head"], targets_N).view(targets_BT.shape)
+        slots_N = p["slot_of_token"][targets_N]
+        nats_N = L.class_cross_entropy(h_ND, p["classes"], p["words"], slots_N, self.config.vocab_size)
+        return nats_N.view(targets_BT.shape)
+
+    def log_probs(self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor) -> torch.Tensor:
+        """Normalised log-probabilities [B, T, V]; both levels in full (tests and mode F)."""
+        c, h_BTD = self.config, self.hidden_states(p, tokens_BT)
+        if c.head == "full":
+            return (h_BTD @ p["head"].T).log_softmax(dim=-1)
+        class_BTC = (h_BTD @ p["classes"].T).log_softmax(dim=-1)
+        words_BTS = h_BTD @ p["words"].T
+        words_BTS[..., c.vocab_size :] = -float("inf")
+        words_BTCW = words_BTS.unflatten(-1, (c.classes, c.words_per_class)).log_softmax(dim=-1)
+        slots_BTS = (class_BTC[..., None] + words_BTCW).flatten(-2)
+        return slots_BTS[..., p["slot_of_token"]]
+
+
+def decode_program(config: Config) -> Program:
+    """How to run it, one token at a time; every byte it will touch follows from here."""
+    c = config
+    body = [AcceptToken("history"), GatherRow("history", "embed", "x", add=False)]
+    body += [GatherHashed("history", f"table.{n}", "x", n, HASH_SEED + n, pad=c.vocab_size) for n in c.tables]
+    for i in range(c.n_layers):
+        heads = (c.n_heads, c.n_kv_heads, c.d_head)
+        body += [
+            NormMatvec(f"block.{i}.attn_norm", f"block.{i}.qkv", "x", "qkv", c.eps),
+            RopeAppend("qkv", f"kv.{i}", *heads, c.rope_theta, qk_norm=True),
+            Attend("qkv", f"kv.{i}", "a", *heads, window=0),
+            MatvecAdd(f"block.{i}.out", "a", "x"),
+            NormFfnAdd(f"block.{i}.ffn_norm", f"block.{i}.up", f"block.{i}.down", "x", c.activation, c.eps),
+        ]
+    return Program(c.vocab_size, c.context, tuple(_memory(c)), tuple(body), _heads(c)).validate()
+
+
+def _heads(c: Config) -> dict[str, tuple]:
+    if c.head == "full":
+        logits = NormMatvec("final_norm", "head", "x", "logits", c.eps)
+        return {
+            "score": (logits, LogitsScore("logits", OUTCOME)),
+            "sample": (logits, LogitsSample("logits", OUTCOME)),
+            "full": (logits, LogitsFull("logits", PROBABILITIES)),
+        }
+    top, size = ("final_norm", "classes"), (c.words_per_class, c.vocab_size)
+    return {
+        "score": (ClassScore(*top, "slot_of_token", "words", "x", "h", "choice", c.eps),
+                  WordScore("words", "h", "choice", OUTCOME, *size)),
+        "sample": (ClassSample(*top, "x", "h", "choice", c.eps),
+                   WordSample("words", "token_of_slot", "h", "choice", OUTCOME, *size)),
+        "full": (ClassFull(*top, "x", "h", "class_log_p", c.eps),
+                 WordFull("words", "token_of_slot", "h", "class_log_p", PROBABILITIES, *size)),
+    }  # fmt: skip
+
+
+def _memory(c: Config) -> list[Tensor]:
+    """Every tensor with its line in the ledger; rows that are looked up start on 64-byte boundaries."""
+    parts = {"attn_norm": "attention", "qkv": "attention", "out": "attention", "embed": "lookup rows",
+             "table": "lookup rows", "final_norm": "head", "head": "head", "classes": "head", "words": "head"}  # fmt: skip
+    tensors = []
+    for spec in Model(c).tensors():
+        first, last = spec.name.split(".")[0], spec.name.split(".")[-1]
+        component = parts.get(last) or parts.get(first) or "feed-forward"
+        rows, cols = spec.shape
+        tensors.append(Tensor(spec.name, (rows, cols), spec.format, component, by_row=component == "lookup rows"))
+    if c.head == "class":
+        ids = "u16" if c.vocab_size <= 2**16 else "u32"
+        names = ("slot_of_token", "token_of_slot")
+        tensors += [Tensor(name, (c.vocab_size, 1), ids, "head", "constant") for name in names]
+    return [*tensors, *_state(c)]
+
+
+def _state(c: Config) -> list[Tensor]:
+    d_kv, n_q = c.n_kv_heads * c.d_head, c.n_heads * c.d_head
+    state = [Tensor(f"kv.{i}", (c.context, 2 * d_kv), c.kv_format, "kv cache", "state") for i in range(c.n_layers)]
+    vectors = {"x": c.d_model, "qkv": n_q + 2 * d_kv, "a": n_q, OUTCOME: 1}
+    if c.head == "class":
+        vectors |= {"h": c.d_model, "choice": 2, "class_log_p": c.classes}
+    state += [Tensor(name, (1, width), "f32", "activations", "state") for name, width in vectors.items()]
+    logits = ("logits", PROBABILITIES) if c.head == "full" else (PROBABILITIES,)
+    state += [Tensor(name, (1, c.vocab_size), "f32", "logits", "state") for name in logits]
+    return [*state, Tensor("history", (1, c.context), "u32", "activations", "state")]
