@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from ngram.streams import flat, zipfian
 
 from weightless.base.errors import ConfigError, WeightlessError
+from weightless.kernels.numba_ngram import quantise_lists, quantise_unigrams
 from weightless.ngram.kneser_ney import build, build_with_report
-from weightless.ngram.layout import check_layout, word_dtype
-from weightless.ngram.score import distribution, log_probs
+from weightless.ngram.layout import QUANTA, check_layout, word_dtype
+from weightless.ngram.score import log_probs
 from weightless.ops.kneser_ney import KneserNey
 
 SHAPES = [(1, 2), (2, 3), (63, 5), (1023, 7), (257, 300), (333, 70000)]
@@ -80,13 +81,21 @@ def test_rounding_costs_less_than_a_millionth_of_a_nat():
     assert np.mean(np.abs(log_probs(build(tokens, 300, 3), tokens, 3) - exact)) < 1e-6
 
 
-def test_a_large_list_keeps_a_quantum_for_every_word_and_for_gamma():
-    # Word 0 is followed by every word of the vocabulary once, and 60,000 times by word 1: the smallest shares.
-    rare = np.stack([np.zeros(70000, np.uint32), np.arange(70000, dtype=np.uint32)], axis=1).ravel()
-    tokens = np.concatenate([rare, np.tile(np.array([0, 1], np.uint32), 60000)])
-    arrays = build(tokens, 70000, 2)
-    check_layout(arrays)
-    assert abs(distribution(arrays, [0]).sum() - 1) < 1e-12
+def test_shares_below_one_quantum_are_lent_one():
+    # Ones beside four thousand million: (1 - D1) / total is 0.0002 quanta; and gamma is about as thin.
+    count = np.array([1, 4_000_000_000, 1, 1, 4_000_000_000, 300, 7], np.uint32)
+    start = np.array([0, 4, 4, 6, 7], np.uint32)
+    cum = quantise_lists(start, count, 0.999, 0.999, 1e-6, 1)
+    for begin, end in zip(start[:-1], start[1:], strict=True):
+        one_list = [0, *cum[begin:end].tolist(), QUANTA]
+        assert all(low < high for low, high in zip(one_list, one_list[1:], strict=False)) or begin == end
+
+
+def test_unigrams_below_one_quantum_are_lent_one():
+    count = np.zeros(1023, np.uint32)
+    count[511] = 4_000_000_000
+    cum = quantise_unigrams(count, 0.5, 1.0, 1e-6, 1).tolist()
+    assert min(np.diff([0, *cum])) >= 1 and cum[-1] == QUANTA
 
 
 def test_context_limit_is_the_lower_order_of_the_same_model():

@@ -8,6 +8,7 @@ is used as deep as the trie knows it.  Probabilities are float64 from exact inte
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def log_probs(arrays: Arrays, tokens: np.ndarray, order: int, context_limit: int
     return np.log(prob)
 
 
-def distribution(arrays: Arrays, history: Sequence[int]) -> np.ndarray:
+def distribution(arrays: Arrays, history: Sequence[int] | np.ndarray) -> np.ndarray:
     """p(. | history) over the whole vocabulary, float64 [V], sum 1 within a few ulps."""
     prob = np.diff(arrays["cont.0.cum"], prepend=np.uint32(0)) / QUANTA
     for words, cum in context_lists(arrays, history):
@@ -47,7 +48,7 @@ def distribution(arrays: Arrays, history: Sequence[int]) -> np.ndarray:
     return prob
 
 
-def sample(arrays: Arrays, history: Sequence[int], u: float) -> int:
+def sample(arrays: Arrays, history: Sequence[int] | np.ndarray, u: float | Fraction) -> int:
     """The word at point u in [0, 1) of the model's unit interval, from the longest context down.
 
     The interval of a context is cut into its words' quanta, in order, then gamma; a point in gamma is stretched to
@@ -68,7 +69,7 @@ def sample(arrays: Arrays, history: Sequence[int], u: float) -> int:
     return int(np.searchsorted(arrays["cont.0.cum"], last, side="right"))
 
 
-def context_lists(arrays: Arrays, history: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def context_lists(arrays: Arrays, history: Sequence[int] | np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(words, cum) of the history's contexts of 1, 2, … words, while the trie has them."""
     order, vocab = order_of(arrays), vocab_of(arrays)
     recent = [int(word) for word in history[max(0, len(history) - (order - 1)) :]][::-1]
