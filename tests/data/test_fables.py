@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def enumerated(grammar: Grammar, least: float) -> tuple[Counter, float]:
     """Every derivation at least as probable as `least`: its text, probability, and how many made that text."""
     texts: Counter = Counter()
     probability = 0.0
-    todo = [(1.0, "", {}, (Choice(grammar.start),))]
+    todo: list[Any] = [(1.0, "", {}, (Choice(grammar.start),))]
     while todo:
         p, text, memory, rest = todo.pop()
         if not rest:
