@@ -22,16 +22,13 @@ def words(seed: int, n: int = 60) -> bytes:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("weightless.data.corpus.Corpus.tokenizer", lambda self: ByteTokenizer())
-    prepare(
-        [words(i) for i in range(30)],
-        ByteTokenizer(),
-        tmp_path,
-        "t",
-        fraction=0.2,
-        shard_tokens=3000,
-        show_progress=False,
-    )
+    def load(corpus):
+        corpus.check_tokenizer(ByteTokenizer())
+        return ByteTokenizer()
+
+    monkeypatch.setattr("weightless.data.corpus.Corpus.tokenizer", load)
+    options = {"fraction": 0.2, "shard_tokens": 3000, "show_progress": False}
+    prepare([words(i) for i in range(30)], ByteTokenizer(), tmp_path, "t", **options)
     return tmp_path
 
 
