@@ -219,3 +219,11 @@ def test_other_data_or_parameters_do_not_resume(tmp_path: Path) -> None:
 def test_too_little_validation_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="validation tokens"):
         train(ToyModel(), TRAIN, VAL[:9], SMALL, tmp_path)
+
+
+@pytest.mark.gpu
+def test_it_trains_on_a_gpu_and_resumes_there(tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, device="cuda", batch_size=16, context=32, num_steps=150, log_every=30)
+    result = _run(tmp_path, config)
+    assert result.curve[-1]["val_loss"] < 2.0 and result.params["matrix"].is_cuda
+    assert torch.equal(_run(tmp_path, config).params["matrix"], result.params["matrix"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from toy_training import ToyModel, toy_tokens
@@ -48,6 +49,6 @@ def test_the_gradient_at_the_rounded_weights_moves_the_masters() -> None:
         def losses(self, p, tokens_BT, targets_BT):
             return p["w"].square().sum() / 2 + 0 * tokens_BT
 
-    train_step(Square(), weights, grouped_optimizer(specs, masters, config), [([[0]], [[0]])], step=0, factor=1.0,
-               max_norm=0.0)  # fmt: skip
+    optimizer, empty = grouped_optimizer(specs, masters, config), np.zeros((1, 1))
+    train_step(Square(), weights, optimizer, [(empty, empty)], step=0, factor=1.0, max_norm=0.0)
     torch.testing.assert_close(masters["w"].detach(), torch.tensor([[0.3, -1.0]]) - 0.5 * rounded)

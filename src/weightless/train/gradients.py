@@ -7,6 +7,9 @@ sparse=True); equal rows are summed here, because only then is the norm that of 
 Clipping: with N = sqrt(sum of squares over all tensors), every gradient is multiplied by min(1, M / (N + 1e-6)).
 """
 
+# torch._foreach has no public name; the optimizers of torch call it in the same way.
+# pyright: reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping

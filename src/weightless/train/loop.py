@@ -120,7 +120,7 @@ class _Run:
             constants = {name: tensor.numpy() for name, tensor in saved.constants.items()}
         elif constants is None:
             constants = model.prepare(train_tokens, config.seed)
-        self.constants = dict(constants)
+        self.constants: dict[str, np.ndarray] = dict(constants or {})
         self.masters = initial_parameters(self.specs, config.seed, config.device)
         self.optimizer = grouped_optimizer(self.specs, self.masters, config)
         self.counters = self._restore(saved) if saved else Counters()

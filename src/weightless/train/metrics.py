@@ -15,7 +15,7 @@ from typing import Any
 from weightless.base.errors import CorruptFileError
 from weightless.base.files import append_line, atomic_write
 
-COLUMNS = ("step", "tokens", "seconds", "train_loss", "val_loss", "lr", "tokens_per_second")
+COLUMNS: tuple[str, ...] = ("step", "tokens", "seconds", "train_loss", "val_loss", "lr", "tokens_per_second")
 
 
 class MetricsLog:

@@ -7,6 +7,9 @@
 8 bytes of state per parameter.  The lists of tensors go through torch._foreach, one call per operation.
 """
 
+# torch._foreach has no public name; the optimizers of torch call it in the same way.
+# pyright: reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 import math

@@ -10,6 +10,9 @@ one shape.  A fused matrix (query, key and value; gate and up) is treated as the
 4 bytes of state per parameter.
 """
 
+# torch._foreach has no public name; the optimizers of torch call it in the same way.
+# pyright: reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 import math

@@ -3,7 +3,7 @@
     s_r <- s_r + mean_d g_rd^2           w_r <- w_r - lr * g_r / (sqrt(s_r) + eps)
 
 for the rows r that have a gradient; all others are neither read nor written, so a step costs O(touched rows), not
-O(table).  4 bytes of state per row.  No decay: it would touch every row.
+O(table).  4 bytes of state per row.  eps is small because the gradient of a mean over many positions is.  No decay: it would touch every row.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from weightless.train.gradients import Gradient, RowGradient
 class RowwiseAdagrad:
     """Holds one accumulator per row of each table."""
 
-    def __init__(self, params: Mapping[str, torch.Tensor], eps: float = 1e-8) -> None:
+    def __init__(self, params: Mapping[str, torch.Tensor], eps: float = 1e-10) -> None:
         self.params, self.eps = dict(params), eps
         self.sums = {name: torch.zeros(p.shape[0], device=p.device) for name, p in params.items()}
 
