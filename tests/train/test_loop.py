@@ -147,7 +147,7 @@ def test_wall_clock_budget(tmp_path: Path) -> None:
     assert 0.4 <= result.seconds < 1.5  # ends with the first step beyond the budget
     assert result.curve[-1]["val_loss"] is not None and result.steps == result.curve[-1]["step"]
     evaluations = [line for line in result.curve if line["val_loss"] is not None]
-    assert 1 <= len(evaluations) <= 21
+    assert 1 <= len(evaluations) <= 11
     assert all(check["ok"] for check in result.observed.values()), result.observed
     assert result.curve[-1]["lr"] < 0.5 * max(line["lr"] for line in result.curve)
 

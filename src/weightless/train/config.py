@@ -43,7 +43,7 @@ class TrainConfig:
     warmdown: float = 0.2  # of schedule "wsd" only
     min_lr_ratio: float = 0.1
     qat_start: float = 1.0  # 1: never
-    eval_every: int | None = None  # steps; None: twenty times, evenly spaced in progress
+    eval_every: int | None = None  # steps; None: ten times, evenly spaced in progress
     eval_tokens: int = 65_536
     log_every: int = 20  # steps
     checkpoint_every: float = 60.0  # seconds

@@ -42,7 +42,7 @@ from weightless.train.step import train_step
 from weightless.train.validation import Validation
 from weightless.train.working_weights import WorkingWeights
 
-EVALUATIONS = 20
+EVALUATIONS = 10
 """Evaluations per run when the configuration leaves it open."""
 
 

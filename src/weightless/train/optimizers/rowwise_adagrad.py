@@ -3,7 +3,8 @@
     s_r <- s_r + mean_d g_rd^2           w_r <- w_r - lr * g_r / (sqrt(s_r) + eps)
 
 for the rows r that have a gradient; all others are neither read nor written, so a step costs O(touched rows), not
-O(table).  4 bytes of state per row.  eps is small because the gradient of a mean over many positions is.  No decay: it would touch every row.
+O(table).  4 bytes of state per row.  No decay: it would touch every row.
+eps is small because the gradient of a mean over many positions is.
 """
 
 from __future__ import annotations
