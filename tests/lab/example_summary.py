@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from typing import Any
 
 _SHARES = {
@@ -37,7 +38,7 @@ ZOO = (
 )
 
 
-def example(models: tuple = DEMO, seeds: tuple[int, ...] = (0,)) -> dict[str, Any]:
+def example(models: Sequence[tuple] = DEMO, seeds: tuple[int, ...] = (0,)) -> dict[str, Any]:
     """A summary of `models` trained with each of `seeds` (the n-gram model is counted once)."""
     entries = [
         _model(*row, seed=seed)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import math
+import random
 import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab.example_summary import DEMO, ZOO, example
@@ -212,6 +214,32 @@ def test_unknown_numbers_are_dashes():
         summary["models"][0][key] = None
     summary["models"][0].update(curve=None, sample=None, commands=None, description=None)
     assert read(page(check_summary(summary))).words("td").count("–") >= 5
+
+
+def _numbers_of(value, path=()):
+    """Paths of every number within a summary."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _numbers_of(inner, (*path, key))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield path
+
+
+@pytest.mark.parametrize("start", range(40))
+def test_any_number_may_be_missing_or_absurd(start):
+    """A page comes out, and parses, whatever a tenth of the numbers are (seeded, 40 draws)."""
+    draw = random.Random(start)
+    summary = example(seeds=(0, 1))
+    for path in list(_numbers_of(summary)):
+        if draw.random() < 0.1:
+            inner: Any = summary
+            for step in path[:-1]:
+                inner = inner[step]
+            inner[path[-1]] = draw.choice([None, math.nan, math.inf, 0, -1, 1e-30, 1e30])
+    markup = page(check_summary(summary))
+    read(markup)
+    for svg in re.findall(r"<svg.*?</svg>", markup, re.S):
+        ElementTree.fromstring(svg)
 
 
 def test_breakdown_alone_is_an_svg_file_whose_bars_add_up():

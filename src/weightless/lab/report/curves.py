@@ -66,7 +66,7 @@ def curves_of(groups: Sequence[Group], by: str, bytes_per_token: float) -> list[
 def _points(model: Model, by: str, bytes_per_token: float) -> Points:
     """(x, bpb) with NaN losses kept, as breaks; lines without a validation loss are left out."""
     nats, bpb = number(model["nats_per_token"]), number(model["bits_per_byte"])
-    scale = bpb / nats if nats > 0 and bpb > 0 else 1 / (LN2 * bytes_per_token)
+    scale = bpb / nats if nats > 0 and bpb > 0 else 1 / (LN2 * bytes_per_token) if bytes_per_token > 0 else math.nan
     lines: list[dict[str, Any]] = [line for line in model["curve"] or [] if line["val_loss"] is not None]
     points = [(number(line[by]), number(line["val_loss"]) * scale) for line in lines]
     return [p for p in points if math.isfinite(p[0])]
@@ -75,7 +75,7 @@ def _points(model: Model, by: str, bytes_per_token: float) -> Points:
 def curve_svg(groups: Sequence[Group], colours: dict[str, Accent], by: str, bytes_per_token: float, key: str) -> str:
     """One panel as markup; a sentence where nothing was trained."""
     curves = curves_of(groups, by, bytes_per_token)
-    if not any(math.isfinite(loss) for c in curves for run in c.runs for _, loss in run):
+    if not any(x > 0 and math.isfinite(loss) for c in curves for run in c.runs for x, loss in run):
         return element("p", "No learning curve was recorded.", class_="empty")
     widest = max(text_width(_label(c), FONT) for c in curves) * 1.1
     right = WIDTH - min(widest + 20, 160)
@@ -99,8 +99,8 @@ def _axes(curves: Sequence[Curve], right: float) -> tuple[Axis, Axis]:
     best = [min(found) for c in curves for run in c.runs if (found := [v for _, v in run if math.isfinite(v)])]
     bottom = min([*losses, *levels])
     settled = max([min(best) * 1.5, *levels, *(b for b in best if b < 2 * min(best))])
-    top = min(max([*losses, *levels]), bottom + 1.7 * (settled - bottom))
-    pad = 0.06 * max(top - bottom, 0.05)
+    top = min(max([*losses, *levels]), bottom + 1.7 * max(settled - bottom, 0.05))
+    pad = 0.06 * max(top - bottom, 0.05, 1e-6 * abs(top))
     return x, Axis(bottom - pad, top + pad, HEIGHT - 48, 34)
 
 
@@ -150,14 +150,14 @@ def _draw(curve: Curve, x: Axis, y: Axis, accent: Accent) -> list[str]:
 
 
 def _path(run: Points, x: Axis, y: Axis) -> str:
-    """Lines through finite points; values above the axis go 40 px beyond it, for the clip to cut."""
+    """Lines through finite points (h0: a lone one is a dot); values above the axis leave through its top."""
     parts, pen = [], "M"
     for value, loss in run:
         if not math.isfinite(loss) or (x.log and value <= 0):
             pen = "M"
             continue
         height = y(loss) if loss <= y.high else y.stop - 40
-        parts.append(f"{pen}{x(value):.1f} {height:.1f}")
+        parts.append(f"{pen}{x(value):.1f} {height:.1f}{'h0' if pen == 'M' else ''}")
         pen = "L"
     return " ".join(parts)
 

@@ -103,7 +103,7 @@ def _axes(drawn: Sequence[Group], plot: Box, style: Style) -> tuple[Axis, Axis]:
     decades = math.log(high_x / low_x)
     room = max(decades * (0.16 if style.width > _SMALL else 0.24), (_LEAST_X - decades) / 2)
     losses = [g.loss.mean for g in drawn]
-    span = max(max(losses) - min(losses), _LEAST_Y)
+    span = max(max(losses) - min(losses), _LEAST_Y, 1e-6 * abs(max(losses)))
     low_y = max(min(g.loss.mean - g.loss.reach for g in drawn), min(losses) - 0.6 * span)
     high_y = min(max(g.loss.mean + g.loss.reach for g in drawn), max(losses) + 0.6 * span)
     pad = max(0.16 * span, (_LEAST_Y - (high_y - low_y)) / 2)
