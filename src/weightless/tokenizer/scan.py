@@ -1,0 +1,233 @@
+"""Numba scanner: where words end, where special tokens stand, where a stream may be cut.  Twin: reference.words.
+
+All functions work on a read-only uint8 buffer of UTF-8 (malformed bytes allowed, see patterns.py) and a table `classes`
+uint8 [0x110000] of OTHER, LETTER, NUMBER, SPACE.  Positions are int64 offsets into the buffer; ends are exclusive.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from weightless.tokenizer.patterns import LETTER, NUMBER, OTHER, SPACE
+
+GPT2, GPT4, NONE = 0, 1, 2
+APOSTROPHE, BLANK, NEWLINE, RETURN = 0x27, 0x20, 0x0A, 0x0D
+
+
+@intrinsic
+def load_u64(typing_context, array, index):
+    """Eight bytes of a uint8 array as one little-endian integer, without alignment; the caller checks the bounds."""
+
+    def generate(context, builder, signature, arguments):
+        view = context.make_array(signature.args[0])(context, builder, arguments[0])
+        pointer = builder.bitcast(builder.gep(view.data, [arguments[1]]), ir.IntType(64).as_pointer())
+        return builder.load(pointer, align=1)
+
+    return types.uint64(array, types.intp), generate
+
+
+@njit(cache=True, nogil=True)
+def character(text, i, end, classes):
+    """4 * length + class of the character at i; a malformed byte has length 1 and class OTHER."""
+    first = np.int64(text[i])
+    if first < 0x80:
+        return 4 + np.int64(classes[first])
+    if first < 0xC2 or first > 0xF4 or i + 1 >= end:
+        return 4 + OTHER
+    second = np.int64(text[i + 1])
+    if second & 0xC0 != 0x80:
+        return 4 + OTHER
+    if first < 0xE0:
+        return 8 + np.int64(classes[(first & 0x1F) << 6 | (second & 0x3F)])
+    if i + 2 >= end or np.int64(text[i + 2]) & 0xC0 != 0x80:
+        return 4 + OTHER
+    third = np.int64(text[i + 2]) & 0x3F
+    if first < 0xF0:
+        code = (first & 0x0F) << 12 | (second & 0x3F) << 6 | third
+        if code < 0x800 or 0xD800 <= code <= 0xDFFF:
+            return 4 + OTHER
+        return 12 + np.int64(classes[code])
+    if i + 3 >= end or np.int64(text[i + 3]) & 0xC0 != 0x80:
+        return 4 + OTHER
+    code = (first & 0x07) << 18 | (second & 0x3F) << 12 | third << 6 | (np.int64(text[i + 3]) & 0x3F)
+    if code < 0x10000 or code > 0x10FFFF:
+        return 4 + OTHER
+    return 16 + np.int64(classes[code])
+
+
+@njit(cache=True, nogil=True)
+def run_end(text, i, end, classes, kind):
+    """End of the run of characters of one class that begins at i (possibly i itself)."""
+    while i < end:
+        byte = text[i]
+        if byte < 0x80:
+            if classes[byte] != kind:
+                return i
+            i += 1
+        else:
+            found = character(text, i, end, classes)
+            if found & 3 != kind:
+                return i
+            i += found >> 2
+    return i
+
+
+@njit(cache=True, nogil=True)
+def contraction_end(text, i, end, any_case):
+    """End of 's 'd 'm 't 'll 've 're at i (an apostrophe), or i when there is none; any_case also takes the long s."""
+    if i + 1 >= end:
+        return i
+    a = np.int64(text[i + 1])
+    b = np.int64(text[i + 2]) if i + 2 < end else np.int64(0)
+    if any_case:
+        if a == 0xC5 and b == 0xBF:
+            return i + 3
+        a = a | 0x20 if 0x41 <= a <= 0x5A else a
+        b = b | 0x20 if 0x41 <= b <= 0x5A else b
+    if a == ord("s") or a == ord("d") or a == ord("m") or a == ord("t"):
+        return i + 2
+    if (a == ord("l") and b == ord("l")) or ((a == ord("v") or a == ord("r")) and b == ord("e")):
+        return i + 3
+    return i
+
+
+@njit(cache=True, nogil=True)
+def blank_run_end(text, i, end, classes, keep_newlines):
+    r"""End of the whitespace word at i: `\s*[\r\n]+` (if keep_newlines), `\s+(?!\S)`, `\s+` in this order."""
+    at, last, after_newline = i, i, i
+    while at < end:
+        found = character(text, at, end, classes)
+        if found & 3 != SPACE:
+            break
+        last = at
+        at += found >> 2
+        if text[last] == NEWLINE or text[last] == RETURN:
+            after_newline = at
+    if keep_newlines and after_newline > i:
+        return after_newline
+    if at == end or last == i:
+        return at
+    return last
+
+
+@njit(cache=True, nogil=True)
+def gpt2_end(text, i, end, classes):
+    """End of the word at i under GPT-2's pattern."""
+    if text[i] == APOSTROPHE:
+        to = contraction_end(text, i, end, False)
+        if to > i:
+            return to
+    found = character(text, i, end, classes)
+    kind = found & 3
+    if kind != SPACE:
+        return run_end(text, i + (found >> 2), end, classes, kind)
+    if text[i] == BLANK and i + 1 < end:
+        after = character(text, i + 1, end, classes)
+        if after & 3 != SPACE:
+            return run_end(text, i + 1 + (after >> 2), end, classes, after & 3)
+    return blank_run_end(text, i, end, classes, False)
+
+
+@njit(cache=True, nogil=True)
+def gpt4_end(text, i, end, classes):
+    """End of the word at i under cl100k's pattern."""
+    if text[i] == APOSTROPHE:
+        to = contraction_end(text, i, end, True)
+        if to > i:
+            return to
+    found = character(text, i, end, classes)
+    kind, at = found & 3, i + (found >> 2)
+    if kind == LETTER:
+        return run_end(text, at, end, classes, LETTER)
+    if kind == NUMBER:
+        for _ in range(2):
+            after = character(text, at, end, classes) if at < end else np.int64(SPACE)
+            if after & 3 != NUMBER:
+                return at
+            at += after >> 2
+        return at
+    is_newline = text[i] == NEWLINE or text[i] == RETURN
+    after = (character(text, at, end, classes) & 3) if at < end else np.int64(SPACE)
+    if after == LETTER and not is_newline:
+        return run_end(text, at, end, classes, LETTER)
+    if kind == OTHER or (text[i] == BLANK and after == OTHER):
+        at = run_end(text, at, end, classes, OTHER)
+        while at < end and (text[at] == NEWLINE or text[at] == RETURN):
+            at += 1
+        return at
+    return blank_run_end(text, i, end, classes, True)
+
+
+@njit(cache=True, nogil=True)
+def word_end(text, i, end, classes, pattern):
+    """End of the word that begins at i < end."""
+    if pattern == GPT2:
+        return gpt2_end(text, i, end, classes)
+    if pattern == GPT4:
+        return gpt4_end(text, i, end, classes)
+    return end
+
+
+@njit(cache=True, nogil=True)
+def find_special(text, limit, begins, flat, offsets, found):
+    """Special tokens starting below `limit`, leftmost first, into found [k, 3] = (start, end, number).
+
+    `begins` uint8 [256] marks first bytes; token t is flat[offsets[t]:offsets[t + 1]], longest first.
+    Returns (how many, position reached), which is `limit` or beyond unless `found` is full.
+    """
+    n, i = 0, 0
+    while i < limit:
+        if not begins[text[i]]:
+            i += 1
+            continue
+        token, length = -1, np.int64(0)
+        for t in range(offsets.size - 1):
+            length = offsets[t + 1] - offsets[t]
+            if i + length <= text.size and _same(text, i, flat, offsets[t], length):
+                token = t
+                break
+        if token < 0:
+            i += 1
+            continue
+        if n == found.shape[0]:
+            return n, i
+        found[n, 0], found[n, 1], found[n, 2] = i, i + length, token
+        n += 1
+        i += length
+    return n, i
+
+
+@njit(cache=True, nogil=True)
+def _same(text, i, flat, j, length):
+    for k in range(length):
+        if text[i + k] != flat[j + k]:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def last_safe_cut(text, low, high, classes):
+    """Largest position p in (low, high] where a letter or number ends and another class begins, or `low` if none.
+
+    There both patterns end a word, and nothing before p looks beyond it.  `high` leaves at least four bytes behind it,
+    so that the character at p is whole.
+    """
+    p = high
+    while p > low:
+        if np.int64(text[p]) & 0xC0 != 0x80:
+            q = p - 1
+            while q > low and p - q < 4 and np.int64(text[q]) & 0xC0 == 0x80:
+                q -= 1
+            before = character(text, q, p, classes)
+            kind = before & 3
+            if (
+                q + (before >> 2) == p
+                and (kind == LETTER or kind == NUMBER)
+                and (character(text, p, text.size, classes) & 3 != kind)
+            ):
+                return p
+        p -= 1
+    return low

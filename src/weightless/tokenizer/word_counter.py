@@ -1,0 +1,182 @@
+"""Counting the words of a stream: chunks cut where no word can be split, one table per worker, one table in the end.
+
+Inputs are paths or byte strings; each is a document of its own (its end is a hard boundary, as a special token is).
+A chunk ends at a special token or where a letter or number ends (`scan.last_safe_cut`), so memory does not grow with
+the input, except for text without letters and digits, and for pattern "none" without special tokens.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.progress import Ticker
+from weightless.tokenizer import word_table
+from weightless.tokenizer.patterns import character_classes
+from weightless.tokenizer.special import SpecialFinder
+
+BLOCK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Words:
+    """Distinct words: word k is text[offsets[k]:offsets[k + 1]], found counts[k] times."""
+
+    text: np.ndarray
+    offsets: np.ndarray
+    counts: np.ndarray
+
+
+class WordCounter:
+    """A growing hash table of words (see word_table.py)."""
+
+    def __init__(self, pattern: int) -> None:
+        self.pattern = pattern
+        self.classes = character_classes()
+        self._set_slots(np.zeros(3 << 15, dtype=np.uint64))
+        self.spans = np.zeros(1 << 10, dtype=np.int64)
+        self.arena = np.empty(1 << 15, dtype=np.uint8)
+        self.state = np.zeros(3, dtype=np.int64)
+
+    def _set_slots(self, slots: np.ndarray) -> None:
+        self.slots, self.shift = slots, np.uint64(64 - (len(slots) // 3 - 1).bit_length())
+
+    def count(self, text: np.ndarray, segments: np.ndarray) -> None:
+        """Count the words of the segments [k, 2] of a text."""
+        cursor = np.zeros(2, dtype=np.int64)
+        while full := word_table.count_words(text, segments, cursor, self.classes, self.pattern, *self._table()):
+            self._grow(full, text.size)
+
+    def add(self, words: Words) -> None:
+        """Add words counted elsewhere."""
+        cursor = np.zeros(1, dtype=np.int64)
+        words.text.flags.writeable = False
+        while full := word_table.add_counted(words.text, words.offsets, words.counts, cursor, *self._table()):
+            self._grow(full, words.text.size)
+
+    def words(self) -> Words:
+        """All distinct words, in the order of the table."""
+        n = int(self.state[word_table.WORDS])
+        text = np.empty(word_table.total_bytes(self.slots, self.spans), dtype=np.uint8)
+        offsets, counts = np.zeros(n + 1, dtype=np.int64), np.empty(n, dtype=np.int64)
+        word_table.export_words(self.slots, self.spans, self.arena, text, offsets, counts)
+        return Words(text, offsets, counts)
+
+    def _table(self) -> tuple:
+        return self.slots, self.shift, self.spans, self.arena, self.state
+
+    def _grow(self, full: int, longest: int) -> None:
+        if full == word_table.TABLE_FULL:
+            old = self.slots
+            self._set_slots(np.zeros(2 * len(old), dtype=np.uint64))
+            word_table.rehash(old, self.slots, self.shift)
+        elif full == word_table.ARENA_FULL:
+            used = int(self.state[word_table.ARENA])
+            arena = np.empty(2 * len(self.arena) + longest, dtype=np.uint8)
+            arena[:used] = self.arena[:used]
+            self.arena = arena
+        else:
+            self.spans = np.concatenate((self.spans, np.zeros(len(self.spans), dtype=np.int64)))
+
+
+def count_inputs(
+    inputs: object, special_tokens: Sequence[str], pattern: int, n_workers: int, tick: Ticker | None = None
+) -> Words:
+    """Count the words of all inputs with `n_workers` threads; the counts do not depend on how many."""
+    counters = [WordCounter(pattern) for _ in range(n_workers)]
+    free: queue.SimpleQueue[WordCounter] = queue.SimpleQueue()
+    for counter in counters:
+        free.put(counter)
+
+    def work(counter: WordCounter, text: np.ndarray, segments: np.ndarray) -> None:
+        try:
+            counter.count(text, segments)
+        finally:
+            free.put(counter)
+
+    with ThreadPoolExecutor(n_workers) as pool:
+        jobs = []
+        for text, segments in chunks(inputs, special_tokens, pattern):
+            jobs.append(pool.submit(work, free.get(), text, segments))
+            while len(jobs) > n_workers:  # raises what a worker raised
+                jobs.pop(0).result()
+            if tick:
+                tick(text.size)
+        for job in jobs:
+            job.result()
+    return _united(counters)
+
+
+def _united(counters: list[WordCounter]) -> Words:
+    largest = max(counters, key=lambda counter: int(counter.state[word_table.WORDS]))
+    for counter in counters:
+        if counter is not largest and counter.state[word_table.WORDS]:
+            largest.add(counter.words())
+    return largest.words()
+
+
+def chunks(inputs: object, special_tokens: Sequence[str], pattern: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (text, segments [k, 2]): pieces that can be counted separately, special tokens left out."""
+    finder = SpecialFinder(special_tokens)
+    for document in documents(inputs):
+        pending = b""
+        wanted = 0
+        for block in _blocks(document):
+            pending += block
+            if len(pending) < wanted:
+                continue
+            cut = finder.safe_cut(pending, pattern)
+            wanted = 0 if cut else 2 * len(pending)  # searching a growing buffer again and again would be quadratic
+            if cut:
+                yield finder.segments(pending[:cut])
+                pending = pending[cut:]
+        if pending:
+            yield finder.segments(pending)
+
+
+def documents(inputs: object) -> Iterator[Path | bytes]:
+    """Each input as a path or a byte string; ConfigError for anything else."""
+    if isinstance(inputs, (str, Path, bytes, bytearray, memoryview)):
+        inputs = [inputs]
+    if not isinstance(inputs, Iterable):
+        raise ConfigError(f"training inputs should be a path, paths or an iterable of bytes, not {inputs!r}")
+    for item in inputs:
+        if isinstance(item, (str, Path)):
+            yield Path(item)
+        elif isinstance(item, (bytes, bytearray, memoryview)):
+            yield bytes(item)
+        else:
+            raise ConfigError(f"a training input is {type(item).__name__}; give paths or bytes (encode str to UTF-8)")
+
+
+def total_size(inputs: object) -> float | None:
+    """Bytes of all inputs, when that is known without reading them (for a progress bar)."""
+    if isinstance(inputs, (bytes, bytearray)):
+        return len(inputs)
+    items = [inputs] if isinstance(inputs, (str, Path)) else inputs
+    if not isinstance(items, (list, tuple)):
+        return None
+    paths = [Path(item) for item in items if isinstance(item, (str, Path))]
+    sizes = [path.stat().st_size for path in paths if path.is_file()]
+    return sum(sizes) + sum(len(item) for item in items if isinstance(item, (bytes, bytearray)))
+
+
+def _blocks(document: Path | bytes) -> Iterator[bytes]:
+    if isinstance(document, bytes):
+        for at in range(0, len(document), BLOCK_BYTES):
+            yield document[at : at + BLOCK_BYTES]
+        return
+    try:
+        with open(document, "rb", buffering=0) as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
+    except OSError as error:
+        raise WeightlessError(f"cannot read {document}: {error.strerror}") from error
+
+

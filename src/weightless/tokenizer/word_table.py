@@ -1,0 +1,182 @@
+"""Numba kernels of the table that counts distinct words: open addressing, exact keys.  Twin: collections.Counter.
+
+slots uint64 [3 * capacity]: (low, high, count) per word; count 0 marks an empty slot.  A word of at most 15 bytes is its
+own key: low and high hold its bytes, the top byte of high its length.  A longer word has low = a hash, high = LONG | number,
+and its bytes stand in arena[spans[number]:spans[number + 1]].
+state int64 = (distinct words, long words, arena bytes used).  Kernels never allocate: they stop, and the caller grows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from weightless.tokenizer.scan import load_u64, word_end
+
+SHORT = 15
+LONG = np.uint64(0xFF << 56)
+MIX_A, MIX_B = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+ONE, BYTE, TOP = np.uint64(1), np.uint64(8), np.uint64(56)
+WORDS, LONGS, ARENA = 0, 1, 2
+DONE, TABLE_FULL, ARENA_FULL, SPANS_FULL = 0, 1, 2, 3
+
+
+@njit(cache=True, nogil=True)
+def word_key(text, i, length):
+    """(low, high) of a word: its bytes and length up to 15 bytes, else (hash, LONG)."""
+    if length > SHORT:
+        return long_hash(text, i, length), LONG
+    top = np.uint64(length) << TOP
+    if i + 16 <= text.size:
+        low, high = load_u64(text, i), np.uint64(0)
+        if length < 8:
+            low &= (ONE << (BYTE * np.uint64(length))) - ONE
+        elif length > 8:
+            high = load_u64(text, i + 8) & ((ONE << (BYTE * np.uint64(length - 8))) - ONE)
+        return low, high | top
+    low, high = np.uint64(0), np.uint64(0)
+    for k in range(length):
+        if k < 8:
+            low |= np.uint64(text[i + k]) << np.uint64(8 * k)
+        else:
+            high |= np.uint64(text[i + k]) << np.uint64(8 * (k - 8))
+    return low, high | top
+
+
+@njit(cache=True, nogil=True)
+def long_hash(text, i, length):
+    """64-bit hash of a long word, eight bytes at a time (the last eight may overlap)."""
+    mixed = np.uint64(length) * MIX_A
+    for k in range(0, length - 7, 8):
+        mixed = (mixed ^ load_u64(text, i + k)) * MIX_B
+        mixed ^= mixed >> np.uint64(32)
+    return (mixed ^ load_u64(text, i + length - 8)) * MIX_A
+
+
+@njit(cache=True, nogil=True)
+def slot_hash(low, high):
+    """Well mixed 64 bits of a key; the upper ones choose the slot."""
+    mixed = (low ^ (high * MIX_B)) * MIX_A
+    return (mixed ^ (mixed >> np.uint64(29))) * MIX_B
+
+
+@njit(cache=True, nogil=True)
+def add_word(text, i, length, weight, slots, shift, spans, arena, state):
+    """Add `weight` to the count of text[i:i + length]; returns DONE or what is full (then nothing was added)."""
+    low, high = word_key(text, i, length)
+    mask = np.int64(slots.size // 3 - 1)
+    at = np.int64(slot_hash(low, high & ~LONG if length > SHORT else high) >> shift)
+    while slots[3 * at + 2] != 0:
+        if slots[3 * at] == low:
+            if length <= SHORT:
+                if slots[3 * at + 1] == high:
+                    break
+            elif slots[3 * at + 1] >= LONG and _is_long_word(text, i, length, slots[3 * at + 1], spans, arena):
+                break
+        at = (at + 1) & mask
+    if slots[3 * at + 2] == 0:
+        if 10 * (state[WORDS] + 1) > 7 * (mask + 1):
+            return TABLE_FULL
+        if length > SHORT:
+            if state[LONGS] + 2 > spans.size:
+                return SPANS_FULL
+            if state[ARENA] + length > arena.size:
+                return ARENA_FULL
+            high = LONG | np.uint64(state[LONGS])
+            arena[state[ARENA] : state[ARENA] + length] = text[i : i + length]
+            state[ARENA] += length
+            state[LONGS] += 1
+            spans[state[LONGS]] = state[ARENA]
+        slots[3 * at], slots[3 * at + 1] = low, high
+        state[WORDS] += 1
+    slots[3 * at + 2] += np.uint64(weight)
+    return DONE
+
+
+@njit(cache=True, nogil=True)
+def _is_long_word(text, i, length, high, spans, arena):
+    number = np.int64(high & ~LONG)
+    begin = spans[number]
+    if spans[number + 1] - begin != length:
+        return False
+    for k in range(length):
+        if arena[begin + k] != text[i + k]:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def count_words(text, segments, cursor, classes, pattern, slots, shift, spans, arena, state):
+    """Count the words of text[start:end] for each segment [k, 2]; `cursor` = (segment, position) is where to resume."""
+    for k in range(cursor[0], segments.shape[0]):
+        i = max(segments[k, 0], cursor[1])
+        end = segments[k, 1]
+        while i < end:
+            to = word_end(text, i, end, classes, pattern)
+            full = add_word(text, i, to - i, 1, slots, shift, spans, arena, state)
+            if full != DONE:
+                cursor[0], cursor[1] = k, i
+                return full
+            i = to
+    return DONE
+
+
+@njit(cache=True, nogil=True)
+def add_counted(text, offsets, counts, cursor, slots, shift, spans, arena, state):
+    """Add words text[offsets[k]:offsets[k + 1]] with counts[k]; `cursor`[0] is where to resume."""
+    for k in range(cursor[0], counts.size):
+        full = add_word(text, offsets[k], offsets[k + 1] - offsets[k], counts[k], slots, shift, spans, arena, state)
+        if full != DONE:
+            cursor[0] = k
+            return full
+    return DONE
+
+
+@njit(cache=True, nogil=True)
+def rehash(slots, larger, shift):
+    """Move every word into the empty, larger table."""
+    mask = np.int64(larger.size // 3 - 1)
+    for k in range(slots.size // 3):
+        if slots[3 * k + 2] == 0:
+            continue
+        low, high = slots[3 * k], slots[3 * k + 1]
+        at = np.int64(slot_hash(low, np.uint64(0) if high >= LONG else high) >> shift)
+        while larger[3 * at + 2] != 0:
+            at = (at + 1) & mask
+        larger[3 * at], larger[3 * at + 1], larger[3 * at + 2] = low, high, slots[3 * k + 2]
+
+
+@njit(cache=True, nogil=True)
+def total_bytes(slots, spans):
+    """Sum of the lengths of the distinct words."""
+    total = 0
+    for k in range(slots.size // 3):
+        if slots[3 * k + 2] != 0:
+            high = slots[3 * k + 1]
+            number = np.int64(high & ~LONG)
+            total += spans[number + 1] - spans[number] if high >= LONG else np.int64(high >> TOP)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def export_words(slots, spans, arena, text, offsets, counts):
+    """Write every distinct word into text, its end into offsets [n + 1] and its count into counts [n]."""
+    n, at = 0, 0
+    for k in range(slots.size // 3):
+        if slots[3 * k + 2] == 0:
+            continue
+        low, high = slots[3 * k], slots[3 * k + 1]
+        if high >= LONG:
+            number = np.int64(high & ~LONG)
+            length = spans[number + 1] - spans[number]
+            text[at : at + length] = arena[spans[number] : spans[number + 1]]
+        else:
+            length = np.int64(high >> TOP)
+            for i in range(min(length, 8)):
+                text[at + i] = np.uint8((low >> np.uint64(8 * i)) & np.uint64(255))
+            for i in range(8, length):
+                text[at + i] = np.uint8((high >> np.uint64(8 * (i - 8))) & np.uint64(255))
+        counts[n] = np.int64(slots[3 * k + 2])
+        at += length
+        n += 1
+        offsets[n] = at
