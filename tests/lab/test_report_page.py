@@ -168,7 +168,7 @@ def test_every_missing_key_is_named(tmp_path):
               "models.0.components.0.T", "models.0.stored.file", "models.0.curve.3.val_loss", "models.0.checks.1.ok",
               "models.0.sample.text")  # fmt: skip
     for dotted in needed:
-        broken = copy.deepcopy(summary)
+        broken: Any = copy.deepcopy(summary)
         *steps, last = dotted.split(".")
         inner = broken
         for step in steps:
