@@ -23,7 +23,7 @@ from weightless.base.files import read_json, sha256_file
 from weightless.data.shards import LARGEST_VOCABULARY, TokenView, read_shard
 
 if TYPE_CHECKING:
-    from weightless.tokenizer.bpe import Tokenizer
+    from weightless.tokenizer import Tokenizer
 
 SPLITS = ("train", "val")
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
@@ -78,7 +78,7 @@ class Corpus:
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer the shards were made with; CorruptFileError when the file is another."""
-        from weightless.tokenizer.bpe import Tokenizer
+        from weightless.tokenizer import Tokenizer
 
         found = Tokenizer.load(self.tokenizer_path)
         self.check_tokenizer(found)

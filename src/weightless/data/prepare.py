@@ -5,7 +5,7 @@ and a run killed at any point continues: NAME.progress.json lists the finished s
 the place (document, tokens of it already written) where the next shard begins; those that check out are kept.
 The manifest is written last: a folder with a manifest is a finished corpus.
 
-Documents are read four times (numbered and hashed, compared, tokenised per split), so they must be re-readable:
+Documents are read several times (numbered, compared, tokenised once per split), so they must be re-readable:
 a Source or a list; a plain iterator is read into memory first.
 """
 
@@ -35,6 +35,7 @@ from weightless.data.corpus import (
     checked_manifest,
     corpus,
 )
+from weightless.data.documents import CorpusDigest
 from weightless.data.shards import LARGEST_VOCABULARY, shard_writer
 from weightless.data.split import (
     DEFAULT_FRACTION,
@@ -74,16 +75,22 @@ def prepare(
         raise ConfigError(f"shard_tokens is {shard_tokens}; a shard holds at least one token")
     description = getattr(documents, "description", {"kind": "documents"})
     documents = _re_readable(documents)
+    validation = None if validation is None else _re_readable(validation)
+    rule: dict[str, Any] = {"method": "hash", "fraction": fraction, "max_overlap": DEFAULT_OVERLAP}
+    if validation is not None:
+        rule = {"method": "given", "max_overlap": 1.0}
+    if max_overlap is not None:
+        rule["max_overlap"] = max_overlap
+    everything = documents if validation is None else Chained(documents, validation)
+    head = _manifest_head(name, description, tokenizer, rule, shard_tokens)
+    if done := _already_there(folder, head, everything, overwrite):
+        return done
     if validation is None:
-        limit = DEFAULT_OVERLAP if max_overlap is None else max_overlap
-        split = split_by_hash(documents, fraction, limit, show_progress)
+        split = split_by_hash(documents, fraction, rule["max_overlap"], show_progress)
     else:
-        validation = _re_readable(validation)
-        split = split_given(documents, validation, 1.0 if max_overlap is None else max_overlap, show_progress)
-        documents = Chained(documents, validation)
-    head = _manifest_head(name, description, tokenizer, split, shard_tokens)
-    done = _already_there(folder, head, overwrite)
-    return done or _write(folder, head, documents, tokenizer, split, show_progress)
+        split = split_given(documents, validation, rule["max_overlap"], show_progress)
+    head = {**head, "corpus_sha256": split.corpus_sha256, "split": split.record}
+    return _write(folder, head, everything, tokenizer, split, show_progress)
 
 
 def _checked_name(name: str) -> str:
@@ -106,9 +113,9 @@ def _re_readable(documents: Iterable[bytes]) -> Iterable[bytes]:
 
 
 def _manifest_head(
-    name: str, description: dict[str, Any], tokenizer: TextEncoder, split: Split, shard_tokens: int
+    name: str, description: dict[str, Any], tokenizer: TextEncoder, rule: dict[str, Any], shard_tokens: int
 ) -> dict[str, Any]:
-    """All of the manifest but the shards: it identifies the work."""
+    """What identifies the work, but for the content of the documents."""
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -117,40 +124,43 @@ def _manifest_head(
         "tokenizer_sha256": tokenizer.sha256,
         "vocab_size": tokenizer.vocab_size,
         "end_of_text": tokenizer.end_of_text,
-        "corpus_sha256": split.corpus_sha256,
         "shard_tokens": shard_tokens,
-        "split": split.record,
+        "split": rule,
     }
 
 
-def _already_there(folder: Path, head: dict[str, Any], overwrite: bool) -> Corpus | None:
-    """The corpus in `folder` when it is this one and undamaged; an error when it is another."""
+def _already_there(folder: Path, head: dict[str, Any], documents: Iterable[bytes], overwrite: bool) -> Corpus | None:
+    """The corpus in `folder` when it is this one, whole; None when there is none or it needs repair; or an error."""
     if not (folder / MANIFEST).exists():
         return None
     try:
-        there = corpus(folder, check_hashes=True)
-        is_same = {key: there.manifest.get(key) for key in head} == head
-    except WeightlessError as error:
-        if not overwrite and not _same_head(folder, head):
-            raise WeightlessError(f"{error}; or pass overwrite to replace it") from None
-        return None
-    if is_same and there.tokenizer_path.exists():
-        return there
+        is_same = _is_same(checked_manifest(folder / MANIFEST), head, documents)
+    except CorruptFileError as error:
+        if overwrite:
+            return None
+        raise WeightlessError(f"{error}; choose another folder or overwrite it") from None
     if not is_same and not overwrite:
         raise WeightlessError(
-            f"{folder} already holds the corpus {there.name!r} made from other text, tokenizer or settings; "
+            f"{folder} already holds a corpus made from other text, tokenizer or settings; "
             "choose another folder or overwrite it"
         )
+    with suppress(WeightlessError):
+        if is_same and (folder / TOKENIZER).exists():
+            return corpus(folder, check_hashes=True)
     return None
 
 
-def _same_head(folder: Path, head: dict[str, Any]) -> bool:
-    """Whether a damaged corpus is at least this one, so that making it again is a repair."""
-    try:
-        manifest = read_json(folder / MANIFEST)
-    except WeightlessError:
+def _is_same(manifest: dict[str, Any], head: dict[str, Any], documents: Iterable[bytes]) -> bool:
+    """Whether a manifest is of this work: settings first, then (one reading) the text."""
+    rule = manifest.get("split")
+    if not isinstance(rule, dict) or {key: rule.get(key) for key in head["split"]} != head["split"]:
         return False
-    return isinstance(manifest, dict) and {key: manifest.get(key) for key in head} == head
+    if any(manifest.get(key) != value for key, value in head.items() if key != "split"):
+        return False
+    digest = CorpusDigest()
+    for document in documents:
+        digest.add(document)
+    return digest.hexdigest() == manifest["corpus_sha256"]
 
 
 def _write(
@@ -178,13 +188,15 @@ def _write(
 
 def _clear(folder: Path, name: str) -> None:
     """Remove a corpus that is being replaced (manifest first, so that half of it never looks whole) and torn files."""
-    old = []
+    old: list[Path] = []
     if (folder / MANIFEST).exists():
         with suppress(WeightlessError):
             there = Corpus(folder, checked_manifest(folder / MANIFEST))
             old = [path for role in SPLITS for path in there.shard_paths(role)]
         (folder / MANIFEST).unlink()
-    for leftover in [*old, *folder.glob(f".{name}_*.part")]:
+    for stem in (f"{name}_*.bin", f"{name}.progress.json", MANIFEST, TOKENIZER):
+        old += folder.glob(f".{stem}.*.part")
+    for leftover in old:
         leftover.unlink(missing_ok=True)
 
 
