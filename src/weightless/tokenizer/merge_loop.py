@@ -4,10 +4,10 @@ The distinct words stand in one array, a gap behind each.  symbol int32 [n]: the
 behind a word, INSIDE within a token.  start int32 [n]: at the last position of a token, where it starts.
 owner int32 [n]: the word of a position; counts int64: how often that word was seen.
 
-A pair is (left, right, bound, list of positions).  Every occurrence of a pair is made in one go (at the start, or by the
-merge that made one of its tokens), and later merges only destroy occurrences; so `bound` is an upper bound, a heap by
-bound needs no update, and the pair on top is recounted when popped: still the bound, then it is the best, else it goes
-back with its count.  Lists are ascending, which makes merging go from left to right.
+A pair is (left, right, bound, list of positions).  Every occurrence of a pair is made in one go (at the start, or by
+the merge that made one of its tokens), and later merges only destroy occurrences; so `bound` is an upper bound, a heap
+by bound needs no update, and the pair on top is recounted when popped: still the bound, then it is the best, else it
+goes back with its count.  Lists are ascending, which makes merging go from left to right.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from weightless.tokenizer.scan import KERNEL
+
 GAP, INSIDE = np.int32(-1), np.int32(-2)
 GREATEST, HF = 0, 1
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def lay_out(text, offsets, symbol, start, owner):
     """Fill the arrays from words text[offsets[k]:offsets[k + 1]], one token per byte."""
     at = 0
@@ -53,7 +55,7 @@ def byte_pairs(symbol, owner, counts):
     return left, right, bound_of[used], first_of[used], n_of[used].astype(np.int32), positions
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def compare_tokens(a, b, tokens, text):
     """Negative, 0 or positive as the bytes of token a are less than, equal to or greater than those of b."""
     prefix, length, example = tokens
@@ -65,7 +67,7 @@ def compare_tokens(a, b, tokens, text):
     return np.int64(length[a]) - np.int64(length[b])
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def is_better(p, q, pairs, tokens, text, order):
     """Whether pair p goes before pair q: by bound, then by the rule for ties (is `order` given: the least pair)."""
     left, right, bound, _, _ = pairs
@@ -80,7 +82,7 @@ def is_better(p, q, pairs, tokens, text, order):
     return side > 0
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def push(heap, n, pair, pairs, tokens, text, order):
     """Add a pair to the heap of n."""
     at = n
@@ -90,7 +92,7 @@ def push(heap, n, pair, pairs, tokens, text, order):
     heap[at] = pair
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def sink(heap, n, pair, pairs, tokens, text, order):
     """Put `pair` in the place of the top of the heap of n."""
     at = 0
@@ -105,7 +107,7 @@ def sink(heap, n, pair, pairs, tokens, text, order):
     heap[at] = pair
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def recount(pair, pairs, positions, symbol, owner, counts, length):
     """The true count of a pair; its list is compacted to the positions that still hold it."""
     left, right, _, first, size = pairs
@@ -120,7 +122,7 @@ def recount(pair, pairs, positions, symbol, owner, counts, length):
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def best_pair(heap, n, pairs, positions, words, tokens, order):
     """Bring the most frequent pair to the top; returns the size of the heap, 0 when no pair is left."""
     text, symbol, _, owner, counts = words
@@ -137,7 +139,7 @@ def best_pair(heap, n, pairs, positions, words, tokens, order):
     return 0
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def apply_merge(pair, new, pairs, positions, words, tokens):
     """Replace the pair by the token `new` at each of its positions, which stay in its list; returns how many."""
     left, right, _, first, size = pairs
@@ -160,7 +162,7 @@ def apply_merge(pair, new, pairs, positions, words, tokens):
     return at - first[pair]
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def count_neighbours(merged, new, words, length, n_of, weight_of, touched):
     """Count the tokens beside the merged positions: rows 0 (on the left) and 1 (on the right) of n_of, weight_of.
 
@@ -183,7 +185,7 @@ def count_neighbours(merged, new, words, length, n_of, weight_of, touched):
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def beside_left(p, symbol, start):
     """The token that ends before position p, or GAP."""
     if p == 0 or symbol[p - 1] == GAP:
@@ -191,7 +193,7 @@ def beside_left(p, symbol, start):
     return symbol[start[p - 1]]
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def list_neighbours(merged, new, words, length, fill, positions):
     """Write the positions of the new pairs into their lists; fill[side, token] is where the next one goes."""
     _, symbol, start, _, _ = words

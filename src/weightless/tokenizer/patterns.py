@@ -1,4 +1,4 @@
-r"""Pre-tokenisation patterns, the byte alphabet, and the classes of characters: the facts that readable and fast code share.
+r"""Pre-tokenisation patterns, the byte alphabet, classes of characters: the facts that readable and fast code share.
 
     "gpt2"   '(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
     "gpt4"   cl100k as first published (what Hugging Face and llama.cpp run); tiktoken's later form differs from it only

@@ -178,5 +178,3 @@ def _blocks(document: Path | bytes) -> Iterator[bytes]:
                 yield block
     except OSError as error:
         raise WeightlessError(f"cannot read {document}: {error.strerror}") from error
-
-

@@ -1,8 +1,8 @@
 """Numba kernels of the table that counts distinct words: open addressing, exact keys.  Twin: collections.Counter.
 
-slots uint64 [3 * capacity]: (low, high, count) per word; count 0 marks an empty slot.  A word of at most 15 bytes is its
-own key: low and high hold its bytes, the top byte of high its length.  A longer word has low = a hash, high = LONG | number,
-and its bytes stand in arena[spans[number]:spans[number + 1]].
+slots uint64 [3 * capacity]: (low, high, count) per word; count 0 marks an empty slot.  A word of at most 15 bytes is
+its own key: low and high hold its bytes, the top byte of high its length.  A longer word has low = a hash,
+high = LONG | number, and its bytes stand in arena[spans[number]:spans[number + 1]].
 state int64 = (distinct words, long words, arena bytes used).  Kernels never allocate: they stop, and the caller grows.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from weightless.tokenizer.scan import load_u64, word_end
+from weightless.tokenizer.scan import KERNEL, load_u64, word_end
 
 SHORT = 15
 LONG = np.uint64(0xFF << 56)
@@ -21,7 +21,7 @@ WORDS, LONGS, ARENA = 0, 1, 2
 DONE, TABLE_FULL, ARENA_FULL, SPANS_FULL = 0, 1, 2, 3
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def word_key(text, i, length):
     """(low, high) of a word: its bytes and length up to 15 bytes, else (hash, LONG)."""
     if length > SHORT:
@@ -43,7 +43,7 @@ def word_key(text, i, length):
     return low, high | top
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def long_hash(text, i, length):
     """64-bit hash of a long word, eight bytes at a time (the last eight may overlap)."""
     mixed = np.uint64(length) * MIX_A
@@ -53,14 +53,14 @@ def long_hash(text, i, length):
     return (mixed ^ load_u64(text, i + length - 8)) * MIX_A
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def slot_hash(low, high):
     """Well mixed 64 bits of a key; the upper ones choose the slot."""
     mixed = (low ^ (high * MIX_B)) * MIX_A
     return (mixed ^ (mixed >> np.uint64(29))) * MIX_B
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def add_word(text, i, length, weight, slots, shift, spans, arena, state):
     """Add `weight` to the count of text[i:i + length]; returns DONE or what is full (then nothing was added)."""
     low, high = word_key(text, i, length)
@@ -83,7 +83,8 @@ def add_word(text, i, length, weight, slots, shift, spans, arena, state):
             if state[ARENA] + length > arena.size:
                 return ARENA_FULL
             high = LONG | np.uint64(state[LONGS])
-            arena[state[ARENA] : state[ARENA] + length] = text[i : i + length]
+            for k in range(length):
+                arena[state[ARENA] + k] = text[i + k]
             state[ARENA] += length
             state[LONGS] += 1
             spans[state[LONGS]] = state[ARENA]
@@ -93,7 +94,7 @@ def add_word(text, i, length, weight, slots, shift, spans, arena, state):
     return DONE
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _is_long_word(text, i, length, high, spans, arena):
     number = np.int64(high & ~LONG)
     begin = spans[number]
@@ -105,7 +106,7 @@ def _is_long_word(text, i, length, high, spans, arena):
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def count_words(text, segments, cursor, classes, pattern, slots, shift, spans, arena, state):
     """Count the words of text[start:end] for each segment [k, 2]; `cursor` = (segment, position) is where to resume."""
     for k in range(cursor[0], segments.shape[0]):
@@ -121,7 +122,7 @@ def count_words(text, segments, cursor, classes, pattern, slots, shift, spans, a
     return DONE
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def add_counted(text, offsets, counts, cursor, slots, shift, spans, arena, state):
     """Add words text[offsets[k]:offsets[k + 1]] with counts[k]; `cursor`[0] is where to resume."""
     for k in range(cursor[0], counts.size):
@@ -132,7 +133,7 @@ def add_counted(text, offsets, counts, cursor, slots, shift, spans, arena, state
     return DONE
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def rehash(slots, larger, shift):
     """Move every word into the empty, larger table."""
     mask = np.int64(larger.size // 3 - 1)
@@ -146,7 +147,7 @@ def rehash(slots, larger, shift):
         larger[3 * at], larger[3 * at + 1], larger[3 * at + 2] = low, high, slots[3 * k + 2]
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def total_bytes(slots, spans):
     """Sum of the lengths of the distinct words."""
     total = 0
@@ -158,7 +159,7 @@ def total_bytes(slots, spans):
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def export_words(slots, spans, arena, text, offsets, counts):
     """Write every distinct word into text, its end into offsets [n + 1] and its count into counts [n]."""
     n, at = 0, 0
@@ -169,7 +170,8 @@ def export_words(slots, spans, arena, text, offsets, counts):
         if high >= LONG:
             number = np.int64(high & ~LONG)
             length = spans[number + 1] - spans[number]
-            text[at : at + length] = arena[spans[number] : spans[number + 1]]
+            for i in range(length):
+                text[at + i] = arena[spans[number] + i]
         else:
             length = np.int64(high >> TOP)
             for i in range(min(length, 8)):
