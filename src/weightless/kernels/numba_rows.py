@@ -1,8 +1,11 @@
 """Stored rows in compiled code: bit casts, half floats, and products of a packed matrix with a vector.
 
 The layouts are those of `quant.formats` (the readable twin, and the oracle of these loops).  A matrix is
-`n_rows` rows of `stride` bytes from `offset` on in a flat uint8 array.  Codes are multiplied in float32 and
-summed per group of 64; the group's scale is applied once.
+`n_rows` rows of `stride` bytes from `offset` on.  Codes are multiplied in float32 and summed per group of 64; the
+group's scale is applied once.
+
+Memory comes as a tuple of three views of the same bytes, (uint8, float32, uint16): making such views inside
+compiled code would cost more to compile than all of the arithmetic.
 """
 
 from __future__ import annotations
@@ -39,15 +42,23 @@ def bits_of_float(typingctx, value):  # type: ignore[no-untyped-def]
     return types.uint32(types.float32), generate
 
 
-@njit(inline="always")
+def views(memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(uint8, float32, uint16) views of a flat uint8 array whose start is 64-byte aligned in its program."""
+    whole = memory[: len(memory) // 4 * 4]
+    return memory, whole.view(np.float32), whole.view(np.uint16)
+
+
+@njit(cache=True, nogil=True)
 def half_to_float(half):  # type: ignore[no-untyped-def]
     """IEEE binary16 bits (as uint32) to float32: shift the fields, then rescale by 2^112 (exact, subnormals too)."""
     magnitude = float_of_bits(np.uint32((half & np.uint32(0x7FFF)) << np.uint32(13)))
     value = magnitude * np.float32(5.192296858534828e33)
+    if half & np.uint32(0x7C00) == np.uint32(0x7C00):  # infinity and NaN, which only a forged file holds
+        value = float_of_bits(np.uint32(0x7F800000) | ((half & np.uint32(0x3FF)) << np.uint32(13)))
     return -value if half & np.uint32(0x8000) else value
 
 
-@njit(inline="always")
+@njit(cache=True, nogil=True)
 def float_to_half(value):  # type: ignore[no-untyped-def]
     """A non-negative float32 to binary16 bits, rounding to nearest even; too large becomes infinity."""
     bits = bits_of_float(np.float32(value))
@@ -59,13 +70,13 @@ def float_to_half(value):  # type: ignore[no-untyped-def]
     return np.uint32((bits + np.uint32(0xC8000FFF) + odd) >> np.uint32(13))
 
 
-@njit(inline="always")
+@njit(cache=True, nogil=True)
 def half_at(memory, at):  # type: ignore[no-untyped-def]
     """The binary16 number stored little-endian at byte `at`."""
     return half_to_float(np.uint32(memory[at]) | (np.uint32(memory[at + 1]) << np.uint32(8)))
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _dot_f32(row, x, cols):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     for j in range(cols):
@@ -73,7 +84,7 @@ def _dot_f32(row, x, cols):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _dot_bf16(row, x, cols):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     for j in range(cols):
@@ -81,7 +92,7 @@ def _dot_bf16(row, x, cols):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _dot_f16(row, x, cols):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     for j in range(cols):
@@ -89,121 +100,127 @@ def _dot_f16(row, x, cols):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _dot_int8(memory, at, x, cols):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _dot_int8(row, x, cols):  # type: ignore[no-untyped-def]
     total = np.float32(0)
-    scale_at = at + cols + (cols & 1)
+    scale_at = cols + (cols & 1)
     for first in range(0, cols, GROUP):
         size = min(GROUP, cols - first)
-        codes = memory[at + first : at + first + size].view(np.int8)
-        part_of_x = x[first : first + size]
+        codes, part_of_x = row[first : first + size], x[first : first + size]
         part = np.float32(0)
         for j in range(size):
-            part += np.float32(codes[j]) * part_of_x[j]
-        total += part * half_at(memory, scale_at)
+            part += np.float32(np.int8(codes[j])) * part_of_x[j]
+        total += part * half_at(row, scale_at)
         scale_at += 2
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _dot_int4(memory, at, x, cols):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _dot_int4(row, x, cols):  # type: ignore[no-untyped-def]
     total = np.float32(0)
-    scale_at = at + (cols // 2 + 1) // 2 * 2
+    scale_at = (cols // 2 + 1) // 2 * 2
     for first in range(0, cols, GROUP):
         half = min(GROUP, cols - first) // 2
-        codes = memory[at + first // 2 : at + first // 2 + half]
+        codes = row[first // 2 : first // 2 + half]
         low, high = x[first : first + half], x[first + half : first + 2 * half]
         part = np.float32(0)
         for j in range(half):
             code = np.int32(codes[j])
             part += np.float32((code & np.int32(15)) - np.int32(8)) * low[j]
             part += np.float32((code >> np.int32(4)) - np.int32(8)) * high[j]
-        total += part * half_at(memory, scale_at)
+        total += part * half_at(row, scale_at)
         scale_at += 2
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def matvec(memory, offset, stride, n_rows, cols, form, x, out):  # type: ignore[no-untyped-def]
     """out[i] = sum_j W[i, j] x[j] for a packed matrix W."""
+    bytes_, floats, halves = memory
     for i in range(n_rows):
         at = offset + i * stride
         if form == F32:
-            out[i] = _dot_f32(memory[at : at + 4 * cols].view(np.float32), x, cols)
+            out[i] = _dot_f32(floats[at // 4 : at // 4 + cols], x, cols)
         elif form == BF16:
-            out[i] = _dot_bf16(memory[at : at + 2 * cols].view(np.uint16), x, cols)
+            out[i] = _dot_bf16(halves[at // 2 : at // 2 + cols], x, cols)
         elif form == F16:
-            out[i] = _dot_f16(memory[at : at + 2 * cols].view(np.uint16), x, cols)
+            out[i] = _dot_f16(halves[at // 2 : at // 2 + cols], x, cols)
         elif form == INT8:
-            out[i] = _dot_int8(memory, at, x, cols)
+            out[i] = _dot_int8(bytes_[at : at + stride], x, cols)
         else:
-            out[i] = _dot_int4(memory, at, x, cols)
+            out[i] = _dot_int4(bytes_[at : at + stride], x, cols)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def decode_row(memory, at, cols, form, out):  # type: ignore[no-untyped-def]
     """out[j] = the j-th value of the row stored at byte `at`."""
+    bytes_, floats, halves = memory
     if form == F32:
-        row = memory[at : at + 4 * cols].view(np.float32)
         for j in range(cols):
-            out[j] = row[j]
+            out[j] = floats[at // 4 + j]
     elif form == BF16 or form == F16:
-        halves = memory[at : at + 2 * cols].view(np.uint16)
         for j in range(cols):
-            wide = np.uint32(halves[j])
+            wide = np.uint32(halves[at // 2 + j])
             out[j] = float_of_bits(wide << np.uint32(16)) if form == BF16 else half_to_float(wide)
     elif form == INT8:
-        for j in range(cols):
-            scale = half_at(memory, at + cols + (cols & 1) + j // GROUP * 2)
-            out[j] = np.float32(np.int8(memory[at + j])) * scale
+        _decode_int8(bytes_, at, cols, out)
     else:
-        _decode_int4(memory, at, cols, out)
+        _decode_int4(bytes_, at, cols, out)
 
 
-@njit(cache=True, nogil=True)
-def _decode_int4(memory, at, cols, out):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, error_model="numpy")
+def _decode_int8(bytes_, at, cols, out):  # type: ignore[no-untyped-def]
+    scale_at = at + cols + (cols & 1)
+    for first in range(0, cols, GROUP):
+        scale = half_at(bytes_, scale_at)
+        for j in range(first, min(first + GROUP, cols)):
+            out[j] = np.float32(np.int8(bytes_[at + j])) * scale
+        scale_at += 2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _decode_int4(bytes_, at, cols, out):  # type: ignore[no-untyped-def]
     scale_at = at + (cols // 2 + 1) // 2 * 2
     for first in range(0, cols, GROUP):
         half = min(GROUP, cols - first) // 2
-        scale = half_at(memory, scale_at)
+        scale = half_at(bytes_, scale_at)
         for j in range(half):
-            code = np.int32(memory[at + first // 2 + j])
+            code = np.int32(bytes_[at + first // 2 + j])
             out[first + j] = np.float32((code & np.int32(15)) - np.int32(8)) * scale
             out[first + half + j] = np.float32((code >> np.int32(4)) - np.int32(8)) * scale
         scale_at += 2
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def encode_row(values, cols, form, memory, at):  # type: ignore[no-untyped-def]
     """Store values[0:cols] as one row at byte `at` (f32, bf16 and int8: the formats of a KV cache)."""
+    bytes_, floats, halves = memory
     if form == F32:
-        row = memory[at : at + 4 * cols].view(np.float32)
         for j in range(cols):
-            row[j] = values[j]
+            floats[at // 4 + j] = values[j]
     elif form == BF16:
-        halves = memory[at : at + 2 * cols].view(np.uint16)
         for j in range(cols):
             bits = bits_of_float(values[j])
             odd = (bits >> np.uint32(16)) & np.uint32(1)
-            halves[j] = np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+            halves[at // 2 + j] = np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
     else:
-        _encode_int8(values, cols, memory, at)
+        _encode_int8(values, cols, bytes_, at)
 
 
-@njit(cache=True, nogil=True)
-def _encode_int8(values, cols, memory, at):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, error_model="numpy")
+def _encode_int8(values, cols, bytes_, at):  # type: ignore[no-untyped-def]
     scale_at = at + cols + (cols & 1)
     if cols & 1:
-        memory[at + cols] = 0
+        bytes_[at + cols] = 0
     for first in range(0, cols, GROUP):
         last = min(first + GROUP, cols)
         largest = np.float32(0)
         for j in range(first, last):
             largest = max(largest, abs(values[j]))
         bits = float_to_half(largest / np.float32(127))
-        memory[scale_at], memory[scale_at + 1] = bits & np.uint32(255), bits >> np.uint32(8)
+        bytes_[scale_at], bytes_[scale_at + 1] = bits & np.uint32(255), bits >> np.uint32(8)
         scale = half_to_float(bits)
         for j in range(first, last):
             code = np.rint(values[j] / scale) if scale > 0 else np.float32(0)
-            memory[at + j] = np.uint8(np.int32(min(max(code, np.float32(-127)), np.float32(127))))
+            bytes_[at + j] = np.uint8(np.int32(min(max(code, np.float32(-127)), np.float32(127))))
         scale_at += 2

@@ -6,9 +6,13 @@ convention, with angle position * theta^(-2j/K) (Su et al. 2021).  Scores are sc
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 
+from weightless.layers.norm import rms_norm
 from weightless.quant.straight_through import fake_quantise
 
 QK_EPS = 1e-6
@@ -24,9 +28,31 @@ def rotary_tables(n_positions: int, d_head: int, theta: float, device: torch.dev
 
 def rotate(x_BTHK: torch.Tensor, cos_TJ: torch.Tensor, sin_TJ: torch.Tensor) -> torch.Tensor:
     """Rotate every pair (j, j + K/2) of every head by its position's angle."""
-    a, b = x_BTHK.chunk(2, dim=-1)
-    cos, sin = cos_TJ[:, None, :], sin_TJ[:, None, :]
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    return _Rotate.apply(x_BTHK, cos_TJ[:, None, :], sin_TJ[:, None, :])  # type: ignore[no-any-return]
+
+
+class _Rotate(torch.autograd.Function):
+    """A rotation's gradient is the rotation back; written out, it makes no temporaries."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turned(gradients[0], cos, sin, -1), None, None
+
+
+def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int) -> torch.Tensor:
+    a, b = x.chunk(2, dim=-1)
+    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    first, second = out.chunk(2, dim=-1)
+    torch.mul(a, cos, out=first).addcmul_(b, sin, value=-sign)
+    torch.mul(b, cos, out=second).addcmul_(a, sin, value=sign)
+    return out
 
 
 def causal_attention(
@@ -44,7 +70,7 @@ def causal_attention(
     q, k, v = qkv_BTC.split([n_heads * d_head, d_kv, d_kv], dim=-1)
     q_BTHK, k_BTHK = q.view(B, T, n_heads, d_head), k.view(B, T, n_kv_heads, d_head)
     if qk_norm:
-        q_BTHK, k_BTHK = (F.rms_norm(z, (d_head,), eps=QK_EPS) for z in (q_BTHK, k_BTHK))
+        q_BTHK, k_BTHK = (rms_norm(z, None, QK_EPS) for z in (q_BTHK, k_BTHK))
     cos, sin = rotary_tables(T, d_head, theta, qkv_BTC.device)
     q_BTHK, k_BTHK = rotate(q_BTHK, cos, sin), rotate(k_BTHK, cos, sin)
     kv_BTC = fake_quantise(torch.cat([k_BTHK.reshape(B, T, d_kv), v], dim=-1), kv_format)

@@ -1,11 +1,44 @@
-"""RMSNorm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + eps) * w over the last axis; the root in float32."""
+"""RMSNorm (Zhang & Sennrich 2019): y = x / sqrt(mean(x^2) + eps) * w over the last axis of D elements.
+
+The gradient in closed form, because on a CPU the composed one costs twice as much: with x̂ = x / rms and u = dy * w,
+
+    dx = (u - x̂ mean(u x̂)) / rms        dw = sum of dy * x̂ over all positions
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 
 
-def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """Same shape and dtype as x; `weight` has (1, d) or (d,) elements."""
-    return F.rms_norm(x, (x.shape[-1],), weight.view(-1), eps)
+def rms_norm(x: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
+    """Same shape and dtype as x; `weight` has D elements in any shape, or is None for ones (QK-norm)."""
+    if weight is not None and weight.numel() != x.shape[-1]:
+        raise ValueError(f"{weight.numel()} norm weights for a width of {x.shape[-1]}")
+    return _RmsNorm.apply(x, weight, eps)  # type: ignore[no-any-return]
+
+
+class _RmsNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
+        mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
+        inverse_rms = mean_square.add_(eps).rsqrt_()
+        normed = x * inverse_rms
+        ctx.save_for_backward(normed, inverse_rms, weight)
+        return normed if weight is None else normed * weight.reshape(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:
+        normed, inverse_rms, weight = ctx.saved_tensors
+        product = gradients[0] * normed
+        d_weight = None
+        if weight is None:
+            upstream, mean = gradients[0].clone(), product.mean(dim=-1, keepdim=True)
+        else:
+            d_weight = product.flatten(0, -2).sum(0).view_as(weight)
+            upstream = gradients[0] * weight.reshape(-1)
+            mean = torch.matmul(product, weight.reshape(-1, 1)).div_(normed.shape[-1])
+        return upstream.addcmul_(normed, mean, value=-1).mul_(inverse_rms), d_weight, None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.errors import ConfigError, CorruptFileError
+from weightless.kernels.numba_rows import views
 from weightless.program import interpreter as vm
 from weightless.program.arena import Arena
 from weightless.program.operator import N_FLOATS, N_INTS, SCRATCH_BYTES, Access
@@ -27,15 +28,15 @@ class Engine:
     def __init__(self, program: Program, weights: np.ndarray, poison: bool = False) -> None:
         self.program = program
         arena = Arena(program.layout, weights, poison)
-        self.W = arena.weights.view()
-        self.W.flags.writeable = False
         self.S = arena.state
+        self._memory = _weight_views(arena.weights), (*views(self.S), self.S.view(np.uint32))
         self.poison = poison
         self.registers = np.zeros(vm.N_REGISTERS, dtype=np.int64)
         self.uniforms = np.zeros(N_UNIFORMS)
         self.scratch = np.zeros(SCRATCH_BYTES // 4, dtype=np.float32)
         self._code, self._floats, self._spans = _assemble(program)
         self._outcome = program.layout.places[OUTCOME].offset
+        self._one = np.zeros(1, dtype=np.int64)
 
     @property
     def position(self) -> int:
@@ -50,24 +51,20 @@ class Engine:
     def feed(self, token: int) -> None:
         _check_room(self.program, self.position, 1)
         _check_ids(self.program, np.asarray([token]))
-        self.registers[vm.T] += 1
-        self.registers[vm.TOKEN] = token
-        self._run("body")
+        self._drive("body", "", np.array([token]), self._one)
 
     def score(self, target: int) -> float:
         _check_ids(self.program, np.asarray([target]))
-        self.registers[vm.TARGET] = target
-        self._run("score")
-        return float(self._result(OUTCOME)[0])
+        return float(self._head("score", target)[0])
 
     def sample(self, uniforms: np.ndarray) -> int:
         self.uniforms[: len(uniforms)] = uniforms
-        self._run("sample")
-        return int(self._result(OUTCOME)[0])
+        return int(self._head("sample")[0])
 
     def distribution(self) -> np.ndarray:
-        self._run("full")
-        return self._result(PROBABILITIES).copy()
+        self._head("full")
+        place = self.program.layout.places[PROBABILITIES]
+        return self.S[place.offset : place.offset + place.tensor.nbytes].view(np.float32).copy()
 
     def score_stream(self, tokens: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Nats of each target, float64 [n]."""
@@ -79,34 +76,38 @@ class Engine:
         _check_room(self.program, self.position, len(tokens))
         _check_ids(self.program, tokens)
         _check_ids(self.program, targets)
-        nats, traffic = np.zeros(len(tokens)), np.zeros(len(tokens), dtype=np.int64)
-        arguments = (self.W, self.S, self.registers, self.uniforms, self.scratch, self._outcome)
-        vm.score_stream(self._code, self._floats, self._spans["body"], self._spans["score"], *arguments, tokens,
-                        targets, nats, traffic)  # fmt: skip
-        self._check_status()
-        return nats, traffic
+        return self._drive("body", "score", tokens, targets)
 
-    def _run(self, part: str) -> None:
+    def _head(self, head: str, target: int = 0) -> np.ndarray:
         if self.position == 0:
             raise ConfigError("nothing has been fed yet: feed a token (usually <|endoftext|>) first")
-        first, last = self._spans[part]
-        self.registers[vm.TRAFFIC] = 0
-        vm.run_operators(self._code, self._floats, first, last, self.W, self.S, self.registers, self.uniforms,
-                         self.scratch)  # fmt: skip
+        return self._drive("", head, self._one, np.array([target]))[0]
+
+    def _drive(self, body: str, head: str, tokens: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(outcome of the head after each token, bytes of data-decided operators at each token)."""
+        results, traffic = np.zeros(len(tokens)), np.zeros(len(tokens), dtype=np.int64)
+        spans = (*self._spans[body], *self._spans[head], self._outcome)
+        vm.drive(self._code, self._floats, spans, *self._memory, self.registers, self.uniforms, self.scratch,
+                 tokens, targets, results, traffic)  # fmt: skip
         self._check_status()
+        return results, traffic
 
     def _check_status(self) -> None:
         if self.registers[vm.STATUS] != 0:
             raise CorruptFileError("an index table of the model points outside its data; pack the model again")
 
-    def _result(self, name: str) -> np.ndarray:
-        place = self.program.layout.places[name]
-        return self.S[place.offset : place.offset + place.tensor.nbytes].view(np.float32)
+
+def _weight_views(weights: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Read-only views: one type, whether the weights are mapped from a file or were made in memory."""
+    found = views(np.ascontiguousarray(weights))
+    for view in found:
+        view.flags.writeable = False
+    return found
 
 
 def _assemble(program: Program) -> tuple[np.ndarray, np.ndarray, dict[str, tuple[int, int]]]:
     """(instructions int64 [n, 1 + operands], floats [n, F], {part: (first, last)})."""
-    spans, rows = {}, []
+    spans, rows = {"": (0, 0)}, []
     for part, ops in (("body", program.body), *((head, program.heads[head]) for head in HEADS)):
         spans[part] = (len(rows), len(rows) + len(ops))
         rows += program.lowered(ops)

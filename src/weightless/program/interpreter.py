@@ -1,7 +1,8 @@
 """The compiled engine: one numba function that runs any lowered program, so Python costs nothing per operator.
 
 A lowered program is a table of instructions (`operator.Lowered`): opcode, integer operands (byte offsets,
-strides, shapes, formats), float operands.  Weights `W` and state `S` are flat uint8 arrays.  Registers:
+strides, shapes, formats), float operands.  Weights `W` = (uint8, float32, uint16) and state `S` = (uint8, float32,
+uint16, uint32) are views of two flat memories.  Registers:
 
     ints   [T, TOKEN, TARGET, STATUS, TRAFFIC]   STATUS != 0 stops the run: an id or range points outside its table
     floats uniforms in [0, 1)
@@ -46,17 +47,17 @@ _NGRAM_CONTEXT, _NGRAM_SCORE, _NGRAM_SAMPLE = op.NGRAM_CONTEXT, op.NGRAM_SCORE, 
 _NGRAM_FULL, _NGRAM_FINISH = op.NGRAM_FULL, op.NGRAM_FINISH
 
 
-@njit(cache=True, nogil=True)
-def _vector(S, offset, n):  # type: ignore[no-untyped-def]
-    return S[offset : offset + 4 * n].view(np.float32)
+@njit(cache=True, nogil=True, error_model="numpy")
+def _vector(memory, offset, n):  # type: ignore[no-untyped-def]
+    return memory[1][offset // 4 : offset // 4 + n]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _ids(S, offset, n):  # type: ignore[no-untyped-def]
-    return S[offset : offset + 4 * n].view(np.uint32)
+    return S[3][offset // 4 : offset // 4 + n]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _gather(c, W, S, R, hashed, scratch):  # type: ignore[no-untyped-def]
     history, at, stride, cols, form = _ids(S, c[0], R[T]), c[1], c[2], c[3], c[4]
     if hashed:
@@ -75,7 +76,7 @@ def _gather(c, W, S, R, hashed, scratch):  # type: ignore[no-untyped-def]
             x[j] += out[j]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _norm_matvec(c, f, W, S, scratch):  # type: ignore[no-untyped-def]
     at, stride, rows, cols, form = c[0], c[1], c[2], c[3], c[4]
     h = scratch[:cols]
@@ -83,7 +84,7 @@ def _norm_matvec(c, f, W, S, scratch):  # type: ignore[no-untyped-def]
     matvec(W, at, stride, rows, cols, form, h, _vector(S, c[7], rows))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _rope_append(c, f, S, R):  # type: ignore[no-untyped-def]
     cache, stride, form, n_heads, n_kv, d_head, qk_norm = c[1], c[2], c[3], c[4], c[5], c[6], c[7]
     n_q, d_kv = n_heads * d_head, n_kv * d_head
@@ -94,24 +95,24 @@ def _rope_append(c, f, S, R):  # type: ignore[no-untyped-def]
         normalise_heads(kv, n_kv, d_head, QK_EPS)
     rotate_heads(qkv, n_heads, d_head, R[T] - 1, f[0])
     rotate_heads(kv, n_kv, d_head, R[T] - 1, f[0])
-    append_kv(kv, 2 * d_kv, form, S, cache, stride, R[T])
+    append_kv(kv, 2 * d_kv, form, S[:3], cache, stride, R[T])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _attend(c, S, R, scratch):  # type: ignore[no-untyped-def]
     cache, stride, form, n_heads, n_kv, d_head, window = c[2], c[3], c[4], c[5], c[6], c[7], c[8]
     q, out = _vector(S, c[0], n_heads * d_head), _vector(S, c[1], n_heads * d_head)
     first = max(0, R[T] - window) if window > 0 else 0
-    attend(q, n_heads, n_kv, d_head, S, cache, stride, form, first, R[T], scratch, out)
+    attend(q, n_heads, n_kv, d_head, S[:3], cache, stride, form, first, R[T], scratch, out)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _add_into(x, part, n):  # type: ignore[no-untyped-def]
     for j in range(n):
         x[j] += part[j]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _matvec_add(c, W, S, scratch):  # type: ignore[no-untyped-def]
     rows, cols = c[2], c[3]
     out = scratch[:rows]
@@ -119,7 +120,7 @@ def _matvec_add(c, W, S, scratch):  # type: ignore[no-untyped-def]
     _add_into(_vector(S, c[6], rows), out, rows)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _norm_ffn_add(c, f, W, S, scratch):  # type: ignore[no-untyped-def]
     n_up, width, d_ff = c[2], c[7], c[8]
     x = _vector(S, c[10], width)
@@ -132,7 +133,7 @@ def _norm_ffn_add(c, f, W, S, scratch):  # type: ignore[no-untyped-def]
     _add_into(x, h, width)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _logits(code, c, S, R, u):  # type: ignore[no-untyped-def]
     n = c[1]
     logits = _vector(S, c[0], n)
@@ -146,7 +147,7 @@ def _logits(code, c, S, R, u):  # type: ignore[no-untyped-def]
             out[j] = math.exp(np.float64(logits[j]) - norm)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _classes(code, c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     n_classes, width = c[2], c[3]
     h, scores = _vector(S, c[7], width), scratch[:n_classes]
@@ -160,14 +161,14 @@ def _classes(code, c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
         for j in range(n_classes):
             choice[j] = np.float64(scores[j]) - norm
     else:
-        slot = id_at(W, c[9], c[10], R[TARGET])
+        slot = id_at(W[0], c[9], c[10], R[TARGET])
         if slot >= n_classes * c[11]:
             R[STATUS] = 1
             return
         choice[0], choice[1] = slot, norm - np.float64(scores[slot // c[11]])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _word_scores(c, W, S, chosen, scratch):  # type: ignore[no-untyped-def]
     """Scores of one class's words into scratch; returns how many of them are real words."""
     stride, width, form, n_words, vocab_size = c[1], c[3], c[4], c[8], c[9]
@@ -175,7 +176,7 @@ def _word_scores(c, W, S, chosen, scratch):  # type: ignore[no-untyped-def]
     return min(n_words, vocab_size - chosen * n_words)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _words(code, c, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     n_words, vocab_size = c[8], c[9]
     if code == _WORD_FULL:
@@ -194,10 +195,10 @@ def _words(code, c, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
         chosen = np.int64(choice[0])
         n = _word_scores(c, W, S, chosen, scratch)
         slot = min(chosen * n_words + draw(scratch, n, u[1]), vocab_size - 1)
-        outcome[0] = id_at(W, c[10], c[11], slot)
+        outcome[0] = id_at(W[0], c[10], c[11], slot)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _words_full(c, W, S, R, scratch):  # type: ignore[no-untyped-def]
     n_words, vocab_size = c[8], c[9]
     choice, out = _vector(S, c[6], c[2] // n_words), _vector(S, c[7], vocab_size)
@@ -205,14 +206,14 @@ def _words_full(c, W, S, R, scratch):  # type: ignore[no-untyped-def]
         n = _word_scores(c, W, S, chosen, scratch)
         norm = log_sum_exp(scratch, n) - np.float64(choice[chosen])
         for j in range(n):
-            token = id_at(W, c[10], c[11], chosen * n_words + j)
+            token = id_at(W[0], c[10], c[11], chosen * n_words + j)
             if token >= vocab_size:
                 R[STATUS] = 1
                 return
             out[token] = math.exp(np.float64(scratch[j]) - norm)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _ngram_context(c, W, S, R):  # type: ignore[no-untyped-def]
     node_at, n_cols, n_rows, level = c[2], c[3], c[4], c[5]
     history, found = _ids(S, c[0], R[T]), _ids(S, c[1], 4)
@@ -229,20 +230,21 @@ def _ngram_context(c, W, S, R):  # type: ignore[no-untyped-def]
             R[STATUS] = 1
             return
         if first < end:
-            at, probes = search(W, c[7], c[8], first, end, np.int64(history[R[T] - level]))
+            at, probes = search(W[0], c[7], c[8], first, end, np.int64(history[R[T] - level]))
             R[TRAFFIC] += 4 + probes * c[8]
     found[:] = np.uint32(0)
     if at >= n_rows - 1:
         R[STATUS] = 1
     elif at >= 0:
         R[TRAFFIC] += 8 * n_cols
-        node = W[node_at + 4 * n_cols * at : node_at + 4 * n_cols * (at + 2)].view(np.uint32)
-        found[2], found[3] = node[n_cols - 1], node[2 * n_cols - 1]
+        first_cell = n_cols * at
+        found[2] = id_at(W[0], node_at, 4, first_cell + n_cols - 1)
+        found[3] = id_at(W[0], node_at, 4, first_cell + 2 * n_cols - 1)
         if n_cols == 2:
-            found[0], found[1] = node[0], node[2]
+            found[0], found[1] = id_at(W[0], node_at, 4, first_cell), id_at(W[0], node_at, 4, first_cell + 2)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _list_range(c, S, R):  # type: ignore[no-untyped-def]
     """(first, end) of this level's continuation list; level 0 owns the whole table."""
     if c[3] == 0:
@@ -256,27 +258,27 @@ def _list_range(c, S, R):  # type: ignore[no-untyped-def]
     return first, end
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _ngram_score(c, W, S, R):  # type: ignore[no-untyped-def]
     p, cum_at = _vector(S, c[0], 1), c[1]
     first, end = _list_range(c, S, R)
     if c[3] == 0:
-        p[0] = np.float64(own_quanta(W, cum_at, 0, R[TARGET])) / QUANTA
+        p[0] = np.float64(own_quanta(W[0], cum_at, 0, R[TARGET])) / QUANTA
         R[TRAFFIC] += 4 + (8 if R[TARGET] > 0 else 4)
         return
     if first >= end:
         return
-    at, probes = search(W, c[5], c[6], first, end, R[TARGET])
+    at, probes = search(W[0], c[5], c[6], first, end, R[TARGET])
     own, entries = np.int64(0), 1
     if at >= 0:
-        own = own_quanta(W, cum_at, first, at)
+        own = own_quanta(W[0], cum_at, first, at)
         entries += (1 if at < end - 1 else 0) + (1 if at > first else 0)
-    gamma = QUANTA - id_at(W, cum_at, 4, end - 1)
+    gamma = QUANTA - id_at(W[0], cum_at, 4, end - 1)
     p[0] = (np.float64(own) + np.float64(gamma) * np.float64(p[0])) / QUANTA
     R[TRAFFIC] += 8 + probes * c[6] + 4 * entries
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _ngram_sample(c, W, S, R, u):  # type: ignore[no-untyped-def]
     outcome, is_first = _vector(S, c[0], 1), c[7] != 0
     if not is_first:
@@ -284,17 +286,17 @@ def _ngram_sample(c, W, S, R, u):  # type: ignore[no-untyped-def]
         if outcome[0] >= 0:
             return
     first, end = _list_range(c, S, R)
-    at, read = draw_entry(W, c[1], first, end, u[c[3]])
+    at, read = draw_entry(W[0], c[1], first, end, u[c[3]])
     R[TRAFFIC] += 4 * read
     if at >= 0:
-        outcome[0] = id_at(W, c[5], c[6], at) if c[3] > 0 else at
+        outcome[0] = id_at(W[0], c[5], c[6], at) if c[3] > 0 else at
         R[TRAFFIC] += c[6] + 4
     elif is_first:
         outcome[0] = -1.0
         R[TRAFFIC] += 4
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _ngram_full(c, W, S, R):  # type: ignore[no-untyped-def]
     vocab_size = c[7]
     p = _vector(S, c[0], vocab_size)
@@ -302,70 +304,73 @@ def _ngram_full(c, W, S, R):  # type: ignore[no-untyped-def]
     if c[3] == 0:
         R[TRAFFIC] += 8 * vocab_size
         for j in range(vocab_size):
-            p[j] = np.float64(own_quanta(W, c[1], 0, j)) / QUANTA
+            p[j] = np.float64(own_quanta(W[0], c[1], 0, j)) / QUANTA
         return
     if first >= end:
         return
     R[TRAFFIC] += (end - first) * (4 + c[6]) + 8 * vocab_size
-    gamma = np.float64(QUANTA - id_at(W, c[1], 4, end - 1)) / QUANTA
+    gamma = np.float64(QUANTA - id_at(W[0], c[1], 4, end - 1)) / QUANTA
     for j in range(vocab_size):
         p[j] = np.float64(p[j]) * gamma
     for i in range(first, end):
-        word = id_at(W, c[5], c[6], i)
+        word = id_at(W[0], c[5], c[6], i)
         if word >= vocab_size:
             R[STATUS] = 1
             return
-        p[word] += np.float64(own_quanta(W, c[1], first, i)) / QUANTA
+        p[word] += np.float64(own_quanta(W[0], c[1], first, i)) / QUANTA
 
 
-@njit(cache=True, nogil=True)
-def run_operators(code, floats, first, last, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
-    """Run instructions first..last-1 at position R[T]."""
-    for i in range(first, last):
-        kind, c, f = code[i, 0], code[i, 1:], floats[i]
-        if kind == _ACCEPT_TOKEN:
-            _ids(S, c[0], R[T])[R[T] - 1] = np.uint32(R[TOKEN])
-        elif kind == _GATHER_ROW or kind == _GATHER_HASHED:
-            _gather(c, W, S, R, kind == _GATHER_HASHED, scratch)
-        elif kind == _NORM_MATVEC:
-            _norm_matvec(c, f, W, S, scratch)
-        elif kind == _ROPE_APPEND:
-            _rope_append(c, f, S, R)
-        elif kind == _ATTEND:
-            _attend(c, S, R, scratch)
-        elif kind == _MATVEC_ADD:
-            _matvec_add(c, W, S, scratch)
-        elif kind == _NORM_FFN_ADD:
-            _norm_ffn_add(c, f, W, S, scratch)
-        elif kind <= _LOGITS_FULL:
-            _logits(kind, c, S, R, u)
-        elif kind <= _CLASS_FULL:
-            _classes(kind, c, f, W, S, R, u, scratch)
-        elif kind <= _WORD_FULL:
-            _words(kind, c, W, S, R, u, scratch)
-        elif kind == _NGRAM_CONTEXT:
-            _ngram_context(c, W, S, R)
-        elif kind == _NGRAM_SCORE:
-            _ngram_score(c, W, S, R)
-        elif kind == _NGRAM_SAMPLE:
-            _ngram_sample(c, W, S, R, u)
-        elif kind == _NGRAM_FULL:
-            _ngram_full(c, W, S, R)
-        elif kind == _NGRAM_FINISH:
-            _vector(S, c[1], 1)[0] = -math.log(np.float64(_vector(S, c[0], 1)[0]))
-        if R[STATUS] != 0:
-            return
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run(kind, c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
+    """One instruction."""
+    if kind == _ACCEPT_TOKEN:
+        _ids(S, c[0], R[T])[R[T] - 1] = np.uint32(R[TOKEN])
+    elif kind == _GATHER_ROW or kind == _GATHER_HASHED:
+        _gather(c, W, S, R, kind == _GATHER_HASHED, scratch)
+    elif kind == _NORM_MATVEC:
+        _norm_matvec(c, f, W, S, scratch)
+    elif kind == _ROPE_APPEND:
+        _rope_append(c, f, S, R)
+    elif kind == _ATTEND:
+        _attend(c, S, R, scratch)
+    elif kind == _MATVEC_ADD:
+        _matvec_add(c, W, S, scratch)
+    elif kind == _NORM_FFN_ADD:
+        _norm_ffn_add(c, f, W, S, scratch)
+    elif kind <= _LOGITS_FULL:
+        _logits(kind, c, S, R, u)
+    elif kind <= _CLASS_FULL:
+        _classes(kind, c, f, W, S, R, u, scratch)
+    elif kind <= _WORD_FULL:
+        _words(kind, c, W, S, R, u, scratch)
+    elif kind == _NGRAM_CONTEXT:
+        _ngram_context(c, W, S, R)
+    elif kind == _NGRAM_SCORE:
+        _ngram_score(c, W, S, R)
+    elif kind == _NGRAM_SAMPLE:
+        _ngram_sample(c, W, S, R, u)
+    elif kind == _NGRAM_FULL:
+        _ngram_full(c, W, S, R)
+    elif kind == _NGRAM_FINISH:
+        _vector(S, c[1], 1)[0] = -math.log(np.float64(_vector(S, c[0], 1)[0]))
 
 
-@njit(cache=True, nogil=True)
-def score_stream(code, floats, body, head, W, S, R, u, scratch, outcome, tokens, targets, nats, traffic):  # type: ignore[no-untyped-def]
-    """Feed tokens[i], score targets[i] into nats[i]; traffic[i] = bytes of the data-decided operators."""
+@njit(cache=True, nogil=True, error_model="numpy")
+def drive(code, floats, spans, W, S, R, u, scratch, tokens, targets, results, traffic):  # type: ignore[no-untyped-def]
+    """For every i: feed tokens[i] with the body, then run a head with target targets[i]; `results` takes the outcome.
+
+    `spans` = (first and last instruction of the body, of the head, byte offset of the outcome); an empty body runs
+    the head where the engine stands, an empty head only feeds.  traffic[i] = bytes of data-decided operators.
+    """
     for i in range(len(tokens)):
-        R[T] += 1
         R[TOKEN], R[TARGET], R[TRAFFIC] = tokens[i], targets[i], 0
-        run_operators(code, floats, body[0], body[1], W, S, R, u, scratch)
-        run_operators(code, floats, head[0], head[1], W, S, R, u, scratch)
-        if R[STATUS] != 0:
-            return
-        nats[i] = _vector(S, outcome, 1)[0]
+        if spans[1] > spans[0]:
+            R[T] += 1
+        n_body = spans[1] - spans[0]
+        for k in range(n_body + spans[3] - spans[2]):
+            at = spans[0] + k if k < n_body else spans[2] + k - n_body
+            _run(code[at, 0], code[at, 1:], floats[at], W, S, R, u, scratch)
+            if R[STATUS] != 0:
+                return
+        results[i] = _vector(S, spans[4], 1)[0]
         traffic[i] = R[TRAFFIC]

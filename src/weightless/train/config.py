@@ -14,6 +14,7 @@ from weightless.base.errors import ConfigError, nearest
 from weightless.train.schedules import SCHEDULES
 
 OPTIMIZERS = ("adamw", "muon", "sgd")
+CLOCK_NAMES = ("wall", "cpu")
 RESUMABLE_CHANGES = frozenset({"checkpoint_every"})
 """Fields that a resumed run may change: they cannot alter a single number of the result."""
 
@@ -49,6 +50,7 @@ class TrainConfig:
     checkpoint_every: float = 60.0  # seconds
     seed: int = 0
     threads: int | None = None  # None: as torch is set
+    clock: str = "wall"  # "cpu": seconds of processor time, so that a busy machine trains no less
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -56,6 +58,8 @@ class TrainConfig:
             raise ConfigError("give either num_steps or seconds, and not both: one budget decides when training ends")
         if self.optimizer not in OPTIMIZERS:
             raise ConfigError(f"optimizer = {self.optimizer!r}: {nearest(self.optimizer, OPTIMIZERS)}")
+        if self.clock not in CLOCK_NAMES:
+            raise ConfigError(f"clock = {self.clock!r}: {nearest(self.clock, CLOCK_NAMES)}")
         if self.schedule not in SCHEDULES:
             raise ConfigError(f"schedule = {self.schedule!r}: {nearest(self.schedule, SCHEDULES)}")
         for name in ("batch_size", "context", "num_steps", "seconds", "grad_accumulation", "eval_every", "eval_tokens",

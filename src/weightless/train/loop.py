@@ -5,7 +5,8 @@ number, at a learning rate that is a pure function of progress; random numbers, 
 step.  So a run of num_steps that was killed and resumed ends with the same bits as one that was not (same device,
 threads and versions).  With a budget of seconds the schedule follows the clock, and no two runs are bit-identical.
 
-Seconds are training seconds: fetching batches, forward, backward, update.  Evaluation and checkpoints are timed apart.
+Seconds are training seconds (fetching batches, forward, backward, update) of the clock that the configuration names.
+Evaluation and checkpoints are timed apart.
 Errors: WeightlessError on divergence (the last checkpoint stays), a full disk or a checkpoint of another run;
 KeyboardInterrupt on Ctrl-C and SystemExit on SIGTERM, after the step is finished and saved.
 """
@@ -44,6 +45,10 @@ from weightless.train.working_weights import WorkingWeights
 
 EVALUATIONS = 10
 """Evaluations per run when the configuration leaves it open."""
+
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+"""What a second of the budget is: of the wall clock, or of processor time (all threads), which other processes cannot steal."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,8 @@ class _Run:
     def advance(self) -> str:
         """One step, and the report, evaluation and checkpoint that are due after it; returns the note for the bar."""
         config, counters = self.config, self.counters
-        start, at = time.perf_counter(), counters.progress(config)
+        clock = CLOCKS[config.clock]
+        start, at = clock(), counters.progress(config)
         if at >= config.qat_start and config.qat_start < 1.0 and counters.qat_step is None:
             counters.qat_step = counters.step
             counters.qat_changed, counters.qat_rounded = self.weights.start_rounding()
@@ -159,7 +165,7 @@ class _Run:
             device=config.device,
         )
         self.with_gradient |= report.with_gradient
-        counters.after_step(report.loss, config, time.perf_counter() - start)
+        counters.after_step(report.loss, config, clock() - start)
         self._report(at)
         if time.monotonic() - self.saved_at >= config.checkpoint_every:
             self.save()

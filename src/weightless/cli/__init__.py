@@ -1,0 +1,1 @@
+"""Floor 9: one file per group of verbs; each parses, calls and prints, nothing else."""

@@ -1,0 +1,137 @@
+"""weightless pack | eval | generate: make an artifact, score it, let it write."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from weightless.base.errors import WeightlessError
+from weightless.base.units import human_bytes
+from weightless.cli.parse import parse
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Turn the checkpoint of a model folder (as `train` and `run` leave it) into one artifact file."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A folder with model.toml and checkpoint/."""
+    data: str = ""
+    """The prepared corpus; found beside the model when empty."""
+    out: str = ""
+    """The artifact; model.wl in the model's folder when empty."""
+    weight_format: str = ""
+    """Another format for the matrices: f32, bf16, f16, int8 or int4 (rounded to nearest, no training)."""
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Held-out loss of an artifact: nats per token and bits per byte, every target once."""
+
+    artifact: Annotated[str, tyro.conf.Positional]
+    data: str = ""
+    """A prepared corpus; the run's own is found beside the artifact when empty."""
+    text: str = ""
+    """Score this text file instead (each document after <|endoftext|>)."""
+    split: str = "val"
+    tokens: int = 0
+    """Score only the first so many tokens; 0 means all."""
+    stride: int = 0
+    """Windows start every so many tokens and score only their last part; 0 means side by side."""
+    threads: int = 0
+    """0 means all cores."""
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Continue a prompt."""
+
+    artifact: Annotated[str, tyro.conf.Positional]
+    prompt: str = ""
+    temperature: float = 0.8
+    top_p: float = 0.95
+    seed: int = 0
+    max_tokens: int = 200
+    json: bool = False
+
+
+def main(verb: str, arguments: list[str]) -> int:
+    if verb == "pack":
+        return _pack(parse(Pack, verb, arguments))
+    if verb == "eval":
+        return _eval(parse(Eval, verb, arguments))
+    return _generate(parse(Generate, verb, arguments))
+
+
+def find_data(start: Path) -> Path:
+    """The prepared corpus nearest to a model: data/ in one of the folders above it."""
+    for folder in start.resolve().parents:
+        if (folder / "data" / "manifest.json").exists():
+            return folder / "data"
+    raise WeightlessError(f"no prepared corpus lies beside {start}: name one with --data, or a text with --text")
+
+
+def _pack(options: Pack) -> int:
+    from weightless.lab.checkpoints import pack_checkpoint
+
+    folder = Path(options.model)
+    data = Path(options.data) if options.data else find_data(folder / "checkpoint")
+    path = pack_checkpoint(folder, data, Path(options.out or folder / "model.wl"), options.weight_format)
+    print(f"{path}: {human_bytes(path.stat().st_size)}")
+    return 0
+
+
+def _eval(options: Eval) -> int:
+    from weightless.evals.bits_per_byte import evaluate
+    from weightless.export.packed import open_packed
+
+    packed = open_packed(options.artifact)
+    tokens = _tokens(options, packed)
+    if options.tokens:
+        tokens = tokens[: options.tokens + 1]
+    tokenizer = packed.tokenizer
+    result = evaluate(packed, tokens, tokenizer.token_bytes, list(tokenizer.special_tokens.values()),
+                      options.stride or None, options.threads or None)  # fmt: skip
+    if options.json:
+        print(json.dumps({"artifact": options.artifact, **result.to_plain()}))
+        return 0
+    print(f"{result.nats_per_token:.4f} nats per token, {result.bits_per_byte:.4f} bits per byte   "
+          f"({result.n_tokens:,} targets, {result.n_bytes:,} bytes, {result.tokens_per_second:,.0f} tokens/s)")  # fmt: skip
+    return 0
+
+
+def _tokens(options: Eval, packed: Any):  # type: ignore[no-untyped-def]
+    import numpy as np
+
+    from weightless.data.corpus import corpus
+    from weightless.data.sources import open_source
+
+    if options.text:
+        tokenizer, parts = packed.tokenizer, []
+        for document in open_source(options.text):
+            parts += [np.array([tokenizer.end_of_text]), tokenizer.encode_ordinary_array(document)]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+    folder = Path(options.data) if options.data else find_data(Path(options.artifact))
+    found = corpus(folder)
+    if found.manifest["tokenizer_sha256"] != packed.tokenizer.sha256:
+        raise WeightlessError(f"{folder} was tokenised with another tokenizer than the one in {options.artifact}: "
+                              "prepare the data with the model's tokenizer, or score a text with --text")  # fmt: skip
+    return found.tokens(options.split)
+
+
+def _generate(options: Generate) -> int:
+    from weightless.decode.generate import Sampling, generate
+    from weightless.export.packed import open_packed
+
+    sampling = Sampling(options.temperature, options.top_p, options.seed, options.max_tokens)
+    drawn = generate(open_packed(options.artifact), options.prompt, sampling)
+    if options.json:
+        print(json.dumps(drawn, ensure_ascii=False))
+        return 0
+    print(drawn["prompt"] + drawn["text"])
+    return 0

@@ -1,0 +1,61 @@
+"""`weightless VERB …`: find the verb, and turn what goes wrong with the input into one line.
+
+Exit codes: 0 done, 2 an error of input or environment (told in one line), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from weightless.base.errors import WeightlessError, nearest
+
+VERBS = {
+    "demo": ("run", "raw text in, packed models and a true count of their bytes out"),
+    "run": ("run", "do what a recipe says: weightless run RECIPE.toml"),
+    "report": ("run", "write report.html of a run folder anew"),
+    "tokenizer": ("tokenizer", "train, encode, decode"),
+    "data": ("data", "prepare, inspect, verify token shards"),
+    "train": ("train", "train one model on prepared data, and pack it"),
+    "pack": ("artifact", "turn a checkpoint into one artifact file"),
+    "eval": ("artifact", "held-out loss of an artifact, by the engine that needs no PyTorch"),
+    "count": ("count", "the ledger of a recipe, a checkpoint or an artifact"),
+    "generate": ("artifact", "continue a prompt from an artifact"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0
+    if arguments[0] == "--version":
+        from weightless import __version__
+
+        print(__version__)
+        return 0
+    verb, *rest = arguments
+    try:
+        if verb not in VERBS:
+            raise WeightlessError(f"no such verb {verb!r}: {nearest(verb, VERBS)}")
+        return _room(VERBS[verb][0]).main(verb, rest) or 0
+    except WeightlessError as error:
+        print(f"weightless {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: what is finished is kept; the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141
+
+
+def _room(name: str):  # type: ignore[no-untyped-def]
+    """The module of a verb; only the one that is needed is imported, so that cheap verbs start fast."""
+    return importlib.import_module(f"weightless.cli.{name}")
+
+
+def _usage() -> str:
+    lines = [f"  {verb:<10} {text}" for verb, (_, text) in VERBS.items()]
+    return "usage: weightless VERB [options]     (weightless VERB --help)\n\n" + "\n".join(lines)

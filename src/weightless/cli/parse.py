@@ -1,0 +1,27 @@
+"""Command lines from dataclasses (tyro): dashes or underscores, unknown flags refused with the nearest known one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from weightless.base.errors import ConfigError, nearest
+
+T = TypeVar("T")
+
+
+def parse(options: type[T], verb: str, arguments: Sequence[str]) -> T:
+    """An instance of the dataclass `options`; prints help and exits on --help, exits with 2 on a wrong flag."""
+    import tyro
+
+    return tyro.cli(options, prog=f"weightless {verb}", args=list(arguments))
+
+
+def pick(verb: str, arguments: Sequence[str], known: dict[str, Any]) -> tuple[Any, list[str]]:
+    """Split off a sub-verb (`weightless tokenizer train`); ConfigError naming the nearest one."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"usage: weightless {verb} {{{','.join(known)}}} [options]")
+        raise SystemExit(0)
+    if arguments[0] not in known:
+        raise ConfigError(f"no such verb {arguments[0]!r}: {nearest(arguments[0], known)}")
+    return known[arguments[0]], list(arguments[1:])

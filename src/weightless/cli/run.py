@@ -1,0 +1,125 @@
+"""weightless demo | run | report: whole runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from weightless.base.errors import WeightlessError, nearest
+from weightless.cli.parse import parse
+
+RECIPES = "recipes"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Collect text, train three models on it, pack them, and show what each byte bought (about five minutes)."""
+
+    text: str = "docs"
+    """The text: docs (prose of this Python installation), fables, a file, or a folder (.txt .jsonl .parquet .gz .xz .zst)."""
+    out: str = ""
+    """The run folder; runs/demo when empty."""
+    only: tuple[str, ...] = ()
+    """Names of models to make; all when empty."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Do what a recipe says; the same command again goes on where it was interrupted."""
+
+    recipe: Annotated[str, tyro.conf.Positional]
+    """A recipe file, or the name of one in recipes/."""
+    out: str = ""
+    """The run folder; runs/NAME when empty."""
+    text: str = ""
+    """Another source of text than the recipe's."""
+    validation: str = ""
+    """A held-out text, instead of a part split off."""
+    only: tuple[str, ...] = ()
+    """Names of models to make; all when empty."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write report.html (and with --png the README's picture) of a run folder anew."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The run folder."""
+    png: str = ""
+    """Also draw the frontier as a PNG file here."""
+
+
+def main(verb: str, arguments: list[str]) -> int:
+    if verb == "report":
+        return _report(parse(Report, verb, arguments))
+    if verb == "demo":
+        demo = parse(Demo, verb, arguments)
+        source = "" if demo.text == "docs" else demo.text
+        options = Run("demo", demo.out, source, "", demo.only)
+    else:
+        options = parse(Run, verb, arguments)
+    return _run(options, shlex.join(["weightless", verb, *arguments]))
+
+
+def _run(options: Run, command: str) -> int:
+    from weightless.lab.recipe import load_recipe
+    from weightless.lab.run import run
+
+    recipe = load_recipe(recipe_path(options.recipe))
+    data = recipe.data
+    if options.text:
+        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(options.text).name.split(".")[0]) or "text"
+        data = dataclasses.replace(data, source=options.text, validation="")
+        recipe = dataclasses.replace(recipe, name=f"{recipe.name}-{stem}")
+    if options.validation:
+        data = dataclasses.replace(data, validation=options.validation)
+    recipe = dataclasses.replace(recipe, data=data)
+    folder = Path(options.out or Path("runs") / recipe.name)
+    page = run(recipe, folder, command, options.only)
+    _print_table(folder)
+    print(f"report: {page}")
+    return 0
+
+
+def recipe_path(name: str) -> Path:
+    """A file as given, or NAME.toml among the recipes of the checkout or of the installed package."""
+    given = Path(name)
+    if given.exists() or given.suffix == ".toml":
+        return given
+    import weightless
+
+    package = Path(weightless.__file__).parent
+    folders = [Path(RECIPES), package.parents[1] / RECIPES, package / RECIPES]
+    for folder in folders:
+        if (folder / f"{name}.toml").exists():
+            return folder / f"{name}.toml"
+    known = sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")})
+    raise WeightlessError(f"no recipe {name!r}: {nearest(name, known) if known else 'give the path of a .toml file'}")
+
+
+def _report(options: Report) -> int:
+    from weightless.lab.report import frontier_png, write_report
+
+    folder = Path(options.run)
+    page = write_report(folder)
+    if options.png:
+        frontier_png(folder, Path(options.png))
+        print(f"picture: {options.png}")
+    _print_table(folder)
+    print(f"report: {page}")
+    return 0
+
+
+def _print_table(folder: Path) -> None:
+    from rich.console import Console
+
+    from weightless.lab.report import terminal_table
+    from weightless.lab.report.summary import read_summary
+
+    Console().print(terminal_table(read_summary(folder)))

@@ -1,0 +1,117 @@
+"""weightless tokenizer train | encode | decode."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from weightless.base.errors import WeightlessError
+from weightless.base.units import human_seconds
+from weightless.cli.parse import parse, pick
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a byte-level BPE tokenizer and write it as one JSON file."""
+
+    text: Annotated[str, tyro.conf.Positional]
+    """docs, fables, a file, or a folder (.txt .jsonl .parquet, also .gz .xz .zst)."""
+    out: str = "tokenizer.json"
+    vocab_size: int = 4096
+    """Tokens in all: 256 bytes, merges and special tokens."""
+    special: tuple[str, ...] = (END_OF_TEXT,)
+    pattern: str = "gpt2"
+    """gpt2, gpt4, or none (raw bytes)."""
+    ties: str = "greatest"
+    """Which of two equally frequent pairs merges first: greatest (on bytes), or hf (as Hugging Face tokenizers)."""
+    field: str = "text"
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Print the ids of a text (given, or from standard input), separated by spaces."""
+
+    tokenizer: Annotated[str, tyro.conf.Positional]
+    """A tokenizer.json of ours."""
+    text: Annotated[str, tyro.conf.Positional] = "-"
+    pieces: bool = False
+    """Show the tokens themselves, one per line."""
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Print the text of ids (given, or from standard input)."""
+
+    tokenizer: Annotated[str, tyro.conf.Positional]
+    """A tokenizer.json of ours."""
+    ids: Annotated[tuple[int, ...], tyro.conf.Positional] = ()
+
+
+def main(verb: str, arguments: list[str]) -> int:
+    action, rest = pick(verb, arguments, {"train": _train, "encode": _encode, "decode": _decode})
+    return action(rest)
+
+
+def _train(arguments: list[str]) -> int:
+    from weightless.data.sources import open_source
+    from weightless.tokenizer import Tokenizer, train_bpe
+
+    options = parse(Train, "tokenizer train", arguments)
+    started = time.perf_counter()
+    documents = _told_if_empty(iter(open_source(options.text, options.field)), options.text)
+    vocab, merges = train_bpe(documents, options.vocab_size, options.special, pattern=options.pattern,
+                              ties=options.ties, show_progress=True)  # fmt: skip
+    tokenizer = Tokenizer(vocab, merges, options.special, pattern=options.pattern)
+    tokenizer.save(options.out)
+    took = human_seconds(time.perf_counter() - started)
+    print(f"{options.out}: {tokenizer.vocab_size:,} tokens, {len(merges):,} merges, in {took}")
+    return 0
+
+
+def _told_if_empty(documents: Iterator[bytes], name: str) -> Iterator[bytes]:
+    first = next(documents, None)
+    if first is None:
+        raise WeightlessError(f"{name} holds no text to train a tokenizer on")
+    yield first
+    yield from documents
+
+
+def _encode(arguments: list[str]) -> int:
+    from weightless.tokenizer import Tokenizer
+
+    options = parse(Encode, "tokenizer encode", arguments)
+    tokenizer = Tokenizer.load(Path(options.tokenizer))
+    text = sys.stdin.buffer.read() if options.text == "-" else options.text
+    ids = tokenizer.encode(text)
+    if options.pieces:
+        for i in ids:
+            print(f"{i:>6}  {tokenizer.token_bytes[i]!r}")
+    else:
+        print(*ids)
+    return 0
+
+
+def _decode(arguments: list[str]) -> int:
+    from weightless.tokenizer import Tokenizer
+
+    options = parse(Decode, "tokenizer decode", arguments)
+    tokenizer = Tokenizer.load(Path(options.tokenizer))
+    ids = list(options.ids)
+    if not ids:
+        words = sys.stdin.read().split()
+        if bad := [word for word in words if not word.isdigit()]:
+            raise WeightlessError(f"{bad[0]!r} on standard input is not a token id: give numbers separated by spaces")
+        ids = [int(word) for word in words]
+    if ids and not 0 <= min(ids) <= max(ids) < tokenizer.vocab_size:
+        raise WeightlessError(f"ids should lie in 0..{tokenizer.vocab_size - 1}, got {min(ids)}..{max(ids)}")
+    sys.stdout.write(tokenizer.decode(ids))
+    sys.stdout.write("\n")
+    return 0

@@ -1,0 +1,120 @@
+"""weightless train: one model on prepared data, with the flags of the field (`--batch_size --max_lr --num_steps …`).
+
+The flags are the fields of the family's configuration and of the training loop's; `--family` chooses the first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from weightless.base.errors import ConfigError
+from weightless.cli.parse import parse
+
+DEFAULT_STEPS = 1000
+DEFAULT_BATCH = 16
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Where to read and write; the rest of the flags belong to the model and to the loop."""
+
+    family: str = "dense"
+    """dense or feather."""
+    data: str = "runs/docs-data"
+    """A prepared corpus (weightless data prepare); if the folder does not exist, it is prepared from --text."""
+    text: str = "docs"
+    """The text for a corpus that is not there yet."""
+    vocab_size: int = 4096
+    """The vocabulary for a corpus that is not there yet."""
+    out: str = ""
+    """The model's folder; runs/FAMILY when empty.  A checkpoint there is continued."""
+    fresh: bool = False
+    """Begin anew, even if there is a checkpoint."""
+    pack: bool = True
+    """Write model.wl when training is done."""
+    no_wandb: bool = False
+    """Keep Weights & Biases out of it (it is used, offline, only if it is installed)."""
+
+
+def main(verb: str, arguments: list[str]) -> int:
+    from weightless.models.catalog import family
+    from weightless.train.config import TrainConfig
+
+    name = _family_of(arguments)
+    room = family(name)
+    if not hasattr(room, "Model"):
+        raise ConfigError(f"family {name!r} is counted, not trained: put it into a recipe (weightless run)")
+    flags = _flags(room.Config, TrainConfig)
+    options = parse(flags, verb, arguments)
+    values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
+    own = TrainOptions(**{f.name: values[f.name] for f in dataclasses.fields(TrainOptions)})
+    return _train(own, name, room, _part(room.Config, values), _part(TrainConfig, values))
+
+
+def _family_of(arguments: list[str]) -> str:
+    """The value of --family, looked up before the flags that depend on it are known."""
+    for i, argument in enumerate(arguments):
+        if argument == "--family" and i + 1 < len(arguments):
+            return arguments[i + 1]
+        if argument.startswith("--family="):
+            return argument.split("=", 1)[1]
+    return "dense"
+
+
+def _flags(config_class: type, train_class: type) -> type:
+    """One flat dataclass of every flag; what both parts have (context, seed) is one flag."""
+    fields: dict[str, Any] = {}
+    for cls in (train_class, config_class, TrainOptions):
+        hints = _hints(cls)
+        for f in dataclasses.fields(cls):
+            default = f.default if f.default is not dataclasses.MISSING else None
+            if f.name == "batch_size":
+                default = DEFAULT_BATCH
+            fields[f.name] = (f.name, hints[f.name], field(default=default))
+    return dataclasses.make_dataclass("Train", list(fields.values()), frozen=True,
+                                      namespace={"__doc__": "Train one model, and pack it."})  # fmt: skip
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    import typing
+
+    return typing.get_type_hints(cls)
+
+
+def _part(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    return {f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values}
+
+
+def _train(options: TrainOptions, name: str, room: Any, model_values: dict[str, Any], loop_values: dict[str, Any]) -> int:
+    from weightless.data.corpus import corpus
+    from weightless.lab.checkpoints import pack_checkpoint, save_model_file
+    from weightless.lab.corpora import prepared
+    from weightless.lab.recipe import DataRecipe
+    from weightless.lab.trackers import tracker
+    from weightless.train.config import TrainConfig
+    from weightless.train.loop import train
+
+    folder = Path(options.data)
+    if (folder / "manifest.json").exists():
+        data = corpus(folder)
+    else:
+        data = prepared(DataRecipe(options.text, vocab_size=options.vocab_size), folder)
+    config = room.Config(**{**model_values, "vocab_size": data.vocab_size})
+    if loop_values["num_steps"] is None and loop_values["seconds"] is None:
+        loop_values["num_steps"] = DEFAULT_STEPS
+    loop = TrainConfig(**loop_values)
+    out = Path(options.out or f"runs/{name}")
+    if options.fresh or not (out / "model.toml").exists():
+        save_model_file(out, name, config)
+    with tracker(out, not options.no_wandb, {"family": name, **model_values, **loop_values}) as log:
+        result = train(room.Model(config), data.tokens("train"), data.tokens("val"), loop, out, label=out.name,
+                       resume=not options.fresh, on_metrics=log)  # fmt: skip
+    losses = [line["val_loss"] for line in result.curve if line["val_loss"] is not None]
+    print(f"{out}: {result.steps:,} steps, {result.tokens_seen:,} tokens, validation loss {losses[-1]:.4f} nats per token")
+    if options.pack:
+        path = pack_checkpoint(out, folder, out / "model.wl")
+        print(f"{path}: {path.stat().st_size:,} bytes; `weightless eval {path} --data {folder}` scores it")
+    return 0

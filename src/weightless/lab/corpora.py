@@ -1,0 +1,75 @@
+"""From a source of text to a prepared corpus: split by document, train the tokenizer on the training part, shard.
+
+Every step is skipped when its result is already there and belongs to the same recipe.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.files import read_json, write_json
+from weightless.data.corpus import Corpus, corpus
+from weightless.data.prepare import prepare
+from weightless.data.sources import Source, open_source
+from weightless.data.split import split_by_hash
+from weightless.lab.recipe import DataRecipe, fingerprint
+from weightless.tokenizer import Tokenizer, train_bpe
+
+TOKENIZER = "tokenizer.json"
+STAMP = "prepared-from.json"
+END_OF_TEXT = "<|endoftext|>"
+
+
+def prepared(recipe: DataRecipe, folder: Path, show_progress: bool = True) -> Corpus:
+    """The corpus of a recipe in `folder`, made if it is not there; WeightlessError if another one is."""
+    stamp = folder / STAMP
+    source, validation = _sources(recipe)
+    identity = {"recipe": fingerprint(recipe), "files": [_identity(s) for s in (source, validation) if s is not None]}
+    if stamp.exists() and (folder / "manifest.json").exists():
+        if read_json(stamp) != identity:
+            raise WeightlessError(f"{folder} was prepared from another text or with other settings: choose another name "
+                                  "for the run, or delete that folder")  # fmt: skip
+        return corpus(folder)
+    tokenizer_path = folder / TOKENIZER
+    tokenizer = Tokenizer.load(tokenizer_path) if stamp.exists() and read_json(stamp) == identity and \
+        tokenizer_path.exists() else _trained(recipe, source, validation, show_progress)  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(tokenizer_path)
+    write_json(stamp, identity)
+    return prepare(source, tokenizer, folder, validation=validation, fraction=recipe.val_fraction,
+                   max_overlap=recipe.max_overlap, show_progress=show_progress)  # fmt: skip
+
+
+def _sources(recipe: DataRecipe) -> tuple[Source, Source | None]:
+    source = open_source(recipe.source, recipe.field)
+    return source, open_source(recipe.validation, recipe.field) if recipe.validation else None
+
+
+def _identity(source: Source) -> Any:
+    """What tells one text from another before it is read: its description, sizes and times of its files."""
+    return {"name": source.name, **source.description}
+
+
+def _trained(recipe: DataRecipe, source: Source, validation: Source | None, show_progress: bool) -> Tokenizer:
+    documents: Iterable[bytes] = source
+    if validation is None:
+        split = split_by_hash(source, recipe.val_fraction, recipe.max_overlap, show_progress)
+        documents = (text for number, text in enumerate(source) if split.role(number) == "train")
+    vocab, merges = train_bpe(_nonempty(documents, source.name), recipe.vocab_size, [END_OF_TEXT],
+                              pattern=recipe.pattern, show_progress=show_progress)  # fmt: skip
+    if len(vocab) < recipe.vocab_size:
+        raise ConfigError(f"the text is too small for a vocabulary of {recipe.vocab_size}: only {len(vocab)} tokens could "
+                          f"be made; ask for at most {len(vocab)}, or give more text")  # fmt: skip
+    return Tokenizer(vocab, merges, [END_OF_TEXT], pattern=recipe.pattern)
+
+
+def _nonempty(documents: Iterable[bytes], name: str) -> Iterator[bytes]:
+    iterator = iter(documents)
+    first = next(iterator, None)
+    if first is None:
+        raise WeightlessError(f"{name} holds no text to train a tokenizer on")
+    return itertools.chain([first], iterator)

@@ -1,0 +1,102 @@
+"""Measure one artifact: held-out loss by the engine, bytes by formula and log, a sample, and what was checked.
+
+Everything here runs without PyTorch, from the file that would be shipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weightless.audit.agreement import Audited, audit, check
+from weightless.base.random import rng_for
+from weightless.data.corpus import Corpus
+from weightless.decode.generate import Sampling, generate
+from weightless.evals.bits_per_byte import Score, evaluate
+from weightless.export.packed import Packed
+from weightless.lab.recipe import EvalRecipe, SampleRecipe
+from weightless.program.cost import HEADLINE_POSITIONS, Spread, Touched, flops, is_exact, step_bytes, touched_by_formula
+from weightless.program.engine import N_UNIFORMS
+
+AUDITED_POSITIONS = (1, 2, 3, 5, 17, 63, 64, 65, 128, 255, 256, 257, 511, 512)
+
+
+def score(packed: Packed, corpus: Corpus, recipe: EvalRecipe, label: str) -> Score:
+    """Held-out loss of the recipe's share of the validation stream."""
+    tokens = corpus.tokens("val")
+    tokens = np.asarray(tokens[: recipe.tokens + 1] if recipe.tokens else tokens[:])
+    tokenizer = packed.tokenizer
+    return evaluate(packed, tokens, tokenizer.token_bytes, list(tokenizer.special_tokens.values()),
+                    recipe.stride or None, label=label)  # fmt: skip
+
+
+def ledger(packed: Packed, corpus: Corpus, result: Score) -> dict[str, Any]:
+    """Bytes touched (T, U, lines: mean, p50, p99, max; per component), stored bytes, FLOPs, and the audit's verdict.
+
+    Raises DisagreementError when formula, engine log and compiled engine differ anywhere they were compared.
+    """
+    window = np.asarray(corpus.tokens("val")[: packed.program.context + 1], dtype=np.int64)
+    exact = is_exact(packed.program)
+    last = min(HEADLINE_POSITIONS, len(window) - 1)
+    positions = AUDITED_POSITIONS if exact else range(1, last + 1)
+    audited = audit(packed, window[:-1], window[1:], positions)
+    touched = touched_by_formula(packed.program) if exact else _touched_by_data(packed, result, audited)
+    checks = [check(audited, "formula = engine log = compiled engine, to the byte"), _sampling_check(packed, window)]
+    stored = packed.stored_bytes()
+    return {
+        **touched.to_plain(),
+        "stored": {**stored, "components": [{"name": n, "bytes": b} for n, b in packed.stored_components().items()]},
+        "flops_per_token": flops(packed.program),
+        "positions": last,
+        "checks": checks,
+    }
+
+
+def _touched_by_data(packed: Packed, result: Score, audited: Sequence[Audited]) -> Touched:
+    """T over every scored position of the headline range; U, lines and components from the audited window."""
+    logged = Touched.of([step.logged for step in audited])
+    here = (result.positions >= 1) & (result.positions <= HEADLINE_POSITIONS)
+    tensors = packed.program.by_name
+    fixed_ops = [op for op in packed.program.operators("score") if op.name in ("accept_token", "ngram_finish")]
+    fixed = sum(b.T for b in step_bytes(packed.program, [op.accesses(tensors, 1) for op in fixed_ops]).values())
+    return Touched(Spread.of(result.data_bytes[here] + fixed), logged.U, logged.T64, logged.components, int(here.sum()))
+
+
+def _sampling_check(packed: Packed, window: np.ndarray) -> dict[str, Any]:
+    """Mode S may read one path of a head only if drawing costs what scoring costs."""
+    name = "sampling costs what scoring costs"
+    if is_exact(packed.program):
+        score_T, sample_T = (touched_by_formula(packed.program, head).T.mean for head in ("score", "sample"))
+        return {"name": name, "ok": score_T == sample_T, "detail": f"{score_T:,.1f} and {sample_T:,.1f} bytes, by formula"}
+    means = _measured_heads(packed, window)
+    detail = f"scoring {means['score']:,.1f}, sampling {means['sample']:,.1f} bytes, means over {len(window) - 1} positions"
+    return {"name": name, "ok": means["sample"] <= means["score"], "detail": detail}
+
+
+def _measured_heads(packed: Packed, window: np.ndarray) -> dict[str, float]:
+    engine, rng = packed.audit_engine(), rng_for(0, "sampling cost")
+    totals = {"score": [], "sample": []}
+    n_body = len(packed.program.body)
+    for token, target in zip(window[:-1], window[1:], strict=True):
+        engine.feed(int(token))
+        engine.score(int(target))
+        n_score = len(engine.steps)
+        engine.sample(rng.random(N_UNIFORMS))
+        steps = [accesses for _, accesses, _ in engine.steps]
+        for head, part in (("score", steps[:n_score]), ("sample", steps[:n_body] + steps[n_score:])):
+            totals[head].append(sum(b.T for b in step_bytes(packed.program, part).values()))
+    return {head: float(np.mean(values)) for head, values in totals.items()}
+
+
+def sample(packed: Packed, recipe: SampleRecipe, folder: Path | None = None) -> dict[str, Any]:
+    """A continuation of the recipe's prompt; written to sample.txt when a folder is given."""
+    from weightless.base.files import atomic_write
+
+    sampling = Sampling(recipe.temperature, recipe.top_p, recipe.seed, recipe.max_tokens, stop_at_end=False)
+    drawn = generate(packed, recipe.prompt, sampling)
+    if folder is not None:
+        atomic_write(folder / "sample.txt", drawn["prompt"] + drawn["text"] + "\n")
+    return drawn

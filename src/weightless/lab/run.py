@@ -1,0 +1,116 @@
+"""A recipe becomes a run folder: corpus, models, ledger, report.  Interrupt it anywhere; the same call goes on.
+
+    runs/NAME/recipe.toml environment.json sessions.jsonl summary.json report.html data/ models/MODEL/
+
+What is finished is kept by its own files (`corpora`, `stages`, checkpoints); a folder made from another recipe is
+refused, not overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from weightless.base.config import save_toml, to_dict
+from weightless.base.errors import ConfigError, WeightlessError, nearest
+from weightless.base.files import append_line, write_json
+from weightless.data.corpus import Corpus
+from weightless.lab.corpora import prepared
+from weightless.lab.environment import commit, machine
+from weightless.lab.recipe import ModelRecipe, Recipe, load_recipe
+from weightless.lab.report import write_report
+from weightless.lab.stages import run_model
+
+
+def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) -> Path:
+    """Do what is not done yet, write summary.json and report.html; returns the report's path.
+
+    With `only`, just these models are made; the summary holds whatever is finished.
+    """
+    chosen = _chosen(recipe, only)
+    _claim(folder, recipe)
+    started = time.monotonic()
+    try:
+        write_json(folder / "environment.json", {"machine": machine(), "commit": commit(), "command": command})
+        corpus = prepared(recipe.data, folder / "data")
+        for seed in recipe.seeds:
+            for model in chosen:
+                run_model(recipe, model, seed, corpus, model_folder(folder, recipe, model, seed))
+    finally:
+        line = {"ended": _now(), "seconds": round(time.monotonic() - started, 1), "command": command}
+        append_line(folder / "sessions.jsonl", json.dumps(line))
+    return report(recipe, folder, corpus, command)
+
+
+def report(recipe: Recipe, folder: Path, corpus: Corpus, command: str) -> Path:
+    """Write summary.json and report.html from what is finished."""
+    summary = summarise(recipe, folder, corpus, command)
+    write_json(folder / "summary.json", summary)
+    return write_report(folder)
+
+
+def model_folder(folder: Path, recipe: Recipe, model: ModelRecipe, seed: int) -> Path:
+    """models/NAME, or models/NAME-sSEED when there are several seeds."""
+    return folder / "models" / (model.name if len(recipe.seeds) == 1 else f"{model.name}-s{seed}")
+
+
+def summarise(recipe: Recipe, folder: Path, corpus: Corpus, command: str) -> dict[str, Any]:
+    """The content of summary.json; models that are not finished are left out."""
+    models = []
+    for model in recipe.model:
+        for seed in recipe.seeds:
+            done = model_folder(folder, recipe, model, seed) / "done.json"
+            if done.exists():
+                models.append(json.loads(done.read_text())["entry"])
+    sessions = [json.loads(line) for line in (folder / "sessions.jsonl").read_text().splitlines()]
+    splits = corpus.manifest["splits"]
+    train, val = splits["train"], splits["val"]
+    return {
+        "name": recipe.name,
+        "created": _now(),
+        "command": command,
+        "commit": commit(),
+        "wall_seconds": sum(session["seconds"] for session in sessions),
+        "machine": machine(),
+        "corpus": {
+            "name": corpus.name,
+            "sha256": corpus.sha256,
+            "train_documents": train["documents"],
+            "val_documents": val["documents"],
+            "train_bytes": train["bytes"],
+            "val_bytes": val["bytes"],
+            "train_tokens": train["tokens"],
+            "val_tokens": val["tokens"],
+            "vocab_size": corpus.vocab_size,
+            "bytes_per_token": train["bytes"] / train["tokens"],
+        },
+        "models": models,
+    }
+
+
+def _chosen(recipe: Recipe, only: Sequence[str]) -> list[ModelRecipe]:
+    known = {model.name: model for model in recipe.model}
+    for name in only:
+        if name not in known:
+            raise ConfigError(f"the recipe has no model {name!r}: {nearest(name, known)}")
+    return [model for name, model in known.items() if not only or name in only]
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Make the folder this recipe's, or refuse when it is another's."""
+    path = folder / "recipe.toml"
+    if path.exists():
+        if to_dict(load_recipe(path)) != to_dict(recipe):
+            raise WeightlessError(f"{folder} holds a run of another recipe: give --out another folder, or delete it")
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise WeightlessError(f"{folder} is not empty and holds no run: give --out another folder")
+    save_toml(path, recipe)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,136 @@
+"""The stages of one model: train or count, pack, measure.  Each leaves a file that says it is done, and for what.
+
+    models/NAME/model.wl        the artifact
+    models/NAME/training.json   tokens, seconds, optimizer bytes, curve, assertions
+    models/NAME/ledger.json     bytes
+    models/NAME/eval.json       loss
+    models/NAME/done.json       everything the summary needs, and the fingerprint of what was asked for
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weightless.base.config import from_dict, to_dict
+from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.files import read_json, sha256_file, write_json
+from weightless.data.corpus import Corpus
+from weightless.export.lower import pack
+from weightless.export.packed import open_packed
+from weightless.lab import measure
+from weightless.lab.recipe import ModelRecipe, Recipe, fingerprint
+from weightless.models.catalog import family
+from weightless.program.cost import flops
+
+ARTIFACT, DONE = "model.wl", "done.json"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What training or counting left, ready to pack."""
+
+    config: Any
+    arrays: dict[str, np.ndarray]
+    record: dict[str, Any]
+
+
+def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path) -> dict[str, Any]:
+    """The model's entry of summary.json; nothing is done again that is done already."""
+    asked = fingerprint(to_dict(model), to_dict(recipe.eval), to_dict(recipe.sample), seed, corpus.sha256,
+                        corpus.manifest["tokenizer_sha256"])  # fmt: skip
+    if (folder / DONE).exists():
+        done = read_json(folder / DONE)
+        if done.get("asked") != asked:
+            raise WeightlessError(f"{folder} holds a model made from another recipe: choose another run name, or delete it")
+        return done["entry"]
+    folder.mkdir(parents=True, exist_ok=True)
+    label = folder.name
+    made = make(model, seed, corpus, folder, label)
+    tokenizer_json = corpus.tokenizer_path.read_text(encoding="utf-8")
+    notes = {"name": model.name, "seed": seed, "description": model.description, "training": made.record,
+             "corpus": {"name": corpus.name, "sha256": corpus.sha256}}  # fmt: skip
+    pack(folder / ARTIFACT, model.family, made.config, made.arrays, tokenizer_json, notes)
+    entry = _measured(recipe, model, seed, corpus, folder, made)
+    write_json(folder / DONE, {"asked": asked, "entry": entry})
+    return entry
+
+
+def make(model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str) -> Made:
+    """Train (or count) one model on the corpus."""
+    config, room = model.build_config(corpus.vocab_size), family(model.family)
+    if hasattr(room, "count"):
+        return _counted(room, config, model, corpus)
+    return _trained(room, config, model, seed, corpus, folder, label)
+
+
+def _counted(room: Any, config: Any, model: ModelRecipe, corpus: Corpus) -> Made:
+    if model.train:
+        raise ConfigError(f"model {model.name!r} is counted, not trained: take model.train out of the recipe")
+    tokens = np.asarray(corpus.tokens("train")[:])
+    started = time.perf_counter()
+    config, arrays = room.count(config, tokens, show_progress=True)
+    record = {"tokens_seen": len(tokens), "train_seconds": time.perf_counter() - started, "optimizer_bytes": 0,
+              "n_parameters": int(sum(len(array) for name, array in arrays.items() if name.endswith(".cum"))),
+              "curve": None, "observed": {}, "steps": 0}  # fmt: skip
+    return Made(config, arrays, record)
+
+
+def _trained(
+    room: Any, config: Any, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str
+) -> Made:
+    from weightless.train.config import TrainConfig
+    from weightless.train.loop import train
+
+    values = {"context": config.context, **model.train, "seed": seed}
+    train_config = from_dict(TrainConfig, values, f"model.{model.name}.train")
+    result = train(room.Model(config), corpus.tokens("train"), corpus.tokens("val"), train_config, folder, label)
+    arrays = {name: tensor.cpu().numpy() for name, tensor in result.params.items()} | dict(result.constants)
+    record = {
+        "tokens_seen": result.tokens_seen,
+        "steps": result.steps,
+        "train_seconds": result.seconds,
+        "optimizer_bytes": result.optimizer_bytes,
+        "n_parameters": int(sum(tensor.numel() for tensor in result.params.values())),
+        "curve": result.curve,
+        "observed": result.observed,
+    }
+    return Made(config, arrays, record)
+
+
+def _measured(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, made: Made) -> dict[str, Any]:
+    """Open the artifact as a stranger would, and let only what it does count."""
+    path = folder / ARTIFACT
+    packed = open_packed(path)
+    result = measure.score(packed, corpus, recipe.eval, f"{folder.name} from artifact")
+    ledger = measure.ledger(packed, corpus, result)
+    write_json(folder / "eval.json", result.to_plain())
+    write_json(folder / "ledger.json", {**ledger, "loss": result.nats_per_token, "tokens": made.record["tokens_seen"],
+                                        "optimizer": made.record["optimizer_bytes"], "seed": seed})  # fmt: skip
+    observed = [{"name": n, "ok": o["ok"], "detail": o["detail"]} for n, o in made.record["observed"].items()]
+    once = {"name": "every target scored once", "ok": result.n_tokens == len(result.positions),
+            "detail": f"{result.n_tokens:,} targets, {result.n_bytes:,} bytes of text"}  # fmt: skip
+    where = path.as_posix()
+    return {
+        "name": model.name if len(recipe.seeds) == 1 else f"{model.name}-s{seed}",
+        "family": model.family,
+        "seed": seed,
+        "description": model.description,
+        "train_seconds": made.record["train_seconds"],
+        "tokens_seen": made.record["tokens_seen"],
+        "n_parameters": made.record["n_parameters"],
+        **result.to_plain(),
+        **{key: ledger[key] for key in ("touched", "components", "stored", "flops_per_token")},
+        "optimizer_bytes": made.record["optimizer_bytes"],
+        "training_flops": 3 * flops(packed.program) * made.record["tokens_seen"] if made.record["steps"] else 0.0,
+        "curve": made.record["curve"],
+        "sample": measure.sample(packed, recipe.sample, folder),
+        "artifact": {"file": f"models/{folder.name}/{ARTIFACT}", "sha256": sha256_file(path)},
+        "checks": [*ledger["checks"], once, *observed],
+        "commands": {"train": f"weightless run {recipe.name} --only {model.name}", "eval": f"weightless eval {where}",
+                     "count": f"weightless count {where}", "generate": f"weightless generate {where}"},
+    }  # fmt: skip
