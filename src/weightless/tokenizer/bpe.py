@@ -1,0 +1,230 @@
+"""The tokenizer: text to ids by ranked merges, ids to text.
+
+    Tokenizer(vocab, merges, special_tokens, pattern)     encode decode encode_array encode_iterable encode_batch
+    Tokenizer.train(inputs, vocab_size)                   save load to_json from_json sha256
+
+`vocab` maps every id 0..n-1 to its bytes and holds the 256 single bytes; `merges` are pairs of bytes in order of rank.
+Special tokens are recognised by `encode` (leftmost, longest first) and become one id; `encode_ordinary_array` treats
+them as plain text.  Text is str or bytes; bytes need not be UTF-8 (patterns.py says what malformed bytes are).
+decode_bytes(encode(x)) == x for all bytes x.  Ids are identical to tiktoken's; the twin is reference.encode.
+Errors: ConfigError for a vocabulary that contradicts itself and for unknown ids, CorruptFileError from `load`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
+from weightless.base.files import atomic_write
+from weightless.tokenizer import storage
+from weightless.tokenizer.bpe_train import LARGEST_VOCABULARY, train_bpe
+from weightless.tokenizer.patterns import END_OF_TEXT, check_special_tokens, pattern_code, text_bytes
+from weightless.tokenizer.streaming import StreamDecoder, encode_chunks
+
+if TYPE_CHECKING:
+    from weightless.tokenizer.encoder import Encoder
+
+
+class Tokenizer:
+    """A byte-level BPE tokenizer.  Instances do not change, and threads may share one."""
+
+    def __init__(
+        self,
+        vocab: Mapping[int, bytes],
+        merges: Sequence[tuple[bytes, bytes]],
+        special_tokens: Sequence[str] | Mapping[str, int] | None = None,
+        pattern: str = "gpt2",
+    ) -> None:
+        """`special_tokens` are strings (found in the vocabulary, or added behind it) or a mapping to ids."""
+        pattern_code(pattern)
+        self.pattern = pattern
+        self.merges = tuple((bytes(a), bytes(b)) for a, b in merges)
+        self.token_bytes, self.special_tokens = _with_specials(vocab, special_tokens, self.merges)
+        self._ids = _ids_of_bytes(self.token_bytes, set(self.special_tokens.values()), self.merges)
+
+    @classmethod
+    def train(
+        cls,
+        inputs: Any,
+        vocab_size: int,
+        special_tokens: Sequence[str] = (END_OF_TEXT,),
+        *,
+        pattern: str = "gpt2",
+        **options: Any,
+    ) -> Tokenizer:
+        """Train on `inputs` (see bpe_train.train_bpe, which takes the options) and return the tokenizer."""
+        vocab, merges = train_bpe(inputs, vocab_size, special_tokens, pattern=pattern, **options)
+        return cls(vocab, merges, special_tokens, pattern)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, special tokens included."""
+        return len(self.token_bytes)
+
+    @property
+    def vocab(self) -> dict[int, bytes]:
+        """Bytes of every id, special tokens included."""
+        return dict(enumerate(self.token_bytes))
+
+    @property
+    def end_of_text(self) -> int | None:
+        """Id of <|endoftext|>, None when it is not a special token here."""
+        return self.special_tokens.get(END_OF_TEXT)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """uint16 when every id fits, else uint32."""
+        return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        from weightless.tokenizer.encoder import Encoder  # numba only when something is encoded
+
+        return Encoder(self._ids, self.merges, self.special_tokens, pattern_code(self.pattern), self.dtype)
+
+    def encode(self, text: str | bytes) -> list[int]:
+        """Ids of a text, special tokens recognised."""
+        return self.encode_array(text).tolist()
+
+    def encode_array(self, text: str | bytes) -> np.ndarray:
+        """The same as an array of `dtype`."""
+        return self._encoder.encode(text_bytes(text), with_special=True)
+
+    def encode_ordinary_array(self, text: str | bytes) -> np.ndarray:
+        """Ids of a text in which special tokens have no meaning."""
+        return self._encoder.encode(text_bytes(text), with_special=False)
+
+    def encode_iterable(self, chunks: Iterable[str | bytes]) -> Iterator[int]:
+        """Ids of the joined chunks, in memory that does not grow (except with text that holds no place to cut)."""
+        for ids in encode_chunks(self._encoder, chunks):
+            yield from ids.tolist()
+
+    def encode_batch(self, texts: Sequence[str | bytes], n_workers: int = 1) -> list[np.ndarray]:
+        """encode_array of every text, on `n_workers` threads."""
+        if n_workers < 1:
+            raise ConfigError(f"n_workers = {n_workers} should be at least 1")
+        if n_workers == 1 or len(texts) < 2:
+            return [self.encode_array(text) for text in texts]
+        from concurrent.futures import ThreadPoolExecutor
+
+        self._encoder  # noqa: B018  (built once, before the threads ask for it)
+        with ThreadPoolExecutor(n_workers) as pool:
+            return list(pool.map(self.encode_array, texts))
+
+    def decode(self, ids: Iterable[int] | np.ndarray) -> str:
+        """Text of the ids; bytes that are not UTF-8 become U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", "replace")
+
+    def decode_bytes(self, ids: Iterable[int] | np.ndarray) -> bytes:
+        """Bytes of the ids, exactly; ConfigError for an id outside the vocabulary."""
+        numbers = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+        try:
+            if numbers and min(numbers) >= 0:
+                return b"".join(map(self.token_bytes.__getitem__, numbers))
+        except (IndexError, TypeError):
+            pass
+        wrong = [i for i in numbers if not isinstance(i, (int, np.integer)) or not 0 <= i < self.vocab_size]
+        if wrong:
+            raise ConfigError(f"{wrong[0]!r} is no token id; ids are whole numbers below {self.vocab_size}")
+        return b""
+
+    def stream_decoder(self) -> StreamDecoder:
+        """A decoder that takes one id at a time and never emits half a character."""
+        return StreamDecoder(self.token_bytes)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the canonical content (pattern, merges, ids, special tokens)."""
+        return storage.content_sha256(self._content())
+
+    def _content(self) -> dict[str, Any]:
+        return storage.content(self.token_bytes, self.merges, self.special_tokens, self.pattern)
+
+    def to_json(self) -> str:
+        """The tokenizer as readable JSON (see storage.py)."""
+        return storage.to_text(self._content())
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str = "tokenizer JSON") -> Tokenizer:
+        """Read `to_json`; CorruptFileError says what is wrong and in which file (`where`)."""
+        tokens, merges, specials, pattern = storage.from_text(text, where)
+        try:
+            return cls(dict(enumerate(tokens)), merges, specials, pattern)
+        except ConfigError as error:
+            raise CorruptFileError(f"{where}: {error}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write `to_json` to a file, atomically."""
+        atomic_write(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Tokenizer:
+        """Read what `save` wrote; WeightlessError when missing, CorruptFileError when damaged."""
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise WeightlessError(f"cannot read {path}: {error.strerror}") from error
+        return cls.from_json(content, str(path))
+
+
+def _with_specials(
+    vocab: Mapping[int, bytes],
+    special_tokens: Sequence[str] | Mapping[str, int] | None,
+    merges: Sequence[tuple[bytes, bytes]],
+) -> tuple[list[bytes], dict[str, int]]:
+    """(bytes of every id, id of every special token); special tokens that the vocabulary lacks are added behind it."""
+    if set(vocab) != set(range(len(vocab))):
+        raise ConfigError(f"the ids of the vocabulary should be 0..{len(vocab) - 1} without gaps")
+    tokens = [bytes(vocab[i]) for i in range(len(vocab))]
+    names = check_special_tokens(special_tokens or ())
+    if isinstance(special_tokens, Mapping):
+        given = {name: special_tokens[name] for name in names}
+        for name, i in given.items():
+            if not 0 <= i < len(tokens) or tokens[i] != name.encode():
+                raise ConfigError(f"special token {name!r} has id {i}, which is another token or none")
+    else:
+        ordinary = {bytes([byte]) for byte in range(256)} | {a + b for a, b in merges}
+        places: dict[bytes, list[int]] = {}
+        for i, token in enumerate(tokens):
+            places.setdefault(token, []).append(i)
+        given = {}
+        for name in names:
+            found = places.get(name.encode(), [])
+            # A special token may spell like an ordinary one, which then keeps its first id.
+            if len(found) > (name.encode() in ordinary):
+                given[name] = found[-1]
+            else:
+                given[name] = len(tokens)
+                tokens.append(name.encode())
+    if max(len(tokens), 257 + len(merges)) > LARGEST_VOCABULARY:
+        raise ConfigError(f"{len(tokens)} tokens and {len(merges)} merges are more than {LARGEST_VOCABULARY} of either")
+    return tokens, given
+
+
+def _ids_of_bytes(
+    tokens: Sequence[bytes], special_ids: set[int], merges: Sequence[tuple[bytes, bytes]]
+) -> dict[bytes, int]:
+    """Id of every ordinary token; ConfigError when one is listed twice, a byte is missing or a merge is no token."""
+    ids: dict[bytes, int] = {}
+    for i, token in enumerate(tokens):
+        if i in special_ids:
+            continue
+        if not token or token in ids:
+            raise ConfigError(f"token {i} is {'empty' if not token else f'{token!r}, as token {ids[token]} is'}")
+        ids[token] = i
+    made = {bytes([byte]) for byte in range(256)}
+    for byte in made:
+        if byte not in ids:
+            raise ConfigError(f"the vocabulary lacks the single byte {byte!r}; byte-level BPE needs all 256")
+    for rank, (a, b) in enumerate(merges):
+        if a not in made or b not in made:
+            raise ConfigError(f"merge {rank} joins {a!r} and {b!r}, of which one is made by no earlier merge")
+        if a + b not in ids:
+            raise ConfigError(f"merge {rank} makes {a + b!r}, which is not in the vocabulary")
+        made.add(a + b)
+    return ids
