@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from weightless.kernels.numba_rows import KERNEL
 from weightless.ops.hashing import MIX_1, MIX_2, PRIME
 
 _PRIME, _MIX_1, _MIX_2, _SHIFT = np.uint64(PRIME), np.uint64(MIX_1), np.uint64(MIX_2), np.uint64(33)
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def hashed_row(history, t, order, start, pad, n_rows):  # type: ignore[no-untyped-def]
     """Row of the last `order` of history[0:t] (uint32); `start` is `ops.hashing.start_of(seed)` as uint64."""
     h = np.uint64(start)

@@ -11,14 +11,14 @@ import math
 import numpy as np
 from numba import njit
 
-from weightless.kernels.numba_rows import FAST, decode_row, encode_row
+from weightless.kernels.numba_rows import FAST, KERNEL, decode_row, encode_row
 
 SWIGLU, SILU, RELU2 = 0, 1, 2
 QK_EPS = 1e-6
 ACTIVATION_CODES = {"swiglu": SWIGLU, "silu": SILU, "relu2": RELU2}
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, **KERNEL)
 def rms_norm(x, weight, eps, out):  # type: ignore[no-untyped-def]
     """out = x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich 2019)."""
     width = len(out)
@@ -30,7 +30,7 @@ def rms_norm(x, weight, eps, out):  # type: ignore[no-untyped-def]
         out[j] = x[j] * scale * weight[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def normalise_heads(vector, n_heads, d_head, eps):  # type: ignore[no-untyped-def]
     """QK-norm without weights: every head divided by its root mean square, in place."""
     for head in range(n_heads):
@@ -43,7 +43,7 @@ def normalise_heads(vector, n_heads, d_head, eps):  # type: ignore[no-untyped-de
             part[j] *= scale
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def rotate_heads(vector, n_heads, d_head, position, theta):  # type: ignore[no-untyped-def]
     """RoPE, half-split pairing (j, j + d_head/2), angle position * theta^(-2j/d_head), in place."""
     half = d_head // 2
@@ -56,13 +56,13 @@ def rotate_heads(vector, n_heads, d_head, position, theta):  # type: ignore[no-u
             vector[head * d_head + j + half] = a * sin + b * cos
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def append_kv(kv, cols, form, cache, offset, stride, t):  # type: ignore[no-untyped-def]
     """Write the row [k | v] of position t (from 1) into the cache."""
     encode_row(kv, cols, form, cache, offset + (t - 1) * stride)
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, **KERNEL)
 def attend(q, n_heads, n_kv_heads, d_head, cache, offset, stride, form, first, t, scratch, out):  # type: ignore[no-untyped-def]
     """softmax(q k^T / sqrt(d_head)) v over cache rows first..t-1 in one pass with a running maximum."""
     d_kv = n_kv_heads * d_head
@@ -90,7 +90,7 @@ def attend(q, n_heads, n_kv_heads, d_head, cache, offset, stride, form, first, t
             out[head * d_head + j] *= scale
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, **KERNEL)
 def _mix_in(score, value, head, top, total, out, d_head):  # type: ignore[no-untyped-def]
     """One step of the online softmax: rescale what is there when a new maximum appears, then add."""
     if score > top[head]:
@@ -105,7 +105,7 @@ def _mix_in(score, value, head, top, total, out, d_head):  # type: ignore[no-unt
         out[j] += weight * value[j]
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, **KERNEL)
 def activate(hidden, d_ff, kind, out):  # type: ignore[no-untyped-def]
     """SwiGLU: silu(gate) * up with hidden = [gate | up]; SiLU and ReLU^2 act on `hidden` alone."""
     for j in range(d_ff):
@@ -117,7 +117,7 @@ def activate(hidden, d_ff, kind, out):  # type: ignore[no-untyped-def]
             out[j] = silu * hidden[d_ff + j] if kind == SWIGLU else silu
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def log_sum_exp(values, n):  # type: ignore[no-untyped-def]
     """log(sum(exp(values[:n]))), summed in float64 around the maximum."""
     top = values[0]
@@ -129,7 +129,7 @@ def log_sum_exp(values, n):  # type: ignore[no-untyped-def]
     return math.log(total) + np.float64(top)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def draw(values, n, u):  # type: ignore[no-untyped-def]
     """The index drawn from softmax(values[:n]) by inverting its distribution at u in [0, 1)."""
     norm = log_sum_exp(values, n)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from weightless.kernels.numba_rows import KERNEL
 from weightless.ops import kneser_ney
 
 QUANTA = np.int64(kneser_ney.QUANTA)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def id_at(memory, offset, size, row):  # type: ignore[no-untyped-def]
     """The `row`-th little-endian unsigned number of `size` (2 or 4) bytes."""
     at = offset + row * size
@@ -20,7 +21,7 @@ def id_at(memory, offset, size, row):  # type: ignore[no-untyped-def]
     return value
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def search(memory, offset, size, first, end, key):  # type: ignore[no-untyped-def]
     """(row holding `key` among the sorted rows first..end-1, or -1; number of probes)."""
     probes = 0
@@ -37,14 +38,14 @@ def search(memory, offset, size, first, end, key):  # type: ignore[no-untyped-de
     return -1, probes
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def own_quanta(memory, cum_offset, first, at):  # type: ignore[no-untyped-def]
     """Quanta of list entry `at`: the difference of two cumulative counts."""
     below = id_at(memory, cum_offset, 4, at - 1) if at > first else 0
     return id_at(memory, cum_offset, 4, at) - below
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def draw_entry(memory, cum_offset, first, end, u):  # type: ignore[no-untyped-def]
     """(entry whose quanta hold u * Q, or -1 when u falls to the back-off; distinct entries read)."""
     if first >= end:

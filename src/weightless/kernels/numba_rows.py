@@ -10,6 +10,8 @@ compiled code would cost more to compile than all of the arithmetic.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -18,6 +20,8 @@ from numba.extending import intrinsic
 F32, BF16, F16, INT8, INT4 = 0, 1, 2, 3, 4
 FORMAT_CODES = {"f32": F32, "bf16": BF16, "f16": F16, "int8": INT8, "int4": INT4}
 GROUP = 64
+KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+"""Options of every kernel.  None allocates, so reference counting (which would cost time and compile time) is off."""
 # Reassociation lets sums use vector lanes; NaN and infinity keep their meaning (poisoned memory must show).
 FAST = {"reassoc", "contract", "nsz"}
 
@@ -48,7 +52,7 @@ def views(memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return memory, whole.view(np.float32), whole.view(np.uint16)
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def half_to_float(half):  # type: ignore[no-untyped-def]
     """IEEE binary16 bits (as uint32) to float32: shift the fields, then rescale by 2^112 (exact, subnormals too)."""
     magnitude = float_of_bits(np.uint32((half & np.uint32(0x7FFF)) << np.uint32(13)))
@@ -58,7 +62,7 @@ def half_to_float(half):  # type: ignore[no-untyped-def]
     return -value if half & np.uint32(0x8000) else value
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def float_to_half(value):  # type: ignore[no-untyped-def]
     """A non-negative float32 to binary16 bits, rounding to nearest even; too large becomes infinity."""
     bits = bits_of_float(np.float32(value))
@@ -70,13 +74,13 @@ def float_to_half(value):  # type: ignore[no-untyped-def]
     return np.uint32((bits + np.uint32(0xC8000FFF) + odd) >> np.uint32(13))
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def half_at(memory, at):  # type: ignore[no-untyped-def]
     """The binary16 number stored little-endian at byte `at`."""
     return half_to_float(np.uint32(memory[at]) | (np.uint32(memory[at + 1]) << np.uint32(8)))
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, **KERNEL)
 def _dot_f32(row, x, cols):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     for j in range(cols):
@@ -84,7 +88,7 @@ def _dot_f32(row, x, cols):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, **KERNEL)
 def _dot_bf16(row, x, cols):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     for j in range(cols):
@@ -92,7 +96,7 @@ def _dot_bf16(row, x, cols):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, **KERNEL)
 def _dot_f16(row, x, cols):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     for j in range(cols):
@@ -100,7 +104,7 @@ def _dot_f16(row, x, cols):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, **KERNEL)
 def _dot_int8(row, x, cols):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     scale_at = cols + (cols & 1)
@@ -115,7 +119,7 @@ def _dot_int8(row, x, cols):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, **KERNEL)
 def _dot_int4(row, x, cols):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     scale_at = (cols // 2 + 1) // 2 * 2
@@ -133,7 +137,7 @@ def _dot_int4(row, x, cols):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def matvec(memory, offset, stride, n_rows, cols, form, x, out):  # type: ignore[no-untyped-def]
     """out[i] = sum_j W[i, j] x[j] for a packed matrix W."""
     bytes_, floats, halves = memory
@@ -151,7 +155,7 @@ def matvec(memory, offset, stride, n_rows, cols, form, x, out):  # type: ignore[
             out[i] = _dot_int4(bytes_[at : at + stride], x, cols)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def decode_row(memory, at, cols, form, out):  # type: ignore[no-untyped-def]
     """out[j] = the j-th value of the row stored at byte `at`."""
     bytes_, floats, halves = memory
@@ -168,7 +172,7 @@ def decode_row(memory, at, cols, form, out):  # type: ignore[no-untyped-def]
         _decode_int4(bytes_, at, cols, out)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _decode_int8(bytes_, at, cols, out):  # type: ignore[no-untyped-def]
     scale_at = at + cols + (cols & 1)
     for first in range(0, cols, GROUP):
@@ -178,7 +182,7 @@ def _decode_int8(bytes_, at, cols, out):  # type: ignore[no-untyped-def]
         scale_at += 2
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _decode_int4(bytes_, at, cols, out):  # type: ignore[no-untyped-def]
     scale_at = at + (cols // 2 + 1) // 2 * 2
     for first in range(0, cols, GROUP):
@@ -191,7 +195,7 @@ def _decode_int4(bytes_, at, cols, out):  # type: ignore[no-untyped-def]
         scale_at += 2
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def encode_row(values, cols, form, memory, at):  # type: ignore[no-untyped-def]
     """Store values[0:cols] as one row at byte `at` (f32, bf16 and int8: the formats of a KV cache)."""
     bytes_, floats, halves = memory
@@ -207,7 +211,7 @@ def encode_row(values, cols, form, memory, at):  # type: ignore[no-untyped-def]
         _encode_int8(values, cols, bytes_, at)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _encode_int8(values, cols, bytes_, at):  # type: ignore[no-untyped-def]
     scale_at = at + cols + (cols & 1)
     if cols & 1:

@@ -24,6 +24,7 @@ from weightless.lab.environment import commit, machine
 from weightless.lab.recipe import ModelRecipe, Recipe, load_recipe
 from weightless.lab.report import write_report
 from weightless.lab.stages import run_model
+from weightless.program.warm import in_background
 
 
 def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) -> Path:
@@ -34,13 +35,16 @@ def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) ->
     chosen = _chosen(recipe, only)
     _claim(folder, recipe)
     started = time.monotonic()
+    compiling = in_background()
     try:
         write_json(folder / "environment.json", {"machine": machine(), "commit": commit(), "command": command})
         corpus = prepared(recipe.data, folder / "data")
+        compiling.wait()
         for seed in recipe.seeds:
             for model in chosen:
                 run_model(recipe, model, seed, corpus, model_folder(folder, recipe, model, seed))
     finally:
+        compiling.terminate()
         line = {"ended": _now(), "seconds": round(time.monotonic() - started, 1), "command": command}
         append_line(folder / "sessions.jsonl", json.dumps(line))
     return report(recipe, folder, corpus, command)

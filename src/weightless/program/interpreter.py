@@ -31,7 +31,7 @@ from weightless.kernels.numba_layers import (
     rotate_heads,
 )
 from weightless.kernels.numba_ngram_walk import QUANTA, draw_entry, id_at, own_quanta, search
-from weightless.kernels.numba_rows import decode_row, matvec
+from weightless.kernels.numba_rows import KERNEL, decode_row, matvec
 from weightless.program import opcodes as op
 
 T, TOKEN, TARGET, STATUS, TRAFFIC = 0, 1, 2, 3, 4
@@ -47,17 +47,18 @@ _NGRAM_CONTEXT, _NGRAM_SCORE, _NGRAM_SAMPLE = op.NGRAM_CONTEXT, op.NGRAM_SCORE, 
 _NGRAM_FULL, _NGRAM_FINISH = op.NGRAM_FULL, op.NGRAM_FINISH
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+# Inlined, because a function that returns a slice would have to count references to it.
+@njit(inline="always", **KERNEL)
 def _vector(memory, offset, n):  # type: ignore[no-untyped-def]
     return memory[1][offset // 4 : offset // 4 + n]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(inline="always", **KERNEL)
 def _ids(S, offset, n):  # type: ignore[no-untyped-def]
     return S[3][offset // 4 : offset // 4 + n]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _gather(c, W, S, R, hashed, scratch):  # type: ignore[no-untyped-def]
     history, at, stride, cols, form = _ids(S, c[0], R[T]), c[1], c[2], c[3], c[4]
     if hashed:
@@ -76,7 +77,7 @@ def _gather(c, W, S, R, hashed, scratch):  # type: ignore[no-untyped-def]
             x[j] += out[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _norm_matvec(c, f, W, S, scratch):  # type: ignore[no-untyped-def]
     at, stride, rows, cols, form = c[0], c[1], c[2], c[3], c[4]
     h = scratch[:cols]
@@ -84,12 +85,14 @@ def _norm_matvec(c, f, W, S, scratch):  # type: ignore[no-untyped-def]
     matvec(W, at, stride, rows, cols, form, h, _vector(S, c[7], rows))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _rope_append(c, f, S, R):  # type: ignore[no-untyped-def]
+@njit(**KERNEL)
+def _rope_append(c, f, S, R, scratch):  # type: ignore[no-untyped-def]
     cache, stride, form, n_heads, n_kv, d_head, qk_norm = c[1], c[2], c[3], c[4], c[5], c[6], c[7]
     n_q, d_kv = n_heads * d_head, n_kv * d_head
     qkv = _vector(S, c[0], n_q + 2 * d_kv)
-    kv = qkv[n_q:].copy()  # k is rotated in scratch: only the cache row keeps it
+    kv = scratch[: 2 * d_kv]  # k is rotated in scratch: only the cache row keeps it
+    for j in range(2 * d_kv):
+        kv[j] = qkv[n_q + j]
     if qk_norm:
         normalise_heads(qkv, n_heads, d_head, QK_EPS)
         normalise_heads(kv, n_kv, d_head, QK_EPS)
@@ -98,7 +101,7 @@ def _rope_append(c, f, S, R):  # type: ignore[no-untyped-def]
     append_kv(kv, 2 * d_kv, form, S[:3], cache, stride, R[T])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _attend(c, S, R, scratch):  # type: ignore[no-untyped-def]
     cache, stride, form, n_heads, n_kv, d_head, window = c[2], c[3], c[4], c[5], c[6], c[7], c[8]
     q, out = _vector(S, c[0], n_heads * d_head), _vector(S, c[1], n_heads * d_head)
@@ -106,13 +109,13 @@ def _attend(c, S, R, scratch):  # type: ignore[no-untyped-def]
     attend(q, n_heads, n_kv, d_head, S[:3], cache, stride, form, first, R[T], scratch, out)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _add_into(x, part, n):  # type: ignore[no-untyped-def]
     for j in range(n):
         x[j] += part[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _matvec_add(c, W, S, scratch):  # type: ignore[no-untyped-def]
     rows, cols = c[2], c[3]
     out = scratch[:rows]
@@ -120,7 +123,7 @@ def _matvec_add(c, W, S, scratch):  # type: ignore[no-untyped-def]
     _add_into(_vector(S, c[6], rows), out, rows)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _norm_ffn_add(c, f, W, S, scratch):  # type: ignore[no-untyped-def]
     n_up, width, d_ff = c[2], c[7], c[8]
     x = _vector(S, c[10], width)
@@ -133,7 +136,7 @@ def _norm_ffn_add(c, f, W, S, scratch):  # type: ignore[no-untyped-def]
     _add_into(x, h, width)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _logits(code, c, S, R, u):  # type: ignore[no-untyped-def]
     n = c[1]
     logits = _vector(S, c[0], n)
@@ -147,7 +150,7 @@ def _logits(code, c, S, R, u):  # type: ignore[no-untyped-def]
             out[j] = math.exp(np.float64(logits[j]) - norm)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _classes(code, c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     n_classes, width = c[2], c[3]
     h, scores = _vector(S, c[7], width), scratch[:n_classes]
@@ -168,7 +171,7 @@ def _classes(code, c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
         choice[0], choice[1] = slot, norm - np.float64(scores[slot // c[11]])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _word_scores(c, W, S, chosen, scratch):  # type: ignore[no-untyped-def]
     """Scores of one class's words into scratch; returns how many of them are real words."""
     stride, width, form, n_words, vocab_size = c[1], c[3], c[4], c[8], c[9]
@@ -176,7 +179,7 @@ def _word_scores(c, W, S, chosen, scratch):  # type: ignore[no-untyped-def]
     return min(n_words, vocab_size - chosen * n_words)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _words(code, c, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     n_words, vocab_size = c[8], c[9]
     if code == _WORD_FULL:
@@ -198,7 +201,7 @@ def _words(code, c, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
         outcome[0] = id_at(W[0], c[10], c[11], slot)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _words_full(c, W, S, R, scratch):  # type: ignore[no-untyped-def]
     n_words, vocab_size = c[8], c[9]
     choice, out = _vector(S, c[6], c[2] // n_words), _vector(S, c[7], vocab_size)
@@ -213,7 +216,7 @@ def _words_full(c, W, S, R, scratch):  # type: ignore[no-untyped-def]
             out[token] = math.exp(np.float64(scratch[j]) - norm)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _ngram_context(c, W, S, R):  # type: ignore[no-untyped-def]
     node_at, n_cols, n_rows, level = c[2], c[3], c[4], c[5]
     history, found = _ids(S, c[0], R[T]), _ids(S, c[1], 4)
@@ -244,7 +247,7 @@ def _ngram_context(c, W, S, R):  # type: ignore[no-untyped-def]
             found[0], found[1] = id_at(W[0], node_at, 4, first_cell), id_at(W[0], node_at, 4, first_cell + 2)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _list_range(c, S, R):  # type: ignore[no-untyped-def]
     """(first, end) of this level's continuation list; level 0 owns the whole table."""
     if c[3] == 0:
@@ -258,7 +261,7 @@ def _list_range(c, S, R):  # type: ignore[no-untyped-def]
     return first, end
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _ngram_score(c, W, S, R):  # type: ignore[no-untyped-def]
     p, cum_at = _vector(S, c[0], 1), c[1]
     first, end = _list_range(c, S, R)
@@ -278,7 +281,7 @@ def _ngram_score(c, W, S, R):  # type: ignore[no-untyped-def]
     R[TRAFFIC] += 8 + probes * c[6] + 4 * entries
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _ngram_sample(c, W, S, R, u):  # type: ignore[no-untyped-def]
     outcome, is_first = _vector(S, c[0], 1), c[7] != 0
     if not is_first:
@@ -296,7 +299,7 @@ def _ngram_sample(c, W, S, R, u):  # type: ignore[no-untyped-def]
         R[TRAFFIC] += 4
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _ngram_full(c, W, S, R):  # type: ignore[no-untyped-def]
     vocab_size = c[7]
     p = _vector(S, c[0], vocab_size)
@@ -320,7 +323,7 @@ def _ngram_full(c, W, S, R):  # type: ignore[no-untyped-def]
         p[word] += np.float64(own_quanta(W[0], c[1], first, i)) / QUANTA
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def _run(kind, c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     """One instruction."""
     if kind == _ACCEPT_TOKEN:
@@ -330,7 +333,7 @@ def _run(kind, c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     elif kind == _NORM_MATVEC:
         _norm_matvec(c, f, W, S, scratch)
     elif kind == _ROPE_APPEND:
-        _rope_append(c, f, S, R)
+        _rope_append(c, f, S, R, scratch)
     elif kind == _ATTEND:
         _attend(c, S, R, scratch)
     elif kind == _MATVEC_ADD:
@@ -355,7 +358,7 @@ def _run(kind, c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
         _vector(S, c[1], 1)[0] = -math.log(np.float64(_vector(S, c[0], 1)[0]))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**KERNEL)
 def drive(code, floats, spans, W, S, R, u, scratch, tokens, targets, results, traffic):  # type: ignore[no-untyped-def]
     """For every i: feed tokens[i] with the body, then run a head with target targets[i]; `results` takes the outcome.
 
