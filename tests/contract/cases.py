@@ -1,0 +1,146 @@
+"""Small models of every family, with odd sizes: the configurations that the contract suite is run over.
+
+A new family needs one entry in CASES; test_families.py refuses to run without it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from weightless.models import dense, feather, ngram
+from weightless.models.catalog import family
+from weightless.program.engine import AuditEngine, Engine
+from weightless.program.program import Program
+from weightless.quant.formats import encode_rows
+from weightless.quant.straight_through import fake_quantise
+from weightless.train.initialise import initial_parameters
+
+V = 301
+EXACT = {"weight_format": "f32", "kv_format": "f32"}
+
+CASES: dict[str, dict[str, Any]] = {
+    "dense": {
+        "tied_mha_swiglu_f32": dense.Config(V, 40, 2, n_heads=2, context=23, **EXACT),
+        "untied_gqa_silu_f32": dense.Config(
+            V, 72, 2, n_heads=4, n_kv_heads=2, d_ff=45, context=33, tied=False, activation="silu", **EXACT
+        ),
+        "untied_mqa_relu2_bf16": dense.Config(
+            V, 72, 3, n_heads=4, n_kv_heads=1, d_ff=45, context=65, tied=False, activation="relu2"
+        ),
+        "tied_mqa_swiglu_int8": dense.Config(
+            V, 72, 2, n_heads=4, n_kv_heads=1, d_ff=45, context=33, weight_format="int8", kv_format="int8"
+        ),
+        "untied_mha_swiglu_int4": dense.Config(
+            V, 72, 1, n_heads=2, d_ff=90, context=23, tied=False, weight_format="int4", kv_format="int8"
+        ),
+    },
+    "feather": {
+        "as_it_comes": feather.Config(V, 120, 2, 3, 1, 20, 90, context=65, rows_2=97, rows_3=101),
+        "all_f32": feather.Config(V, 40, 2, 3, 1, 14, 45, context=23, rows_2=97, rows_3=101, table_format="f32", **EXACT),
+        "full_head_bigrams": feather.Config(
+            V, 72, 1, 4, 2, 18, 45, 33, 97, 0, "full", activation="silu",
+            weight_format="bf16", table_format="f16", kv_format="bf16",
+        ),
+        "no_tables_few_classes": feather.Config(
+            300, 40, 1, 2, 2, 10, 46, 23, 0, 0, n_classes=7, classes_by="frequency", activation="relu2",
+            weight_format="int8", table_format="bf16", kv_format="f32",
+        ),
+        "square_vocabulary": feather.Config(289, 72, 1, 2, 1, 18, 46, 33, 0, 97, table_format="int8"),
+    },
+    "ngram": {
+        **{f"order_{n}": ngram.Config(V, n, context=33) for n in range(1, 6)},
+        "order_4_pruned": ngram.Config(V, 4, context=33, min_counts=(1, 1, 2, 2)),
+    },
+}  # fmt: skip
+
+ALL = [(name, case) for name, cases in CASES.items() for case in cases]
+TRAINED = [(name, case) for name, case in ALL if hasattr(family(name), "Model")]
+
+
+class Bench(NamedTuple):
+    """One model with weights, and a stretch of `context` tokens with their targets."""
+
+    family: ModuleType
+    name: str
+    config: Any
+    program: Program
+    arrays: dict[str, np.ndarray]
+    weights: np.ndarray
+    stream: np.ndarray
+
+    @property
+    def tokens(self) -> np.ndarray:
+        return self.stream[:-1]
+
+    @property
+    def targets(self) -> np.ndarray:
+        return self.stream[1:]
+
+    @property
+    def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        stream = torch.from_numpy(self.stream[None])
+        return stream[:, :-1], stream[:, 1:]
+
+    @property
+    def keeps_f32(self) -> bool:
+        """No rounding anywhere: only the order of float32 sums differs between implementations."""
+        return all(t.format == "f32" for t in self.program.tensors if t.kind == "weight" or t.component == "kv cache")
+
+    def rounded(self) -> dict[str, torch.Tensor]:
+        """Parameters as training sees them once they are rounded to their formats, and constants."""
+        formats = {t.name: t.format for t in self.program.stored()}
+        return {
+            name: fake_quantise(torch.from_numpy(a), formats[name]) if a.dtype == np.float32 else torch.from_numpy(a)
+            for name, a in self.arrays.items()
+        }
+
+    def engine(self, poison: bool = True) -> Engine:
+        return Engine(self.program, self.weights, poison)
+
+    def audit_engine(self, poison: bool = True) -> AuditEngine:
+        return AuditEngine(self.program, self.weights, poison)
+
+
+@cache
+def bench(name: str, case: str) -> Bench:
+    """The model of one case; built once per session."""
+    module, config = family(name), CASES[name][case]
+    rng = np.random.default_rng(7)
+    text = (rng.zipf(1.3, 6000) - 1) % config.vocab_size
+    if hasattr(module, "Model"):
+        arrays = lively_parameters(module.Model(config), text)
+    else:
+        config, arrays = module.count(config, text)
+    program = module.decode_program(config)
+    stream = np.concatenate([text[: config.context // 2], rng.integers(0, config.vocab_size, config.context)])
+    stream = stream[: config.context + 1].astype(np.int64)
+    return Bench(module, name, config, program, arrays, packed_bytes(program, arrays), stream)
+
+
+def lively_parameters(model: Any, text: np.ndarray) -> dict[str, np.ndarray]:
+    """Initial parameters made uneven, so that a wrong row, norm or head shows in the loss."""
+    rng, arrays = np.random.default_rng(11), {}
+    for spec in model.tensors():
+        (value,) = initial_parameters([spec], seed=3).values()
+        array = value.detach().numpy().copy()
+        if spec.group == "vector":
+            array += 0.2 * rng.standard_normal(array.shape).astype(np.float32)
+        elif spec.group in ("head", "embedding", "table"):
+            array = 0.3 * rng.standard_normal(array.shape).astype(np.float32)
+        arrays[spec.name] = array
+    return arrays | model.prepare(text, 5)
+
+
+def packed_bytes(program: Program, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """The weight segment of a program, built here by hand; what lies between rows is 0xFF."""
+    out = np.full(program.layout.weight_bytes, 0xFF, np.uint8)
+    for offset, tensor in program.layout.places.values():
+        if tensor.kind != "state":
+            rows = out[offset : offset + tensor.nbytes].reshape(tensor.shape[0], tensor.row_stride)
+            rows[:, : tensor.row_bytes] = encode_rows(arrays[tensor.name].reshape(tensor.shape), tensor.format)
+    return out
