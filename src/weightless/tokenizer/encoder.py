@@ -39,7 +39,7 @@ class Encoder:
         if not content:
             return np.empty(0, dtype=self.dtype)
         text = np.frombuffer(content, dtype=np.uint8)
-        found = self.finder.find(text) if with_special else np.empty((0, 3), dtype=np.int64)
+        found = self.finder.find(content) if with_special else np.empty((0, 3), dtype=np.int64)
         cache = self._take_cache()
         try:
             pieces = self._pieces(text, found, cache)

@@ -30,7 +30,7 @@ def encode_chunks(encoder: Encoder, chunks: Iterable[str | bytes]) -> Iterator[n
         if n_waiting < wanted:
             continue
         pending = b"".join(waiting)
-        cut = encoder.finder.safe_cut(pending, encoder.pattern)
+        cut, _ = encoder.finder.safe_cut(pending, encoder.pattern)
         if cut:
             yield encoder.encode(pending[:cut], with_special=True)
         waiting = [pending[cut:]]

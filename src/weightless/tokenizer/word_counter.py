@@ -22,6 +22,9 @@ from weightless.tokenizer.patterns import character_classes
 from weightless.tokenizer.special import SpecialFinder
 
 BLOCK_BYTES = 1 << 22
+BATCH = 256
+
+Piece = tuple[bytes, np.ndarray]  # content, and segments [k, 2] of it
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class WordCounter:
         self.spans = np.zeros(1 << 10, dtype=np.int64)
         self.arena = np.empty(1 << 15, dtype=np.uint8)
         self.state = np.zeros(3, dtype=np.int64)
+        self.batch = np.empty(BATCH, dtype=np.int64), np.empty((BATCH, 3), dtype=np.uint64)
 
     def _set_slots(self, slots: np.ndarray) -> None:
         self.slots, self.shift = slots, np.uint64(64 - (len(slots) // 3 - 1).bit_length())
@@ -50,7 +54,9 @@ class WordCounter:
     def count(self, text: np.ndarray, segments: np.ndarray) -> None:
         """Count the words of the segments [k, 2] of a text."""
         cursor = np.zeros(2, dtype=np.int64)
-        while full := word_table.count_words(text, segments, cursor, self.classes, self.pattern, *self._table()):
+        while full := word_table.count_words(
+            text, segments, cursor, self.classes, self.pattern, *self.batch, *self._table()
+        ):
             self._grow(full, text.size)
 
     def add(self, words: Words) -> None:
@@ -122,22 +128,50 @@ def _united(counters: list[WordCounter]) -> Words:
 
 
 def chunks(inputs: object, special_tokens: Sequence[str], pattern: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (text, segments [k, 2]): pieces that can be counted separately, special tokens left out."""
+    """Yield (text, segments [k, 2]): pieces that can be counted separately, special tokens left out.
+
+    Small documents are put together, because starting a kernel takes longer than counting a few hundred words.
+    """
     finder = SpecialFinder(special_tokens)
+    waiting: list[Piece] = []
+    n_waiting = 0
     for document in documents(inputs):
-        pending = b""
-        wanted = 0
-        for block in _blocks(document):
-            pending += block
-            if len(pending) < wanted:
-                continue
-            cut = finder.safe_cut(pending, pattern)
-            wanted = 0 if cut else 2 * len(pending)  # searching a growing buffer again and again would be quadratic
-            if cut:
-                yield finder.segments(pending[:cut])
-                pending = pending[cut:]
-        if pending:
-            yield finder.segments(pending)
+        for piece in _pieces(document, finder, pattern):
+            waiting.append(piece)
+            n_waiting += len(piece[0])
+            if n_waiting >= BLOCK_BYTES // 2:
+                yield _together(waiting)
+                waiting, n_waiting = [], 0
+    if waiting:
+        yield _together(waiting)
+
+
+def _together(pieces: list[Piece]) -> tuple[np.ndarray, np.ndarray]:
+    content, segments = pieces[0]
+    if len(pieces) > 1:
+        starts = np.cumsum([0, *(len(content) for content, _ in pieces)]).tolist()
+        segments = np.concatenate([segments + start for (_, segments), start in zip(pieces, starts)])
+        content = b"".join(content for content, _ in pieces)
+    return np.frombuffer(content, dtype=np.uint8), segments
+
+
+def _pieces(document: Path | bytes, finder: SpecialFinder, pattern: int) -> Iterator[Piece]:
+    """A document cut at safe places into pieces of about BLOCK_BYTES."""
+    if isinstance(document, bytes) and len(document) <= BLOCK_BYTES:
+        yield document, finder.segments(document)
+        return
+    pending, wanted = b"", 0
+    for block in _blocks(document):
+        pending += block
+        if len(pending) < wanted:
+            continue
+        cut, segments = finder.safe_cut(pending, pattern)
+        wanted = 0 if cut else 2 * len(pending)  # searching a growing buffer again and again would be quadratic
+        if cut:
+            yield pending[:cut], segments
+            pending = pending[cut:]
+    if pending:
+        yield pending, finder.segments(pending)
 
 
 def documents(inputs: object) -> Iterator[Path | bytes]:

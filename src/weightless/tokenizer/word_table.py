@@ -11,12 +11,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from weightless.tokenizer.scan import KERNEL, load_u64, word_end
+from weightless.tokenizer.scan import KERNEL, load_u64, prefetch, word_end
 
 SHORT = 15
 LONG = np.uint64(0xFF << 56)
 MIX_A, MIX_B = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
-ONE, BYTE, TOP = np.uint64(1), np.uint64(8), np.uint64(56)
+ONE, BYTE, TOP, ALL = np.uint64(1), np.uint64(8), np.uint64(56), np.uint64(2**64 - 1)
 WORDS, LONGS, ARENA = 0, 1, 2
 DONE, TABLE_FULL, ARENA_FULL, SPANS_FULL = 0, 1, 2, 3
 
@@ -28,11 +28,8 @@ def word_key(text, i, length):
         return long_hash(text, i, length), LONG
     top = np.uint64(length) << TOP
     if i + 16 <= text.size:
-        low, high = load_u64(text, i), np.uint64(0)
-        if length < 8:
-            low &= (ONE << (BYTE * np.uint64(length))) - ONE
-        elif length > 8:
-            high = load_u64(text, i + 8) & ((ONE << (BYTE * np.uint64(length - 8))) - ONE)
+        low = load_u64(text, i) & (ALL >> (BYTE * np.uint64(8 - min(length, 8))))
+        high = load_u64(text, i + 8) & ((ONE << (BYTE * np.uint64(max(length - 8, 0)))) - ONE)
         return low, high | top
     low, high = np.uint64(0), np.uint64(0)
     for k in range(length):
@@ -61,11 +58,11 @@ def slot_hash(low, high):
 
 
 @njit(**KERNEL)
-def add_word(text, i, length, weight, slots, shift, spans, arena, state):
-    """Add `weight` to the count of text[i:i + length]; returns DONE or what is full (then nothing was added)."""
-    low, high = word_key(text, i, length)
-    mask = np.int64(slots.size // 3 - 1)
-    at = np.int64(slot_hash(low, high & ~LONG if length > SHORT else high) >> shift)
+def add_word(text, i, length, weight, low, high, at, slots, spans, arena, state):
+    """Add `weight` to the count of text[i:i + length], whose key is (low, high) and whose first slot is `at`.
+
+    Returns DONE or what is full (then nothing was added).
+    """
     while slots[3 * at + 2] != 0:
         if slots[3 * at] == low:
             if length <= SHORT:
@@ -73,9 +70,9 @@ def add_word(text, i, length, weight, slots, shift, spans, arena, state):
                     break
             elif slots[3 * at + 1] >= LONG and _is_long_word(text, i, length, slots[3 * at + 1], spans, arena):
                 break
-        at = (at + 1) & mask
+        at = at + 1 if 3 * at + 3 < slots.size else 0
     if slots[3 * at + 2] == 0:
-        if 10 * (state[WORDS] + 1) > 7 * (mask + 1):
+        if 30 * (state[WORDS] + 1) > 7 * slots.size:
             return TABLE_FULL
         if length > SHORT:
             if state[LONGS] + 2 > spans.size:
@@ -107,18 +104,30 @@ def _is_long_word(text, i, length, high, spans, arena):
 
 
 @njit(**KERNEL)
-def count_words(text, segments, cursor, classes, pattern, slots, shift, spans, arena, state):
-    """Count the words of text[start:end] for each segment [k, 2]; `cursor` = (segment, position) is where to resume."""
+def count_words(text, segments, cursor, classes, pattern, ends, keys, slots, shift, spans, arena, state):
+    """Count the words of text[start:end] for each segment [k, 2]; `cursor` = (segment, position) is where to resume.
+
+    Words go in batches (ends int64 [b], keys uint64 [b, 3]): while one batch is scanned, its slots come from memory.
+    """
     for k in range(cursor[0], segments.shape[0]):
         i = max(segments[k, 0], cursor[1])
         end = segments[k, 1]
         while i < end:
-            to = word_end(text, i, end, classes, pattern)
-            full = add_word(text, i, to - i, 1, slots, shift, spans, arena, state)
-            if full != DONE:
-                cursor[0], cursor[1] = k, i
-                return full
-            i = to
+            n, to = 0, i
+            while n < ends.size and to < end:
+                begin, to = to, word_end(text, to, end, classes, pattern)
+                low, high = word_key(text, begin, to - begin)
+                at = slot_hash(low, high & ~LONG if to - begin > SHORT else high) >> shift
+                prefetch(slots, np.int64(at) * 3)
+                ends[n], keys[n, 0], keys[n, 1], keys[n, 2] = to, low, high, at
+                n += 1
+            for j in range(n):
+                low, high, at = keys[j, 0], keys[j, 1], np.int64(keys[j, 2])
+                full = add_word(text, i, ends[j] - i, 1, low, high, at, slots, spans, arena, state)
+                if full != DONE:
+                    cursor[0], cursor[1] = k, i
+                    return full
+                i = ends[j]
     return DONE
 
 
@@ -126,7 +135,10 @@ def count_words(text, segments, cursor, classes, pattern, slots, shift, spans, a
 def add_counted(text, offsets, counts, cursor, slots, shift, spans, arena, state):
     """Add words text[offsets[k]:offsets[k + 1]] with counts[k]; `cursor`[0] is where to resume."""
     for k in range(cursor[0], counts.size):
-        full = add_word(text, offsets[k], offsets[k + 1] - offsets[k], counts[k], slots, shift, spans, arena, state)
+        i, length = offsets[k], offsets[k + 1] - offsets[k]
+        low, high = word_key(text, i, length)
+        at = np.int64(slot_hash(low, high & ~LONG if length > SHORT else high) >> shift)
+        full = add_word(text, i, length, counts[k], low, high, at, slots, spans, arena, state)
         if full != DONE:
             cursor[0] = k
             return full
