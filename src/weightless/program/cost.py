@@ -87,7 +87,7 @@ def formula(program: Program, t: int, head: str = "score") -> dict[str, Bytes]:
 
 def is_exact(program: Program) -> bool:
     """True when no operator's cost depends on the data, so that the formula needs no text."""
-    return not any(op.name.startswith("ngram_") and op.name != "ngram_finish" for op in program.body)
+    return not any(op.name.startswith("ngram_") and op.name != "ngram_finish" for op in program.operators("score"))
 
 
 @dataclass(frozen=True)
