@@ -16,7 +16,7 @@ import numpy as np
 
 from weightless.base.errors import WeightlessError
 from weightless.export.packed import Packed
-from weightless.program.cost import Bytes, is_exact, step_bytes
+from weightless.program.cost import Bytes, decided_components, is_exact, step_bytes
 from weightless.program.engine import AuditEngine, Engine
 
 TOLERANCE_NATS = 2e-4
@@ -60,7 +60,7 @@ def _audit_step(engine: Engine, logging: AuditEngine, token: int, target: int, t
     logging.feed(token)
     nats = logging.score(target)
     compiled, traffic = engine.score_stream_with_traffic(np.array([token]), np.array([target]))
-    _compare(logging, t, int(traffic[0]))
+    _compare(logging, t, traffic[0])
     if not abs(nats - compiled[0]) <= TOLERANCE_NATS * max(1.0, abs(nats)):
         raise DisagreementError(f"position {t}: the readable engine scores {nats:.6f} nats, the compiled {compiled[0]:.6f}")
     logged = step_bytes(logging.program, [accesses for _, accesses, _ in logging.steps])
@@ -75,10 +75,10 @@ def _exact_part(cost: dict[str, Bytes], exact: bool) -> dict[str, tuple[int, ...
     return {name: (b.T, b.U) if exact else (b.T,) for name, b in cost.items()}
 
 
-def _compare(logging: AuditEngine, t: int, traffic: int) -> None:
+def _compare(logging: AuditEngine, t: int, traffic: np.ndarray) -> None:
     program = logging.program
     tensors, exact = program.by_name, is_exact(program)
-    decided = 0
+    decided: dict[str, int] = {}
     for op, logged, data in logging.steps:
         want = step_bytes(program, [op.accesses(tensors, t, data)])  # type: ignore[attr-defined]
         have = step_bytes(program, [logged])
@@ -86,6 +86,8 @@ def _compare(logging: AuditEngine, t: int, traffic: int) -> None:
             name = op.name  # type: ignore[attr-defined]
             raise DisagreementError(f"position {t}, operator {name}: the formula says {want}, the engine's log {have}")
         if data:
-            decided += sum(b.T for b in have.values())
-    if decided != traffic:
-        raise DisagreementError(f"position {t}: the compiled engine counted {traffic} data-decided bytes, the log {decided}")
+            for name, b in have.items():
+                decided[name] = decided.get(name, 0) + b.T
+    counted = dict(zip(decided_components(program), map(int, traffic), strict=True)) if not exact else {}
+    if {n: b for n, b in counted.items() if b} != decided:
+        raise DisagreementError(f"position {t}: the compiled engine counted {counted} bytes, the log says {decided}")

@@ -23,11 +23,12 @@ from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.progress import progress
 from weightless.base.units import LN2, bits_per_byte
 from weightless.export.packed import Packed
+from weightless.program.interpreter import N_TRAFFIC
 
 
 @dataclass(frozen=True)
 class Score:
-    """`data_bytes` = bytes touched per step by operators whose cost the text decides, for each scored position."""
+    """`data_bytes` [n, 4] = bytes touched at each scored position by operators whose cost the text decides."""
 
     nats: float
     n_tokens: int
@@ -86,7 +87,7 @@ def evaluate(
         raise WeightlessError(f"{len(tokens)} tokens leave nothing to score: give a longer held-out text")
     context = packed.program.context
     todo = windows(len(tokens), context, context if stride is None else stride)
-    nats, data = np.zeros(len(tokens)), np.zeros(len(tokens), dtype=np.int64)
+    nats, data = np.zeros(len(tokens)), np.zeros((len(tokens), N_TRAFFIC), dtype=np.int64)
     positions = np.zeros(len(tokens), dtype=np.int64)
     n_threads = min(n_threads or os.cpu_count() or 1, len(todo))
     started = time.perf_counter()

@@ -18,7 +18,16 @@ from weightless.decode.generate import Sampling, generate
 from weightless.evals.bits_per_byte import Score, evaluate
 from weightless.export.packed import Packed
 from weightless.lab.recipe import EvalRecipe, SampleRecipe
-from weightless.program.cost import HEADLINE_POSITIONS, Spread, Touched, flops, is_exact, step_bytes, touched_by_formula
+from weightless.program.cost import (
+    HEADLINE_POSITIONS,
+    Spread,
+    Touched,
+    decided_components,
+    flops,
+    is_exact,
+    step_bytes,
+    touched_by_formula,
+)
 from weightless.program.engine import N_UNIFORMS
 
 AUDITED_POSITIONS = (1, 2, 3, 5, 17, 63, 64, 65, 128, 255, 256, 257, 511, 512)
@@ -56,13 +65,19 @@ def ledger(packed: Packed, corpus: Corpus, result: Score) -> dict[str, Any]:
 
 
 def _touched_by_data(packed: Packed, result: Score, audited: Sequence[Audited]) -> Touched:
-    """T over every scored position of the headline range; U, lines and components from the audited window."""
+    """T and its components over every scored position of the headline range; U and lines from the audited window."""
     logged = Touched.of([step.logged for step in audited])
     here = (result.positions >= 1) & (result.positions <= HEADLINE_POSITIONS)
+    decided = result.data_bytes[here]
+    means = dict(zip(decided_components(packed.program), decided.mean(axis=0), strict=True))
     tensors = packed.program.by_name
     fixed_ops = [op for op in packed.program.operators("score") if op.name in ("accept_token", "ngram_finish")]
-    fixed = sum(b.T for b in step_bytes(packed.program, [op.accesses(tensors, 1) for op in fixed_ops]).values())
-    return Touched(Spread.of(result.data_bytes[here] + fixed), logged.U, logged.T64, logged.components, int(here.sum()))
+    fixed = step_bytes(packed.program, [op.accesses(tensors, 1) for op in fixed_ops])
+    for name, b in fixed.items():
+        means[name] = means.get(name, 0.0) + b.T
+    total = decided.sum(axis=1) + sum(b.T for b in fixed.values())
+    components = {name: (float(means[name]), *logged.components[name][1:]) for name in logged.components}
+    return Touched(Spread.of(total), logged.U, logged.T64, components, int(here.sum()))  # type: ignore[arg-type]
 
 
 def _sampling_check(packed: Packed, window: np.ndarray) -> dict[str, Any]:

@@ -90,6 +90,15 @@ def is_exact(program: Program) -> bool:
     return not any(op.name.startswith("ngram_") and op.name != "ngram_finish" for op in program.operators("score"))
 
 
+def decided_components(program: Program) -> list[str]:
+    """Ledger lines of the engine's four columns of traffic: state, context index, word index, probabilities."""
+    tensors = program.by_name
+    lists = next(op for op in program.heads["score"] if op.name == "ngram_score" and op.level == len(program.body) - 1)
+    node = program.body[-1].node if lists.found else ""
+    names = (program.heads["score"][-1].p, node, lists.words, lists.cum)
+    return [tensors[name].component if name else "" for name in names]
+
+
 @dataclass(frozen=True)
 class Spread:
     """A distribution over steps, in bytes."""

@@ -20,6 +20,7 @@ from weightless.program.operator import N_FLOATS, N_INTS, SCRATCH_BYTES, Access
 from weightless.program.program import HEADS, OUTCOME, PROBABILITIES, Program
 
 N_UNIFORMS = 8
+POINTS_OUTSIDE = "an index table of the model points outside its data; pack the model again"
 
 
 class Engine:
@@ -59,7 +60,7 @@ class Engine:
 
     def sample(self, uniforms: np.ndarray) -> int:
         self.uniforms[: len(uniforms)] = uniforms
-        return int(self._head("sample")[0])
+        return _drawn(self.program, float(self._head("sample")[0]))
 
     def distribution(self) -> np.ndarray:
         self._head("full")
@@ -71,8 +72,12 @@ class Engine:
         return self.score_stream_with_traffic(tokens, targets)[0]
 
     def score_stream_with_traffic(self, tokens: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(nats [n], bytes touched at each step by operators whose cost the data decides [n])."""
+        """(nats [n], bytes touched at each step by operators whose cost the data decides [n, 4]).
+
+        The four columns are those of `cost.decided_components`.
+        """
         tokens, targets = np.asarray(tokens, dtype=np.int64), np.asarray(targets, dtype=np.int64)
+        _check_pairs(tokens, targets)
         _check_room(self.program, self.position, len(tokens))
         _check_ids(self.program, tokens)
         _check_ids(self.program, targets)
@@ -84,8 +89,8 @@ class Engine:
         return self._drive("", head, self._one, np.array([target]))[0]
 
     def _drive(self, body: str, head: str, tokens: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(outcome of the head after each token, bytes of data-decided operators at each token)."""
-        results, traffic = np.zeros(len(tokens)), np.zeros(len(tokens), dtype=np.int64)
+        """(outcome of the head after each token, bytes of data-decided operators at each token, by where)."""
+        results, traffic = np.zeros(len(tokens)), np.zeros((len(tokens), vm.N_TRAFFIC), dtype=np.int64)
         spans = (*self._spans[body], *self._spans[head], self._outcome)
         vm.drive(self._code, self._floats, spans, *self._memory, self.registers, self.uniforms, self.scratch,
                  tokens, targets, results, traffic)  # fmt: skip
@@ -94,7 +99,7 @@ class Engine:
 
     def _check_status(self) -> None:
         if self.registers[vm.STATUS] != 0:
-            raise CorruptFileError("an index table of the model points outside its data; pack the model again")
+            raise CorruptFileError(POINTS_OUTSIDE)
 
 
 def _weight_views(weights: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -129,6 +134,7 @@ class AuditEngine:
     def __init__(self, program: Program, weights: np.ndarray, poison: bool = False) -> None:
         self.program = program
         self.arena = Arena(program.layout, weights, poison)
+        self.poison = poison
         self.steps: list[tuple[object, list[Access], tuple[int, ...]]] = []
 
     @property
@@ -137,6 +143,8 @@ class AuditEngine:
 
     def reset(self) -> None:
         self.arena.registers.t = 0
+        if self.poison:
+            self.arena.state[:] = 0xFF
 
     def feed(self, token: int) -> None:
         _check_room(self.program, self.position, 1)
@@ -155,13 +163,14 @@ class AuditEngine:
     def sample(self, uniforms: np.ndarray) -> int:
         self.arena.registers.uniforms[: len(uniforms)] = uniforms
         self._run(self.program.heads["sample"])
-        return int(self._result(OUTCOME)[0])
+        return _drawn(self.program, float(self._result(OUTCOME)[0]))
 
     def distribution(self) -> np.ndarray:
         self._run(self.program.heads["full"])
         return self._result(PROBABILITIES)
 
     def score_stream(self, tokens: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        _check_pairs(tokens, targets)
         nats = []
         for token, target in zip(tokens, targets, strict=True):
             self.feed(int(token))
@@ -173,12 +182,27 @@ class AuditEngine:
             raise ConfigError("nothing has been fed yet: feed a token (usually <|endoftext|>) first")
         for op in ops:
             self.arena.log = []
-            data = op.run(self.arena)  # type: ignore[attr-defined]
+            try:
+                data = op.run(self.arena)  # type: ignore[attr-defined]
+            except IndexError as error:
+                raise CorruptFileError(POINTS_OUTSIDE) from error
             self.steps.append((op, [access for _, access in self.arena.log], tuple(data or ())))
         self.arena.log = None
 
     def _result(self, name: str) -> np.ndarray:
         return self.arena.row(name)
+
+
+def _drawn(program: Program, outcome: float) -> int:
+    """The token a sampler left behind; tables and probabilities of a damaged file can leave anything."""
+    if not 0 <= outcome < program.vocab_size:
+        raise CorruptFileError(f"the model drew token {outcome:g} of {program.vocab_size}; pack the model again")
+    return int(outcome)
+
+
+def _check_pairs(tokens: np.ndarray, targets: np.ndarray) -> None:
+    if np.shape(tokens) != np.shape(targets) or np.ndim(tokens) != 1:
+        raise ConfigError(f"{np.shape(tokens)} tokens and {np.shape(targets)} targets: one target per token is needed")
 
 
 def _check_room(program: Program, position: int, n: int) -> None:

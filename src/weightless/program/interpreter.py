@@ -4,11 +4,11 @@ A lowered program is a table of instructions (`operator.Lowered`): opcode, integ
 strides, shapes, formats), float operands.  Weights `W` = (uint8, float32, uint16) and state `S` = (uint8, float32,
 uint16, uint32) are views of two flat memories.  Registers:
 
-    ints   [T, TOKEN, TARGET, STATUS, TRAFFIC]   STATUS != 0 stops the run: an id or range points outside its table
+    ints   [T, TOKEN, TARGET, STATUS, and four of traffic]   STATUS != 0 stops the run: an id or range points outside its table
     floats uniforms in [0, 1)
 
-TRAFFIC adds up the bytes of operators whose cost the data decides (n-gram probes), the compiled twin of their
-`accesses`.  Every address taken from data is checked against its table before use.
+The registers of traffic add up the bytes of operators whose cost the data decides (n-gram probes), the compiled twin
+of their `accesses`: in state, in the context index, in the word index, in cumulative probabilities.  Every address taken from data is checked against its table before use.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ from weightless.kernels.numba_ngram_walk import QUANTA, draw_entry, id_at, own_q
 from weightless.kernels.numba_rows import KERNEL, decode_row, matvec
 from weightless.program import opcodes as op
 
-T, TOKEN, TARGET, STATUS, TRAFFIC = 0, 1, 2, 3, 4
-N_REGISTERS = 5
+T, TOKEN, TARGET, STATUS = 0, 1, 2, 3
+IN_STATE, IN_CONTEXT, IN_WORDS, IN_CUM = 4, 5, 6, 7
+N_REGISTERS, N_TRAFFIC = 8, 4
 
 _ACCEPT_TOKEN, _GATHER_ROW, _GATHER_HASHED = op.ACCEPT_TOKEN, op.GATHER_ROW, op.GATHER_HASHED
 _NORM_MATVEC, _ROPE_APPEND, _ATTEND, _MATVEC_ADD = op.NORM_MATVEC, op.ROPE_APPEND, op.ATTEND, op.MATVEC_ADD
@@ -221,25 +222,26 @@ def _ngram_context(c, W, S, R):  # type: ignore[no-untyped-def]
     node_at, n_cols, n_rows, level = c[2], c[3], c[4], c[5]
     history, found = _ids(S, c[0], R[T]), _ids(S, c[1], 4)
     at = np.int64(-1)
-    R[TRAFFIC] += 16
+    R[IN_STATE] += 16
     if level == 1:
         at = np.int64(history[R[T] - 1])
-        R[TRAFFIC] += 4
+        R[IN_STATE] += 4
     elif R[T] >= level:
         parent = _ids(S, c[6], 2)
-        R[TRAFFIC] += 8
+        R[IN_STATE] += 8
         first, end = np.int64(parent[0]), np.int64(parent[1])
         if end > n_rows - 1:
             R[STATUS] = 1
             return
         if first < end:
             at, probes = search(W[0], c[7], c[8], first, end, np.int64(history[R[T] - level]))
-            R[TRAFFIC] += 4 + probes * c[8]
+            R[IN_STATE] += 4
+            R[IN_CONTEXT] += probes * c[8]
     found[:] = np.uint32(0)
     if at >= n_rows - 1:
         R[STATUS] = 1
     elif at >= 0:
-        R[TRAFFIC] += 8 * n_cols
+        R[IN_CONTEXT] += 8 * n_cols
         first_cell = n_cols * at
         found[2] = id_at(W[0], node_at, 4, first_cell + n_cols - 1)
         found[3] = id_at(W[0], node_at, 4, first_cell + 2 * n_cols - 1)
@@ -253,7 +255,7 @@ def _list_range(c, S, R):  # type: ignore[no-untyped-def]
     if c[3] == 0:
         return np.int64(0), c[2]
     found = _ids(S, c[4], 4)
-    R[TRAFFIC] += 8
+    R[IN_STATE] += 8
     first, end = np.int64(found[2]), np.int64(found[3])
     if end > c[2]:
         R[STATUS] = 1
@@ -267,7 +269,8 @@ def _ngram_score(c, W, S, R):  # type: ignore[no-untyped-def]
     first, end = _list_range(c, S, R)
     if c[3] == 0:
         p[0] = np.float64(own_quanta(W[0], cum_at, 0, R[TARGET])) / QUANTA
-        R[TRAFFIC] += 4 + (8 if R[TARGET] > 0 else 4)
+        R[IN_STATE] += 4
+        R[IN_CUM] += 8 if R[TARGET] > 0 else 4
         return
     if first >= end:
         return
@@ -278,25 +281,28 @@ def _ngram_score(c, W, S, R):  # type: ignore[no-untyped-def]
         entries += (1 if at < end - 1 else 0) + (1 if at > first else 0)
     gamma = QUANTA - id_at(W[0], cum_at, 4, end - 1)
     p[0] = (np.float64(own) + np.float64(gamma) * np.float64(p[0])) / QUANTA
-    R[TRAFFIC] += 8 + probes * c[6] + 4 * entries
+    R[IN_STATE] += 8
+    R[IN_WORDS] += probes * c[6]
+    R[IN_CUM] += 4 * entries
 
 
 @njit(**KERNEL)
 def _ngram_sample(c, W, S, R, u):  # type: ignore[no-untyped-def]
     outcome, is_first = _vector(S, c[0], 1), c[7] != 0
     if not is_first:
-        R[TRAFFIC] += 4
+        R[IN_STATE] += 4
         if outcome[0] >= 0:
             return
     first, end = _list_range(c, S, R)
     at, read = draw_entry(W[0], c[1], first, end, u[c[3]])
-    R[TRAFFIC] += 4 * read
+    R[IN_CUM] += 4 * read
     if at >= 0:
         outcome[0] = id_at(W[0], c[5], c[6], at) if c[3] > 0 else at
-        R[TRAFFIC] += c[6] + 4
+        R[IN_WORDS] += c[6]
+        R[IN_STATE] += 4
     elif is_first:
         outcome[0] = -1.0
-        R[TRAFFIC] += 4
+        R[IN_STATE] += 4
 
 
 @njit(**KERNEL)
@@ -305,13 +311,16 @@ def _ngram_full(c, W, S, R):  # type: ignore[no-untyped-def]
     p = _vector(S, c[0], vocab_size)
     first, end = _list_range(c, S, R)
     if c[3] == 0:
-        R[TRAFFIC] += 8 * vocab_size
+        R[IN_STATE] += 4 * vocab_size
+        R[IN_CUM] += 4 * vocab_size
         for j in range(vocab_size):
             p[j] = np.float64(own_quanta(W[0], c[1], 0, j)) / QUANTA
         return
     if first >= end:
         return
-    R[TRAFFIC] += (end - first) * (4 + c[6]) + 8 * vocab_size
+    R[IN_STATE] += 8 * vocab_size
+    R[IN_WORDS] += (end - first) * c[6]
+    R[IN_CUM] += (end - first) * 4
     gamma = np.float64(QUANTA - id_at(W[0], c[1], 4, end - 1)) / QUANTA
     for j in range(vocab_size):
         p[j] = np.float64(p[j]) * gamma
@@ -363,10 +372,12 @@ def drive(code, floats, spans, W, S, R, u, scratch, tokens, targets, results, tr
     """For every i: feed tokens[i] with the body, then run a head with target targets[i]; `results` takes the outcome.
 
     `spans` = (first and last instruction of the body, of the head, byte offset of the outcome); an empty body runs
-    the head where the engine stands, an empty head only feeds.  traffic[i] = bytes of data-decided operators.
+    the head where the engine stands, an empty head only feeds.  traffic[i] = bytes of data-decided operators, by where.
     """
     for i in range(len(tokens)):
-        R[TOKEN], R[TARGET], R[TRAFFIC] = tokens[i], targets[i], 0
+        R[TOKEN], R[TARGET] = tokens[i], targets[i]
+        for k in range(N_TRAFFIC):
+            R[IN_STATE + k] = 0
         if spans[1] > spans[0]:
             R[T] += 1
         n_body = spans[1] - spans[0]
@@ -376,4 +387,5 @@ def drive(code, floats, spans, W, S, R, u, scratch, tokens, targets, results, tr
             if R[STATUS] != 0:
                 return
         results[i] = _vector(S, spans[4], 1)[0]
-        traffic[i] = R[TRAFFIC]
+        for k in range(N_TRAFFIC):
+            traffic[i, k] = R[IN_STATE + k]

@@ -109,12 +109,19 @@ def from_plain(values: Any, where: str) -> Any:
     if set(given) != set(fields):
         odd = sorted(set(given) ^ set(fields))
         raise CorruptFileError(f"{where}: operator {name!r} has missing or unknown fields {odd}")
-    kinds = {"str": str, "int": int, "float": (int, float), "bool": bool}
     for key, value in given.items():
-        kind = kinds[str(fields[key].type)]
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        if not _fits(value, str(fields[key].type)):
             raise CorruptFileError(f"{where}: field {key!r} of operator {name!r} cannot be {value!r:.40}")
     return cls(**given)
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Of that type exactly, and a number that the compiled engine's operands (int64, float64) can hold."""
+    if kind == "int":
+        return type(value) is int and -(2**63) <= value < 2**63
+    if kind == "float":
+        return type(value) in (int, float) and abs(value) < 1e300
+    return type(value) is {"str": str, "bool": bool}[kind]
 
 
 def need(condition: bool, op: Any, message: str) -> None:

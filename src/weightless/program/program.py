@@ -95,20 +95,31 @@ class Program:
         """Rebuild from untrusted JSON; CorruptFileError when anything is off."""
         if not isinstance(values, dict) or values.get("version") != 1:
             raise CorruptFileError("the file holds no decode program of version 1")
+        _only(values, {"version", "vocab_size", "context", "tensors", "body", "heads"}, "the decode program")
+        if type(values["vocab_size"]) is not int or type(values["context"]) is not int:
+            raise CorruptFileError("vocab_size and context of the decode program should be whole numbers")
         try:
+            _only(values["heads"], set(HEADS), "the table of heads")
             tensors = tuple(_tensor(entry) for entry in values["tensors"])
             body = tuple(from_plain(entry, f"body[{i}]") for i, entry in enumerate(values["body"]))
             heads = {
                 name: tuple(from_plain(entry, f"{name}[{i}]") for i, entry in enumerate(values["heads"][name]))
                 for name in HEADS
             }
-            program = Program(int(values["vocab_size"]), int(values["context"]), tensors, body, heads)
+            program = Program(values["vocab_size"], values["context"], tensors, body, heads)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CorruptFileError(f"the decode program is malformed ({type(error).__name__}: {error})") from error
         return program.validate()
 
 
+def _only(values: Any, known: set[str], what: str) -> None:
+    """Exactly these keys: one that is not understood may be one that matters."""
+    if set(values) != known:
+        raise CorruptFileError(f"{what} has missing or unknown fields {sorted(map(str, set(values) ^ known))!s:.200}")
+
+
 def _tensor(entry: Mapping[str, Any]) -> Tensor:
+    _only(entry, {field.name for field in dataclasses.fields(Tensor)}, "a tensor of the program")
     rows, cols = entry["shape"]
     shape = (rows, cols)
     if any(type(size) is not int or not 0 <= size < 2**40 for size in shape):
@@ -145,7 +156,8 @@ def _check_against_vocabulary(program: Program, op: Any) -> None:
     """What is indexed by token or position must have a row for every token and position."""
     tensors, vocab_size = program.by_name, program.vocab_size
     if hasattr(op, "history"):
-        need(tensors[op.history].shape[1] >= program.context, op, "history shorter than the context")
+        rows, width = tensors[op.history].shape
+        need(rows == 1 and width >= program.context, op, "history shorter than the context")
         need(tensors[op.history].format == "u32" and tensors[op.history].kind == "state", op, "history is no u32 state")
     if hasattr(op, "cache"):
         need(tensors[op.cache].shape[0] >= program.context, op, "cache shorter than the context")

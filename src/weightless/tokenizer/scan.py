@@ -6,6 +6,8 @@ uint8 [0x110000] of OTHER, LETTER, NUMBER, SPACE.  Positions are int64 offsets i
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -16,7 +18,7 @@ from weightless.tokenizer.patterns import LETTER, NUMBER, OTHER, SPACE
 
 # Reference counts of arrays passed between small functions cost two thirds of the time; a kernel that allocates nothing
 # needs none (and numba refuses to compile one that does allocate).
-KERNEL = {"cache": True, "nogil": True, "_nrt": False}
+KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
 GPT2, GPT4, NONE = 0, 1, 2
 EVERY = np.uint64(0x0101010101010101)
 SIGNS, LOWER = np.uint64(0x80) * EVERY, np.uint64(0x20) * EVERY
@@ -94,7 +96,7 @@ def character(text, i, end, classes):
 @njit(**KERNEL)
 def ascii_letters(text, i):
     """How many of the eight bytes from i on are A-Z or a-z before the first that is not."""
-    eight = load_u64(text, i)
+    eight = load_u64(text, i)  # pyright: ignore[reportCallIssue]
     lower = (eight | LOWER) & ~SIGNS
     letters = (lower + FROM_A) & ~(lower + BEYOND_Z) & ~eight & SIGNS
     return np.int64(trailing_zeros(letters ^ SIGNS) >> np.uint64(3))

@@ -38,7 +38,7 @@ class SpecialFinder:
         n, at = scan.find_special(text, limit, self._begins, self._flat, self._offsets, found)
         while at < limit:
             larger = np.empty((2 * len(found), 3), dtype=np.int64)
-            more, at = self._find_from(text, at, limit, larger[n:])
+            more, at = self._find_from(text, int(at), limit, larger[n:])
             larger[:n] = found[:n]
             found, n = larger, n + more
         return found[:n]
@@ -46,7 +46,7 @@ class SpecialFinder:
     def _find_from(self, text: np.ndarray, at: int, limit: int, found: np.ndarray) -> tuple[int, int]:
         n, reached = scan.find_special(text[at:], limit - at, self._begins, self._flat, self._offsets, found)
         found[:n, :2] += at
-        return n, reached + at
+        return int(n), int(reached) + at
 
     def segments(self, content: bytes) -> np.ndarray:
         """int64 [k, 2]: the stretches between special tokens."""

@@ -28,8 +28,8 @@ def word_key(text, i, length):
         return long_hash(text, i, length), LONG
     top = np.uint64(length) << TOP
     if i + 16 <= text.size:
-        low = load_u64(text, i) & (ALL >> (BYTE * np.uint64(8 - min(length, 8))))
-        high = load_u64(text, i + 8) & ((ONE << (BYTE * np.uint64(max(length - 8, 0)))) - ONE)
+        low = load_u64(text, i) & (ALL >> (BYTE * np.uint64(8 - min(length, 8))))  # pyright: ignore[reportCallIssue]
+        high = load_u64(text, i + 8) & ((ONE << (BYTE * np.uint64(max(length - 8, 0)))) - ONE)  # pyright: ignore[reportCallIssue]
         return low, high | top
     low, high = np.uint64(0), np.uint64(0)
     for k in range(length):
@@ -45,9 +45,9 @@ def long_hash(text, i, length):
     """64-bit hash of a long word, eight bytes at a time (the last eight may overlap)."""
     mixed = np.uint64(length) * MIX_A
     for k in range(0, length - 7, 8):
-        mixed = (mixed ^ load_u64(text, i + k)) * MIX_B
+        mixed = (mixed ^ load_u64(text, i + k)) * MIX_B  # pyright: ignore[reportCallIssue]
         mixed ^= mixed >> np.uint64(32)
-    return (mixed ^ load_u64(text, i + length - 8)) * MIX_A
+    return (mixed ^ load_u64(text, i + length - 8)) * MIX_A  # pyright: ignore[reportCallIssue]
 
 
 @njit(**KERNEL)
@@ -118,7 +118,7 @@ def count_words(text, segments, cursor, classes, pattern, ends, keys, slots, shi
                 begin, to = to, word_end(text, to, end, classes, pattern)
                 low, high = word_key(text, begin, to - begin)
                 at = slot_hash(low, high & ~LONG if to - begin > SHORT else high) >> shift
-                prefetch(slots, np.int64(at) * 3)
+                prefetch(slots, np.int64(at) * 3)  # pyright: ignore[reportCallIssue]
                 ends[n], keys[n, 0], keys[n, 1], keys[n, 2] = to, low, high, at
                 n += 1
             for j in range(n):

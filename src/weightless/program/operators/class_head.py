@@ -56,6 +56,7 @@ class _Classes:
         need_vector(self, tensors, self.x, width)
         need_vector(self, tensors, self.h, width)
         need_vector(self, tensors, self.choice, self._choice_width(n_classes))
+        need(n_classes > 0, self, "a head without classes")
         need(4 * n_classes <= SCRATCH_BYTES, self, f"{n_classes} classes exceed the scratch memory")
 
     def _choice_width(self, n_classes: int) -> int:

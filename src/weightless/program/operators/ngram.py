@@ -21,6 +21,7 @@ from weightless.program.opcodes import NGRAM_CONTEXT, NGRAM_FINISH, NGRAM_FULL, 
 from weightless.program.operator import Access, Lowered, Place, Tensors, need, need_vector, operator, row_of, span_of, whole
 
 QUANTA = 2**32 - 1
+MAX_LEVEL = 7  # words of context; a sampler takes one of the engine's eight uniforms per level
 ABSENT, PRESENT = 0, 1  # what `data[1]` says of a search
 NOT_DRAWN = -1.0
 
@@ -66,7 +67,7 @@ class NgramContext:
     level: int
 
     def check(self, tensors: Tensors) -> None:
-        need(1 <= self.level <= 7, self, f"level {self.level} is not in 1..7")
+        need(1 <= self.level <= MAX_LEVEL, self, f"level {self.level} is not in 1..{MAX_LEVEL}")
         node = tensors[self.node]
         need(node.format == "u32" and node.shape[1] in (1, 2) and not node.by_row, self, f"{self.node} is malformed")
         need(node.shape[0] >= 1 and node.kind != "state", self, f"{self.node} is malformed")
@@ -136,6 +137,7 @@ class _Level:
         cum = tensors[self.cum]
         need(cum.shape[1] == 1 and cum.format == "u32" and not cum.by_row, self, f"{self.cum} is malformed")
         need(cum.shape[0] > 0 and cum.kind != "state", self, f"{self.cum} is malformed")
+        need(0 <= self.level <= MAX_LEVEL, self, f"level {self.level} is not in 0..{MAX_LEVEL}")
         need((self.level == 0) == (self.found == ""), self, "only level 0 has no node")
         if self.found:
             _need_found(self, tensors, self.found)
