@@ -6,6 +6,7 @@ weights through every verb of both engines.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import random
@@ -236,3 +237,25 @@ def test_a_program_of_another_vocabulary_is_refused():
         dataclasses.replace(program, vocab_size=300).validate()
     with pytest.raises(ConfigError, match="2.."):
         dataclasses.replace(program, vocab_size=1).validate()
+
+
+def test_poisoned_weights_are_told_or_come_out_as_nan():
+    """NaN everywhere: no verb may take it for an id, and no number may look like a loss."""
+    for source in SOURCES[:3]:
+        b = bench(*source)
+        poisoned = np.full_like(b.weights, 0xFF)
+        for kind in (Engine, AuditEngine):
+            engine, nats = kind(b.program, poisoned), np.nan
+            with np.errstate(all="ignore"), contextlib.suppress(CorruptFileError, ConfigError):
+                engine.feed(1)
+                nats = engine.score(1)
+            assert np.isnan(nats)
+
+
+def test_padding_behind_a_vector_is_no_part_of_it():
+    """A result declared `by_row` is padded to a line; the distribution is still V numbers."""
+    b = bench("dense", "tied_mha_swiglu_f32")
+    memory = tuple(dataclasses.replace(t, by_row=True) if t.name == "probabilities" else t for t in b.program.tensors)
+    engine = Engine(dataclasses.replace(b.program, tensors=memory).validate(), b.weights)
+    engine.feed(1)
+    assert engine.distribution().shape == (301,)

@@ -71,7 +71,7 @@ def float_to_half(value):  # type: ignore[no-untyped-def]
     if bits < np.uint32(0x38800000):  # subnormal: adding 0.5 aligns and rounds the mantissa
         return np.uint32(bits_of_float(np.float32(value) + np.float32(0.5)) - np.uint32(0x3F000000))
     odd = (bits >> np.uint32(13)) & np.uint32(1)
-    return np.uint32((bits + np.uint32(0xC8000FFF) + odd) >> np.uint32(13))
+    return np.uint32(bits + np.uint32(0xC8000FFF) + odd) >> np.uint32(13)  # the sum wraps: numba adds in 64 bits
 
 
 @njit(**KERNEL)

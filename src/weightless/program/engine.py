@@ -20,7 +20,7 @@ from weightless.program.operator import N_FLOATS, N_INTS, SCRATCH_BYTES, Access
 from weightless.program.program import HEADS, OUTCOME, PROBABILITIES, Program
 
 N_UNIFORMS = 8
-POINTS_OUTSIDE = "an index table of the model points outside its data; pack the model again"
+POINTS_OUTSIDE = "an index of the model points outside its data; pack the model again"
 
 
 class Engine:
@@ -65,7 +65,7 @@ class Engine:
     def distribution(self) -> np.ndarray:
         self._head("full")
         place = self.program.layout.places[PROBABILITIES]
-        return self.S[place.offset : place.offset + place.tensor.nbytes].view(np.float32).copy()
+        return self.S[place.offset : place.offset + place.tensor.row_bytes].view(np.float32).copy()
 
     def score_stream(self, tokens: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Nats of each target, float64 [n]."""
@@ -184,7 +184,7 @@ class AuditEngine:
             self.arena.log = []
             try:
                 data = op.run(self.arena)  # type: ignore[attr-defined]
-            except IndexError as error:
+            except (IndexError, ValueError) as error:  # an id outside its table, or NaN where an id should be
                 raise CorruptFileError(POINTS_OUTSIDE) from error
             self.steps.append((op, [access for _, access in self.arena.log], tuple(data or ())))
         self.arena.log = None
