@@ -39,7 +39,7 @@ class Eval:
     """Score this text file instead (each document after <|endoftext|>)."""
     split: str = "val"
     tokens: int = 0
-    """Score only the first so many tokens; 0 means all."""
+    """Score about so many tokens, in windows spread evenly over the text; 0 means all."""
     stride: int = 0
     """Windows start every so many tokens and score only their last part; 0 means side by side."""
     threads: int = 0
@@ -92,11 +92,9 @@ def _eval(options: Eval) -> int:
 
     packed = open_packed(options.artifact)
     tokens = _tokens(options, packed)
-    if options.tokens:
-        tokens = tokens[: options.tokens + 1]
     tokenizer = packed.tokenizer
     result = evaluate(packed, tokens, tokenizer.token_bytes, list(tokenizer.special_tokens.values()),
-                      options.stride or None, options.threads or None)  # fmt: skip
+                      options.stride or None, options.tokens, options.threads or None)  # fmt: skip
     if options.json:
         print(json.dumps({"artifact": options.artifact, **result.to_plain()}))
         return 0

@@ -15,6 +15,7 @@ from weightless.base.errors import WeightlessError, nearest
 from weightless.cli.parse import parse
 
 RECIPES = "recipes"
+DEMO = "demo"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def main(verb: str, arguments: list[str]) -> int:
     if verb == "demo":
         demo = parse(Demo, verb, arguments)
         source = "" if demo.text == "docs" else demo.text
-        options = Run("demo", demo.out, source, "", demo.only)
+        options = Run(DEMO, demo.out, source, "", demo.only)
     else:
         options = parse(Run, verb, arguments)
     return _run(options, shlex.join(["weightless", verb, *arguments]))
@@ -74,9 +75,10 @@ def _run(options: Run, command: str) -> int:
     recipe = load_recipe(recipe_path(options.recipe))
     data = recipe.data
     if options.text:
-        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(options.text).name.split(".")[0]) or "text"
         data = dataclasses.replace(data, source=options.text, validation="")
-        recipe = dataclasses.replace(recipe, name=f"{recipe.name}-{stem}")
+        if options.recipe == DEMO:
+            stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(options.text).name.split(".")[0]) or "text"
+            recipe = dataclasses.replace(recipe, name=f"{DEMO}-{stem}")
     if options.validation:
         data = dataclasses.replace(data, validation=options.validation)
     recipe = dataclasses.replace(recipe, data=data)

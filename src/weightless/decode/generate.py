@@ -79,7 +79,7 @@ def token_stream(packed: Packed, prompt: list[int], sampling: Sampling) -> Itera
     tokenizer, context = packed.tokenizer, packed.program.context
     engine, rng = packed.engine(), rng_for(sampling.seed, "generate")
     history = [tokenizer.end_of_text, *prompt]
-    fed = history[-context:] if len(history) <= context else history[-(context // 2) :]
+    fed = history if len(history) <= context else history[-max(1, context // 2) :]
     for token in fed:
         engine.feed(token)
     for _ in range(sampling.max_tokens):

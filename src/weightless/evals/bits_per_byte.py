@@ -5,6 +5,8 @@ follow each, with no memory across windows.  So the first token of the stream is
 With `stride` < C windows start every `stride` tokens and score only their last `stride` targets (the first window
 all of its own): more context per target, more work, still every target once.
 
+With `limit` only so many windows are scored that they hold about that many targets, spread evenly over the stream.
+
     bits per byte = sum of nats / (ln 2 * source bytes of the targets)        <|endoftext|> costs nats and 0 bytes
 """
 
@@ -69,12 +71,22 @@ def windows(n_tokens: int, context: int, stride: int) -> list[tuple[int, int, in
     return out
 
 
+def spread(todo: list[tuple[int, int, int]], limit: int) -> list[tuple[int, int, int]]:
+    """As many windows as hold at least `limit` targets (0: all), evenly spaced."""
+    n_targets = sum(end - scored for _, scored, end in todo)
+    if not 0 < limit < n_targets:
+        return todo
+    n = -(-limit * len(todo) // n_targets)
+    return [todo[i * len(todo) // n] for i in range(n)]
+
+
 def evaluate(
     packed: Packed,
     tokens: Sequence[int] | np.ndarray,
     token_bytes: Sequence[bytes],
     no_bytes: Sequence[int] = (),
     stride: int | None = None,
+    limit: int = 0,
     n_threads: int | None = None,
     label: str = "evaluating",
 ) -> Score:
@@ -86,12 +98,13 @@ def evaluate(
     if len(tokens) < 2:
         raise WeightlessError(f"{len(tokens)} tokens leave nothing to score: give a longer held-out text")
     context = packed.program.context
-    todo = windows(len(tokens), context, context if stride is None else stride)
+    todo = spread(windows(len(tokens), context, context if stride is None else stride), limit)
+    n_targets = sum(end - scored for _, scored, end in todo)
     nats, data = np.zeros(len(tokens)), np.zeros((len(tokens), N_TRAFFIC), dtype=np.int64)
     positions = np.zeros(len(tokens), dtype=np.int64)
     n_threads = min(n_threads or os.cpu_count() or 1, len(todo))
     started = time.perf_counter()
-    with progress(label, len(tokens) - 1, "tokens") as tick, ThreadPoolExecutor(n_threads) as pool:
+    with progress(label, n_targets, "tokens") as tick, ThreadPoolExecutor(n_threads) as pool:
         chunks = [todo[i::n_threads] for i in range(n_threads)]
 
         def work(part: list[tuple[int, int, int]]) -> None:
@@ -108,5 +121,5 @@ def evaluate(
     seconds = time.perf_counter() - started
     lengths = np.array([len(piece) for piece in token_bytes])
     lengths[list(no_bytes)] = 0
-    return Score(float(nats[1:].sum()), len(tokens) - 1, int(lengths[tokens[1:]].sum()), (len(tokens) - 1) / seconds,
-                 data[1:], positions[1:])  # fmt: skip
+    at = np.concatenate([np.arange(scored, end) for _, scored, end in todo])
+    return Score(float(nats[at].sum()), len(at), int(lengths[tokens[at]].sum()), len(at) / seconds, data[at], positions[at])

@@ -35,11 +35,9 @@ AUDITED_POSITIONS = (1, 2, 3, 5, 17, 63, 64, 65, 128, 255, 256, 257, 511, 512)
 
 def score(packed: Packed, corpus: Corpus, recipe: EvalRecipe, label: str) -> Score:
     """Held-out loss of the recipe's share of the validation stream."""
-    tokens = corpus.tokens("val")
-    tokens = np.asarray(tokens[: recipe.tokens + 1] if recipe.tokens else tokens[:])
     tokenizer = packed.tokenizer
-    return evaluate(packed, tokens, tokenizer.token_bytes, list(tokenizer.special_tokens.values()),
-                    recipe.stride or None, label=label)  # fmt: skip
+    return evaluate(packed, np.asarray(corpus.tokens("val")[:]), tokenizer.token_bytes,
+                    list(tokenizer.special_tokens.values()), recipe.stride or None, recipe.tokens, label=label)  # fmt: skip
 
 
 def ledger(packed: Packed, corpus: Corpus, result: Score) -> dict[str, Any]:

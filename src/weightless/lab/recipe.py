@@ -44,7 +44,7 @@ class DataRecipe:
 
 @dataclass(frozen=True)
 class EvalRecipe:
-    """`tokens` 0 scores the whole held-out split."""
+    """About `tokens` targets, in windows spread evenly over the held-out split; 0 scores all of it."""
 
     tokens: int = 0
     stride: int = 0  # 0: the context, windows side by side

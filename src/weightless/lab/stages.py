@@ -23,6 +23,7 @@ from weightless.data.corpus import Corpus
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed
 from weightless.lab import measure
+from weightless.lab.checkpoints import save_model_file
 from weightless.lab.recipe import ModelRecipe, Recipe, fingerprint
 from weightless.models.catalog import family
 from weightless.program.cost import flops
@@ -86,6 +87,7 @@ def _trained(
     from weightless.train.config import TrainConfig
     from weightless.train.loop import train
 
+    save_model_file(folder, model.family, config)
     values = {"context": config.context, **model.train, "seed": seed}
     train_config = from_dict(TrainConfig, values, f"model.{model.name}.train")
     result = train(room.Model(config), corpus.tokens("train"), corpus.tokens("val"), train_config, folder, label)

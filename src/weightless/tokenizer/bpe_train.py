@@ -85,18 +85,50 @@ def merge_words(text: np.ndarray, offsets: np.ndarray, counts: np.ndarray, n_mer
         raise ConfigError(f"the distinct words have {len(text):,} bytes, more than 2^31; train on a part of the text")
     symbol, start, owner = (np.empty(n, dtype=np.int32) for _ in range(3))
     merge_loop.lay_out(text, offsets, symbol, start, owner)
-    left, right, bound, first, size, positions = merge_loop.byte_pairs(symbol, owner, counts)
+    words = (text, symbol, start, owner, counts)
+    pairs, positions = _byte_pairs(symbol, owner, counts)
     n_tokens = 256 + n_merges
-    prefix, length = np.zeros(n_tokens, dtype=np.uint64), np.ones(n_tokens, dtype=np.int32)
+    prefix = np.zeros(n_tokens, dtype=np.uint64)
     prefix[:256] = np.arange(256, dtype=np.uint64) << np.uint64(56)
-    tokens = (prefix, length, np.zeros(n_tokens, dtype=np.int64))
+    tokens = (prefix, np.ones(n_tokens, dtype=np.int32), np.zeros(n_tokens, dtype=np.int64))
     order = np.empty(0, dtype=np.int64)
     if ties == "hf":
         order = np.concatenate((list(map(ord, byte_characters())), 1000 + np.arange(n_merges)))
+    heap, n_pairs = np.empty(len(pairs[0]), dtype=np.int32), len(pairs[0])
+    merge_loop.heapify(heap, n_pairs, pairs, tokens, text, order)
+    neighbours = np.zeros((2, 2, n_tokens), dtype=np.int64)
+    scratch = (neighbours[0], neighbours[1], np.empty(2 * n_tokens, dtype=np.int64))
     merges = np.empty((n_merges, 2), dtype=np.int32)
-    words = (text, symbol, start, owner, counts)
-    n_made = merge_loop.merge_pairs(words, (left, right, bound, first, size), positions, tokens, order, merges)
-    return merges[:n_made]
+    state = np.array([0, n_pairs, n_pairs, len(positions)], dtype=np.int64)
+    while not merge_loop.merge_pairs(words, pairs, positions, heap, tokens, order, scratch, merges, state):
+        room = 2 * int(pairs[4][heap[0]])
+        positions = _longer(positions, int(state[merge_loop.USED]) + room)
+        pairs = tuple(_longer(array, int(state[merge_loop.PAIRS]) + room) for array in pairs)
+        heap = _longer(heap, len(pairs[0]))
+    return merges[: state[merge_loop.MADE]]
+
+
+def _byte_pairs(symbol: np.ndarray, owner: np.ndarray, counts: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """((left, right, bound, first, size) of all pairs of bytes, their positions)."""
+    from weightless.tokenizer import merge_loop
+
+    n_of, bound_of = np.zeros((2, 1 << 16), dtype=np.int64)
+    merge_loop.count_byte_pairs(symbol, owner, counts, n_of, bound_of)
+    first_of = np.cumsum(n_of) - n_of
+    positions = np.empty(int(n_of.sum()), dtype=np.int32)
+    merge_loop.list_byte_pairs(symbol, first_of.copy(), positions)
+    used = np.nonzero(n_of)[0]
+    left, right = (used >> 8).astype(np.int32), (used & 255).astype(np.int32)
+    return (left, right, bound_of[used], first_of[used], n_of[used].astype(np.int32)), positions
+
+
+def _longer(array: np.ndarray, size: int) -> np.ndarray:
+    """A copy with room for at least `size` entries, or the array itself when it has it."""
+    if size <= len(array):
+        return array
+    out = np.empty(max(size, len(array) + len(array) // 2), dtype=array.dtype)
+    out[: len(array)] = array
+    return out
 
 
 def _named(merges: np.ndarray, specials: list[str]) -> Vocabulary:

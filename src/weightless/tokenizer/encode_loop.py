@@ -109,7 +109,7 @@ def merge_long(text, i, length, pairs, shift, result, out):
     """Encode a long word with a heap of (rank, position), O(n log n); fills out (inner ids) and returns how many."""
     ids, after, before = np.empty(length, np.int64), np.empty(length, np.int64), np.empty(length, np.int64)
     heap = np.empty(3 * length, np.int64)
-    n_heap = 0
+    n_heap = np.int64(0)
     for k in range(length):
         ids[k], after[k], before[k] = text[i + k], k + 1, k - 1
     for k in range(length - 1):
@@ -186,7 +186,7 @@ def encode_segment(text, i, end, classes, pattern, model, cache, more, out):
         slots >>= 1
         cache_shift -= np.uint64(1)
     ids, ranks = np.empty(HEAPED + 1, np.int64), np.empty(HEAPED + 1, np.int64)
-    n = 0
+    n = np.int64(0)
     while i < end:
         to = word_end(text, i, end, classes, pattern)
         length = to - i

@@ -18,7 +18,7 @@ from numba import njit
 from weightless.tokenizer.scan import KERNEL
 
 GAP, INSIDE = np.int32(-1), np.int32(-2)
-GREATEST, HF = 0, 1
+MADE, PAIRS, HEAP, USED = 0, 1, 2, 3
 
 
 @njit(**KERNEL)
@@ -33,26 +33,24 @@ def lay_out(text, offsets, symbol, start, owner):
         at += 1
 
 
-@njit(cache=True, nogil=True)
-def byte_pairs(symbol, owner, counts):
-    """(left, right, bound, first, size) of all pairs of bytes, and the positions, pair by pair."""
-    n_of, bound_of = np.zeros(65536, dtype=np.int64), np.zeros(65536, dtype=np.int64)
+@njit(**KERNEL)
+def count_byte_pairs(symbol, owner, counts, n_of, bound_of):
+    """Add to n_of and bound_of int64 [65536] the places and the occurrences of every pair of bytes."""
     for p in range(symbol.size - 1):
         if symbol[p] >= 0 and symbol[p + 1] >= 0:
-            pair = np.int64(symbol[p]) * 256 + np.int64(symbol[p + 1])
+            pair = np.int64(symbol[p]) << 8 | np.int64(symbol[p + 1])
             n_of[pair] += 1
             bound_of[pair] += counts[owner[p]]
-    first_of = np.cumsum(n_of) - n_of
-    positions = np.empty(n_of.sum(), dtype=np.int32)
-    fill = first_of.copy()
+
+
+@njit(**KERNEL)
+def list_byte_pairs(symbol, fill, positions):
+    """Write the place of every pair of bytes into its list, which goes on at fill[pair]."""
     for p in range(symbol.size - 1):
         if symbol[p] >= 0 and symbol[p + 1] >= 0:
-            pair = np.int64(symbol[p]) * 256 + np.int64(symbol[p + 1])
+            pair = np.int64(symbol[p]) << 8 | np.int64(symbol[p + 1])
             positions[fill[pair]] = np.int32(p)
             fill[pair] += 1
-    used = np.nonzero(n_of)[0]
-    left, right = (used >> 8).astype(np.int32), (used & 255).astype(np.int32)
-    return left, right, bound_of[used], first_of[used], n_of[used].astype(np.int32), positions
 
 
 @njit(**KERNEL)
@@ -86,7 +84,7 @@ def is_better(p, q, pairs, tokens, text, order):
 def push(heap, n, pair, pairs, tokens, text, order):
     """Add a pair to the heap of n."""
     at = n
-    while at > 0 and is_better(pair, heap[(at - 1) >> 1], pairs, tokens, text, order):
+    while at > 0 and is_better(pair, np.int64(heap[(at - 1) >> 1]), pairs, tokens, text, order):
         heap[at] = heap[(at - 1) >> 1]
         at = (at - 1) >> 1
     heap[at] = pair
@@ -98,9 +96,9 @@ def sink(heap, n, pair, pairs, tokens, text, order):
     at = 0
     while 2 * at + 1 < n:
         child = 2 * at + 1
-        if child + 1 < n and is_better(heap[child + 1], heap[child], pairs, tokens, text, order):
+        if child + 1 < n and is_better(np.int64(heap[child + 1]), np.int64(heap[child]), pairs, tokens, text, order):
             child += 1
-        if not is_better(heap[child], pair, pairs, tokens, text, order):
+        if not is_better(np.int64(heap[child]), pair, pairs, tokens, text, order):
             break
         heap[at] = heap[child]
         at = child
@@ -127,14 +125,14 @@ def best_pair(heap, n, pairs, positions, words, tokens, order):
     """Bring the most frequent pair to the top; returns the size of the heap, 0 when no pair is left."""
     text, symbol, _, owner, counts = words
     while n > 0:
-        pair = heap[0]
+        pair = np.int64(heap[0])
         total = recount(pair, pairs, positions, symbol, owner, counts, tokens[1])
         if total == pairs[2][pair]:
             return n
         pairs[2][pair] = total
         if total == 0:
             n -= 1
-            pair = heap[n]
+            pair = np.int64(heap[n])
         sink(heap, n, pair, pairs, tokens, text, order)
     return 0
 
@@ -209,58 +207,57 @@ def list_neighbours(merged, new, words, length, fill, positions):
             fill[1, token] += 1
 
 
-@njit(cache=True, nogil=True)
-def longer(array, size):
-    """A copy with room for at least `size` entries."""
-    out = np.empty(max(size, array.size + array.size // 2), dtype=array.dtype)
-    out[: array.size] = array
-    return out
+@njit(**KERNEL)
+def add_pairs(new, touched, n_of, weight_of, pairs, heap, state, tokens, text, order):
+    """Make the pairs of a new token with the neighbours it was counted with; n_of becomes where their lists begin."""
+    left, right, bound, first, size = pairs
+    for i in range(touched.size):
+        token, side, pair = touched[i] >> 1, touched[i] & 1, state[PAIRS]
+        left[pair], right[pair] = (new, token) if side else (token, new)
+        bound[pair], first[pair], size[pair] = weight_of[side, token], state[USED], n_of[side, token]
+        push(heap, state[HEAP], pair, pairs, tokens, text, order)
+        n_of[side, token], weight_of[side, token] = state[USED], 0
+        state[USED] += size[pair]
+        state[HEAP] += 1
+        state[PAIRS] += 1
 
 
-@njit(cache=True, nogil=True)
-def merge_pairs(words, pairs, positions, tokens, order, merges):
-    """Run the merges; fills merges int32 [m, 2] with (left, right) of token 256 + k and returns how many were possible.
+@njit(**KERNEL)
+def merge_pairs(words, pairs, positions, heap, tokens, order, scratch, merges, state):
+    """Run merges until all are made or no pair is left (returns True) or an array is too short (returns False).
 
-    words = (text, symbol, start, owner, counts); pairs = (left, right, bound, first, size);
-    tokens = (prefix uint64, length int32, example int64), [256 + m] each: first eight bytes, and a place in text.
+    words = (text, symbol, start, owner, counts); pairs = (left, right, bound, first, size), with room for more;
+    tokens = (prefix uint64, length int32, example int64), [256 + m] each: first eight bytes, and a place in text;
+    scratch = (n_of, weight_of int64 [2, 256 + m], touched int64 [2 * (256 + m)]), zeros at first;
+    merges int32 [m, 2] receives (left, right) of token 256 + k;
+    state int64 = (merges made, pairs, pairs in the heap, entries used of positions); the caller lengthens and resumes.
     """
-    text, length, used = words[0], tokens[1], positions.size
-    n_pairs = pairs[0].size
-    heap = np.empty(n_pairs, dtype=np.int32)
-    for pair in range(n_pairs):
-        push(heap, pair, pair, pairs, tokens, text, order)
-    n_heap = n_pairs
-    n_of, weight_of = np.zeros((2, length.size), dtype=np.int64), np.zeros((2, length.size), dtype=np.int64)
-    touched = np.empty(2 * length.size, dtype=np.int64)
-    for k in range(merges.shape[0]):
-        n_heap = best_pair(heap, n_heap, pairs, positions, words, tokens, order)
-        if n_heap == 0:
-            return k
-        pair, new = np.int64(heap[0]), 256 + k
+    text, length = words[0], tokens[1]
+    n_of, weight_of, touched = scratch
+    for k in range(state[MADE], merges.shape[0]):
+        state[HEAP] = best_pair(heap, state[HEAP], pairs, positions, words, tokens, order)
+        if state[HEAP] == 0:
+            return True
+        pair, new = np.int64(heap[0]), np.int64(256 + k)
+        room = 2 * np.int64(pairs[4][pair])
+        if state[USED] + room > positions.size or state[PAIRS] + room > pairs[0].size:
+            return False
         merges[k, 0], merges[k, 1] = pairs[0][pair], pairs[1][pair]
-        n_heap -= 1
-        sink(heap, n_heap, heap[n_heap], pairs, tokens, text, order)
-        n_merged = apply_merge(pair, new, pairs, positions, words, tokens)
+        state[HEAP] -= 1
+        sink(heap, state[HEAP], np.int64(heap[state[HEAP]]), pairs, tokens, text, order)
         first = pairs[3][pair]
-        n_touched = count_neighbours(positions[first : first + n_merged], new, words, length, n_of, weight_of, touched)
-        if used + 2 * n_merged > positions.size:
-            positions = longer(positions, used + 2 * n_merged)
-        if n_pairs + n_touched > pairs[0].size:
-            room = n_pairs + n_touched
-            left, right, bound, begin, size = pairs
-            pairs = (longer(left, room), longer(right, room), longer(bound, room), longer(begin, room),
-                     longer(size, room))  # fmt: skip
-        if n_heap + n_touched > heap.size:
-            heap = longer(heap, n_heap + n_touched)
-        left, right, bound, begin, size = pairs
-        for i in range(n_touched):
-            token, side = touched[i] >> 1, touched[i] & 1
-            left[n_pairs], right[n_pairs] = (new, token) if side else (token, new)
-            bound[n_pairs], begin[n_pairs], size[n_pairs] = weight_of[side, token], used, n_of[side, token]
-            push(heap, n_heap, n_pairs, pairs, tokens, text, order)
-            n_of[side, token], weight_of[side, token], used = used, 0, used + n_of[side, token]
-            n_heap, n_pairs = n_heap + 1, n_pairs + 1
-        list_neighbours(positions[first : first + n_merged], new, words, length, n_of, positions)
+        merged = positions[first : first + apply_merge(pair, new, pairs, positions, words, tokens)]
+        n_touched = count_neighbours(merged, new, words, length, n_of, weight_of, touched)
+        add_pairs(new, touched[:n_touched], n_of, weight_of, pairs, heap, state, tokens, text, order)
+        list_neighbours(merged, new, words, length, n_of, positions)
         for i in range(n_touched):
             n_of[touched[i] & 1, touched[i] >> 1] = 0
-    return merges.shape[0]
+        state[MADE] = k + 1
+    return True
+
+
+@njit(**KERNEL)
+def heapify(heap, n, pairs, tokens, text, order):
+    """Put pairs 0..n-1 into the heap."""
+    for pair in range(n):
+        push(heap, pair, pair, pairs, tokens, text, order)

@@ -19,7 +19,8 @@ from weightless.tokenizer.patterns import LETTER, NUMBER, OTHER, SPACE
 # Reference counts of arrays passed between small functions cost two thirds of the time; a kernel that allocates nothing
 # needs none (and numba refuses to compile one that does allocate).
 KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
-GPT2, GPT4, NONE = 0, 1, 2
+# As np.int64, so that numba does not compile a function again for each constant it is called with.
+GPT2, GPT4, NONE = np.int64(0), np.int64(1), np.int64(2)
 EVERY = np.uint64(0x0101010101010101)
 SIGNS, LOWER = np.uint64(0x80) * EVERY, np.uint64(0x20) * EVERY
 FROM_A, BEYOND_Z = np.uint64(0x80 - ord("a")) * EVERY, np.uint64(0x7F - ord("z")) * EVERY
@@ -127,13 +128,13 @@ def run_end(text, i, end, classes, kind):
 
 
 @njit(**KERNEL)
-def contraction_end(text, i, end, any_case):
-    """End of 's 'd 'm 't 'll 've 're at i (an apostrophe), or i when there is none; any_case also takes the long s."""
+def contraction_end(text, i, end, pattern):
+    """End of 's 'd 'm 't 'll 've 're at i (an apostrophe), or i if there is none; cl100k takes any case."""
     if i + 1 >= end:
         return i
     a = np.int64(text[i + 1])
     b = np.int64(text[i + 2]) if i + 2 < end else np.int64(0)
-    if any_case:
+    if pattern == GPT4:
         if a == 0xC5 and b == 0xBF:
             return i + 3
         a = a | 0x20 if 0x41 <= a <= 0x5A else a
@@ -146,8 +147,8 @@ def contraction_end(text, i, end, any_case):
 
 
 @njit(**KERNEL)
-def blank_run_end(text, i, end, classes, keep_newlines):
-    r"""End of the whitespace word at i: `\s*[\r\n]+` (if keep_newlines), `\s+(?!\S)`, `\s+` in this order."""
+def blank_run_end(text, i, end, classes, pattern):
+    r"""End of the whitespace word at i: `\s*[\r\n]+` (cl100k only), `\s+(?!\S)`, `\s+` in this order."""
     at, last, after_newline = i, i, i
     while at < end:
         found = character(text, at, end, classes)
@@ -157,7 +158,7 @@ def blank_run_end(text, i, end, classes, keep_newlines):
         at += found >> 2
         if text[last] == NEWLINE or text[last] == RETURN:
             after_newline = at
-    if keep_newlines and after_newline > i:
+    if pattern == GPT4 and after_newline > i:
         return after_newline
     if at == end or last == i:
         return at
@@ -168,7 +169,7 @@ def blank_run_end(text, i, end, classes, keep_newlines):
 def gpt2_end(text, i, end, classes):
     """End of the word at i under GPT-2's pattern."""
     if text[i] == APOSTROPHE:
-        to = contraction_end(text, i, end, False)
+        to = contraction_end(text, i, end, GPT2)
         if to > i:
             return to
     found = character(text, i, end, classes)
@@ -179,20 +180,20 @@ def gpt2_end(text, i, end, classes):
         after = character(text, i + 1, end, classes)
         if after & 3 != SPACE:
             return run_end(text, i + 1 + (after >> 2), end, classes, after & 3)
-    return blank_run_end(text, i, end, classes, False)
+    return blank_run_end(text, i, end, classes, GPT2)
 
 
 @njit(**KERNEL)
 def gpt4_end(text, i, end, classes):
     """End of the word at i under cl100k's pattern."""
     if text[i] == APOSTROPHE:
-        to = contraction_end(text, i, end, True)
+        to = contraction_end(text, i, end, GPT4)
         if to > i:
             return to
     found = character(text, i, end, classes)
     kind, at = found & 3, i + (found >> 2)
     if kind == LETTER:
-        return run_end(text, at, end, classes, LETTER)
+        return run_end(text, at, end, classes, np.int64(LETTER))
     if kind == NUMBER:
         for _ in range(2):
             after = character(text, at, end, classes) if at < end else np.int64(SPACE)
@@ -203,13 +204,13 @@ def gpt4_end(text, i, end, classes):
     is_newline = text[i] == NEWLINE or text[i] == RETURN
     after = (character(text, at, end, classes) & 3) if at < end else np.int64(SPACE)
     if after == LETTER and not is_newline:
-        return run_end(text, at, end, classes, LETTER)
+        return run_end(text, at, end, classes, np.int64(LETTER))
     if kind == OTHER or (text[i] == BLANK and after == OTHER):
-        at = run_end(text, at, end, classes, OTHER)
+        at = run_end(text, at, end, classes, np.int64(OTHER))
         while at < end and (text[at] == NEWLINE or text[at] == RETURN):
             at += 1
         return at
-    return blank_run_end(text, i, end, classes, True)
+    return blank_run_end(text, i, end, classes, GPT4)
 
 
 @njit(**KERNEL)
