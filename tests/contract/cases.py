@@ -41,7 +41,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "feather": {
         "as_it_comes": feather.Config(V, 120, 2, 3, 1, 20, 90, context=65, rows_2=97, rows_3=101),
-        "all_f32": feather.Config(V, 40, 2, 3, 1, 14, 45, context=23, rows_2=97, rows_3=101, table_format="f32", **EXACT),
+        "all_f32": feather.Config(V, 40, 2, 3, 1, 14, 45, 23, rows_2=97, rows_3=101, table_format="f32", **EXACT),
         "full_head_bigrams": feather.Config(
             V, 72, 1, 4, 2, 18, 45, 33, 97, 0, "full", activation="silu",
             weight_format="bf16", table_format="f16", kv_format="bf16",

@@ -49,7 +49,7 @@ def test_decode_row_is_the_twin_bit_for_bit(fmt, cols, gap):
 
 @pytest.mark.parametrize(("fmt", "cols"), CASES)
 def test_matvec_is_decode_times_vector(fmt, cols):
-    """Sums of `cols` float32 products in another order: cols * 2^-24 of the sum of their sizes bounds the difference."""
+    """Sums of `cols` float32 products in another order: cols * 2^-24 of the sum of their sizes bounds the error."""
     memory, rows, stride = stored(fmt, cols, gap=12)
     x, out = np.random.default_rng(1).standard_normal(cols).astype(np.float32), np.empty(ROWS, np.float32)
     matvec(views(memory), 64, stride, ROWS, cols, FORMAT_CODES[fmt], x, out)

@@ -66,7 +66,8 @@ def test_rotary_tables_are_exact_at_distant_positions():
     np.testing.assert_allclose(sin[-1], np.sin(angles), atol=1e-7)
 
 
-def slow_causal(qkv_TC: np.ndarray, heads: int, kv: int, d: int, theta: float, qk_norm: bool, kv_format: str) -> np.ndarray:
+def slow_causal(qkv_TC, heads, kv, d, theta, qk_norm, kv_format):
+    """The same attention from the readable blocks, with the cache packed and unpacked."""
     T = len(qkv_TC)
     q, k, v = np.split(qkv_TC, [heads * d, (heads + kv) * d], axis=1)
     q, k = q.reshape(T, heads, d), k.reshape(T, kv, d)

@@ -14,7 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightless.models import dense
-from weightless.program.cost import Bytes, Spread, Touched, flops, formula, is_exact, merged, step_bytes, touched_by_formula
+from weightless.program.cost import (
+    Bytes,
+    Spread,
+    Touched,
+    flops,
+    formula,
+    is_exact,
+    merged,
+    step_bytes,
+    touched_by_formula,
+)
 from weightless.program.operator import Access
 from weightless.program.program import Program
 from weightless.program.tensor import Tensor
@@ -41,9 +51,9 @@ def two_tensors() -> Program:
 
 
 def test_traffic_unique_and_lines_by_hand():
-    """Operator 1 reads w[0:100] twice and w[90:130], writes s[0:8].  Operator 2 reads s[0:8] and w[0:10], writes s[0:8].
+    """Operator 1 reads w[0:100] twice and w[90:130], writes s[0:8].  Operator 2 reads s[0:8], w[0:10], writes s[0:8].
 
-    w: T = 130 + 10, U = 130, lines 0..2 and 0: 3 + 1.    s: T = 8 + (8 + 8), U = 8, lines 1 + 1 (read and write share it).
+    w: T = 130 + 10, U = 130, lines 0..2 and 0: 3 + 1.    s: T = 8 + (8 + 8), U = 8, lines 1 + 1 (both share it).
     """
     one = [Access("w", 0, 100, False), Access("w", 0, 100, False), Access("w", 90, 40, False), Access("s", 0, 8, True)]
     two = [Access("s", 0, 8, False), Access("w", 0, 10, False), Access("s", 0, 8, True)]
@@ -64,7 +74,7 @@ def test_spread_and_means_by_hand():
 
 
 def test_the_example_of_the_definition():
-    """d_model 128, 2 layers, V 50,257, bf16: 14.33 MB, of which 89.8 % in the head (with the logits it writes and reads)."""
+    """d_model 128, 2 layers, V 50,257, bf16: 14.33 MB, of which 89.8 % are rows of the head."""
     config = dense.Config(vocab_size=50_257, d_model=128, n_layers=2)
     touched = touched_by_formula(dense.decode_program(config))
     assert touched.T.mean == pytest.approx(14.3e6, abs=0.05e6)
@@ -76,10 +86,10 @@ def test_the_example_of_the_definition():
 
 
 def test_the_public_starter_by_its_own_convention():
-    """95.2 M parameters; 203.1 MB: every weight once, and all keys and values of position 512 read once and written once.
+    """95.2 M parameters; 203.1 MB: every weight once, 512 positions of keys and values read, one position written.
 
-    Its convention has no activations and no logits, and its cache holds 512 positions: 2 x 768 x 2 bytes x 8 layers x 512
-    = 12.58 MB, read as one position is appended.
+    Its convention has no activations and no logits; a position is 2 x 768 x 2 bytes in each of 8 layers, 512 of them
+    are 12.58 MB.
     """
     config = dense.Config(50_257, 768, 8, n_heads=8, d_ff=2048, context=512)
     program = dense.decode_program(config)

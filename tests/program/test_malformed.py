@@ -20,8 +20,11 @@ from weightless.program.engine import AuditEngine, Engine
 from weightless.program.program import Program
 
 SOURCES = [
-    ("dense", "tied_mha_swiglu_f32"), ("feather", "square_vocabulary"), ("feather", "full_head_bigrams"), ("ngram", "order_3")
-]  # fmt: skip
+    ("dense", "tied_mha_swiglu_f32"),
+    ("feather", "square_vocabulary"),
+    ("feather", "full_head_bigrams"),
+    ("ngram", "order_3"),
+]
 ODD = [
     None, True, False, -1, 0, 1, 2, 3, 7, 8, 64, 2**31, 2**40 - 1, 2**40, 2**63, 2**64, 2**70, 0.0, -1.0, 0.5, 1e30,
     float("inf"), float("nan"), "", "x", "é" * 99, "f32", "u32", "int4", "bf17", "state", "constant", [], {}, [1, 2],
@@ -49,7 +52,8 @@ def mutated(values: dict, rng: random.Random) -> dict:
         target = rng.choice([c for c in containers(values) if len(c)])
         key = rng.choice(list(target)) if isinstance(target, dict) else rng.randrange(len(target))
         action, old = rng.random(), target[key]
-        alike = [v for c in containers(values) for v in (c.values() if isinstance(c, dict) else c) if type(v) is type(old)]
+        held = [v for c in containers(values) for v in (c.values() if isinstance(c, dict) else c)]
+        alike = [value for value in held if type(value) is type(old)]
         if action < 0.4:
             target[key] = copy.deepcopy(rng.choice(alike))
         elif action < 0.6 and type(old) in (int, float):
@@ -131,7 +135,8 @@ REFUSALS = {
     "unknown operator": (DENSE, lambda v: changed(v, "body", 0, "op", to="accept_tokens")),
     "unknown format": (DENSE, lambda v: changed(v, "tensors", 0, "format", to="f33")),
     "unknown kind": (DENSE, lambda v: changed(v, "tensors", 0, "kind", to="code")),
-    "odd int4": (DENSE, lambda v: changed(v, "tensors", 0, to={**v["tensors"][0], "format": "int4", "shape": [301, 41]})),
+    "odd int4": (DENSE, lambda v: changed(changed(v, "tensors", 0, "format", to="int4"), "tensors", 0, "shape",
+                                          to=[301, 41])),
     "a weight as state": (DENSE, lambda v: changed(v, "tensors", tensor_at(v, "block.0.qkv"), "kind", to="state")),
     "state as a weight": (DENSE, lambda v: changed(v, "tensors", tensor_at(v, "x"), "kind", to="weight")),
     "a matrix of ids": (DENSE, lambda v: changed(v, "tensors", tensor_at(v, "block.0.up"), "format", to="u16")),
