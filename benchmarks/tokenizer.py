@@ -1,0 +1,232 @@
+"""Speed and memory of the tokenizer beside its peers: training and encoding, in interleaved rounds (A B C A B C ...).
+
+    python benchmarks/tokenizer.py TEXT [--megabytes 100] [--vocab-size 32000] [--rounds 3] [--threads 2]
+
+TEXT is a UTF-8 file whose documents are separated by <|endoftext|> (.xz is unpacked to a temporary file); the default
+is books_train.txt.xz in the folder that the environment variable WEIGHTLESS_DATA names.  Every training runs in a
+process of its own, so that the peak of resident memory is its own.  Kernels are warm (compiled, loaded from the disk
+cache) before a clock starts; what a cold first call costs is measured apart, with an empty cache.  Wall-clock medians,
+and processor seconds, which a busy machine disturbs less.  Peers that are not installed are left out.
+Training peers: Hugging Face `tokenizers` (reads the file itself, line by line), `rustbpe` (gets the documents).
+Encoding peers, one thread: `tiktoken` (with the same ranks; ids must be equal) and `tokenizers` (our exported file).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import lzma
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+END_OF_TEXT = "<|endoftext|>"
+TRAINERS = ("weightless", "tokenizers", "rustbpe")
+
+
+def main() -> None:
+    arguments = parse()
+    if arguments.child:
+        print(json.dumps(CHILDREN[arguments.child](arguments)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        arguments.text = cut(unpacked(arguments.text, Path(folder)), arguments.megabytes, Path(folder))
+        print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {arguments.threads} threads, "
+              f"load average {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
+              f"text {arguments.text.stat().st_size / 1e6:.1f} MB, vocabulary {arguments.vocab_size:,}")  # fmt: skip
+        if not arguments.skip_cold:
+            report_cold(arguments, Path(folder))
+        if not arguments.skip_training:
+            report_training(arguments)
+        if not arguments.skip_encoding:
+            report_encoding(arguments)
+        print(f"load average at the end {os.getloadavg()[0]:.1f}")
+
+
+def parse() -> argparse.Namespace:
+    data = os.environ.get("WEIGHTLESS_DATA")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("text", type=Path, nargs="?", default=Path(data) / "books_train.txt.xz" if data else None)
+    parser.add_argument("--megabytes", type=float, default=100)
+    parser.add_argument("--encode-megabytes", type=float, default=10)
+    parser.add_argument("--vocab-size", type=int, default=32_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    for part in ("cold", "training", "encoding"):
+        parser.add_argument(f"--skip-{part}", action="store_true")
+    parser.add_argument("--child", choices=[*TRAINERS, "cold"], help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.text is None:
+        parser.error("give a text file, or name a folder with books_train.txt.xz in WEIGHTLESS_DATA")
+    return arguments
+
+
+def unpacked(path: Path, folder: Path) -> Path:
+    if path.suffix != ".xz":
+        return path
+    with lzma.open(path) as packed, open(folder / "text", "wb") as plain:
+        shutil.copyfileobj(packed, plain)
+    return folder / "text"
+
+
+def cut(path: Path, megabytes: float, folder: Path) -> Path:
+    """The first megabytes of the text, ending with a whole line."""
+    if path.stat().st_size <= megabytes * 1e6:
+        return path
+    with open(path, "rb") as file:
+        content = file.read(int(megabytes * 1e6))
+    (folder / "cut").write_bytes(content[: content.rfind(b"\n") + 1])
+    return folder / "cut"
+
+
+def documents(path: Path) -> Iterator[str]:
+    yield from path.read_text(encoding="utf-8").split(END_OF_TEXT)
+
+
+def timed(work: Callable[[], Any]) -> dict[str, float]:
+    """Wall and processor seconds of one call, and the peak of resident memory (bytes / 10^6) of this process."""
+    wall, processor = time.perf_counter(), time.process_time()
+    work()
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    scale = 1e6 if sys.platform == "darwin" else 1e3
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+    return {"wall": wall, "processor": processor, "peak": peak}
+
+
+def train_weightless(arguments: argparse.Namespace) -> dict[str, float]:
+    from weightless.tokenizer import train_bpe
+
+    train_bpe([b"warm the kernels " * 100], 260, [END_OF_TEXT])
+    return timed(lambda: train_bpe(arguments.text, arguments.vocab_size, [END_OF_TEXT], n_workers=arguments.threads))
+
+
+def train_tokenizers(arguments: argparse.Namespace) -> dict[str, float]:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=arguments.vocab_size, special_tokens=[END_OF_TEXT], show_progress=False,
+                                  initial_alphabet=alphabet)  # fmt: skip
+    return timed(lambda: tokenizer.train([str(arguments.text)], trainer))
+
+
+def train_rustbpe(arguments: argparse.Namespace) -> dict[str, float]:
+    import rustbpe
+
+    from weightless.tokenizer.patterns import PATTERNS
+
+    tokenizer = rustbpe.Tokenizer()
+    return timed(lambda: tokenizer.train_from_iterator(documents(arguments.text), arguments.vocab_size - 1,
+                                                       pattern=PATTERNS["gpt2"]))  # fmt: skip
+
+
+def first_calls(arguments: argparse.Namespace) -> dict[str, float]:
+    """Seconds of the first training and the first encoding of a process, on a text too short to matter."""
+    from weightless.tokenizer import Tokenizer
+
+    made: list[Tokenizer] = []
+    training = timed(lambda: made.append(Tokenizer.train([b"hello there " * 20], 270)))
+    encoding = timed(lambda: made[0].encode("hello there"))
+    return {"train": training["wall"], "encode": encoding["wall"], "processor": training["processor"]}
+
+
+CHILDREN = {
+    "weightless": train_weightless,
+    "tokenizers": train_tokenizers,
+    "rustbpe": train_rustbpe,
+    "cold": first_calls,
+}
+
+
+def child(arguments: argparse.Namespace, name: str, **environment: str) -> dict[str, float]:
+    """Run one measurement in a process of its own."""
+    threads = str(arguments.threads)
+    command = [sys.executable, __file__, str(arguments.text), "--child", name, "--vocab-size",
+               str(arguments.vocab_size), "--threads", threads]  # fmt: skip
+    done = subprocess.run(command, check=True, capture_output=True, text=True,
+                          env={**os.environ, "RAYON_NUM_THREADS": threads, **environment})  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def report_cold(arguments: argparse.Namespace, folder: Path) -> None:
+    for state in ("cold (empty cache)", "warm (new process)"):
+        first = child(arguments, "cold", NUMBA_CACHE_DIR=str(folder / "cache"))
+        print(f"first call, {state}: training {first['train']:.1f} s ({first['processor']:.1f} s processor), "
+              f"encoding {first['encode']:.2f} s")  # fmt: skip
+
+
+def report_training(arguments: argparse.Namespace) -> None:
+    names = [name for name in TRAINERS if importlib.util.find_spec(name)]
+    rounds = [{name: child(arguments, name) for name in names} for _ in range(arguments.rounds)]
+    print(f"\ntraining, {arguments.threads} threads, medians of {len(rounds)} interleaved rounds")
+    for name in names:
+        wall, processor, peak = (statistics.median(each[name][key] for each in rounds)
+                                 for key in ("wall", "processor", "peak"))  # fmt: skip
+        print(f"  {name:12} {wall:7.2f} s wall {processor:7.2f} s processor {peak:7.0f} MB peak"
+              + ratios(rounds, name, "wall") + ratios(rounds, name, "processor"))  # fmt: skip
+
+
+def ratios(rounds: list[dict[str, dict[str, float]]], name: str, key: str) -> str:
+    """Median over rounds of a peer's time by ours."""
+    if name == TRAINERS[0]:
+        return ""
+    ratio = statistics.median(each[name][key] / each[TRAINERS[0]][key] for each in rounds)
+    return f"   {ratio:.1f}x {key}"
+
+
+def report_encoding(arguments: argparse.Namespace) -> None:
+    from weightless.tokenizer import Tokenizer
+
+    os.environ["RAYON_NUM_THREADS"], os.environ["TOKENIZERS_PARALLELISM"] = "1", "false"
+    tokenizer = Tokenizer.train(arguments.text, arguments.vocab_size, [END_OF_TEXT])
+    text = arguments.text.read_bytes()[: int(arguments.encode_megabytes * 1e6)].decode("utf-8", "ignore")
+    encoders = encoders_of(tokenizer)
+    expected = tokenizer.encode_ordinary_array(text)
+    if "tiktoken" in encoders:
+        assert encoders["tiktoken"](text) == expected.tolist(), "ids differ from tiktoken's"
+    rounds = [{name: timed(lambda work=work: work(text)) for name, work in encoders.items()}
+              for _ in range(arguments.rounds)]  # fmt: skip
+    size = len(text.encode()) / 1e6
+    print(f"\nencoding {size:.1f} MB, 1 thread, {len(text.encode()) / len(expected):.2f} bytes per token")
+    for name in encoders:
+        speeds = [size / statistics.median(each[name][key] for each in rounds) for key in ("wall", "processor")]
+        print(f"  {name:12} {speeds[0]:7.1f} MB/s wall {speeds[1]:7.1f} MB/s processor"
+              + ratios(rounds, name, "wall") + ratios(rounds, name, "processor"))  # fmt: skip
+
+
+def encoders_of(tokenizer: Any) -> dict[str, Callable[[str], Any]]:
+    """Functions from text to ids; peers hold the same vocabulary.  Texts of 100,000 characters for Hugging Face."""
+    from weightless.tokenizer import interchange
+    from weightless.tokenizer.patterns import PATTERNS
+
+    found: dict[str, Callable[[str], Any]] = {TRAINERS[0]: tokenizer.encode_ordinary_array}
+    if importlib.util.find_spec("tiktoken"):
+        import tiktoken
+
+        ranks = {token: i for i, token in enumerate(tokenizer.token_bytes) if i != tokenizer.end_of_text}
+        found["tiktoken"] = tiktoken.Encoding(
+            "ours", pat_str=PATTERNS["gpt2"], mergeable_ranks=ranks, special_tokens={}
+        ).encode_ordinary
+    if importlib.util.find_spec("tokenizers"):
+        from tokenizers import Tokenizer
+
+        theirs = Tokenizer.from_str(json.dumps(interchange.to_hf(tokenizer)))
+        found["tokenizers"] = lambda text: theirs.encode_batch_fast(
+            [text[i : i + 100_000] for i in range(0, len(text), 100_000)]
+        )
+    return found
+
+
+if __name__ == "__main__":
+    main()
