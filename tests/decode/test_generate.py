@@ -1,4 +1,4 @@
-"""Oracles: the nucleus worked out by hand, argmax of the model's own distribution, and the sampler's own frequencies."""
+"""Oracles: the nucleus worked out by hand, argmax of the model's own distribution, and frequencies of draws."""
 
 from __future__ import annotations
 

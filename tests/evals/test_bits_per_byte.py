@@ -78,7 +78,7 @@ def test_evaluate_is_the_brute_force_loop(packed, n, stride):
 
 
 def test_bits_per_byte_by_hand():
-    """Three targets of 4 bytes in all, 8 nats: 8 / (4 ln 2) bits per byte; a token without text costs nats, not bytes."""
+    """Three targets of 4 bytes in all, 8 nats: 8 / (4 ln 2) bits per byte."""
     score = Score(8.0, 3, 4, 1.0, np.zeros(3), np.ones(3))
     assert score.bits_per_byte == pytest.approx(8 / math.log(2) / 4, rel=1e-15)
     assert score.nats_per_token == 8 / 3
@@ -88,7 +88,7 @@ def test_bits_per_byte_by_hand():
 
 
 def test_a_model_of_equal_chances_costs_log_v(tmp_path):
-    """Zero head: every one of 301 tokens costs ln 301 nats, whatever the text; with 2 bytes each, log2(301) / 2 bits."""
+    """Zero head: every one of 301 tokens costs ln 301 nats, whatever the text; 0 and 7 stand for none."""
     b = bench("dense", "untied_gqa_silu_f32")
     arrays = b.arrays | {"head": np.zeros_like(b.arrays["head"])}
     pack(tmp_path / "flat.wl", "dense", b.config, arrays)
