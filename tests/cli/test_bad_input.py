@@ -51,8 +51,11 @@ def test_text_shorter_than_one_context(command, tmp_path, small_run):
     text = tmp_path / "short.txt"
     text.write_text("\n<|endoftext|>\n".join(f"{i} hens and a cock went to the mill by the river" for i in range(9)))
     recipe = tmp_path / "r.toml"
-    recipe.write_text(small_run[1].read_text().replace(small_run[2].as_posix(), text.as_posix())
-                      .replace("vocab_size = 320", "vocab_size = 258").replace("context = 64", "context = 512"))  # fmt: skip
+    changes = {small_run[2].as_posix(): text.as_posix(), "size = 320": "size = 258", "context = 64": "context = 512"}
+    written = small_run[1].read_text()
+    for old, new in changes.items():
+        written = written.replace(old, new)
+    recipe.write_text(written)
     assert_one_line(command("run", recipe, "--out", tmp_path / "out"), "512")
 
 
@@ -122,7 +125,9 @@ def test_full_disk_loses_nothing(tmp_path, small_run):
 
     call = [sys.executable, "-c", "import signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
             "from weightless.cli.main import main; sys.exit(main(sys.argv[1:]))"]  # fmt: skip
-    run = subprocess.run([*call, "pack", str(folder / "models/dense")], preexec_fn=limited, capture_output=True, text=True)
+    run = subprocess.run(
+        [*call, "pack", str(folder / "models/dense")], preexec_fn=limited, capture_output=True, text=True
+    )
     assert run.returncode == 2 and "cannot write" in run.stderr and "Traceback" not in run.stderr, run.stderr
     assert sha256_file(artifact) == before
     assert not list((folder / "models/dense").glob("*.part"))

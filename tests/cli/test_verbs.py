@@ -17,7 +17,15 @@ def test_run_leaves_everything_it_promises(small_run):
     for name in ("recipe.toml", "environment.json", "report.html", "data/manifest.json", "data/tokenizer.json"):
         assert (folder / name).exists(), name
     for model in ("dense", "feather"):
-        for name in ("metrics.jsonl", "metrics.csv", "ledger.json", "eval.json", "model.wl", "sample.txt", "model.toml"):
+        for name in (
+            "metrics.jsonl",
+            "metrics.csv",
+            "ledger.json",
+            "eval.json",
+            "model.wl",
+            "sample.txt",
+            "model.toml",
+        ):
             assert (folder / "models" / model / name).exists(), (model, name)
 
 
@@ -68,7 +76,11 @@ def test_count_of_artifact_recipe_and_folder_agree(command, small_run):
     of_artifact = json.loads(command("count", folder / "models/dense/model.wl", "--json")[1])
     of_folder = json.loads(command("count", folder / "models/dense", "--json")[1])
     of_recipe = json.loads(command("count", recipe, "--json")[1])
-    touched = [next(iter(of_artifact.values()))["touched"], of_folder["dense"]["touched"], of_recipe["dense"]["touched"]]
+    touched = [
+        next(iter(of_artifact.values()))["touched"],
+        of_folder["dense"]["touched"],
+        of_recipe["dense"]["touched"],
+    ]
     assert touched[0] == touched[1] == touched[2]
 
 

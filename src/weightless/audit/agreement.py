@@ -62,7 +62,9 @@ def _audit_step(engine: Engine, logging: AuditEngine, token: int, target: int, t
     compiled, traffic = engine.score_stream_with_traffic(np.array([token]), np.array([target]))
     _compare(logging, t, traffic[0])
     if not abs(nats - compiled[0]) <= TOLERANCE_NATS * max(1.0, abs(nats)):
-        raise DisagreementError(f"position {t}: the readable engine scores {nats:.6f} nats, the compiled {compiled[0]:.6f}")
+        raise DisagreementError(
+            f"position {t}: the readable engine scores {nats:.6f} nats, the compiled {compiled[0]:.6f}"
+        )
     logged = step_bytes(logging.program, [accesses for _, accesses, _ in logging.steps])
     return Audited(t, logged, nats, float(compiled[0]))
 

@@ -98,8 +98,8 @@ def _eval(options: Eval) -> int:
     if options.json:
         print(json.dumps({"artifact": options.artifact, **result.to_plain()}))
         return 0
-    print(f"{result.nats_per_token:.4f} nats per token, {result.bits_per_byte:.4f} bits per byte   "
-          f"({result.n_tokens:,} targets, {result.n_bytes:,} bytes, {result.tokens_per_second:,.0f} tokens/s)")  # fmt: skip
+    print(f"{result.nats_per_token:.4f} nats per token, {result.bits_per_byte:.4f} bits per byte")
+    print(f"{result.n_tokens:,} targets, {result.n_bytes:,} bytes, {result.tokens_per_second:,.0f} tokens/s")
     return 0
 
 

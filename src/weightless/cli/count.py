@@ -45,7 +45,7 @@ def main(verb: str, arguments: list[str]) -> int:
         raise ConfigError(f"--head {options.head}: {nearest(options.head, HEADS)}")
     ledgers = [(name, counted(program, options, extra)) for name, program, extra in _subjects(options)]
     if options.json:
-        print(json.dumps({name: ledger for name, ledger in ledgers}, indent=2))
+        print(json.dumps(dict(ledgers), indent=2))
         return 0
     for name, ledger in ledgers:
         _print(name, ledger)
@@ -136,7 +136,9 @@ def _print(name: str, ledger: dict[str, Any]) -> None:
     from weightless.base.units import human_bytes
 
     kind = "" if ledger["exact"] else "  (structural maximum: what the text decides is counted from an artifact)"
-    table = Table(title=f"{name}: bytes touched per next token, {ledger['n_steps']} positions{kind}", title_justify="left")
+    table = Table(
+        title=f"{name}: bytes touched per next token, {ledger['n_steps']} positions{kind}", title_justify="left"
+    )
     for column in ("component", "T", "U", "64-byte lines", "share of T", "stored"):
         table.add_column(column, justify="left" if column == "component" else "right")
     T = ledger["touched"]["T"]

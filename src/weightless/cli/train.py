@@ -88,7 +88,9 @@ def _part(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     return {f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values}
 
 
-def _train(options: TrainOptions, name: str, room: Any, model_values: dict[str, Any], loop_values: dict[str, Any]) -> int:
+def _train(
+    options: TrainOptions, name: str, room: Any, model_values: dict[str, Any], loop_values: dict[str, Any]
+) -> int:
     from weightless.data.corpus import corpus
     from weightless.lab.checkpoints import pack_checkpoint, save_model_file
     from weightless.lab.corpora import prepared
@@ -113,7 +115,9 @@ def _train(options: TrainOptions, name: str, room: Any, model_values: dict[str, 
         result = train(room.Model(config), data.tokens("train"), data.tokens("val"), loop, out, label=out.name,
                        resume=not options.fresh, on_metrics=log)  # fmt: skip
     losses = [line["val_loss"] for line in result.curve if line["val_loss"] is not None]
-    print(f"{out}: {result.steps:,} steps, {result.tokens_seen:,} tokens, validation loss {losses[-1]:.4f} nats per token")
+    print(
+        f"{out}: {result.steps:,} steps, {result.tokens_seen:,} tokens, validation loss {losses[-1]:.4f} nats per token"
+    )
     if options.pack:
         path = pack_checkpoint(out, folder, out / "model.wl")
         print(f"{path}: {path.stat().st_size:,} bytes; `weightless eval {path} --data {folder}` scores it")

@@ -33,8 +33,11 @@ FORMAT, FORMAT_VERSION = "weightless-shards", 1
 class TextEncoder(Protocol):
     """What preparing a corpus needs of a tokenizer."""
 
-    vocab_size: int
-    sha256: str
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def sha256(self) -> str: ...
 
     @property
     def end_of_text(self) -> int | None: ...

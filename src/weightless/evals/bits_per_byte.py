@@ -122,4 +122,6 @@ def evaluate(
     lengths = np.array([len(piece) for piece in token_bytes])
     lengths[list(no_bytes)] = 0
     at = np.concatenate([np.arange(scored, end) for _, scored, end in todo])
-    return Score(float(nats[at].sum()), len(at), int(lengths[tokens[at]].sum()), len(at) / seconds, data[at], positions[at])
+    return Score(
+        float(nats[at].sum()), len(at), int(lengths[tokens[at]].sum()), len(at) / seconds, data[at], positions[at]
+    )

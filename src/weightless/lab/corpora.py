@@ -31,8 +31,8 @@ def prepared(recipe: DataRecipe, folder: Path, show_progress: bool = True) -> Co
     identity = {"recipe": fingerprint(recipe), "files": [_identity(s) for s in (source, validation) if s is not None]}
     if stamp.exists() and (folder / "manifest.json").exists():
         if read_json(stamp) != identity:
-            raise WeightlessError(f"{folder} was prepared from another text or with other settings: choose another name "
-                                  "for the run, or delete that folder")  # fmt: skip
+            found = f"{folder} was prepared from another text or with other settings"
+            raise WeightlessError(f"{found}: choose another name for the run, or delete that folder")
         return corpus(folder)
     tokenizer_path = folder / TOKENIZER
     tokenizer = Tokenizer.load(tokenizer_path) if stamp.exists() and read_json(stamp) == identity and \
@@ -62,8 +62,8 @@ def _trained(recipe: DataRecipe, source: Source, validation: Source | None, show
     vocab, merges = train_bpe(_nonempty(documents, source.name), recipe.vocab_size, [END_OF_TEXT],
                               pattern=recipe.pattern, show_progress=show_progress)  # fmt: skip
     if len(vocab) < recipe.vocab_size:
-        raise ConfigError(f"the text is too small for a vocabulary of {recipe.vocab_size}: only {len(vocab)} tokens could "
-                          f"be made; ask for at most {len(vocab)}, or give more text")  # fmt: skip
+        short = f"the text is too small for a vocabulary of {recipe.vocab_size}: only {len(vocab)} tokens could be made"
+        raise ConfigError(f"{short}; ask for at most {len(vocab)}, or give more text")
     return Tokenizer(vocab, merges, [END_OF_TEXT], pattern=recipe.pattern)
 
 

@@ -28,11 +28,16 @@ def commit() -> str:
     """The commit of the working tree, marked when it is changed; "unknown" outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
-        run = [subprocess.run(["git", *args], cwd=here, capture_output=True, text=True, timeout=10, check=True).stdout
-               for args in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", "src", "recipes"])]  # fmt: skip
+        head = _git(here, "rev-parse", "--short=12", "HEAD")
+        changed = _git(here, "status", "--porcelain", "--", ":/src", ":/recipes")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return run[0].strip() + ("+changes" if run[1].strip() else "")
+    return head + ("+changes" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    run = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+    return run.stdout.strip()
 
 
 def _version(name: str) -> str:

@@ -36,8 +36,8 @@ AUDITED_POSITIONS = (1, 2, 3, 5, 17, 63, 64, 65, 128, 255, 256, 257, 511, 512)
 def score(packed: Packed, corpus: Corpus, recipe: EvalRecipe, label: str) -> Score:
     """Held-out loss of the recipe's share of the validation stream."""
     tokenizer = packed.tokenizer
-    return evaluate(packed, np.asarray(corpus.tokens("val")[:]), tokenizer.token_bytes,
-                    list(tokenizer.special_tokens.values()), recipe.stride or None, recipe.tokens, label=label)  # fmt: skip
+    tokens, silent = np.asarray(corpus.tokens("val")[:]), list(tokenizer.special_tokens.values())
+    return evaluate(packed, tokens, tokenizer.token_bytes, silent, recipe.stride or None, recipe.tokens, label=label)
 
 
 def ledger(packed: Packed, corpus: Corpus, result: Score) -> dict[str, Any]:
@@ -83,9 +83,15 @@ def _sampling_check(packed: Packed, window: np.ndarray) -> dict[str, Any]:
     name = "sampling costs what scoring costs"
     if is_exact(packed.program):
         score_T, sample_T = (touched_by_formula(packed.program, head).T.mean for head in ("score", "sample"))
-        return {"name": name, "ok": score_T == sample_T, "detail": f"{score_T:,.1f} and {sample_T:,.1f} bytes, by formula"}
+        return {
+            "name": name,
+            "ok": score_T == sample_T,
+            "detail": f"{score_T:,.1f} and {sample_T:,.1f} bytes, by formula",
+        }
     means = _measured_heads(packed, window)
-    detail = f"scoring {means['score']:,.1f}, sampling {means['sample']:,.1f} bytes, means over {len(window) - 1} positions"
+    detail = (
+        f"scoring {means['score']:,.1f}, sampling {means['sample']:,.1f} bytes, means over {len(window) - 1} positions"
+    )
     return {"name": name, "ok": means["sample"] <= means["score"], "detail": detail}
 
 

@@ -111,7 +111,7 @@ def _claim(folder: Path, recipe: Recipe) -> None:
         if to_dict(load_recipe(path)) != to_dict(recipe):
             raise WeightlessError(f"{folder} holds a run of another recipe: give --out another folder, or delete it")
         return
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(path.name != "data" for path in folder.iterdir()):  # data may be prepared beforehand
         raise WeightlessError(f"{folder} is not empty and holds no run: give --out another folder")
     save_toml(path, recipe)
 

@@ -1,10 +1,10 @@
 """The stages of one model: train or count, pack, measure.  Each leaves a file that says it is done, and for what.
 
-    models/NAME/model.wl        the artifact
-    models/NAME/training.json   tokens, seconds, optimizer bytes, curve, assertions
-    models/NAME/ledger.json     bytes
-    models/NAME/eval.json       loss
-    models/NAME/done.json       everything the summary needs, and the fingerprint of what was asked for
+models/NAME/model.wl        the artifact
+models/NAME/training.json   tokens, seconds, optimizer bytes, curve, assertions
+models/NAME/ledger.json     bytes
+models/NAME/eval.json       loss
+models/NAME/done.json       everything the summary needs, and the fingerprint of what was asked for
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, fol
     if (folder / DONE).exists():
         done = read_json(folder / DONE)
         if done.get("asked") != asked:
-            raise WeightlessError(f"{folder} holds a model made from another recipe: choose another run name, or delete it")
+            raise WeightlessError(
+                f"{folder} holds a model made from another recipe: choose another run name, or delete it"
+            )
         return done["entry"]
     folder.mkdir(parents=True, exist_ok=True)
     label = folder.name
@@ -81,9 +83,7 @@ def _counted(room: Any, config: Any, model: ModelRecipe, corpus: Corpus) -> Made
     return Made(config, arrays, record)
 
 
-def _trained(
-    room: Any, config: Any, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str
-) -> Made:
+def _trained(room: Any, config: Any, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str) -> Made:
     from weightless.train.config import TrainConfig
     from weightless.train.loop import train
 
@@ -104,7 +104,9 @@ def _trained(
     return Made(config, arrays, record)
 
 
-def _measured(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, made: Made) -> dict[str, Any]:
+def _measured(
+    recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, made: Made
+) -> dict[str, Any]:
     """Open the artifact as a stranger would, and let only what it does count."""
     path = folder / ARTIFACT
     packed = open_packed(path)

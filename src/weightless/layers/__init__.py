@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weightless.layers.attention import causal_attention, rotary_tables, rotate
     from weightless.layers.feedforward import ffn
-    from weightless.layers.losses import class_cross_entropy, fused_cross_entropy
     from weightless.layers.lookup import hashed_rows, looked_up
+    from weightless.layers.losses import class_cross_entropy, fused_cross_entropy
     from weightless.layers.norm import rms_norm
 
 _ROOM_OF = {

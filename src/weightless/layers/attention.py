@@ -18,7 +18,9 @@ from weightless.quant.straight_through import fake_quantise
 QK_EPS = 1e-6
 
 
-def rotary_tables(n_positions: int, d_head: int, theta: float, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def rotary_tables(
+    n_positions: int, d_head: int, theta: float, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(cos, sin) of every angle, float32 [T, K/2], computed in float64."""
     exponents = torch.arange(0, d_head, 2, dtype=torch.float64, device=device) / d_head
     positions = torch.arange(n_positions, dtype=torch.float64, device=device)
@@ -75,8 +77,7 @@ def causal_attention(
     q_BTHK, k_BTHK = rotate(q_BTHK, cos, sin), rotate(k_BTHK, cos, sin)
     kv_BTC = fake_quantise(torch.cat([k_BTHK.reshape(B, T, d_kv), v], dim=-1), kv_format)
     k_BTHK, v_BTHK = (z.view(B, T, n_kv_heads, d_head) for z in kv_BTC.split(d_kv, dim=-1))
+    q_BHTK, k_BHTK, v_BHTK = (z.transpose(1, 2) for z in (q_BTHK, k_BTHK, v_BTHK))
     grouped = n_kv_heads != n_heads
-    out_BHTK = F.scaled_dot_product_attention(
-        *(z.transpose(1, 2) for z in (q_BTHK, k_BTHK, v_BTHK)), is_causal=True, enable_gqa=grouped
-    )
+    out_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, is_causal=True, enable_gqa=grouped)
     return out_BHTK.transpose(1, 2).reshape(B, T, n_heads * d_head)

@@ -1,7 +1,8 @@
 """Cross-entropies in nats per position whose memory and time stay small on a CPU; both are exact.
 
 `fused_cross_entropy`: nats_n = logsumexp_v(h_n . w_v) - h_n . w_target(n), with the logits made for a block of rows
-at a time.  With p = softmax and e = one-hot target, d nats_n / d h_n = (p_n - e_n) W and d nats_n / d W = (p_n - e_n)^T h_n.
+at a time.  With p = softmax and e = one-hot target,
+d nats_n / d h_n = (p_n - e_n) W and d nats_n / d W = (p_n - e_n)^T h_n.
 Both are summed in the forward pass, while the block is in cache.  In the backward pass the first is scaled by the
 upstream weight g_n; the second can be scaled only if all g_n are equal (a mean, a sum), else it is computed again.
 

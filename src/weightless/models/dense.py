@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from weightless import layers as L
 from weightless.base.errors import ConfigError
@@ -140,7 +140,7 @@ def _head_name(config: Config) -> str:
 def decode_program(config: Config) -> Program:
     """How to run it, one token at a time; every byte it will touch follows from here."""
     c = config
-    body = [AcceptToken("history"), GatherRow("history", "embed", "x", add=False)]
+    body: list[Any] = [AcceptToken("history"), GatherRow("history", "embed", "x", add=False)]
     for i in range(c.n_layers):
         heads = (c.heads, c.kv_heads, c.d_head)
         body += [
@@ -160,14 +160,16 @@ def decode_program(config: Config) -> Program:
 
 
 def _memory(c: Config) -> list[Tensor]:
-    """Every tensor with its line in the ledger.  An embedding of its own is fetched by row; a tied one is the head, packed tightly."""
+    """Every tensor with its line in the ledger; a tied embedding is the head, and packed as tightly."""
     components = {"embed": "head" if c.tied else "embedding", "head": "head", "final_norm": "head"}
     parts = {"attn_norm": "attention", "qkv": "attention", "out": "attention"}
     tensors = []
     for spec in Model(c).tensors():
         component = components.get(spec.name) or parts.get(spec.name.split(".")[-1], "feed-forward")
         rows, cols = spec.shape
-        tensors.append(Tensor(spec.name, (rows, cols), spec.format, component, by_row=spec.name == "embed" and not c.tied))
+        tensors.append(
+            Tensor(spec.name, (rows, cols), spec.format, component, by_row=spec.name == "embed" and not c.tied)
+        )
     d_kv = c.kv_heads * c.d_head
     tensors += [Tensor(f"kv.{i}", (c.context, 2 * d_kv), c.kv_format, "kv cache", "state") for i in range(c.n_layers)]
     vectors = {"x": c.d_model, "qkv": c.heads * c.d_head + 2 * d_kv, "a": c.heads * c.d_head, OUTCOME: 1}

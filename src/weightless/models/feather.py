@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -175,7 +175,7 @@ class Model:
 def decode_program(config: Config) -> Program:
     """How to run it, one token at a time; every byte it will touch follows from here."""
     c = config
-    body = [AcceptToken("history"), GatherRow("history", "embed", "x", add=False)]
+    body: list[Any] = [AcceptToken("history"), GatherRow("history", "embed", "x", add=False)]
     body += [GatherHashed("history", f"table.{n}", "x", n, HASH_SEED + n, pad=c.vocab_size) for n in c.tables]
     for i in range(c.n_layers):
         heads = (c.n_heads, c.n_kv_heads, c.d_head)
@@ -210,8 +210,12 @@ def _heads(c: Config) -> dict[str, tuple]:
 
 def _memory(c: Config) -> list[Tensor]:
     """Every tensor with its line in the ledger; rows that are looked up start on 64-byte boundaries."""
-    parts = {"attn_norm": "attention", "qkv": "attention", "out": "attention", "embed": "lookup rows",
-             "table": "lookup rows", "final_norm": "head", "head": "head", "classes": "head", "words": "head"}  # fmt: skip
+    lines = {
+        "attention": ("attn_norm", "qkv", "out"),
+        "lookup rows": ("embed", "table"),
+        "head": ("final_norm", "head", "classes", "words"),
+    }
+    parts: dict[str, str] = {name: line for line, names in lines.items() for name in names}
     tensors = []
     for spec in Model(c).tensors():
         first, last = spec.name.split(".")[0], spec.name.split(".")[-1]

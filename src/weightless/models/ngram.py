@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def count(config: Config, tokens: np.ndarray, show_progress: bool = False) -> tu
 def decode_program(config: Config) -> Program:
     """Walk the contexts, then interpolate: every probe is a counted read."""
     c, levels = config, range(1, config.order)
-    body = [AcceptToken("history")]
+    body: list[Any] = [AcceptToken("history")]
     for k in levels:
         parent = (f"found.{k - 1}", f"ctx.{k}.word") if k > 1 else ("", "")
         body.append(NgramContext("history", *parent, f"ctx.{k}.node", f"found.{k}", k))

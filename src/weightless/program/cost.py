@@ -134,7 +134,9 @@ class Touched:
         names = list(dict.fromkeys(name for step in steps for name in step))
         zero = Bytes()
         means = {
-            name: tuple(float(np.mean([getattr(step.get(name, zero), key) for step in steps])) for key in ("T", "U", "T64"))
+            name: tuple(
+                float(np.mean([getattr(step.get(name, zero), key) for step in steps])) for key in ("T", "U", "T64")
+            )
             for name in names
         }
         spreads = [Spread.of(np.array([getattr(total, key) for total in totals])) for key in ("T", "U", "T64")]

@@ -4,11 +4,12 @@ A lowered program is a table of instructions (`operator.Lowered`): opcode, integ
 strides, shapes, formats), float operands.  Weights `W` = (uint8, float32, uint16) and state `S` = (uint8, float32,
 uint16, uint32) are views of two flat memories.  Registers:
 
-    ints   [T, TOKEN, TARGET, STATUS, and four of traffic]   STATUS != 0 stops the run: an id or range points outside its table
+    ints   [T, TOKEN, TARGET, STATUS, and four of traffic]; STATUS != 0 stops the run: data points outside its table
     floats uniforms in [0, 1)
 
 The registers of traffic add up the bytes of operators whose cost the data decides (n-gram probes), the compiled twin
-of their `accesses`: in state, in the context index, in the word index, in cumulative probabilities.  Every address taken from data is checked against its table before use.
+of their `accesses`: in state, in the context index, in the word index, in cumulative probabilities.
+Every address taken from data is checked against its table before use.
 """
 
 from __future__ import annotations
@@ -176,7 +177,9 @@ def _classes(code, c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
 def _word_scores(c, W, S, chosen, scratch):  # type: ignore[no-untyped-def]
     """Scores of one class's words into scratch; returns how many of them are real words."""
     stride, width, form, n_words, vocab_size = c[1], c[3], c[4], c[8], c[9]
-    matvec(W, c[0] + chosen * n_words * stride, stride, n_words, width, form, _vector(S, c[5], width), scratch[:n_words])
+    matvec(
+        W, c[0] + chosen * n_words * stride, stride, n_words, width, form, _vector(S, c[5], width), scratch[:n_words]
+    )
     return min(n_words, vocab_size - chosen * n_words)
 
 

@@ -1,4 +1,4 @@
-"""The instruction numbers of the compiled engine, shared by operators (which emit them) and interpreter (which runs them)."""
+"""The compiled engine's instruction numbers: operators emit them, the interpreter runs them."""
 
 from __future__ import annotations
 

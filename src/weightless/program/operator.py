@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_transform
 
 from weightless.base.errors import CorruptFileError, nearest
 from weightless.program.tensor import Tensor
@@ -79,6 +79,7 @@ REGISTRY: dict[str, type] = {}
 C = TypeVar("C", bound=type)
 
 
+@dataclass_transform(frozen_default=True)
 def operator(name: str) -> Callable[[C], C]:
     """Class decorator: freeze the dataclass and enter it in the registry under `name`."""
 

@@ -103,7 +103,11 @@ def merge_words(text: np.ndarray, offsets: np.ndarray, counts: np.ndarray, n_mer
     while not merge_loop.merge_pairs(words, pairs, positions, heap, tokens, order, scratch, merges, state):
         room = 2 * int(pairs[4][heap[0]])
         positions = _longer(positions, int(state[merge_loop.USED]) + room)
-        pairs = tuple(_longer(array, int(state[merge_loop.PAIRS]) + room) for array in pairs)
+        arrays = list(pairs)
+        del pairs  # so that only one of them is in memory twice
+        for i in range(len(arrays)):
+            arrays[i] = _longer(arrays[i], int(state[merge_loop.PAIRS]) + room)
+        pairs = tuple(arrays)
         heap = _longer(heap, len(pairs[0]))
     return merges[: state[merge_loop.MADE]]
 

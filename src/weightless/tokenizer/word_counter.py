@@ -21,7 +21,7 @@ from weightless.tokenizer import word_table
 from weightless.tokenizer.patterns import character_classes
 from weightless.tokenizer.special import SpecialFinder
 
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 21
 BATCH = 256
 
 Piece = tuple[bytes, np.ndarray]  # content, and segments [k, 2] of it

@@ -48,7 +48,7 @@ EVALUATIONS = 10
 
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-"""What a second of the budget is: of the wall clock, or of processor time (all threads), which other processes cannot steal."""
+"""What a second of the budget is: of the wall clock, or of processor time, which other processes cannot steal."""
 
 
 @dataclass(frozen=True)

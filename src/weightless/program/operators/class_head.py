@@ -195,7 +195,15 @@ class _Words:
     def _ints(self, places: Mapping[str, Place]) -> list[int]:
         offset, words = places[self.words]
         ends = [places[name].offset for name in (self.h, self.choice, self.outcome)]
-        return [offset, words.row_stride, *words.shape, FORMAT_CODES[words.format], *ends, self.n_words, self.vocab_size]
+        return [
+            offset,
+            words.row_stride,
+            *words.shape,
+            FORMAT_CODES[words.format],
+            *ends,
+            self.n_words,
+            self.vocab_size,
+        ]
 
 
 @operator("word_score")

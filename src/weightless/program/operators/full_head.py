@@ -52,7 +52,9 @@ class LogitsScore(_Head):
     outcome: str
 
     def run(self, arena: Arena) -> None:
-        arena.put_row(self.outcome, -log_softmax(arena.row(self.logits))[arena.registers.target : arena.registers.target + 1])
+        arena.put_row(
+            self.outcome, -log_softmax(arena.row(self.logits))[arena.registers.target : arena.registers.target + 1]
+        )
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered(LOGITS_SCORE, self._ints(places))

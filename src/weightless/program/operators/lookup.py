@@ -127,7 +127,9 @@ class GatherHashed:
         offset, table = places[self.table]
         history, x = places[self.history].offset, places[self.x].offset
         form, (rows, cols) = FORMAT_CODES[table.format], table.shape
-        start = (start_of(self.seed) ^ 1 << 63) - (1 << 63)  # the same 64 bits, as the signed number an operand can hold
+        start = (start_of(self.seed) ^ 1 << 63) - (
+            1 << 63
+        )  # the same 64 bits, as the signed number an operand can hold
         ints = [history, offset, table.row_stride, cols, form, x, rows, self.order, start, self.pad]
         return Lowered(GATHER_HASHED, ints)
 

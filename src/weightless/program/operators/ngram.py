@@ -18,7 +18,18 @@ import numpy as np
 
 from weightless.program.arena import Arena
 from weightless.program.opcodes import NGRAM_CONTEXT, NGRAM_FINISH, NGRAM_FULL, NGRAM_SAMPLE, NGRAM_SCORE
-from weightless.program.operator import Access, Lowered, Place, Tensors, need, need_vector, operator, row_of, span_of, whole
+from weightless.program.operator import (
+    Access,
+    Lowered,
+    Place,
+    Tensors,
+    need,
+    need_vector,
+    operator,
+    row_of,
+    span_of,
+    whole,
+)
 
 QUANTA = 2**32 - 1
 MAX_LEVEL = 7  # words of context; a sampler takes one of the engine's eight uniforms per level
@@ -115,7 +126,14 @@ class NgramContext:
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         offset, node = places[self.node]
-        ends = [places[self.history].offset, places[self.found].offset, offset, node.shape[1], node.shape[0], self.level]
+        ends = [
+            places[self.history].offset,
+            places[self.found].offset,
+            offset,
+            node.shape[1],
+            node.shape[0],
+            self.level,
+        ]
         if not self.parent:
             return Lowered(NGRAM_CONTEXT, [*ends, 0, 0, 0])
         word_at, word = places[self.word]
