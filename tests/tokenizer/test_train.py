@@ -40,6 +40,17 @@ def test_merges_are_those_of_the_twin(pattern, ties):
         assert train_bpe(documents, 257 + 70, (EOT,), pattern=pattern, ties=ties, n_workers=1) == expected
 
 
+def test_ties_between_tokens_alike_in_their_first_eight_bytes():
+    """Zeros at the end (the prefix is padded with zeros), and differences only behind the eighth byte."""
+    rng = random.Random(8)
+    zeros = [bytes(rng.choices(b"\x00\x00\x01", k=rng.randrange(1, 9))) for _ in range(150)]
+    tails = [b"abcdefgh" + bytes(rng.choices(b"xyz", k=6)) for _ in range(60)]
+    for words in (zeros, tails, [tail[::-1] + tail for tail in tails]):
+        documents = [b"<s>".join(words)]
+        expected = reference.train(documents, 257 + 120, ["<s>"], "none")
+        assert train_bpe(documents, 257 + 120, ["<s>"], pattern="none") == expected
+
+
 def test_special_tokens_are_hard_boundaries_longest_first():
     specials = (EOT, EOT + EOT, "low", "lower")
     documents = [prose(2, 200) + (EOT * 3).encode()]
