@@ -81,3 +81,12 @@ def test_a_terminal_gets_a_bar(monkeypatch, capsys):
     err = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
     assert "train" in err
     assert "100 %" in err
+
+
+def test_a_budget_of_seconds_has_no_rate(clock, capsys):
+    """Oracle: the sentence a person expects; "1 s/s" would tell nothing."""
+    with progress("train", 60, "s") as tick:
+        clock.now += 6
+        tick(6, note="loss 3.0, 9,000 tokens/s")
+        clock.now += 1
+    assert capsys.readouterr().err.splitlines()[0] == "train: 6/60 (10 %), 54.0 s left, loss 3.0, 9,000 tokens/s"

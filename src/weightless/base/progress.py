@@ -11,6 +11,7 @@ from typing import Protocol
 from weightless.base.units import human_bytes, human_seconds
 
 PLAIN_EVERY_SECONDS = 5.0
+SECONDS = "s"  # a budget of time: how fast it passes is no news
 
 
 class Ticker(Protocol):
@@ -38,6 +39,10 @@ def _amount(value: float, unit: str) -> str:
     return human_bytes(value) if unit == "B" else f"{value:,.0f}"
 
 
+def _rate(value: float, unit: str) -> str:
+    return f"{_amount(value, unit)}{'' if unit == 'B' else ' ' + unit}/s"
+
+
 class _PlainLines:
     def __init__(self, label: str, total: float | None, unit: str, start: float) -> None:
         self.label, self.total, self.unit, self.done, self.start = label, total, unit, start, start
@@ -59,7 +64,7 @@ class _PlainLines:
         parts = [_amount(self.done, self.unit)]
         if self.total:
             parts[0] += f"/{_amount(self.total, self.unit)} ({100 * self.done / self.total:.0f} %)"
-        parts.append(f"{_amount(rate, self.unit)}{'' if self.unit == 'B' else ' ' + self.unit}/s")
+        parts += [_rate(rate, self.unit)] if self.unit != SECONDS else []
         if self.total and rate > 0 and self.done < self.total:
             parts.append(f"{human_seconds((self.total - self.done) / rate)} left")
         if self.note:
@@ -81,8 +86,7 @@ class _RichBar:
         class Rate(ProgressColumn):
             def render(self, task):  # type: ignore[no-untyped-def]
                 speed = task.finished_speed or task.speed or 0.0
-                suffix = "" if unit == "B" else f" {unit}"
-                return Text(f"{_amount(speed, unit)}{suffix}/s", style="cyan")
+                return Text(_rate(speed, unit) if unit != SECONDS else "", style="cyan")
 
         self.bar = Progress(TextColumn("{task.description:<22}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                             Rate(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),

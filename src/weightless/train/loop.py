@@ -169,7 +169,8 @@ class _Run:
         self._report(at)
         if time.monotonic() - self.saved_at >= config.checkpoint_every:
             self.save()
-        return f"loss {report.loss:.3f}"
+        rate = counters.tokens / max(counters.seconds, 1e-9)
+        return f"loss {report.loss:.3f}, {rate:,.0f} tokens/s"
 
     def _report(self, before: float) -> None:
         """Write a line of metrics if one is due after a step that began at progress `before`."""
