@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import time
 
@@ -158,6 +159,12 @@ def test_encode_iterable_holds_little():
         given_out += len(tokenizer.token_bytes[i])
         most_waiting = max(most_waiting, taken - given_out)
     assert most_waiting < 3 * streaming.PENDING_BYTES
+
+
+def test_copies_for_other_processes(plain):
+    plain.encode("made ready")
+    other = pickle.loads(pickle.dumps(plain))
+    assert other.sha256 == plain.sha256 and other.encode("don't <|end|>") == plain.encode("don't <|end|>")
 
 
 def test_batches_on_threads(plain):

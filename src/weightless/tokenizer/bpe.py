@@ -61,6 +61,10 @@ class Tokenizer:
         vocab, merges = train_bpe(inputs, vocab_size, special_tokens, pattern=pattern, **options)
         return cls(vocab, merges, special_tokens, pattern)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Other processes rebuild tables and caches from the content (copying, spawned data workers)."""
+        return Tokenizer, (self.vocab, self.merges, self.special_tokens, self.pattern)
+
     @property
     def vocab_size(self) -> int:
         """Number of tokens, special tokens included."""
