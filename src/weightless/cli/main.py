@@ -5,7 +5,6 @@ Exit codes: 0 done, 2 an error of input or environment (told in one line), 130 i
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 
@@ -53,7 +52,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _room(name: str):  # type: ignore[no-untyped-def]
     """The module of a verb; only the one that is needed is imported, so that cheap verbs start fast."""
-    return importlib.import_module(f"weightless.cli.{name}")
+    match name:
+        case "run":
+            from weightless.cli import run as room
+        case "tokenizer":
+            from weightless.cli import tokenizer as room
+        case "data":
+            from weightless.cli import data as room
+        case "train":
+            from weightless.cli import train as room
+        case "count":
+            from weightless.cli import count as room
+        case _:
+            from weightless.cli import artifact as room
+    return room
 
 
 def _usage() -> str:

@@ -54,6 +54,8 @@ class Report:
     """The run folder."""
     png: str = ""
     """Also draw the frontier as a PNG file here."""
+    markdown: bool = False
+    """Print the table of results as Markdown, with the command that made it."""
 
 
 def main(verb: str, arguments: list[str]) -> int:
@@ -94,9 +96,7 @@ def recipe_path(name: str) -> Path:
     given = Path(name)
     if given.exists() or given.suffix == ".toml":
         return given
-    import weightless
-
-    package = Path(weightless.__file__).parent
+    package = Path(__file__).resolve().parents[1]
     folders = [Path(RECIPES), package.parents[1] / RECIPES, package / RECIPES]
     for folder in folders:
         if (folder / f"{name}.toml").exists():
@@ -106,13 +106,17 @@ def recipe_path(name: str) -> Path:
 
 
 def _report(options: Report) -> int:
-    from weightless.lab.report import frontier_png, write_report
+    from weightless.lab.report import frontier_png, markdown_table, write_report
+    from weightless.lab.report.summary import read_summary
 
     folder = Path(options.run)
     page = write_report(folder)
     if options.png:
         frontier_png(folder, Path(options.png))
         print(f"picture: {options.png}")
+    if options.markdown:
+        print(markdown_table(read_summary(folder)))
+        return 0
     _print_table(folder)
     print(f"report: {page}")
     return 0

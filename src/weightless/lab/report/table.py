@@ -32,9 +32,9 @@ class Row:
     note: str = ""
 
 
-def losses(digits: int) -> Callable[[Estimate], str]:
-    """Writer of a number with so many decimals."""
-    return lambda value: spelled(value, digits)
+def as_loss(value: Estimate) -> str:
+    """1.234, or 1.234 ± 0.005."""
+    return spelled(value, 3)
 
 
 def as_bytes(value: Estimate) -> str:
@@ -74,8 +74,8 @@ def _scaled(value: Estimate, units: Sequence[tuple[str, float]], base: str) -> s
 
 SECTIONS: tuple[tuple[str, tuple[Row, ...]], ...] = (
     ("Loss on validation text", (
-        Row("bits per byte", lambda m: m["bits_per_byte"], losses(3)),
-        Row("nats per token", lambda m: m["nats_per_token"], losses(3)),
+        Row("bits per byte", lambda m: m["bits_per_byte"], as_loss),
+        Row("nats per token", lambda m: m["nats_per_token"], as_loss),
     )),
     ("Bytes touched per next token", (
         Row("traffic, mean", lambda m: m["touched"]["T"]["mean"], as_bytes, "T, the headline: every read and write"),

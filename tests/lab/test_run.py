@@ -1,0 +1,116 @@
+"""Recipes are strict; a run that is interrupted goes on and ends with the same bits.
+
+Oracles: an uninterrupted run of the same recipe (same files, bit for bit); the messages a person needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from weightless.base.config import from_dict, load_toml, to_dict
+from weightless.base.errors import ConfigError
+from weightless.base.files import sha256_file
+from weightless.data import fables
+from weightless.lab.recipe import Recipe, load_recipe
+
+RECIPE = """
+name = "small"
+[data]
+source = "{text}"
+vocab_size = 300
+[eval]
+tokens = 256
+[sample]
+max_tokens = 4
+[[model]]
+name = "dense"
+family = "dense"
+config = {{ d_model = 32, n_layers = 1, n_heads = 1, context = 64 }}
+train = {{ num_steps = 150, batch_size = 2, threads = 1, eval_tokens = 128, checkpoint_every = 0.2 }}
+"""
+CALL = [sys.executable, "-c", "import sys; from weightless.cli.main import main; sys.exit(main(sys.argv[1:]))", "run"]
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    text = tmp_path / "fables.txt"
+    text.write_bytes(b"\n<|endoftext|>\n".join(fables.documents(seed=5, n_bytes=40_000)))
+    path = tmp_path / "small.toml"
+    path.write_text(RECIPE.format(text=text.as_posix()))
+    return path
+
+
+def test_recipe_survives_the_round_trip(recipe):
+    loaded = load_recipe(recipe)
+    assert from_dict(Recipe, to_dict(loaded)) == loaded
+
+
+@pytest.mark.parametrize("name", ["demo", "books", "ablation"])
+def test_shipped_recipes_load(name, request):
+    assert load_recipe(request.config.rootpath / "recipes" / f"{name}.toml").name == name
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("vocab_size = 300", "vocab = 300", ("data.vocab", "vocab_size")),
+        ("d_model = 32", "d_modle = 32", ("d_modle", "d_model")),
+        ('family = "dense"', 'family = "dens"', ("dens", "dense")),
+        ("d_model = 32", 'd_model = "32"', ("d_model", "int")),
+        ("d_model = 32", "d_model = 33", ("33",)),
+    ],
+)
+def test_mistakes_name_the_key(recipe, old, new, words):
+    recipe.write_text(recipe.read_text().replace(old, new))
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(recipe)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert "small.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_ends_with_the_same_bits(recipe, tmp_path, how):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert subprocess.run([*CALL, str(recipe), "--out", str(whole)], capture_output=True).returncode == 0
+    child = subprocess.Popen([*CALL, str(recipe), "--out", str(broken)], stderr=subprocess.PIPE, text=True)
+    pointer = broken / "models/dense/checkpoint"
+    deadline = time.monotonic() + 120
+    while not list(pointer.glob("step_*")) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(how)
+    _, err = child.communicate(timeout=120)
+    assert child.returncode == (130 if how == signal.SIGINT else -how), err
+    assert how == signal.SIGKILL or "the same command goes on" in err
+    assert subprocess.run([*CALL, str(recipe), "--out", str(broken)], capture_output=True).returncode == 0
+    artifacts = [folder / "models/dense/model.wl" for folder in (whole, broken)]
+    losses = [json.loads((folder / "models/dense/eval.json").read_text())["nats"] for folder in (whole, broken)]
+    assert losses[0] == losses[1]
+    curves = [_curve(folder) for folder in (whole, broken)]
+    assert curves[0] == curves[1] and len(curves[0]) > 5
+    assert _weights(artifacts[0]) == _weights(artifacts[1])
+    assert os.path.exists(broken / "report.html")
+
+
+def _curve(folder):
+    lines = (folder / "models/dense/metrics.jsonl").read_text().splitlines()
+    return [(line["step"], line["train_loss"], line["val_loss"]) for line in map(json.loads, lines)]
+
+
+def _weights(path):
+    from weightless.artifact.file import open_artifact
+
+    return open_artifact(path).data.tobytes()
+
+
+def test_manifest_is_untouched_by_a_second_run(recipe, tmp_path):
+    folder = tmp_path / "run"
+    for _ in range(2):
+        assert subprocess.run([*CALL, str(recipe), "--out", str(folder)], capture_output=True).returncode == 0
+    assert sha256_file(folder / "data/manifest.json")
