@@ -19,8 +19,8 @@ VERSIONED = re.compile(r"(^|_)v\d+$|^new_|_new$|^old_|_old$")
 # What may be called while a module is imported: declarations, and building a constant out of constants.
 # A capital letter means a constructor (a table of frozen dataclasses is a constant).
 DECLARATIONS = {
-    "dataclass", "dataclass_transform", "field", "njit", "jit", "vectorize", "guvectorize", "overload", "contextmanager",
-    "cache",
+    "dataclass", "dataclass_transform", "field", "njit", "jit", "vectorize", "guvectorize", "overload",
+    "contextmanager", "cache",
     "lru_cache", "cached_property", "property", "wraps", "no_grad", "inference_mode", "custom_op", "namedtuple",
     "cast", "get_logger", "getLogger", "version", "operator",
 }  # fmt: skip

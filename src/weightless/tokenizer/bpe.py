@@ -141,8 +141,13 @@ class Tokenizer:
         """A decoder that takes one id at a time and never emits half a character."""
         return StreamDecoder(self.token_bytes)
 
-    @cached_property
+    @property
     def sha256(self) -> str:
+        """Hex hash of the canonical content; two tokenizers with equal hashes encode alike."""
+        return self._sha256
+
+    @cached_property
+    def _sha256(self) -> str:
         """Hex SHA-256 of the canonical content (pattern, merges, ids, special tokens)."""
         return storage.content_sha256(self._content())
 
