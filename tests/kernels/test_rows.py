@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from weightless.kernels.codes import FORMAT_CODES
 from weightless.kernels.numba_rows import (
-    FORMAT_CODES,
     decode_row,
     encode_row,
     float_to_half,

@@ -11,11 +11,8 @@ import math
 import numpy as np
 from numba import njit
 
+from weightless.kernels.codes import RELU2, SWIGLU
 from weightless.kernels.numba_rows import FAST, KERNEL, decode_row, encode_row
-
-SWIGLU, SILU, RELU2 = 0, 1, 2
-QK_EPS = 1e-6
-ACTIVATION_CODES = {"swiglu": SWIGLU, "silu": SILU, "relu2": RELU2}
 
 
 @njit(fastmath=FAST, **KERNEL)

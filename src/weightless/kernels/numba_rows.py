@@ -17,8 +17,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-F32, BF16, F16, INT8, INT4 = 0, 1, 2, 3, 4
-FORMAT_CODES = {"f32": F32, "bf16": BF16, "f16": F16, "int8": INT8, "int4": INT4}
+from weightless.kernels.codes import BF16, F16, F32, INT8
+
 GROUP = 64
 KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 """Options of every kernel.  None allocates, so reference counting (which would cost time and compile time) is off."""

@@ -19,9 +19,9 @@ import math
 import numpy as np
 from numba import njit
 
+from weightless.kernels.codes import QK_EPS
 from weightless.kernels.numba_hashing import hashed_row
 from weightless.kernels.numba_layers import (
-    QK_EPS,
     activate,
     append_kv,
     attend,

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from weightless.kernels.numba_layers import QK_EPS
-from weightless.kernels.numba_rows import FORMAT_CODES
+from weightless.kernels.codes import FORMAT_CODES, QK_EPS
 from weightless.ops.attention import decode_attention
 from weightless.ops.norm import rms_norm
 from weightless.ops.rope import rope

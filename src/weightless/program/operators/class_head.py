@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from weightless.kernels.numba_rows import FORMAT_CODES
+from weightless.kernels.codes import FORMAT_CODES
 from weightless.ops.cross_entropy import log_softmax
 from weightless.ops.norm import rms_norm
 from weightless.program.arena import Arena

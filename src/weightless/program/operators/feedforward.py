@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from weightless.kernels.numba_layers import ACTIVATION_CODES
-from weightless.kernels.numba_rows import FORMAT_CODES
+from weightless.kernels.codes import ACTIVATION_CODES, FORMAT_CODES
 from weightless.ops.feedforward import activate
 from weightless.ops.norm import rms_norm
 from weightless.program.arena import Arena

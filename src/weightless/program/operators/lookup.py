@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from weightless.kernels.numba_rows import FORMAT_CODES
+from weightless.kernels.codes import FORMAT_CODES
 from weightless.ops.hashing import row_index, start_of
 from weightless.program.arena import Arena
 from weightless.program.opcodes import ACCEPT_TOKEN, GATHER_HASHED, GATHER_ROW
