@@ -22,6 +22,10 @@ class ConfigError(WeightlessError):
     """A recipe, option or configuration asks for something that cannot be."""
 
 
+class ArgumentError(WeightlessError, ValueError):
+    """An argument of a library function has a shape or value that the function cannot take."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint such as ``did you mean 'd_model'?`` or the list of known names."""
     known = sorted(known)

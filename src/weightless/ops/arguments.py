@@ -1,0 +1,52 @@
+"""Checks that the references share: each raises ArgumentError (a ValueError) naming the argument and its shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from weightless.base.errors import ArgumentError
+
+
+def float_array(name: str, value: Any, axes: str, at_least: bool = False) -> np.ndarray:
+    """`value` as a floating-point array with one axis per letter of `axes`, none of them empty.
+
+    With `at_least`, more axes may stand in front.  Integers and booleans are refused: a gradient has no meaning there.
+    """
+    array = np.asarray(value)
+    fits = array.ndim >= len(axes) if at_least else array.ndim == len(axes)
+    if not fits:
+        wanted = ("..., " if at_least else "") + ", ".join(axes)
+        raise ArgumentError(f"{name} should have the axes ({wanted}), but its shape is {array.shape}")
+    if array.dtype not in (np.float16, np.float32, np.float64):
+        raise ArgumentError(f"{name} of shape {array.shape} holds {array.dtype}; give float16, float32 or float64")
+    if array.size == 0:
+        raise ArgumentError(f"{name} is empty: its shape is {array.shape}")
+    return array
+
+
+def finite(name: str, array: np.ndarray) -> np.ndarray:
+    """`array` itself when it holds neither NaN nor infinity."""
+    good = np.isfinite(array)
+    if not good.all():
+        raise ArgumentError(f"{name} of shape {array.shape} holds {array[~good].flat[0]} at {first_true(~good)}")
+    return array
+
+
+def first_true(flags: np.ndarray) -> tuple[int, ...]:
+    """Index of the first True."""
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(flags)), flags.shape))
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """`value` as an int that is at least `least`; True and 2.0 are no whole numbers."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ArgumentError(f"{name} should be a whole number of at least {least}, not {value!r}")
+    return int(value)
+
+
+def same_shape(name: str, array: np.ndarray, other: str, shape: tuple[int, ...]) -> None:
+    """Refuse `array` unless it has the shape of `other`."""
+    if array.shape != shape:
+        raise ArgumentError(f"{name} of shape {array.shape} should have the shape of {other}, {shape}")

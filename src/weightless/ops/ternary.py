@@ -1,0 +1,71 @@
+"""Ternary weights: {-1, 0, +1} times one fp16 scale per group along the input (after BitNet b1.58, Ma et al. 2024).
+
+    s = fp16(mean |w| over the group)          code = clip(round(w / s), -1, 1)          what = s code
+
+Groups of 128 inputs; the last one of a row may be shorter.  round goes to even at a half.  Without the clip almost a
+quarter of Gaussian weights would leave the three codes (|w| > 1.5 mean |w|).  A group whose scale is 0 in fp16 has codes 0.
+
+Training keeps latent weights W in full precision.  Forwards the layer multiplies by what; backwards the rounding is
+taken for the identity and the scale for a constant (straight-through, Bengio et al. 2013):
+    y = x what^T        dx = dy what        dW = dy^T x        (dW goes to the latent weights as it is)
+
+The projection is not idempotent: the mean of |what| is s times the share of non-zero codes (about 0.69 for Gaussian
+weights), so projecting what again shrinks it.  Codes and scales, once taken, are the master copy.
+Cost: O(rows x columns).  Stored: 2 bits per weight and 2 bytes per group, 2.125 bits per weight.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from weightless.base.errors import ArgumentError
+from weightless.ops.arguments import finite, float_array, same_shape, whole_number
+
+LARGEST_SCALE = float(np.finfo(np.float16).max)
+
+
+def ternary_project(W: Any, group_size: int = 128) -> tuple[np.ndarray, np.ndarray]:
+    """(codes int8 [R, C], scales float16 [R, ceil(C / group_size)]) of latent weights W [R, C].
+
+    Raises ArgumentError for a wrong rank, NaN, integers, an empty matrix or a mean beyond fp16 (65504).
+    """
+    W = finite("W", float_array("W", W, "RC"))
+    group_size = whole_number("group_size", group_size)
+    starts = np.arange(0, W.shape[1], group_size)
+    lengths = np.diff(np.append(starts, W.shape[1]))
+    means = np.add.reduceat(np.abs(W.astype(np.float64)), starts, axis=1) / lengths
+    if means.max() > LARGEST_SCALE:
+        raise ArgumentError(f"W of shape {W.shape} has a group of mean {means.max():.4g}, beyond fp16; rescale it")
+    scales = means.astype(np.float16)
+    step = np.repeat(scales.astype(np.float64), lengths, axis=1)
+    codes = np.clip(np.rint(W / np.where(step == 0, 1.0, step)), -1, 1)
+    return np.where(step == 0, 0, codes).astype(np.int8), scales
+
+
+def ternary_expand(codes: np.ndarray, scales: np.ndarray, group_size: int = 128, dtype: Any = np.float32) -> np.ndarray:
+    """The weights that codes and scales stand for, [R, C]."""
+    n_columns = codes.shape[1]
+    wanted = (codes.shape[0], -(-n_columns // whole_number("group_size", group_size)))
+    same_shape("scales", scales, f"groups of {group_size} of codes {codes.shape}", wanted)
+    return codes.astype(dtype) * np.repeat(scales.astype(dtype), group_size, axis=1)[:, :n_columns]
+
+
+def ternary_linear_forward(x: Any, W: Any, group_size: int = 128) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """(y, cache) with y = x what^T; x [..., C], W latent [R, C], y [..., R]."""
+    x = finite("x", float_array("x", x, "C", at_least=True))
+    W = float_array("W", W, "RC")
+    if x.shape[-1] != W.shape[1]:
+        raise ArgumentError(f"x of shape {x.shape} does not fit W of shape {W.shape}")
+    what = ternary_expand(*ternary_project(W, group_size), group_size, W.dtype)
+    return x @ what.T, (x, what)
+
+
+def ternary_linear_backward(dy: Any, cache: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(dx, dW): dW is the gradient of the latent weights, straight through the rounding."""
+    x, what = cache
+    dy = finite("dy", float_array("dy", dy, "R", at_least=True))
+    same_shape("dy", dy, "y", (*x.shape[:-1], what.shape[0]))
+    dy_NR, x_NC = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
+    return dy @ what, dy_NR.T @ x_NC
