@@ -1,11 +1,11 @@
-"""Exact attention in tiles, never holding an (N, N) array (Dao et al. 2022; online softmax after Milakov & Gimelshein 2018).
+"""Exact attention in tiles, never an (N, N) array (Dao et al. 2022; online softmax: Milakov & Gimelshein 2018).
 
     S = Q K^T / sqrt(D)     P = softmax over the visible keys     O = P V
 
-Forward, for a tile of queries, over tiles of keys: with m the largest score so far, l the sum of exp(s - m), and O unscaled,
+Forward, for a tile of queries, over tiles of keys: m is the largest score so far, l the sum of exp(s - m), O unscaled,
     m' = max(m, max S)      c = exp(m - m')      l = c l + sum exp(S - m')      O = c O + exp(S - m') V
-and at the end O / l and L = m + log l.  The correction is exp(m_old - m_new): what was summed stood relative to m_old and
-must now stand relative to m_new >= m_old, so it shrinks.  (The inverse grows instead: 27 % error.)
+and at the end O / l and L = m + log l.  The correction is exp(m_old - m_new): what was summed stood relative to m_old
+and must now stand relative to m_new >= m_old, so it shrinks.  (The inverse grows instead: 27 % error.)
 
 Backward, from O, L and the inputs alone.  P = exp(S - L) is recomputed tile by tile; with D_i = sum_d dO_id O_id
     dV = P^T dO      dP = dO V^T      dS = P (dP - D)      dQ = dS K / sqrt(D)      dK = dS^T Q / sqrt(D)
@@ -17,9 +17,9 @@ Visible: query i stands at position i + q_offset; it sees key j when
     causal      j <= i + q_offset             window     |i + q_offset - j| < window             key_padding_mask[b, j]
 q_offset defaults to N_k - N_q, so that the last query sees the last key (a chunk after a cached past).
 
-Where instability hides.  A row that has seen no visible key yet has m = -inf, and exp(-inf - -inf) is NaN: shift by 0 while
-m is -inf.  A row that never sees one (more queries than keys, a window, padding) has l = 0: its output is 0, its L is -inf,
-its gradients are 0.  Scores are only ever exponentiated below their maximum.
+Where instability hides.  A row that has seen no visible key yet has m = -inf, and exp(-inf - -inf) is NaN: shift by 0
+while m is -inf.  A row that never sees one (more queries than keys, a window, padding) has l = 0: its output is 0, its
+L is -inf, its gradients are 0.  Scores are only ever exponentiated below their maximum.
 
 Shapes: Q (B, H, N, D), K (B, G, M, D), V (B, G, M, E), H a multiple of G; O (B, H, N, E), L (B, H, N).
 Cost: 4 B H N M D FLOPs forwards and 10 backwards (five products, one recomputed), half of it when causal because tiles

@@ -8,7 +8,8 @@ For the next block of logits with largest value b:
 Softmax keeps the order of logits, so the best are chosen by logit and become probabilities at the end: exp(z - m) / l.
 
 Pinned.  Ties go to the lowest index.  k > V, or fewer than k logits above -inf: the rest is index -1, probability 0.
-A row of nothing but -inf gives zeros and -1, no NaN.  Indices are int64, best first; probabilities have the logits' dtype.
+A row of nothing but -inf gives zeros and -1, no NaN.  Indices are int64, best first; probabilities have the dtype of
+the logits.
 
 Traffic: each logit is read once, which no algorithm can undercut; V values are never written.  Softmax followed by a
 selection reads them three times (maximum, sum, normalise) and once more to select, and writes V probabilities: 5x.

@@ -3,7 +3,8 @@
     s = fp16(mean |w| over the group)          code = clip(round(w / s), -1, 1)          what = s code
 
 Groups of 128 inputs; the last one of a row may be shorter.  round goes to even at a half.  Without the clip almost a
-quarter of Gaussian weights would leave the three codes (|w| > 1.5 mean |w|).  A group whose scale is 0 in fp16 has codes 0.
+quarter of Gaussian weights would leave the three codes (|w| > 1.5 mean |w|).  A group whose scale is 0 in fp16 has
+codes 0.
 
 Training keeps latent weights W in full precision.  Forwards the layer multiplies by what; backwards the rounding is
 taken for the identity and the scale for a constant (straight-through, Bengio et al. 2013):
