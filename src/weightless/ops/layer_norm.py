@@ -18,7 +18,7 @@ Where instability hides.
     Sums run in float64 whatever the input is; results return to the input's dtype.
 
 Cost for (B, T, D): O(B T D) time, about 8 B T D multiply-adds backwards.  The cache is xhat (as large as x), r (one
-number per row) and gamma; x itself is not kept.  Bound by memory: the backward reads dy and xhat once and writes dx once.
+number per row) and gamma; x itself is not kept.  Bound by memory: the backward reads dy and xhat and writes dx, once.
 As one kernel: a block per row (or per few rows) holds dy and xhat in registers, reduces the two means together in one
 shuffle tree, writes dx, and adds its share to partial dgamma, dbeta that a second small kernel sums over the blocks.
 """

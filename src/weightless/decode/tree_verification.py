@@ -1,0 +1,155 @@
+"""Verify a tree of drafted tokens with one forward pass of the target model (after SpecInfer, Miao et al. 2023).
+
+A tree hangs below the last prompt token: node i has token tree_tokens[i] and parent tree_parents[i] < i, or -1 when it
+follows the prompt directly.  One pass over [prompt | tree] with a mask in which a node sees the prompt, its ancestors
+and itself gives, at every node, the target's distribution after the path to it.  A node stands at P + depth - 1 (depth
+1 for a child of the prompt), not at P + i: siblings share a position.
+
+Acceptance walks down, from the last prompt token.  The logits AT a place predict its CHILDREN:
+    greedy     w = argmax there.  Is there a child with token w?  Accept it and go there.  Otherwise emit w and stop.
+    sampling   p = softmax(logits / temperature) there.  Try the children in turn: accept child x with probability p(x),
+               else take x out, p <- norm(p without x).  All refused: draw the new token from what is left of p.
+               With `draft_probs` (children drawn without replacement from q): accept with min(1, p(x) / q(x)), else
+               p <- norm(max(p - q, 0)), q <- norm(q without x).
+Either way the tokens are distributed exactly as the target alone would produce them, and there is always one new token
+beyond the accepted ones.  Siblings with equal tokens are one place: the walk goes on below all of them.
+
+Traps.  Judging node i by its own logits (they predict what follows it); stopping at the first refused sibling (the next
+may be right); positions by index.  Each gives other text than the target on nearly every random tree.
+Cost: one forward pass of P + N tokens (N with a cache), a mask of (P + N)^2 booleans, O(N) to walk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from weightless.base.errors import ArgumentError
+from weightless.ops.arguments import whole_number
+from weightless.ops.attention import softmax
+
+TargetModel = Callable[[list[int], np.ndarray, np.ndarray], np.ndarray]
+
+
+def build_tree_mask(prompt_len: int, tree_parents: Sequence[int]) -> np.ndarray:
+    """bool (P + N, P + N), True = may attend; ArgumentError unless every parent stands before its child."""
+    P = whole_number("prompt_len", prompt_len)
+    parents = checked_parents(tree_parents)
+    mask = np.zeros((P + len(parents), P + len(parents)), bool)
+    mask[:P, :P] = np.tri(P, dtype=bool)
+    for node, parent in enumerate(parents):
+        mask[P + node] = mask[P + parent] if parent >= 0 else mask[P - 1]
+        mask[P + node, P + node] = True
+    return mask
+
+
+def tree_positions(prompt_len: int, tree_parents: Sequence[int]) -> np.ndarray:
+    """Absolute positions (P + N,): 0 .. P - 1, then P + depth - 1 of each node."""
+    depth: list[int] = []
+    for parent in checked_parents(tree_parents):
+        depth.append(depth[parent] + 1 if parent >= 0 else 1)
+    return np.concatenate((np.arange(prompt_len), prompt_len - 1 + np.array(depth, dtype=np.int64)))
+
+
+def verify_and_accept(
+    prompt_tokens: Sequence[int],
+    tree_tokens: Sequence[int],
+    tree_parents: Sequence[int],
+    target_model: TargetModel,
+    temperature: float = 0.0,
+    rng: np.random.Generator | None = None,
+    *,
+    draft_probs: np.ndarray | None = None,
+) -> tuple[list[int], int]:
+    """(accepted_tokens, new_token): what the target takes of the tree, and the token it adds.
+
+    `target_model(tokens, mask, positions)` returns logits (P + N, V).  `draft_probs` (N + 1, V): row 0 is what the
+    prompt's children were drawn from, row 1 + i the same for node i's children.  `rng` None makes an unseeded one.
+    Raises ArgumentError for an empty prompt, a tree that is none, a temperature below 0, NaN logits or wrong shapes.
+    """
+    prompt = [int(token) for token in prompt_tokens]
+    tokens = [int(token) for token in tree_tokens]
+    mask = build_tree_mask(len(prompt), tree_parents)
+    if len(tokens) != len(tree_parents):
+        raise ArgumentError(f"{len(tokens)} tree_tokens and {len(tree_parents)} tree_parents: one parent per token")
+    logits = checked_logits(target_model(prompt + tokens, mask, tree_positions(len(prompt), tree_parents)), len(mask))
+    nodes, new_token = accept(logits[len(prompt) - 1 :], tokens, tree_parents, temperature, rng, draft_probs)
+    return [tokens[node] for node in nodes], new_token
+
+
+def accept(
+    logits: np.ndarray,
+    tokens: Sequence[int],
+    parents: Sequence[int],
+    temperature: float = 0.0,
+    rng: np.random.Generator | None = None,
+    draft_probs: np.ndarray | None = None,
+) -> tuple[list[int], int]:
+    """(accepted nodes from the top down, new token), from logits (1 + N, V): after the prompt, then after each node."""
+    if not 0 <= temperature < math.inf:
+        raise ArgumentError(f"temperature should be 0 (greedy) or a positive number, not {temperature!r}")
+    if draft_probs is not None and np.shape(draft_probs) != logits.shape:
+        raise ArgumentError(f"draft_probs of shape {np.shape(draft_probs)} should have the shape {logits.shape}")
+    if outside := [token for token in tokens if not 0 <= token < logits.shape[1]]:
+        raise ArgumentError(f"tree token {outside[0]} is outside the vocabulary of {logits.shape[1]}")
+    rng = rng or np.random.default_rng()
+    accepted: list[int] = []
+    at = [-1]
+    while True:
+        children = [node for node, parent in enumerate(parents) if parent in at]
+        row = logits[at[0] + 1]
+        if temperature == 0:
+            chosen, token = None, int(np.argmax(row))
+            chosen = next((node for node in children if tokens[node] == token), None)
+        else:
+            q = None if draft_probs is None else draft_probs[at[0] + 1]
+            chosen, token = _try_children(softmax(row / temperature), q, children, tokens, rng)
+        if chosen is None:
+            return accepted, token
+        accepted.append(chosen)
+        at = [node for node in children if tokens[node] == token]
+
+
+def _try_children(
+    p_V: np.ndarray, q_V: np.ndarray | None, children: list[int], tokens: Sequence[int], rng: np.random.Generator
+) -> tuple[int | None, int]:
+    """(accepted child, its token) or (None, a token drawn from what the refused children leave of p)."""
+    p = p_V.astype(np.float64)
+    q = None if q_V is None else np.array(q_V, dtype=np.float64)
+    for node in children:
+        x = tokens[node]
+        draft = np.zeros_like(p) if q is None else q
+        if q is None:
+            draft[x] = 1.0
+        if draft[x] > 0 and rng.random() * draft[x] < p[x]:
+            return node, x
+        left = np.maximum(p - draft, 0.0)
+        if left.sum() <= 0:  # p and q agree to the last bit, so refusing was rounding
+            return node, x
+        p = left / left.sum()
+        if q is not None:
+            q[x] = 0.0
+            q /= q.sum() or 1.0
+    return None, min(int(np.searchsorted(np.cumsum(p), rng.random() * p.sum(), side="right")), len(p) - 1)
+
+
+def checked_parents(tree_parents: Sequence[int]) -> list[int]:
+    """Parents as ints, each -1 or the index of an earlier node."""
+    parents = [int(parent) for parent in tree_parents]
+    for node, parent in enumerate(parents):
+        if not -1 <= parent < node:
+            raise ArgumentError(f"tree_parents[{node}] is {parent}; a parent is -1 or a node before its child")
+    return parents
+
+
+def checked_logits(found: Any, n: int) -> np.ndarray:
+    """The target's logits, float64 (n, V) without NaN."""
+    logits = np.asarray(found, dtype=np.float64)
+    if logits.ndim != 2 or len(logits) != n:
+        raise ArgumentError(f"target_model should return logits of shape ({n}, V), not {logits.shape}")
+    if np.isnan(logits).any() or (logits == np.inf).any():
+        raise ArgumentError(f"target_model returned NaN or +inf in logits of shape {logits.shape}")
+    return logits
