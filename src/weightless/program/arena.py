@@ -3,6 +3,9 @@
 Operators in their readable form touch memory only through `rows`, `put_rows`, `span` and `put_span`.  A log
 entry is (operator, tensor, first byte inside the tensor, bytes, write?), so the log can be laid beside the formula.
 Registers hold what enters from and leaves to the host: the token fed, the target to score, random numbers.
+
+Weights never change while an engine stands, so what was decoded once is kept (up to KEPT_BYTES): the log is written
+on every load all the same, and an audited step costs a few times a compiled one instead of a hundred times.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ from weightless.base.errors import CorruptFileError
 from weightless.program.operator import Access, Place
 from weightless.program.tensor import Tensor, align
 from weightless.quant.formats import decode_rows, encode_rows
+
+KEPT_BYTES = 1 << 29
+"""Decoded weights that an arena keeps, in bytes of float32."""
 
 
 @dataclass
@@ -57,8 +63,11 @@ class Arena:
             raise CorruptFileError(f"the weights hold {weights.size} bytes, the program needs {layout.weight_bytes}")
         self.layout = layout
         self.weights = weights
-        self.state = np.full(max(layout.state_bytes, 64), 0xFF if poison else 0, dtype=np.uint8)
+        n_state = max(layout.state_bytes, 64)
+        self.state = np.full(n_state, 0xFF, dtype=np.uint8) if poison else np.zeros(n_state, dtype=np.uint8)
         self.registers = Registers()
+        self._kept: dict[tuple[str, int, int], np.ndarray] = {}
+        self._kept_bytes = 0
         self.log: list[tuple[int, Access]] | None = None
         self.operator_index = 0
 
@@ -73,8 +82,24 @@ class Arena:
         if first < 0 or n < 0 or first + n > tensor.shape[0]:
             raise CorruptFileError(f"rows {first}..{first + n} lie outside {name} {tensor.shape}")
         self._note(tensor, first, n, write=False)
+        if tensor.kind == "state":
+            return self._decoded(place, first, n).copy()
+        key = (name, first, n)
+        if key not in self._kept:
+            decoded = self._decoded(place, first, n)
+            decoded.flags.writeable = False
+            if self._kept_bytes + decoded.nbytes > KEPT_BYTES:
+                return decoded
+            self._kept[key] = decoded
+            self._kept_bytes += decoded.nbytes
+        return self._kept[key]
+
+    def _decoded(self, place: Place, first: int, n: int) -> np.ndarray:
+        tensor = place.tensor
         block = self._segment(tensor)[place.offset + first * tensor.row_stride :][: n * tensor.row_stride]
         packed = block.reshape(n, tensor.row_stride)[:, : tensor.row_bytes]
+        if tensor.format == "f32" and packed.flags.c_contiguous:
+            return packed.view("<f4")
         return decode_rows(np.ascontiguousarray(packed), tensor.format, tensor.shape[1])
 
     def row(self, name: str, at: int = 0) -> np.ndarray:
@@ -85,7 +110,7 @@ class Arena:
         """Encode and store rows [n, columns] of a state tensor."""
         place = self.layout.places[name]
         tensor = place.tensor
-        packed = encode_rows(np.atleast_2d(np.asarray(values)), tensor.format)
+        packed = _encoded(np.atleast_2d(np.asarray(values)), tensor.format)
         self._note(tensor, first, len(packed), write=True)
         start = place.offset + first * tensor.row_stride
         target = self.state[start : start + len(packed) * tensor.row_stride]
@@ -129,3 +154,10 @@ class Arena:
         for r in range(first, first + n):
             entry = Access(tensor.name, r * tensor.row_stride, tensor.row_bytes, write)
             self.log.append((self.operator_index, entry))
+
+
+def _encoded(rows: np.ndarray, fmt: str) -> np.ndarray:
+    """Stored bytes of rows; float32 needs no conversion."""
+    if fmt == "f32" and rows.dtype == np.float32:
+        return np.ascontiguousarray(rows).view(np.uint8)
+    return encode_rows(rows, fmt)
