@@ -13,7 +13,7 @@ A component's share of each is what falls on its tensors; shares add up exactly 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from weightless.program.operator import Access
 from weightless.program.program import Program
 from weightless.program.tensor import LINE
 
+Spans = list[tuple[int, int]]  # half-open intervals of byte addresses
 HEADLINE_POSITIONS = 512  # positions 1..512, or the context if it is shorter
 
 
@@ -37,9 +38,11 @@ class Bytes:
         return Bytes(self.T + other.T, self.U + other.U, self.T64 + other.T64)
 
 
-def merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def merged(spans: Spans) -> Spans:
     """Disjoint, sorted half-open intervals covering the same addresses."""
-    out: list[tuple[int, int]] = []
+    if len(spans) == 1 and spans[0][0] < spans[0][1]:
+        return spans
+    out: Spans = []
     for first, end in sorted(spans):
         if out and first <= out[-1][1]:
             out[-1] = (out[-1][0], max(out[-1][1], end))
@@ -48,32 +51,79 @@ def merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return out
 
 
-def _length(spans: Iterable[tuple[int, int]]) -> int:
-    return sum(end - first for first, end in spans)
+def _length(spans: Spans) -> int:
+    return sum([end - first for first, end in spans])
 
 
-def _lines(spans: Iterable[tuple[int, int]]) -> int:
-    return _length(merged((first // LINE, -(-end // LINE)) for first, end in spans))
+def _lines(spans: Spans) -> int:
+    return _length(merged([(first // LINE, -(-end // LINE)) for first, end in spans]))
+
+
+class Reducer:
+    """Steps of one program, one after the other.  Only what an operator does otherwise than in the step before is
+    reduced again: most read the same weights at every position.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self._component_of = {tensor.name: tensor.component for tensor in program.tensors}
+        self._accesses: list[Sequence[Access]] = []
+        self._parts: list[dict[str, tuple[int, int, Spans]]] = []
+        self._traffic: dict[str, list[int]] = {}
+        self._users: dict[str, dict[int, Spans]] = {}
+        self._unions: dict[str, int] = {}
+
+    def step(self, per_operator: Sequence[Sequence[Access]]) -> dict[str, Bytes]:
+        """{component: Bytes} of one step, from the accesses of each operator that ran."""
+        while len(self._parts) < len(per_operator):
+            self._accesses.append([])
+            self._parts.append({})
+        moved: dict[str, None] = {}
+        for i, before in enumerate(self._accesses):
+            accesses = per_operator[i] if i < len(per_operator) else []
+            if accesses != before:
+                moved.update(dict.fromkeys(self._replace(i, accesses)))
+        for name in moved:
+            self._unions[name] = _length(merged([span for spans in self._users[name].values() for span in spans]))
+        U: dict[str, int] = defaultdict(int)
+        for name, n_bytes in self._unions.items():
+            U[self._component_of[name]] += n_bytes
+        return {name: Bytes(T, U[name], LINE * lines) for name, (T, lines, users) in self._traffic.items() if users}
+
+    def _replace(self, i: int, accesses: Sequence[Access]) -> list[str]:
+        """Put operator i's accesses in the place of its earlier ones; the tensors whose share changed."""
+        before, after = self._parts[i], _reduced(accesses)
+        self._accesses[i], self._parts[i] = accesses, after
+        moved = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
+        for name in moved:
+            totals = self._traffic.setdefault(self._component_of[name], [0, 0, 0])
+            users = self._users.setdefault(name, {})
+            for part, sign in ((before.get(name), -1), (after.get(name), 1)):
+                if part is not None:
+                    totals[0] += sign * part[0]
+                    totals[1] += sign * part[1]
+                    totals[2] += sign
+            users.pop(i, None)
+            if name in after:
+                users[i] = after[name][2]
+        return moved
+
+
+def _reduced(accesses: Sequence[Access]) -> dict[str, tuple[int, int, Spans]]:
+    """{tensor: (distinct bytes, distinct lines, the addresses)} of what one operator touches."""
+    read: dict[str, Spans] = defaultdict(list)
+    written: dict[str, Spans] = defaultdict(list)
+    for name, first, n, write in accesses:
+        (written if write else read)[name].append((first, first + n))
+    out = {}
+    for name in dict.fromkeys([*read, *written]):
+        spans = merged(read.get(name, [])) + merged(written.get(name, []))
+        out[name] = (_length(spans), _lines(spans), spans)
+    return out
 
 
 def step_bytes(program: Program, per_operator: Sequence[Sequence[Access]]) -> dict[str, Bytes]:
     """{component: Bytes} of one step, from the accesses of each operator that ran."""
-    component_of = {tensor.name: tensor.component for tensor in program.tensors}
-    T, T64, U = defaultdict(int), defaultdict(int), defaultdict(int)
-    everything: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for accesses in per_operator:
-        read: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        written: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        for name, first, n, write in accesses:
-            (written if write else read)[name].append((first, first + n))
-        for name in {*read, *written}:
-            r, w = merged(read[name]), merged(written[name])
-            T[component_of[name]] += _length(r) + _length(w)
-            T64[component_of[name]] += LINE * _lines([*r, *w])
-            everything[name] += [*r, *w]
-    for name, spans in everything.items():
-        U[component_of[name]] += _length(merged(spans))
-    return {name: Bytes(T[name], U[name], T64[name]) for name in T}
+    return Reducer(program).step(per_operator)
 
 
 def formula(program: Program, t: int, head: str = "score") -> dict[str, Bytes]:
@@ -153,8 +203,9 @@ class Touched:
 
 def touched_by_formula(program: Program, head: str = "score", positions: int = HEADLINE_POSITIONS) -> Touched:
     """The headline from the configuration: positions 1..min(positions, context)."""
+    reducer, tensors, ops = Reducer(program), program.by_name, program.operators(head)
     last = min(positions, program.context)
-    return Touched.of([formula(program, t, head) for t in range(1, last + 1)])
+    return Touched.of([reducer.step([op.accesses(tensors, t) for op in ops]) for t in range(1, last + 1)])
 
 
 def flops(program: Program, head: str = "score", positions: int = HEADLINE_POSITIONS) -> float:

@@ -9,6 +9,7 @@ packed tightly and starts on one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from weightless.quant.formats import row_bytes
@@ -34,17 +35,17 @@ class Tensor:
     kind: Kind = "weight"
     by_row: bool = False
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         """Bytes of one row, codes and scales, without alignment padding: what a fetch touches."""
         return row_bytes(self.format, self.shape[1])
 
-    @property
+    @cached_property
     def row_stride(self) -> int:
         """Bytes from one row to the next."""
         return align(self.row_bytes) if self.by_row else self.row_bytes
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Stored bytes of the whole tensor, padding between rows included."""
         return self.shape[0] * self.row_stride
