@@ -12,27 +12,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weightless.layers.attention import causal_attention, rotary_tables, rotate
     from weightless.layers.feedforward import ffn
-    from weightless.layers.lookup import hashed_rows, looked_up
+    from weightless.layers.lookup import hashed_row, hashed_rows, looked_up
     from weightless.layers.losses import class_cross_entropy, fused_cross_entropy
     from weightless.layers.norm import rms_norm
+    from weightless.layers.step import Fused, block_step
 
 _ROOM_OF = {
+    "block_step": "step",
     "causal_attention": "attention",
     "rotary_tables": "attention",
     "rotate": "attention",
     "ffn": "feedforward",
     "class_cross_entropy": "losses",
     "fused_cross_entropy": "losses",
+    "hashed_row": "lookup",
     "hashed_rows": "lookup",
     "looked_up": "lookup",
+    "Fused": "step",
     "rms_norm": "norm",
 }
 
 __all__ = [
+    "Fused",
+    "block_step",
     "causal_attention",
     "class_cross_entropy",
     "ffn",
     "fused_cross_entropy",
+    "hashed_row",
     "hashed_rows",
     "looked_up",
     "rms_norm",

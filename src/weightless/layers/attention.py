@@ -19,11 +19,11 @@ QK_EPS = 1e-6
 
 
 def rotary_tables(
-    n_positions: int, d_head: int, theta: float, device: torch.device
+    n_positions: int, d_head: int, theta: float, device: torch.device, first: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(cos, sin) of every angle, float32 [T, K/2], computed in float64."""
+    """(cos, sin) of every angle at positions first, first + 1 …, float32 [T, K/2], computed in float64."""
     exponents = torch.arange(0, d_head, 2, dtype=torch.float64, device=device) / d_head
-    positions = torch.arange(n_positions, dtype=torch.float64, device=device)
+    positions = torch.arange(first, first + n_positions, dtype=torch.float64, device=device)
     angles = positions[:, None] * theta ** (-exponents)
     return angles.cos().float(), angles.sin().float()
 

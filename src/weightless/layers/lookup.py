@@ -8,13 +8,18 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from weightless.ops.hashing import last_tokens, row_index
+from weightless.ops.hashing import last_tokens, row_index, row_index_scalar
 
 
 def hashed_rows(tokens_BT: torch.Tensor, order: int, seed: int, n_rows: int, pad: int) -> torch.Tensor:
     """int64 [B, T]: the table row of the last `order` tokens at every position; `pad` stands before the start."""
     history = last_tokens(tokens_BT.cpu().numpy(), order, pad)
     return torch.from_numpy(row_index(history, seed, n_rows)).to(tokens_BT.device)
+
+
+def hashed_row(seen: torch.Tensor, order: int, seed: int, n_rows: int, pad: int) -> int:
+    """The table row of the last `order` tokens; `seen` holds at most that many, oldest first."""
+    return row_index_scalar([pad] * (order - len(seen)) + seen.tolist(), seed, n_rows)
 
 
 def looked_up(table: torch.Tensor, rows_BT: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ default (Vaswani et al. 2017; Touvron et al. 2023).  Every weight is read for ev
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -131,6 +132,57 @@ class Model:
     def log_probs(self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor) -> torch.Tensor:
         """Normalised log-probabilities [B, T, V]."""
         return (self.hidden_states(p, tokens_BT) @ p[_head_name(self.config)].T).log_softmax(dim=-1)
+
+    def new_cache(self) -> dict[str, torch.Tensor]:
+        """What `step` remembers, by the names of the decode program: the tokens fed, and rows [k | v] per layer."""
+        import torch
+
+        c, width = self.config, 2 * self.config.kv_heads * self.config.d_head
+        cache = {f"kv.{i}": torch.zeros(c.context, width) for i in range(c.n_layers)}
+        return {"history": torch.zeros(c.context, dtype=torch.int64), **cache}
+
+    def step(
+        self,
+        p: Mapping[str, torch.Tensor],
+        cache: Mapping[str, torch.Tensor],
+        token: int,
+        t: int,
+        fused: L.Fused = nullcontext,
+    ) -> torch.Tensor:
+        """Feed one token at position t (from 1): the residual stream [d_model]; `fused` marks the operators."""
+        import torch.nn.functional as F
+
+        c = self.config
+        with fused("accept_token"):
+            cache["history"][t - 1] = token
+        with fused("gather_row"):
+            x_D = F.embedding(cache["history"][t - 1], p["embed"])
+        heads = (c.heads, c.kv_heads, c.d_head)
+        for i in range(c.n_layers):
+            x_D = L.block_step(p, f"block.{i}.", x_D, cache[f"kv.{i}"], t, heads, c, fused=fused)
+        return x_D
+
+    def step_nats(
+        self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, target: int, fused: L.Fused = nullcontext
+    ) -> torch.Tensor:
+        """-log p(target) after a step (mode S)."""
+        logits_V = self._step_logits(p, x_D, fused)
+        with fused("logits_score"):
+            return -logits_V.log_softmax(dim=-1)[target]
+
+    def step_probabilities(
+        self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, fused: L.Fused = nullcontext
+    ) -> torch.Tensor:
+        """p [V] after a step (mode F)."""
+        logits_V = self._step_logits(p, x_D, fused)
+        with fused("logits_full"):
+            return logits_V.softmax(dim=-1)
+
+    def _step_logits(self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, fused: L.Fused) -> torch.Tensor:
+        import torch.nn.functional as F
+
+        with fused("norm_matvec"):
+            return F.linear(L.rms_norm(x_D, p["final_norm"], self.config.eps), p[_head_name(self.config)])
 
 
 def _head_name(config: Config) -> str:

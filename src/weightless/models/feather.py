@@ -12,6 +12,7 @@ two fp16 scales).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -170,6 +171,99 @@ class Model:
         words_BTCW = words_BTS.unflatten(-1, (c.classes, c.words_per_class)).log_softmax(dim=-1)
         slots_BTS = (class_BTC[..., None] + words_BTCW).flatten(-2)
         return slots_BTS[..., p["slot_of_token"]]
+
+    def new_cache(self) -> dict[str, torch.Tensor]:
+        """What `step` remembers, by the names of the decode program: the tokens fed, and rows [k | v] per layer."""
+        import torch
+
+        c, width = self.config, 2 * self.config.n_kv_heads * self.config.d_head
+        cache = {f"kv.{i}": torch.zeros(c.context, width) for i in range(c.n_layers)}
+        return {"history": torch.zeros(c.context, dtype=torch.int64), **cache}
+
+    def step(
+        self,
+        p: Mapping[str, torch.Tensor],
+        cache: Mapping[str, torch.Tensor],
+        token: int,
+        t: int,
+        fused: L.Fused = nullcontext,
+    ) -> torch.Tensor:
+        """Feed one token at position t (from 1): the residual stream [d_model]; `fused` marks the operators."""
+        import torch
+        import torch.nn.functional as F
+
+        c, history = self.config, cache["history"]
+        with fused("accept_token"):
+            history[t - 1] = token
+        with fused("gather_row"):
+            x_D = F.embedding(history[t - 1], p["embed"])
+        for order, n_rows in c.tables.items():
+            with fused("gather_hashed"):
+                seen = history[max(0, t - order) : t].clone()
+                row = L.hashed_row(seen, order, HASH_SEED + order, n_rows, pad=c.vocab_size)
+                x_D = x_D + F.embedding(torch.tensor(row), p[f"table.{order}"])
+        heads = (c.n_heads, c.n_kv_heads, c.d_head)
+        for i in range(c.n_layers):
+            x_D = L.block_step(p, f"block.{i}.", x_D, cache[f"kv.{i}"], t, heads, c, qk_norm=True, fused=fused)
+        return x_D
+
+    def step_nats(
+        self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, target: int, fused: L.Fused = nullcontext
+    ) -> torch.Tensor:
+        """-log p(target) after a step (mode S): of the word rows, only those of the target's class."""
+        import torch
+
+        if self.config.head == "full":
+            logits_V = self._step_logits(p, x_D, fused)
+            with fused("logits_score"):
+                return -logits_V.log_softmax(dim=-1)[target]
+        with fused("class_score"):
+            slot, n_words = p["slot_of_token"][target].float(), self.config.words_per_class
+            h_D, log_p_C = self._step_classes(p, x_D)
+            choice = torch.stack([slot, -log_p_C[int(slot) // n_words]])
+        with fused("word_score"):
+            chosen, word = divmod(int(choice[0]), n_words)
+            return choice[1] - self._step_words(p, h_D, chosen)[word]
+
+    def step_probabilities(
+        self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, fused: L.Fused = nullcontext
+    ) -> torch.Tensor:
+        """p [V] after a step (mode F)."""
+        import torch
+
+        if self.config.head == "full":
+            logits_V = self._step_logits(p, x_D, fused)
+            with fused("logits_full"):
+                return logits_V.softmax(dim=-1)
+        with fused("class_full"):
+            h_D, log_p_C = self._step_classes(p, x_D)
+        with fused("word_full"):
+            rows = [log_p_C[c] + self._step_words(p, h_D, c) for c in range(self.config.classes)]
+            p_V = torch.empty(self.config.vocab_size)
+            p_V[p["token_of_slot"]] = torch.cat(rows)[: self.config.vocab_size].exp()
+            return p_V
+
+    def _step_logits(self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, fused: L.Fused) -> torch.Tensor:
+        import torch.nn.functional as F
+
+        with fused("norm_matvec"):
+            return F.linear(L.rms_norm(x_D, p["final_norm"], self.config.eps), p["head"])
+
+    def _step_classes(self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(h [D], log p of every class [C])."""
+        import torch.nn.functional as F
+
+        h_D = L.rms_norm(x_D, p["final_norm"], self.config.eps)
+        return h_D, F.linear(h_D, p["classes"]).log_softmax(dim=-1)
+
+    def _step_words(self, p: Mapping[str, torch.Tensor], h_D: torch.Tensor, chosen: int) -> torch.Tensor:
+        """log p(word | class) of one class's words; slots behind the vocabulary have probability zero."""
+        import torch.nn.functional as F
+
+        n_words = self.config.words_per_class
+        scores_W = F.linear(h_D, p["words"][chosen * n_words : (chosen + 1) * n_words])
+        scores_W[max(0, self.config.vocab_size - chosen * n_words) :] = -float("inf")
+        return scores_W.log_softmax(dim=-1)
 
 
 def decode_program(config: Config) -> Program:
