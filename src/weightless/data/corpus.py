@@ -4,6 +4,8 @@
 
 The stream of a split is, for each document, the <|endoftext|> id and then the document's tokens; a document may
 run on into the next shard.  Bytes are UTF-8 bytes of documents: <|endoftext|> counts 0.
+An imported corpus (import_tokens.py) holds the ids of somebody else, <|endoftext|> where they put it; when only the
+size of their vocabulary is known, the manifest has null for the tokenizer, the bytes and what else is unknown.
 
     corpus(folder) -> Corpus    .tokens("train") .n_bytes("val") .n_documents .tokenizer() .manifest .sha256
 
@@ -54,7 +56,7 @@ class Corpus:
         self.folder, self.manifest = folder, manifest
         self.name: str = manifest["name"]
         self.vocab_size: int = manifest["vocab_size"]
-        self.end_of_text: int = manifest["end_of_text"]
+        self.end_of_text: int | None = manifest["end_of_text"]
         self.sha256: str = manifest["corpus_sha256"]
         self.tokenizer_path = folder / TOKENIZER
         self._tokens: dict[str, Any] = {}
@@ -72,23 +74,38 @@ class Corpus:
     def n_tokens(self, split: str) -> int:
         return self._split(split)["tokens"]
 
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether the text behind the ids is known."""
+        return self.manifest["tokenizer_sha256"] is not None
+
     def n_bytes(self, split: str) -> int:
         """UTF-8 bytes of the split's documents (<|endoftext|> counts 0)."""
+        self.require_tokenizer("counting bytes")
         return self._split(split)["bytes"]
 
-    def n_documents(self, split: str) -> int:
+    def n_documents(self, split: str) -> int | None:
+        """Documents of the split; None when the id of <|endoftext|> is unknown."""
         return self._split(split)["documents"]
+
+    def require_tokenizer(self, what: str) -> None:
+        """WeightlessError when the corpus was imported without a tokenizer; `what` needs the text."""
+        if not self.has_tokenizer:
+            raise WeightlessError(f"{what} needs the text behind the ids, and {self.folder} was imported with a "
+                                  "vocabulary size only: import it again with --tokenizer")  # fmt: skip
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer the shards were made with; CorruptFileError when the file is another."""
         from weightless.tokenizer import Tokenizer
 
+        self.require_tokenizer("reading ids as text")
         found = Tokenizer.load(self.tokenizer_path)
         self.check_tokenizer(found)
         return found
 
     def check_tokenizer(self, tokenizer: TextEncoder) -> None:
         """Refuse a tokenizer whose content differs from that of the manifest."""
+        self.require_tokenizer("checking a tokenizer")
         expected = self.manifest["tokenizer_sha256"]
         if tokenizer.sha256 != expected:
             raise WeightlessError(
@@ -130,6 +147,7 @@ def check_shard(folder: Path, shard: dict[str, Any], check_hash: bool) -> None:
 _KEYS = {"name": str, "source": dict, "tokenizer_sha256": str, "vocab_size": int, "end_of_text": int,
          "corpus_sha256": str, "splits": dict}  # fmt: skip
 _SPLIT_KEYS = {"documents": int, "bytes": int, "tokens": int, "shards": list}
+_MAY_BE_UNKNOWN = ("tokenizer_sha256", "end_of_text", "documents", "bytes")
 _SHARD_KEYS = {"file": str, "tokens": int, "sha256": str}
 
 
@@ -150,7 +168,7 @@ def checked_manifest(path: Path) -> dict[str, Any]:
                 raise CorruptFileError(f"{path}: {shard['file']!r} is not a plain file name")
         if sum(shard["tokens"] for shard in entry["shards"]) != entry["tokens"]:
             raise CorruptFileError(f"{path}: the shards of {split} do not add up to its {entry['tokens']} tokens")
-    if not 0 <= manifest["end_of_text"] < manifest["vocab_size"] <= LARGEST_VOCABULARY:
+    if not 0 <= (manifest["end_of_text"] or 0) < manifest["vocab_size"] <= LARGEST_VOCABULARY:
         raise CorruptFileError(f"{path}: end_of_text or vocab_size is out of range")
     return manifest
 
@@ -159,5 +177,5 @@ def _expect(path: Path, value: Any, keys: dict[str, type], where: str) -> None:
     if not isinstance(value, dict):
         raise CorruptFileError(f"{path}: {where.rstrip('.')} is missing or not an object")
     for key, kind in keys.items():
-        if type(value.get(key)) is not kind:
+        if type(value.get(key)) is not kind and not (key in _MAY_BE_UNKNOWN and value.get(key, key) is None):
             raise CorruptFileError(f"{path}: {where}{key} is missing or not {kind.__name__}")
