@@ -1,28 +1,28 @@
 """Tokenise documents into a prepared corpus: split, encode, write shards, then the manifest.
 
 The work is a function of (documents, tokenizer, settings), so a repetition finds everything done and does nothing,
-and a run killed at any point continues: NAME.progress.json lists the finished shards, each with its hash and with
-the place (document, tokens of it already written) where the next shard begins; those that check out are kept.
+and a run killed at any point goes on: NAME.progress.json is the journal of finished shards (shard_series.py).
 The manifest is written last: a folder with a manifest is a finished corpus.
 
-Documents are read several times (numbered, compared, tokenised once per split), so they must be re-readable:
-a Source or a list; a plain iterator is read into memory first.
+Documents are read three times (numbered, compared, tokenised), so they must be re-readable: a Source or a list; a
+plain iterator is read into memory first.  Whoever has split them already hands the `split` over, and they are read
+once.  A text that changes between the readings is an error, and no manifest is written.
+
+parts.py does the same work in n parts that know nothing of one another.
 """
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
-from weightless.base.files import read_json, sha256_file, write_json
-from weightless.base.progress import Ticker
+from weightless.base.files import write_json
 from weightless.data.corpus import (
     FORMAT,
     FORMAT_VERSION,
@@ -31,23 +31,87 @@ from weightless.data.corpus import (
     TOKENIZER,
     Corpus,
     TextEncoder,
-    check_shard,
     checked_manifest,
     corpus,
 )
 from weightless.data.documents import CorpusDigest
-from weightless.data.shards import LARGEST_VOCABULARY, shard_writer
+from weightless.data.shard_series import Journal, Labelled, worker_count, write_shards
+from weightless.data.shards import LARGEST_VOCABULARY
 from weightless.data.split import (
     DEFAULT_FRACTION,
     DEFAULT_OVERLAP,
     Chained,
+    Draft,
     Split,
     byte_progress,
-    split_by_hash,
-    split_given,
+    draft_by_hash,
+    draft_given,
 )
 
 SHARD_TOKENS = 100_000_000
+PROGRESS, PLANS = "{name}.progress.json", "*.plan.json"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be prepared, and where; `head` is the manifest without what only the text can tell."""
+
+    documents: Iterable[bytes]
+    validation: Iterable[bytes] | None
+    tokenizer: TextEncoder
+    folder: Path
+    head: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.head["name"]
+
+    @property
+    def everything(self) -> Iterable[bytes]:
+        """All documents in the order in which they are numbered."""
+        return self.documents if self.validation is None else Chained(self.documents, self.validation)
+
+    def draft(self) -> Draft:
+        """Number the documents (one reading)."""
+        if self.validation is None:
+            return draft_by_hash(self.documents, self.head["split"]["fraction"])
+        return draft_given(self.documents, self.validation)
+
+    def drawn(self, show_progress: bool) -> Split:
+        """Number and compare the documents (two readings)."""
+        draft = self.draft()
+        draft.compare(self.documents, show_progress)
+        return draft.finished(self.head["split"]["max_overlap"])
+
+    def with_split(self, split: Split) -> Work:
+        return replace(self, head={**self.head, "corpus_sha256": split.corpus_sha256, "split": split.record})
+
+
+def described(
+    documents: Iterable[bytes],
+    tokenizer: TextEncoder,
+    out_dir: str | Path,
+    name: str | None = None,
+    *,
+    validation: Iterable[bytes] | None = None,
+    fraction: float = DEFAULT_FRACTION,
+    max_overlap: float | None = None,
+    shard_tokens: int = SHARD_TOKENS,
+) -> Work:
+    """Check the settings; ConfigError for a name, tokenizer or shard size that cannot be."""
+    name = _checked_name(name or getattr(documents, "name", "corpus"))
+    _check_tokenizer(tokenizer)
+    if shard_tokens < 1:
+        raise ConfigError(f"shard_tokens is {shard_tokens}; a shard holds at least one token")
+    description = getattr(documents, "description", {"kind": "documents"})
+    rule: dict[str, Any] = {"method": "hash", "fraction": fraction, "max_overlap": DEFAULT_OVERLAP}
+    if validation is not None:
+        rule = {"method": "given", "max_overlap": 1.0}
+    if max_overlap is not None:
+        rule["max_overlap"] = max_overlap
+    head = _manifest_head(name, description, tokenizer, rule, shard_tokens)
+    held_out = None if validation is None else _re_readable(validation)
+    return Work(_re_readable(documents), held_out, tokenizer, Path(out_dir), head)
 
 
 def prepare(
@@ -60,37 +124,29 @@ def prepare(
     fraction: float = DEFAULT_FRACTION,
     max_overlap: float | None = None,
     shard_tokens: int = SHARD_TOKENS,
+    split: Split | None = None,
+    workers: int | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> Corpus:
     """Prepare `documents` in `out_dir`; with `validation`, those documents validate and no split is drawn.
 
     `max_overlap` (default 0.2; 1.0 with `validation`) is the share of 13-word-grams met in training above which a
-    validation document is dropped.  A folder that holds another corpus is refused unless `overwrite`.
+    validation document is dropped.  `split` is the result of splitting these documents by these rules, when it is
+    known.  `workers` threads encode (all cores for None); the bytes written do not depend on how many.
+    A folder that holds another corpus is refused unless `overwrite`.
     """
-    folder = Path(out_dir)
-    name = _checked_name(name or getattr(documents, "name", "corpus"))
-    _check_tokenizer(tokenizer)
-    if shard_tokens < 1:
-        raise ConfigError(f"shard_tokens is {shard_tokens}; a shard holds at least one token")
-    description = getattr(documents, "description", {"kind": "documents"})
-    documents = _re_readable(documents)
-    validation = None if validation is None else _re_readable(validation)
-    rule: dict[str, Any] = {"method": "hash", "fraction": fraction, "max_overlap": DEFAULT_OVERLAP}
-    if validation is not None:
-        rule = {"method": "given", "max_overlap": 1.0}
-    if max_overlap is not None:
-        rule["max_overlap"] = max_overlap
-    everything = documents if validation is None else Chained(documents, validation)
-    head = _manifest_head(name, description, tokenizer, rule, shard_tokens)
-    if done := _already_there(folder, head, everything, overwrite):
+    worker_count(workers)
+    work = described(documents, tokenizer, out_dir, name, validation=validation, fraction=fraction,
+                     max_overlap=max_overlap, shard_tokens=shard_tokens)  # fmt: skip
+    if done := already_there(work, overwrite):
         return done
-    if validation is None:
-        split = split_by_hash(documents, fraction, rule["max_overlap"], show_progress)
-    else:
-        split = split_given(documents, validation, rule["max_overlap"], show_progress)
-    head = {**head, "corpus_sha256": split.corpus_sha256, "split": split.record}
-    return _write(folder, head, everything, tokenizer, split, show_progress)
+    if not overwrite and (plans := sorted(work.folder.glob(PLANS))):
+        raise WeightlessError(
+            f"{work.folder} is being prepared in parts ({plans[0].name}); finish it so, or choose another folder"
+        )
+    split = split or work.drawn(show_progress)
+    return _write(work.with_split(split), split, workers, show_progress)
 
 
 def _checked_name(name: str) -> str:
@@ -129,12 +185,13 @@ def _manifest_head(
     }
 
 
-def _already_there(folder: Path, head: dict[str, Any], documents: Iterable[bytes], overwrite: bool) -> Corpus | None:
-    """The corpus in `folder` when it is this one, whole; None when there is none or it needs repair; or an error."""
+def already_there(work: Work, overwrite: bool) -> Corpus | None:
+    """The corpus in the folder when it is this one, whole; None when there is none or it needs repair; or an error."""
+    folder = work.folder
     if not (folder / MANIFEST).exists():
         return None
     try:
-        is_same = _is_same(checked_manifest(folder / MANIFEST), head, documents)
+        is_same = _is_same(checked_manifest(folder / MANIFEST), work.head, work.everything)
     except CorruptFileError as error:
         if overwrite:
             return None
@@ -163,30 +220,45 @@ def _is_same(manifest: dict[str, Any], head: dict[str, Any], documents: Iterable
     return digest.hexdigest() == manifest["corpus_sha256"]
 
 
-def _write(
-    folder: Path,
-    head: dict[str, Any],
-    documents: Iterable[bytes],
-    tokenizer: TextEncoder,
-    split: Split,
-    show_progress: bool,
-) -> Corpus:
-    name = head["name"]
-    _clear(folder, name)
-    journal = _Journal(folder / f"{name}.progress.json", head)
-    total = split.bytes["train"] + split.bytes["val"]
-    with byte_progress("tokenise", total, show_progress) as tick:
-        for role in SPLITS:
-            chosen = (text for number, text in enumerate(documents) if split.role(number) == role)
-            _write_split(folder, role, journal, TokenStream(chosen, tokenizer, tick), tokenizer.vocab_size)
-    splits = {role: _split_entry(role, split, journal.shards[role]) for role in SPLITS}
-    tokenizer.save(folder / TOKENIZER)
-    write_json(folder / MANIFEST, {**head, "splits": splits})
+def _write(work: Work, split: Split, workers: int | None, show_progress: bool) -> Corpus:
+    folder, name = work.folder, work.name
+    clear(folder, name)
+    journal = Journal(folder / PROGRESS.format(name=name), work.head)
+    digest = CorpusDigest()
+    with byte_progress("tokenise", split.bytes["train"] + split.bytes["val"], show_progress) as tick:
+
+        def labelled() -> Iterator[Labelled]:
+            for number, text in enumerate(work.everything):
+                digest.add(text)
+                role = split.role(number)
+                if role in SPLITS:
+                    tick(len(text))
+                    yield role, text
+
+        stems = {role: f"{name}_{role}" for role in SPLITS}
+        write_shards(folder, stems, journal, labelled(), work.tokenizer, workers, work.head["shard_tokens"])
+    if digest.hexdigest() != split.corpus_sha256:
+        raise WeightlessError(f"the text of {name} changed while it was prepared; run the same command again")
+    work.tokenizer.save(folder / TOKENIZER)
+    finished = write_manifest(folder, work.head, split, {role: journal.plain_shards(role) for role in SPLITS})
     journal.path.unlink(missing_ok=True)
+    return finished
+
+
+def write_manifest(
+    folder: Path, head: dict[str, Any], split: Split, shards: dict[str, list[dict[str, Any]]]
+) -> Corpus:
+    """The last step: from here on the folder is a finished corpus."""
+    splits = {
+        role: {"documents": split.documents[role], "bytes": split.bytes[role],
+               "tokens": sum(shard["tokens"] for shard in shards[role]), "shards": shards[role]}
+        for role in SPLITS
+    }  # fmt: skip
+    write_json(folder / MANIFEST, {**head, "splits": splits})
     return corpus(folder)
 
 
-def _clear(folder: Path, name: str) -> None:
+def clear(folder: Path, name: str) -> None:
     """Remove a corpus that is being replaced (manifest first, so that half of it never looks whole) and torn files."""
     old: list[Path] = []
     if (folder / MANIFEST).exists():
@@ -194,96 +266,13 @@ def _clear(folder: Path, name: str) -> None:
             there = Corpus(folder, checked_manifest(folder / MANIFEST))
             old = [path for role in SPLITS for path in there.shard_paths(role)]
         (folder / MANIFEST).unlink()
-    for stem in (f"{name}_*.bin", f"{name}.progress.json", MANIFEST, TOKENIZER):
-        old += folder.glob(f".{stem}.*.part")
-    for leftover in old:
+    stem = glob.escape(name)
+    in_parts = [*folder.glob(PLANS), *folder.glob(f"{stem}.part-*-of-*.json"), *folder.glob(f"{stem}_*_p[0-9]*_*.bin")]
+    for leftover in [*old, *in_parts, *torn_files(folder, name)]:
         leftover.unlink(missing_ok=True)
 
 
-def _split_entry(role: str, split: Split, shards: list[dict[str, Any]]) -> dict[str, Any]:
-    plain = [{key: shard[key] for key in ("file", "tokens", "sha256")} for shard in shards]
-    n_tokens = sum(shard["tokens"] for shard in plain)
-    return {"documents": split.documents[role], "bytes": split.bytes[role], "tokens": n_tokens, "shards": plain}
-
-
-def _write_split(folder: Path, role: str, journal: _Journal, stream: TokenStream, vocab_size: int) -> None:
-    """Write the shards of one split that the journal does not list yet."""
-    kept = journal.shards[role]
-    if kept:
-        stream.skip_to(kept[-1]["next_document"], kept[-1]["next_token"])
-    shard_tokens = journal.head["shard_tokens"]
-    while stream.fill():
-        file = f"{journal.head['name']}_{role}_{len(kept):06d}.bin"
-        with shard_writer(folder / file, vocab_size) as writer:
-            while writer.n_tokens < shard_tokens and stream.fill():
-                writer.append(stream.take(shard_tokens - writer.n_tokens))
-        record = {"file": file, "tokens": writer.n_tokens, "sha256": sha256_file(folder / file)}
-        journal.add(role, {**record, "next_document": stream.number, "next_token": stream.offset})
-
-
-class TokenStream:
-    """The tokens of a sequence of documents, <|endoftext|> before each, with a place that can be returned to."""
-
-    def __init__(self, documents: Iterator[bytes], tokenizer: TextEncoder, tick: Ticker) -> None:
-        self._documents, self._tokenizer, self._tick = documents, tokenizer, tick
-        self._ids = np.zeros(0, np.uint16)
-        self.number, self.offset = -1, 0  # the document whose tokens stand ready, and how many of them are taken
-
-    def fill(self) -> bool:
-        """Have at least one token ready; False at the end."""
-        while self.offset >= len(self._ids):
-            document = next(self._documents, None)
-            if document is None:
-                return False
-            body = self._tokenizer.encode_ordinary_array(document)
-            self._ids = np.concatenate((np.array([self._tokenizer.end_of_text], body.dtype), body))
-            self.number, self.offset = self.number + 1, 0
-            self._tick(len(document))
-        return True
-
-    def take(self, most: int) -> np.ndarray:
-        """Up to `most` of the tokens that stand ready."""
-        taken = self._ids[self.offset : self.offset + most]
-        self.offset += len(taken)
-        return taken
-
-    def skip_to(self, number: int, offset: int) -> None:
-        """Go to token `offset` of document `number` without encoding the documents before it."""
-        while self.number < number - 1:
-            self._tick(len(next(self._documents, b"")))
-            self.number += 1
-        self.fill()
-        self.offset = offset
-
-
-@dataclass
-class _Journal:
-    """Finished shards of a preparation under way; those whose file no longer matches are forgotten."""
-
-    path: Path
-    head: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        self.shards: dict[str, list[dict[str, Any]]] = {role: [] for role in SPLITS}
-        if not self.path.exists():
-            return
-        try:
-            found = read_json(self.path)
-            if found["head"] == self.head:
-                self.shards = {role: self._intact(found["shards"][role]) for role in SPLITS}
-        except (CorruptFileError, KeyError, TypeError):
-            self.shards = {role: [] for role in SPLITS}
-
-    def add(self, role: str, shard: dict[str, Any]) -> None:
-        self.shards[role].append(shard)
-        write_json(self.path, {"head": self.head, "shards": self.shards})
-
-    def _intact(self, shards: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        kept = []
-        for shard in shards:
-            try:
-                check_shard(self.path.parent, shard, check_hash=True)
-            except WeightlessError:
-                break
-            kept.append(shard)
-        return kept
+def torn_files(folder: Path, name: str) -> list[Path]:
+    """What killed preparations of this name left half written."""
+    stems = (f"{name}_", f"{name}.", MANIFEST, TOKENIZER)
+    return [path for stem in stems for path in folder.glob(f".{glob.escape(stem[:40])}*.part")]

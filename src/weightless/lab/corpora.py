@@ -12,36 +12,46 @@ from typing import Any
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import read_json, write_json
-from weightless.data.corpus import Corpus, corpus
+from weightless.data.corpus import MANIFEST, TOKENIZER, Corpus, corpus
 from weightless.data.prepare import prepare
 from weightless.data.sources import Source, open_source
-from weightless.data.split import split_by_hash
+from weightless.data.split import Split, draft_by_hash, draft_given
 from weightless.lab.recipe import DataRecipe, fingerprint
 from weightless.tokenizer import Tokenizer, train_bpe
 
-TOKENIZER = "tokenizer.json"
 STAMP = "prepared-from.json"
 END_OF_TEXT = "<|endoftext|>"
 
 
-def prepared(recipe: DataRecipe, folder: Path, show_progress: bool = True) -> Corpus:
-    """The corpus of a recipe in `folder`, made if it is not there; WeightlessError if another one is."""
+def prepared(recipe: DataRecipe, folder: Path, show_progress: bool = True, workers: int | None = None) -> Corpus:
+    """The corpus of a recipe in `folder`, made if it is not there; WeightlessError if another one is.
+
+    The text is read three times: to number its documents; to train the tokenizer and compare the splits; to encode.
+    """
     stamp = folder / STAMP
     source, validation = _sources(recipe)
     identity = {"recipe": fingerprint(recipe), "files": [_identity(s) for s in (source, validation) if s is not None]}
-    if stamp.exists() and (folder / "manifest.json").exists():
+    if stamp.exists() and (folder / MANIFEST).exists():
         if read_json(stamp) != identity:
             found = f"{folder} was prepared from another text or with other settings"
             raise WeightlessError(f"{found}: choose another name for the run, or delete that folder")
         return corpus(folder)
-    tokenizer_path = folder / TOKENIZER
-    tokenizer = Tokenizer.load(tokenizer_path) if stamp.exists() and read_json(stamp) == identity and \
-        tokenizer_path.exists() else _trained(recipe, source, validation, show_progress)  # fmt: skip
+    tokenizer, split = _kept(folder, identity), None
+    if tokenizer is None:
+        tokenizer, split = _trained(recipe, source, validation, show_progress, workers)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(tokenizer_path)
+    tokenizer.save(folder / TOKENIZER)
     write_json(stamp, identity)
     return prepare(source, tokenizer, folder, validation=validation, fraction=recipe.val_fraction,
-                   max_overlap=recipe.max_overlap, show_progress=show_progress)  # fmt: skip
+                   max_overlap=recipe.max_overlap, split=split, workers=workers,
+                   show_progress=show_progress)  # fmt: skip
+
+
+def _kept(folder: Path, identity: Any) -> Tokenizer | None:
+    """The tokenizer that an interrupted preparation of the same text has trained."""
+    stamp = folder / STAMP
+    known = stamp.exists() and read_json(stamp) == identity and (folder / TOKENIZER).exists()
+    return Tokenizer.load(folder / TOKENIZER) if known else None
 
 
 def _sources(recipe: DataRecipe) -> tuple[Source, Source | None]:
@@ -54,17 +64,18 @@ def _identity(source: Source) -> Any:
     return {"name": source.name, **source.description}
 
 
-def _trained(recipe: DataRecipe, source: Source, validation: Source | None, show_progress: bool) -> Tokenizer:
-    documents: Iterable[bytes] = source
-    if validation is None:
-        split = split_by_hash(source, recipe.val_fraction, recipe.max_overlap, show_progress)
-        documents = (text for number, text in enumerate(source) if split.role(number) == "train")
-    vocab, merges = train_bpe(_nonempty(documents, source.name), recipe.vocab_size, [END_OF_TEXT],
-                              pattern=recipe.pattern, show_progress=show_progress)  # fmt: skip
+def _trained(
+    recipe: DataRecipe, source: Source, validation: Source | None, show_progress: bool, workers: int | None
+) -> tuple[Tokenizer, Split]:
+    """The tokenizer of the training documents, and the split that was drawn on the way."""
+    draft = draft_by_hash(source, recipe.val_fraction) if validation is None else draft_given(source, validation)
+    vocab, merges = train_bpe(_nonempty(draft.training(source), source.name), recipe.vocab_size, [END_OF_TEXT],
+                              pattern=recipe.pattern, n_workers=workers, show_progress=show_progress)  # fmt: skip
+    split = draft.finished(recipe.max_overlap)
     if len(vocab) < recipe.vocab_size:
         short = f"the text is too small for a vocabulary of {recipe.vocab_size}: only {len(vocab)} tokens could be made"
         raise ConfigError(f"{short}; ask for at most {len(vocab)}, or give more text")
-    return Tokenizer(vocab, merges, [END_OF_TEXT], pattern=recipe.pattern)
+    return Tokenizer(vocab, merges, [END_OF_TEXT], pattern=recipe.pattern), split
 
 
 def _nonempty(documents: Iterable[bytes], name: str) -> Iterator[bytes]:
