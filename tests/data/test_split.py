@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.data.documents import document_key
-from weightless.data.grams import GramSet, id_grams, word_grams, word_hashes
+from weightless.data.grams import GramSet, id_grams, twin_grams, word_grams, word_hashes
 from weightless.data.split import split_by_hash, split_given
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Compile before a test is timed."""
+    word_grams(b"a fox")
 
 
 def words_of(document: bytes) -> list[bytes]:
@@ -33,6 +39,19 @@ def test_grams_agree_with_word_tuples(text, n):
     assert len(grams) == len(tuples)
     assert len(set(grams)) == len(set(tuples))
     assert all((a == b) == (x == y) for a, x in zip(grams, tuples) for b, y in zip(grams, tuples))
+
+
+@given(st.binary(max_size=300), st.integers(1, 14))
+def test_compiled_grams_are_the_twin_bit_for_bit(content, n):
+    assert np.array_equal(word_grams(content, n), twin_grams(content, n))
+
+
+@pytest.mark.parametrize("before", [0, 1, 5, 65_535, 65_536, 65_537])
+def test_compiled_grams_of_long_words_and_long_texts(before):
+    """Words of more than 65,536 bytes are cut, wherever they begin."""
+    for text in (b"-" * before + b"x" * 200_000 + b" tail of it", b"fox " * before + b"y" * 65_536 + b"z end"):
+        for n in (1, 2, 13):
+            assert np.array_equal(word_grams(text, n), twin_grams(text, n))
 
 
 def test_word_hashes_do_not_depend_on_where_a_word_stands():

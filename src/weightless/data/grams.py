@@ -6,6 +6,7 @@ With word hashes h_i = mix(sum_j byte_j R^j) and odd 64-bit constants R, Q (all 
     gram_i = mix(h_i Q^(n-1) + h_(i+1) Q^(n-2) + ... + h_(i+n-1))
 
 A document of fewer than n words has one gram, made of all it has; one without words has none.
+word_grams is compiled (gram_loop.py); twin_grams is the same in NumPy, and decides who is right.
 Two different grams collide with probability about 2^-64: good for counting, not for proof.
 """
 
@@ -37,6 +38,21 @@ def _powers() -> tuple[np.ndarray, np.ndarray]:
 
 def word_grams(document: bytes, n: int = N_WORDS) -> np.ndarray:
     """uint64 hashes of all runs of `n` words, in order."""
+    from weightless.data import gram_loop  # numba only when something is compared
+
+    text = np.frombuffer(document, np.uint8)
+    hashes = np.empty(text.size // 2 + text.size // _STRETCH + 2, np.uint64)
+    n_words = gram_loop.hash_words(text, _folded(), _STRETCH, np.uint64(_R), _MIX, hashes)
+    return hashes[: gram_loop.combine(hashes, n_words, n, np.uint64(_Q), _MIX)].copy()
+
+
+@functools.cache
+def _folded() -> np.ndarray:
+    return np.frombuffer(_FOLDED, np.uint8)
+
+
+def twin_grams(document: bytes, n: int = N_WORDS) -> np.ndarray:
+    """What word_grams returns, in NumPy."""
     return _combine(word_hashes(document), n)
 
 
@@ -52,7 +68,7 @@ def word_hashes(document: bytes) -> np.ndarray:
     while start < len(folded):
         stop = start + _STRETCH
         if stop < len(folded):
-            stop = folded.rfind(0, start + 1, stop) + 1 or stop
+            stop = folded.rfind(0, start, stop) + 1 or stop
         stop = min(stop, len(folded))
         hashes.append(_hashes_of_stretch(np.frombuffer(folded, np.uint8, stop - start, start)))
         start = stop
