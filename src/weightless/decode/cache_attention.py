@@ -1,0 +1,63 @@
+"""Attention of the newest positions over a cache that comes in pieces, without joining the pieces.
+
+Query i of T stands at position n_keys - T + i and sees the keys up to its own position, within the window if there is
+one:
+    a_h = softmax_s(q_h . k_{g(h), s} / sqrt(K)) v_{g(h), s}         g(h) = h div (H / G)
+One pass over the pieces with a running maximum and sum (ops/flash_attention.py), so a piece may be any part of the
+past: one block of a paged cache, or all of a contiguous one.  `tree_TT` (True = sees) replaces the causal rule among
+the T newest positions when they are the nodes of a tree; everything older is seen.
+
+Shapes: q (H, T, K), pieces (first position, k (G, S, K), v (G, S, K)); result (H, T, K).
+Traps held by tests: the offset n_keys - T, rows that no piece has shown a key yet, old memory after the last key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+Piece = tuple[int, np.ndarray, np.ndarray]
+
+
+def attend_pieces(
+    q_HTK: np.ndarray,
+    pieces: Iterable[Piece],
+    n_keys: int,
+    n_kv_heads: int,
+    window: int | None = None,
+    tree_TT: np.ndarray | None = None,
+) -> np.ndarray:
+    """The output [H, T, K]; the caller has checked the shapes."""
+    H, T, K = q_HTK.shape
+    shared = H // n_kv_heads
+    q_GRK = q_HTK.reshape(n_kv_heads, shared * T, K) * (1 / np.sqrt(K)).astype(q_HTK.dtype)
+    m = np.full(q_GRK.shape[:2], -np.inf, q_GRK.dtype)
+    l, out = np.zeros_like(m), np.zeros_like(q_GRK)
+    for first, k_GSK, v_GSK in pieces:
+        s = q_GRK @ np.swapaxes(k_GSK, 1, 2)
+        unseen_TS = ~_seen(T, n_keys, first, k_GSK.shape[1], window, tree_TT)
+        if unseen_TS.any():
+            s.reshape(n_kv_heads, shared, T, -1)[..., unseen_TS] = -np.inf
+        m_new = np.maximum(m, s.max(axis=2))
+        shift = np.where(m_new == -np.inf, 0, m_new)
+        c, p = np.exp(m - shift), np.exp(s - shift[..., None])
+        l = c * l + p.sum(axis=2)
+        out = out * c[..., None] + p @ v_GSK
+        m = m_new
+    return (out / l[..., None]).reshape(H, T, K)
+
+
+def _seen(T: int, n_keys: int, first: int, n: int, window: int | None, tree_TT: np.ndarray | None) -> np.ndarray:
+    """bool (T, n): which of the keys first … first + n - 1 each query sees."""
+    behind = (n_keys - T + np.arange(T))[:, None] - np.arange(first, first + n)
+    seen = behind >= 0
+    if window is not None:
+        seen &= behind < window
+    if tree_TT is not None:
+        start = max(0, n_keys - T - first)  # the keys from here on are nodes of the tree
+        if start < n:
+            node = first + start - (n_keys - T)
+            seen[:, :start] = True
+            seen[:, start:] = tree_TT[:, node : node + n - start]
+    return seen
