@@ -8,14 +8,14 @@ match, and unique bytes are the log's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from weightless.audit.subjects import Runnable
 from weightless.base.errors import WeightlessError
-from weightless.export.packed import Packed
 from weightless.program.cost import Bytes, decided_components, is_exact, step_bytes
 from weightless.program.engine import AuditEngine, Engine
 
@@ -29,22 +29,40 @@ class DisagreementError(WeightlessError):
 
 @dataclass(frozen=True)
 class Audited:
-    """One audited step: position, logged bytes per component, nats of both engines."""
+    """One audited step: bytes per component by formula and log, nats of both engines, and what they differ in.
+
+    `between_engines` is empty when the compiled engine scored the same nats and counted the same bytes where the data
+    decides; `formula_and_log` is empty when these two agree per operator and component.
+    """
 
     position: int
     logged: dict[str, Bytes]
     nats: float
     compiled_nats: float
+    formula: dict[str, Bytes]
+    formula_and_log: str = ""
+    between_engines: str = ""
 
 
-def audit(packed: Packed, tokens: np.ndarray, targets: np.ndarray, positions: Sequence[int]) -> list[Audited]:
+def audit(runnable: Runnable, tokens: np.ndarray, targets: np.ndarray, positions: Sequence[int]) -> list[Audited]:
     """Audit the given positions (from 1) of one window; raises DisagreementError at the first difference."""
-    engine, logging = packed.engine(), packed.audit_engine()
     out = []
+    for step in examine(runnable, tokens, targets, positions):
+        for difference in (step.formula_and_log, step.between_engines):
+            if difference:
+                raise DisagreementError(difference)
+        out.append(step)
+    return out
+
+
+def examine(
+    runnable: Runnable, tokens: np.ndarray, targets: np.ndarray, positions: Sequence[int]
+) -> Iterator[Audited]:
+    """The same without raising: every audited step with what was found."""
+    engine, logging = runnable.engine(), runnable.audit_engine()
     for t in sorted({p for p in positions if p <= len(tokens)}):
         engine.score_stream(tokens[engine.position : t - 1], targets[engine.position : t - 1])
-        out.append(_audit_step(engine, logging, int(tokens[t - 1]), int(targets[t - 1]), t))
-    return out
+        yield _audit_step(engine, logging, int(tokens[t - 1]), int(targets[t - 1]), t)
 
 
 def check(audited: Sequence[Audited], name: str) -> dict[str, Any]:
@@ -60,13 +78,13 @@ def _audit_step(engine: Engine, logging: AuditEngine, token: int, target: int, t
     logging.feed(token)
     nats = logging.score(target)
     compiled, traffic = engine.score_stream_with_traffic(np.array([token]), np.array([target]))
-    _compare(logging, t, traffic[0])
+    program = logging.program
+    logged = step_bytes(program, [accesses for _, accesses, _ in logging.steps])
+    formula = step_bytes(program, [op.accesses(program.by_name, t, data) for op, _, data in logging.steps])  # type: ignore[attr-defined]
+    between = _engines_differ(logging, t, traffic[0])
     if not abs(nats - compiled[0]) <= TOLERANCE_NATS * max(1.0, abs(nats)):
-        raise DisagreementError(
-            f"position {t}: the readable engine scores {nats:.6f} nats, the compiled {compiled[0]:.6f}"
-        )
-    logged = step_bytes(logging.program, [accesses for _, accesses, _ in logging.steps])
-    return Audited(t, logged, nats, float(compiled[0]))
+        between = f"position {t}: the readable engine scores {nats:.6f} nats, the compiled {compiled[0]:.6f}"
+    return Audited(t, logged, nats, float(compiled[0]), formula, _formula_differs(logging, t), between)
 
 
 def _exact_part(cost: dict[str, Bytes], exact: bool) -> dict[str, tuple[int, ...]]:
@@ -77,19 +95,25 @@ def _exact_part(cost: dict[str, Bytes], exact: bool) -> dict[str, tuple[int, ...
     return {name: (b.T, b.U) if exact else (b.T,) for name, b in cost.items()}
 
 
-def _compare(logging: AuditEngine, t: int, traffic: np.ndarray) -> None:
+def _formula_differs(logging: AuditEngine, t: int) -> str:
     program = logging.program
     tensors, exact = program.by_name, is_exact(program)
-    decided: dict[str, int] = {}
     for op, logged, data in logging.steps:
         want = step_bytes(program, [op.accesses(tensors, t, data)])  # type: ignore[attr-defined]
         have = step_bytes(program, [logged])
         if _exact_part(want, exact) != _exact_part(have, exact):
             name = op.name  # type: ignore[attr-defined]
-            raise DisagreementError(f"position {t}, operator {name}: the formula says {want}, the engine's log {have}")
-        if data:
-            for name, b in have.items():
-                decided[name] = decided.get(name, 0) + b.T
+            return f"position {t}, operator {name}: the formula says {want}, the engine's log {have}"
+    return ""
+
+
+def _engines_differ(logging: AuditEngine, t: int, traffic: np.ndarray) -> str:
+    program, decided = logging.program, dict[str, int]()
+    for _, logged, data in logging.steps:
+        for name, b in step_bytes(program, [logged]).items() if data else ():
+            decided[name] = decided.get(name, 0) + b.T
+    exact = is_exact(program)
     counted = dict(zip(decided_components(program), map(int, traffic), strict=True)) if not exact else {}
-    if {n: b for n, b in counted.items() if b} != decided:
-        raise DisagreementError(f"position {t}: the compiled engine counted {counted} bytes, the log says {decided}")
+    if {n: b for n, b in counted.items() if b} != {n: b for n, b in decided.items() if b}:
+        return f"position {t}: the compiled engine counted {counted} bytes, the log says {decided}"
+    return ""
