@@ -96,7 +96,7 @@ def kept_activations(
     T, n, D, F, V = T or shape.context, shape.n_layers, shape.d_model, shape.d_ff, shape.vocab_size
     hidden = {"swiglu": 4, "silu": 2, "relu2": 2}[activation]
     out = [
-        Activation("tokens and targets", T, 2, 8),
+        Activation("tokens, and targets or their order by class", T, 2, 8),
         Activation("norms: x / rms and their output", 2 * T * D, 2 * n),
         Activation("norms: 1 / rms", T, 2 * n),
         Activation("rotated queries", T * shape.d_q, n),
@@ -114,7 +114,6 @@ def kept_activations(
         out.append(Activation("rows of the hashed tables", T, n_tables, 8))
     if n_classes:
         out.append(Activation("head: class and word scores", T * (n_classes + -(-V // n_classes))))
-        out.append(Activation("head: order by class", T, 1, 8))
     return out
 
 
