@@ -1,7 +1,8 @@
-"""weightless data prepare | inspect | verify: token shards."""
+"""weightless data prepare | import | inspect | verify: token shards."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from weightless.base.units import human_bytes
+from weightless.cli import data_import
 from weightless.cli.parse import parse, pick
 
 
@@ -19,7 +21,7 @@ class Prepare:
     out: Annotated[str, tyro.conf.Positional]
     """The folder to write."""
     text: str = "docs"
-    """docs, fables, a file, or a folder (.txt .jsonl .parquet, also .gz .xz .zst)."""
+    """docs, fables, a file, a folder (.txt .jsonl .parquet, also .gz .xz .zst), or hub:OWNER/NAME[:config]."""
     validation: str = ""
     """A held-out text, instead of a part split off."""
     tokenizer: str = ""
@@ -31,7 +33,8 @@ class Prepare:
 
 
 def main(verb: str, arguments: list[str]) -> int:
-    action, rest = pick(verb, arguments, {"prepare": _prepare, "inspect": _inspect, "verify": _verify})
+    known = {"prepare": _prepare, "import": data_import.run, "inspect": _inspect, "verify": _verify}
+    action, rest = pick(verb, arguments, known)
     return action(rest)
 
 
@@ -76,6 +79,10 @@ def _inspect(arguments: list[str]) -> int:
 
     options = parse(Inspect, "data inspect", arguments)
     found = corpus(options.data)
+    if not found.has_tokenizer:
+        print(*found.tokens(options.split)[options.start : options.start + options.n])
+        print(f"ids only: {found.folder} was imported without a tokenizer", file=sys.stderr)
+        return 0
     pieces = Tokenizer.load(found.tokenizer_path).token_bytes
     print(page(found.tokens(options.split), pieces, options.start, options.n))
     return 0

@@ -2,6 +2,7 @@
 
     open_source("docs")             prose of this Python installation (docs_corpus.py)
     open_source("fables")           synthetic stories of known entropy (fables.py)
+    open_source("hub:OWNER/NAME")   a data set of the Hugging Face hub with a column of text (hub_text.py)
     open_source(path | [paths])     .jsonl (field "text") and .parquet (column "text"): one document a row;
                                     anything else: text, see documents.py for where it is cut
                                     .gz .xz .zst of text and jsonl are unpacked on the way
@@ -20,6 +21,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,8 @@ class Source:
     name: str
     description: dict[str, Any]
     read: Callable[[], Iterator[bytes]]
+    files: Callable[[], list[Callable[[], Iterator[bytes]]]] | None = None
+    """One reader for each file, which joined read the same; None when the text has no files."""
 
     def __iter__(self) -> Iterator[bytes]:
         return self.read()
@@ -48,6 +52,10 @@ def open_source(spec: str | Path | Iterable[str | Path], field: str = "text") ->
     """The Source named by `spec`; WeightlessError when a path is missing (content is checked when read)."""
     if isinstance(spec, str) and spec in BUILT_IN:
         return _built_in(spec)
+    if isinstance(spec, str) and spec.startswith("hub:"):
+        from weightless.data import hub_text
+
+        return hub_text.source(spec, field)
     paths = [Path(spec)] if isinstance(spec, (str, Path)) else [Path(item) for item in spec]
     if not paths:
         raise WeightlessError("no source of text given; name a file, a folder, docs or fables")
@@ -55,7 +63,7 @@ def open_source(spec: str | Path | Iterable[str | Path], field: str = "text") ->
         if not path.exists():
             raise WeightlessError(f"no such file or folder: {path}; the built-in corpora are docs and fables")
     description = {"kind": "files", "paths": [path.name for path in paths], "field": field}
-    return Source(_name_of(paths[0]), description, lambda: _read_all(paths, field))
+    return Source(name_of(paths[0]), description, lambda: _read_all(paths, field))
 
 
 def read_documents(spec: str | Path | Iterable[str | Path], field: str = "text") -> Iterator[bytes]:
@@ -85,7 +93,7 @@ def _built_in(name: str) -> Source:
     return fables.source()
 
 
-def _name_of(path: Path) -> str:
+def name_of(path: Path) -> str:
     """A name fit for file names: books_train.txt.xz -> books_train."""
     stem = path.resolve().name.split(".")[0] or "text"
     return re.sub(r"[^A-Za-z0-9-]+", "_", stem).strip("_") or "text"
@@ -99,6 +107,17 @@ def _read_all(paths: list[Path], field: str) -> Iterator[bytes]:
             yield document
     if not found:
         raise WeightlessError(f"{', '.join(map(str, paths))}: no text in it")
+
+
+def _readers(paths: list[Path], field: str) -> list[Callable[[], Iterator[bytes]]]:
+    readers = [partial(_read_file, path, field) for path in paths if not path.is_dir()]
+    if len(readers) < len(paths):  # a folder: which of its files are binary has to be looked up
+        readers = []
+        for path in paths:
+            inside = _files_under(path) if path.is_dir() else [path]
+            kept = [file for file in inside if file == path or _format_of(file) != "text" or not _why_binary(file)]
+            readers += [partial(_read_file, file, field) for file in kept]
+    return readers
 
 
 def _read_folder(folder: Path, field: str) -> Iterator[bytes]:
@@ -126,7 +145,7 @@ def _format_of(path: Path) -> str:
 
 
 def _read_file(path: Path, field: str) -> Iterator[bytes]:
-    reader = {"jsonl": _read_jsonl, "parquet": _read_parquet}.get(_format_of(path))
+    reader = {"jsonl": _read_jsonl, "parquet": read_parquet}.get(_format_of(path))
     return reader(path, field) if reader else _read_text(path)
 
 
@@ -175,7 +194,8 @@ def _field_of(line: bytes, field: str, where: str) -> str:
     return row[field]
 
 
-def _read_parquet(path: Path, field: str) -> Iterator[bytes]:
+def read_parquet(path: Path, field: str) -> Iterator[bytes]:
+    """The documents in a column of strings; CorruptFileError when the file is no parquet."""
     import pyarrow as arrow
     from pyarrow import parquet
 

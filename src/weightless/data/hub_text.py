@@ -1,0 +1,29 @@
+"""Text of a data set on the Hugging Face hub as documents, for `data prepare --text hub:OWNER/NAME:config`.
+
+One row of the column (`field`, default text) is one document.  The manifest records the commit, so that a corpus says
+which state of the data set it was made from; name a revision (hub:OWNER/NAME@COMMIT) to make it again later.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from weightless.data import hub
+from weightless.data.sources import Source, read_parquet
+from weightless.data.split_names import chosen
+
+
+def source(spec: str, field: str = "text") -> Source:
+    """The documents of a split (train, unless the name says #another)."""
+    name = hub.parse(spec)
+    repository = hub.repository(name)
+    paths = chosen(repository.splits(), name.split or "train", str(name))
+    description = {"kind": "hub", "repository": name.repo, "config": name.config, "split": name.split or "train",
+                   "commit": repository.commit, "field": field}  # fmt: skip
+
+    def read() -> Iterator[bytes]:
+        for path in paths:
+            yield from read_parquet(repository.fetch(path), field)
+
+    return Source(re.sub(r"[^A-Za-z0-9-]+", "_", name.repo.split("/")[1]), description, read)
