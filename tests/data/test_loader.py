@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError
-from weightless.data.loader import Batches, permuted
+from weightless.data.loader import Batches
+from weightless.data.order import permuted
 from weightless.data.shards import TokenView
 
 
@@ -53,7 +54,8 @@ def test_ranks_share_nothing_and_make_up_one_big_rank(order):
 def test_targets_are_the_inputs_shifted_and_steps_are_pure(order):
     tokens = np.random.default_rng(0).integers(0, 999, 1023).astype(np.uint16)
     batches = Batches(tokens, 63, 3, seed=9, order=order)
-    x_BT, y_BT = batches.batch(40)
+    x_BT, y_BT, documents = batches.batch(40)
+    assert documents is None
     assert x_BT.shape == y_BT.shape == (3, 63) and x_BT.dtype == y_BT.dtype == np.int64
     assert np.array_equal(x_BT[:, 1:], y_BT[:, :-1])
     for row, start in enumerate(batches.starts(40)):

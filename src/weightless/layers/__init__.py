@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weightless.layers.attention import causal_attention, rotary_tables, rotate
+    from weightless.layers.documents import document_layout
     from weightless.layers.feedforward import ffn
     from weightless.layers.lookup import hashed_row, hashed_rows, looked_up
-    from weightless.layers.losses import class_cross_entropy, fused_cross_entropy
+    from weightless.layers.losses import class_cross_entropy, fused_cross_entropy, target_slots
     from weightless.layers.norm import rms_norm
     from weightless.layers.step import Fused, block_step
 
@@ -24,7 +25,9 @@ _ROOM_OF = {
     "rotate": "attention",
     "ffn": "feedforward",
     "class_cross_entropy": "losses",
+    "document_layout": "documents",
     "fused_cross_entropy": "losses",
+    "target_slots": "losses",
     "hashed_row": "lookup",
     "hashed_rows": "lookup",
     "looked_up": "lookup",
@@ -37,6 +40,7 @@ __all__ = [
     "block_step",
     "causal_attention",
     "class_cross_entropy",
+    "document_layout",
     "ffn",
     "fused_cross_entropy",
     "hashed_row",
@@ -45,6 +49,7 @@ __all__ = [
     "rms_norm",
     "rotary_tables",
     "rotate",
+    "target_slots",
 ]
 
 

@@ -2,6 +2,7 @@
 
 qkv_BTC = [q | k | v] of widths n_heads K, n_kv_heads K, n_kv_heads K.  RoPE pairs (j, j + K/2), the half-split
 convention, with angle position * theta^(-2j/K) (Su et al. 2021).  Scores are scaled by 1/sqrt(K).
+With `documents` (documents.py) attention and positions stay within a document.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+from weightless.layers.documents import DocumentLayout
 from weightless.layers.norm import rms_norm
 from weightless.quant.straight_through import fake_quantise
 
@@ -29,8 +31,8 @@ def rotary_tables(
 
 
 def rotate(x_BTHK: torch.Tensor, cos_TJ: torch.Tensor, sin_TJ: torch.Tensor) -> torch.Tensor:
-    """Rotate every pair (j, j + K/2) of every head by its position's angle."""
-    return _Rotate.apply(x_BTHK, cos_TJ[:, None, :], sin_TJ[:, None, :])  # type: ignore[no-any-return]
+    """Rotate every pair (j, j + K/2) of every head by its position's angle; the tables may also be [B, T, K/2]."""
+    return _Rotate.apply(x_BTHK, cos_TJ.unsqueeze(-2), sin_TJ.unsqueeze(-2))  # type: ignore[no-any-return]
 
 
 class _Rotate(torch.autograd.Function):
@@ -65,6 +67,7 @@ def causal_attention(
     theta: float,
     qk_norm: bool = False,
     kv_format: str = "f32",
+    documents: DocumentLayout | None = None,
 ) -> torch.Tensor:
     """Attention output [B, T, n_heads K], with the rows [k | v] rounded as the cache will store them."""
     B, T, _ = qkv_BTC.shape
@@ -74,10 +77,14 @@ def causal_attention(
     if qk_norm:
         q_BTHK, k_BTHK = (rms_norm(z, None, QK_EPS) for z in (q_BTHK, k_BTHK))
     cos, sin = rotary_tables(T, d_head, theta, qkv_BTC.device)
+    if documents is not None:
+        cos, sin = cos[documents.position_BT], sin[documents.position_BT]
     q_BTHK, k_BTHK = rotate(q_BTHK, cos, sin), rotate(k_BTHK, cos, sin)
     kv_BTC = fake_quantise(torch.cat([k_BTHK.reshape(B, T, d_kv), v], dim=-1), kv_format)
     k_BTHK, v_BTHK = (z.view(B, T, n_kv_heads, d_head) for z in kv_BTC.split(d_kv, dim=-1))
     q_BHTK, k_BHTK, v_BHTK = (z.transpose(1, 2) for z in (q_BTHK, k_BTHK, v_BTHK))
-    grouped = n_kv_heads != n_heads
-    out_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTK, is_causal=True, enable_gqa=grouped)
+    allowed_B1TT = None if documents is None else documents.allowed_BTT[:, None]
+    out_BHTK = F.scaled_dot_product_attention(
+        q_BHTK, k_BHTK, v_BHTK, allowed_B1TT, is_causal=documents is None, enable_gqa=n_kv_heads != n_heads
+    )
     return out_BHTK.transpose(1, 2).reshape(B, T, n_heads * d_head)

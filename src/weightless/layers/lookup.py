@@ -5,15 +5,30 @@ The hash is that of `ops.hashing`, so the engine finds the same rows.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
+from weightless.layers.documents import DocumentLayout
 from weightless.ops.hashing import last_tokens, row_index, row_index_scalar
 
 
-def hashed_rows(tokens_BT: torch.Tensor, order: int, seed: int, n_rows: int, pad: int) -> torch.Tensor:
-    """int64 [B, T]: the table row of the last `order` tokens at every position; `pad` stands before the start."""
+def hashed_rows(
+    tokens_BT: torch.Tensor,
+    order: int,
+    seed: int,
+    n_rows: int,
+    pad: int,
+    documents: DocumentLayout | None = None,
+) -> torch.Tensor:
+    """int64 [B, T]: the table row of the last `order` tokens at every position; `pad` stands before the start.
+
+    With `documents`, what precedes the own document is `pad` as well.
+    """
     history = last_tokens(tokens_BT.cpu().numpy(), order, pad)
+    if documents is not None:
+        age = np.arange(order)[::-1]
+        history = np.where(age <= documents.position_BT.cpu().numpy()[..., None], history, np.uint64(pad))
     return torch.from_numpy(row_index(history, seed, n_rows)).to(tokens_BT.device)
 
 

@@ -10,18 +10,22 @@ upstream weight g_n; the second can be scaled only if all g_n are equal (a mean,
 (Goodman 2001, cs/0108006):  nats_n = CE(h_n . classes, class of n) + CE(h_n . words of that class, word of n).
 Positions are sorted by class, so that each class is one small matrix product; N (C + W) D products instead of N C W D.
 
+A target (or slot) of IGNORED = -1 costs 0 nats, has no gradient and is not computed: padding.
+
 Shapes: N positions, D width, V vocabulary, C classes, W words per class, S slots.  Any floating dtype.
 Errors: ConfigError when the shapes do not fit together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
 
 from weightless.base.errors import ConfigError
+from weightless.data.packing import IGNORED
 
 BLOCK_ELEMENTS = 1 << 20
 """Logits made at a time: 4 MiB of float32, which a core's share of the cache holds."""
@@ -31,7 +35,7 @@ def fused_cross_entropy(h_ND: torch.Tensor, w_VD: torch.Tensor, targets_N: torch
     """Nats per position of a full softmax over the rows of `w_VD`; never holds N x V logits."""
     _same_width(h_ND, w_VD, targets_N)
     h_ND, w_VD = _detached_unless_recording(h_ND, w_VD)
-    return _FullSoftmax.apply(h_ND, w_VD, targets_N)  # type: ignore[no-any-return]
+    return _of_counted(h_ND, targets_N, lambda h, targets: _FullSoftmax.apply(h, w_VD, targets))
 
 
 def class_cross_entropy(
@@ -46,7 +50,26 @@ def class_cross_entropy(
     if not n_slots - n_slots // n_classes < n_slots_valid <= n_slots:
         raise ConfigError(f"{n_slots_valid} of {n_slots} slots: only the last of {n_classes} classes may have padding")
     h_ND, classes_CD, words_SD = _detached_unless_recording(h_ND, classes_CD, words_SD)
-    return _ClassSoftmax.apply(h_ND, classes_CD, words_SD, slots_N, n_slots_valid)  # type: ignore[no-any-return]
+    return _of_counted(
+        h_ND, slots_N, lambda h, slots: _ClassSoftmax.apply(h, classes_CD, words_SD, slots, n_slots_valid)
+    )
+
+
+def target_slots(slot_of_token: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    """The slots of target tokens; IGNORED stays IGNORED (an index of -1 would mean the last token)."""
+    return torch.where(targets_N == IGNORED, IGNORED, slot_of_token[targets_N.clamp(min=0)])
+
+
+def _of_counted(
+    h_ND: torch.Tensor, targets_N: torch.Tensor, nats_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """nats_of at the positions that have a target, 0 at the others."""
+    counted_N = targets_N != IGNORED
+    if bool(counted_N.all()):
+        return nats_of(h_ND, targets_N)
+    rows = counted_N.nonzero()[:, 0]
+    nats = nats_of(h_ND.index_select(0, rows), targets_N[rows])
+    return nats.new_zeros(h_ND.shape[0]).index_copy(0, rows, nats)
 
 
 def _detached_unless_recording(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:

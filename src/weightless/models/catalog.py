@@ -1,7 +1,8 @@
 """Find a family by the name of its file: the only dynamic import of the project.
 
 A family file declares `Config` (frozen dataclass), `decode_program(config) -> Program`, and, when it is trained,
-`Model(config)` with `tensors()`, `prepare(tokens, seed)`, `losses(p, tokens, targets)`, `log_probs(p, tokens)`.
+`Model(config)` with `tensors()`, `prepare(tokens, seed)`, `losses(p, tokens, targets, document_BT=None)`,
+`log_probs(p, tokens)`.  Losses are 0 where the target is -1; with `document_BT` documents of a row do not see each other.
 """
 
 from __future__ import annotations

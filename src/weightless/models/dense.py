@@ -108,24 +108,32 @@ class Model:
         """Nothing is computed from the data before training."""
         return {}
 
-    def hidden_states(self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor) -> torch.Tensor:
+    def hidden_states(
+        self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor, document_BT: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The normalised residual stream [B, T, d_model] that the head reads."""
         import torch.nn.functional as F
 
-        c = self.config
+        c, documents = self.config, L.document_layout(document_BT)
         x_BTD = F.embedding(tokens_BT, p["embed"])
         for i in range(c.n_layers):
             h = L.rms_norm(x_BTD, p[f"block.{i}.attn_norm"], c.eps)
             a = L.causal_attention(F.linear(h, p[f"block.{i}.qkv"]), c.heads, c.kv_heads, c.d_head, c.rope_theta,
-                                   kv_format=c.kv_format)  # fmt: skip
+                                   kv_format=c.kv_format, documents=documents)  # fmt: skip
             x_BTD = x_BTD + F.linear(a, p[f"block.{i}.out"])
             h = L.rms_norm(x_BTD, p[f"block.{i}.ffn_norm"], c.eps)
             x_BTD = x_BTD + L.ffn(h, p[f"block.{i}.up"], p[f"block.{i}.down"], c.activation)
         return L.rms_norm(x_BTD, p["final_norm"], c.eps)
 
-    def losses(self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
-        """Nats per target [B, T]."""
-        h_BTD = self.hidden_states(p, tokens_BT)
+    def losses(
+        self,
+        p: Mapping[str, torch.Tensor],
+        tokens_BT: torch.Tensor,
+        targets_BT: torch.Tensor,
+        document_BT: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Nats per target [B, T], 0 where the target is -1; `document_BT` keeps the documents of a row apart."""
+        h_BTD = self.hidden_states(p, tokens_BT, document_BT)
         nats_N = L.fused_cross_entropy(h_BTD.flatten(0, 1), p[_head_name(self.config)], targets_BT.reshape(-1))
         return nats_N.view(targets_BT.shape)
 

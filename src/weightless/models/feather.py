@@ -133,30 +133,38 @@ class Model:
         slot_of_token[token_of_slot] = np.arange(c.vocab_size)
         return {"slot_of_token": slot_of_token, "token_of_slot": token_of_slot.astype(np.int64)}
 
-    def hidden_states(self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor) -> torch.Tensor:
+    def hidden_states(
+        self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor, document_BT: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The normalised residual stream [B, T, d_model] that the head reads."""
         import torch.nn.functional as F
 
-        c = self.config
+        c, documents = self.config, L.document_layout(document_BT)
         x_BTD = F.embedding(tokens_BT, p["embed"])
         for order, n_rows in c.tables.items():
-            rows_BT = L.hashed_rows(tokens_BT, order, HASH_SEED + order, n_rows, pad=c.vocab_size)
+            rows_BT = L.hashed_rows(tokens_BT, order, HASH_SEED + order, n_rows, c.vocab_size, documents)
             x_BTD = x_BTD + L.looked_up(p[f"table.{order}"], rows_BT)
         for i in range(c.n_layers):
             h = L.rms_norm(x_BTD, p[f"block.{i}.attn_norm"], c.eps)
             a = L.causal_attention(F.linear(h, p[f"block.{i}.qkv"]), c.n_heads, c.n_kv_heads, c.d_head, c.rope_theta,
-                                   qk_norm=True, kv_format=c.kv_format)  # fmt: skip
+                                   qk_norm=True, kv_format=c.kv_format, documents=documents)  # fmt: skip
             x_BTD = x_BTD + F.linear(a, p[f"block.{i}.out"])
             h = L.rms_norm(x_BTD, p[f"block.{i}.ffn_norm"], c.eps)
             x_BTD = x_BTD + L.ffn(h, p[f"block.{i}.up"], p[f"block.{i}.down"], c.activation)
         return L.rms_norm(x_BTD, p["final_norm"], c.eps)
 
-    def losses(self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
-        """Nats per target [B, T]."""
-        h_ND, targets_N = self.hidden_states(p, tokens_BT).flatten(0, 1), targets_BT.reshape(-1)
+    def losses(
+        self,
+        p: Mapping[str, torch.Tensor],
+        tokens_BT: torch.Tensor,
+        targets_BT: torch.Tensor,
+        document_BT: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Nats per target [B, T], 0 where the target is -1; `document_BT` keeps the documents of a row apart."""
+        h_ND, targets_N = self.hidden_states(p, tokens_BT, document_BT).flatten(0, 1), targets_BT.reshape(-1)
         if self.config.head == "full":
             return L.fused_cross_entropy(h_ND, p["head"], targets_N).view(targets_BT.shape)
-        slots_N = p["slot_of_token"][targets_N]
+        slots_N = L.target_slots(p["slot_of_token"], targets_N)
         nats_N = L.class_cross_entropy(h_ND, p["classes"], p["words"], slots_N, self.config.vocab_size)
         return nats_N.view(targets_BT.shape)
 
