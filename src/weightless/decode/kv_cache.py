@@ -160,15 +160,18 @@ class KVCache:
         parts = [(piece.dropped, piece.keys.read(layer, 0, 0, stop), piece.values.read(layer, 0, 0, stop))]
         return attend_pieces(q, parts, n_keys, self.n_kv_heads, self.window, tree)
 
-    def fork(self, sequence: int) -> int:
-        """A new sequence with the same past."""
+    def fork(self, sequence: int, into: int | None = None) -> int:
+        """A new sequence with the same past, numbered `into` or by the cache; returns its number."""
         piece = self._found(sequence)
-        twin = self._begin(self._unused())
+        number = self._unused() if into is None else into
+        if number in self._sequences:
+            raise ArgumentError(f"sequence {number} is in the cache already; it holds {self.sequences}")
+        twin = self._begin(number)
         for mine, other in ((twin.keys, piece.keys), (twin.values, piece.values)):
             mine.values, mine.scales = other.values.copy(), other.scales.copy()
             mine.block_size = other.block_size
         twin.lengths, twin.dropped = list(piece.lengths), piece.dropped
-        return self._next - 1
+        return number
 
     def free(self, sequence: int) -> None:
         """Forget a sequence and give its memory back."""

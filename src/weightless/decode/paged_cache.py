@@ -126,10 +126,12 @@ class PagedKVCache:
             raise ArgumentError(f"q_HTK of shape {q.shape} looks back past what the window of {self.window} has kept")
         return attend_pieces(q, self._pieces(table, layer, oldest, n_keys), n_keys, self.n_kv_heads, self.window, tree)
 
-    def fork(self, sequence: int) -> int:
-        """A new sequence that shares every block."""
+    def fork(self, sequence: int, into: int | None = None) -> int:
+        """A new sequence that shares every block, numbered `into` or by the cache; returns its number."""
         table = self._found(sequence)
-        twin = self._unused()
+        twin = self._unused() if into is None else into
+        if twin in self._sequences:
+            raise ArgumentError(f"sequence {twin} is in the cache already; it holds {self.sequences}")
         self._sequences[twin] = _Table(list(table.blocks), list(table.lengths))
         for block in table.blocks:
             if block != GONE:

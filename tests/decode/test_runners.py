@@ -1,0 +1,122 @@
+"""The batched runner and the engine's runner against the compiled engine fed one token at a time.
+
+Tolerance 2e-3 with low-bit caches (a sum in another order may round a cached value to the next code), 2e-5 without.
+"""
+
+import numpy as np
+import pytest
+from contract.cases import CASES, V, bench
+
+from weightless.base.errors import ConfigError
+from weightless.decode.batch_runner import BatchRunner, Work
+from weightless.decode.engine_runner import EngineRunner, runner_for
+
+ALL = [(name, case) for name in ("dense", "feather", "ngram") for case in CASES[name]]
+BATCHED = [(name, case) for name, case in ALL if name != "ngram"]
+
+
+def by_engine(model, tokens) -> np.ndarray:
+    """log p after each token, from a fresh engine."""
+    engine = model.engine()
+    rows = []
+    for token in tokens:
+        engine.feed(int(token))
+        rows.append(engine.distribution())
+    with np.errstate(divide="ignore"):
+        return np.log(np.array(rows))
+
+
+def same(found: np.ndarray, wanted: np.ndarray, exact: bool) -> None:
+    np.testing.assert_allclose(
+        np.exp(found), np.exp(wanted), rtol=2e-5 if exact else 2e-3, atol=1e-7 if exact else 1e-5
+    )
+
+
+def runner_of(model, **options) -> BatchRunner | EngineRunner:
+    return runner_for(model.program, model.weights, **options)
+
+
+def is_exact(model) -> bool:
+    return not any(t.kind == "state" and t.format in ("bf16", "int8") for t in model.program.tensors)
+
+
+def some_tokens(n: int, seed: int = 0) -> list[int]:
+    return np.random.default_rng(seed).integers(0, 280, n).tolist()
+
+
+@pytest.mark.parametrize("paged", [False, True])
+@pytest.mark.parametrize("name, case", ALL)
+def test_ragged_batches_give_what_each_sequence_gives_alone(name, case, paged):
+    model = bench(name, case)
+    runner = runner_of(model, paged=paged)
+    texts = [some_tokens(n, n) for n in (5, 11, 1)]
+    wanted = [by_engine(model, text) for text in texts]
+    a, b, c = (runner.begin() for _ in texts)
+    first = runner.forward([Work(a, texts[0]), Work(b, texts[1][:4])])
+    rest = runner.forward([Work(b, texts[1][4:]), Work(c, texts[2])])
+    same(first[0], wanted[0], is_exact(model))
+    same(np.concatenate((first[1], rest[0])), wanted[1], is_exact(model))
+    same(rest[1], wanted[2], is_exact(model))
+    assert runner.tokens(b) == texts[1]
+
+
+@pytest.mark.parametrize("name, case", ALL)
+def test_a_tree_gives_what_each_path_gives_and_keeps_what_is_accepted(name, case):
+    model = bench(name, case)
+    runner = runner_of(model)
+    prompt, nodes, parents = some_tokens(6), some_tokens(6, 9), [-1, -1, 0, 0, 3, 1]
+    sequence = runner.begin()
+    runner.forward([(sequence, prompt)])
+    (log_p,) = runner.forward([(sequence, nodes, parents)])
+    paths = []
+    for node, parent in enumerate(parents):
+        paths.append([*(paths[parent] if parent >= 0 else []), nodes[node]])
+    for path, row in zip(paths, log_p):
+        same(row, by_engine(model, [*prompt, *path])[-1], is_exact(model))
+    runner.keep(sequence, 6, [6, 9, 10])
+    assert runner.tokens(sequence) == [*prompt, *paths[4]]
+    (after,) = runner.forward([(sequence, [3, 1])])
+    same(after, by_engine(model, [*prompt, *paths[4], 3, 1])[-2:], is_exact(model))
+
+
+@pytest.mark.parametrize("paged", [False, True])
+@pytest.mark.parametrize("name, case", [ALL[0], BATCHED[-2], ALL[-1]])
+def test_forks_go_their_own_ways(name, case, paged):
+    model = bench(name, case)
+    runner = runner_of(model, paged=paged)
+    prompt = some_tokens(7)
+    first = runner.begin()
+    runner.forward([(first, prompt)])
+    empty = runner.fork(runner.begin())
+    second = runner.fork(first)
+    one, two, three = runner.forward([(first, [4]), (second, [5]), (empty, [6])])
+    same(one, by_engine(model, [*prompt, 4])[-1:], is_exact(model))
+    same(two, by_engine(model, [*prompt, 5])[-1:], is_exact(model))
+    same(three, by_engine(model, [6]), is_exact(model))
+    runner.free(first)
+    (on,) = runner.forward([(second, [9])])
+    same(on, by_engine(model, [*prompt, 5, 9])[-1:], is_exact(model))
+
+
+def test_float64_agrees_far_below_float32():
+    """The same program in both precisions: float32 sums of 40 terms are off by a few 1e-7."""
+    model = bench("dense", "tied_mha_swiglu_f32")
+    rows = [BatchRunner(model.program, model.weights, dtype) for dtype in (np.float32, np.float64)]
+    text = some_tokens(20)
+    single, double = (runner.forward([(runner.begin(), text)])[0] for runner in rows)
+    assert double.dtype == np.float64
+    np.testing.assert_allclose(single, double, atol=2e-5)
+    assert abs(np.exp(double).sum(1) - 1).max() < 1e-12
+
+
+def test_bad_input_is_named():
+    model = bench("dense", "tied_mha_swiglu_f32")
+    runner = runner_of(model)
+    sequence = runner.begin()
+    with pytest.raises(ConfigError, match="24 tokens do not fit the model's context of 23"):
+        runner.forward([(sequence, [1] * 24)])
+    with pytest.raises(ConfigError, match=f"token id {V} is outside"):
+        runner.forward([(sequence, [V])])
+    with pytest.raises(ConfigError, match="at least one token"):
+        runner.forward([(sequence, [])])
+    assert runner.tokens(sequence) == []
