@@ -1,4 +1,4 @@
-"""weightless tokenizer train | encode | decode."""
+"""weightless tokenizer train | encode | decode | convert | compare | sweep (the last three: tokenizer_study.py)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import tyro
 from weightless.base.errors import WeightlessError
 from weightless.base.units import human_seconds
 from weightless.cli.parse import parse, pick
+from weightless.cli.tokenizer_study import compare_main, convert_main, sweep_main
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -56,7 +57,9 @@ class Decode:
 
 
 def main(verb: str, arguments: list[str]) -> int:
-    action, rest = pick(verb, arguments, {"train": _train, "encode": _encode, "decode": _decode})
+    actions = {"train": _train, "encode": _encode, "decode": _decode, "convert": convert_main, "compare": compare_main,
+               "sweep": sweep_main}  # fmt: skip
+    action, rest = pick(verb, arguments, actions)
     return action(rest)
 
 
