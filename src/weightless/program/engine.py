@@ -24,12 +24,17 @@ POINTS_OUTSIDE = "an index of the model points outside its data; pack the model 
 
 
 class Engine:
-    """The compiled engine; `poison` fills fresh state with 0xFF (NaN), so that reading it before writing shows."""
+    """The compiled engine; `poison` fills fresh state with 0xFF (NaN), so that reading it before writing shows.
 
-    def __init__(self, program: Program, weights: np.ndarray, poison: bool = False) -> None:
+    `state` is memory of the caller's (uint8, aligned to 64 bytes, zeroed or not) to decode in, instead of its own.
+    """
+
+    def __init__(
+        self, program: Program, weights: np.ndarray, poison: bool = False, state: np.ndarray | None = None
+    ) -> None:
         self.program = program
         arena = Arena(program.layout, weights, poison)
-        self.S = arena.state
+        self.S = arena.state if state is None else state
         self._memory = _weight_views(arena.weights), (*views(self.S), self.S.view(np.uint32))
         self.poison = poison
         self.registers = np.zeros(vm.N_REGISTERS, dtype=np.int64)
