@@ -1,4 +1,4 @@
-"""The suffix array and its lookups, against sorting and counting by definition (ops.suffix_array); equality is exact."""
+"""The suffix array and its lookups, against sorting and counting by definition (ops.suffix_array): all exact."""
 
 from __future__ import annotations
 

@@ -25,31 +25,36 @@ def _sign(text, at, pattern, begin, length):
 
 @njit(cache=True, nogil=True)
 def ranges(text, suffixes, first_row, pattern, begins, lengths, low, high):
-    """low[q], high[q] = rows of the suffixes that begin with pattern[begins[q] : begins[q] + lengths[q]]."""
+    """low[q], high[q] = rows of the suffixes that begin with pattern[begins[q] : begins[q] + lengths[q]].
+
+    The first word is looked up; then the first row not below the pattern is searched, and from there the first above
+    it, short of the lowest row that the first search has found to be above.
+    """
     left, right = np.empty(LANES, dtype=np.int64), np.empty(LANES, dtype=np.int64)
-    for q0 in range(0, begins.size, LANES):
-        n = min(LANES, begins.size - q0)
-        for above in range(2):  # 0: the first row not below the pattern; 1: the first row above it
-            for i in range(n):
-                word = np.int64(pattern[begins[q0 + i]]) if lengths[q0 + i] > 0 else 0
-                left[i] = np.int64(first_row[word]) if lengths[q0 + i] > 0 else 0
-                right[i] = np.int64(first_row[word + 1]) if lengths[q0 + i] > 0 else suffixes.size
-                if lengths[q0 + i] < 2:
-                    left[i] = right[i] if above else left[i]
-                    right[i] = left[i]
-                elif above:
-                    left[i] = low[q0 + i]
-            _narrow(text, suffixes, pattern, begins[q0 : q0 + n], lengths[q0 : q0 + n], above, left, right)
-            for i in range(n):
-                if above:
-                    high[q0 + i] = left[i]
-                else:
-                    low[q0 + i] = left[i]
+    beyond = np.empty(LANES, dtype=np.int64)
+    for q in range(0, begins.size, LANES):
+        n = min(LANES, begins.size - q)
+        for i in range(n):
+            left[i], right[i] = 0, suffixes.size
+            if lengths[q + i] > 0:
+                word = np.int64(pattern[begins[q + i]])
+                left[i], right[i] = np.int64(first_row[word]), np.int64(first_row[word + 1])
+            beyond[i] = right[i]
+            if lengths[q + i] < 2:
+                right[i] = left[i]
+        _narrow(text, suffixes, pattern, begins[q : q + n], lengths[q : q + n], 0, left, right, beyond)
+        for i in range(n):
+            low[q + i] = left[i]
+            right[i] = beyond[i]
+            if lengths[q + i] < 2:
+                left[i] = beyond[i]
+        _narrow(text, suffixes, pattern, begins[q : q + n], lengths[q : q + n], 1, left, right, beyond)
+        high[q : q + n] = left[:n]
 
 
 @njit(cache=True, nogil=True)
-def _narrow(text, suffixes, pattern, begins, lengths, above, left, right):
-    """Halve every lane's interval until none is left."""
+def _narrow(text, suffixes, pattern, begins, lengths, least, left, right, beyond):
+    """Halve every lane's interval until none is left: left = its first row with a sign >= `least`."""
     busy = True
     while busy:
         busy = False
@@ -57,8 +62,10 @@ def _narrow(text, suffixes, pattern, begins, lengths, above, left, right):
             if left[i] < right[i]:
                 middle = (left[i] + right[i]) >> 1
                 sign = _sign(text, np.int64(suffixes[middle]), pattern, begins[i], lengths[i])
-                if sign < above:
+                if sign < least:
                     left[i] = middle + 1
                 else:
                     right[i] = middle
+                if sign > 0:
+                    beyond[i] = middle
                 busy = True

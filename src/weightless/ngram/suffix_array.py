@@ -32,7 +32,7 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class SuffixArray:
-    """`suffixes` u32 [N] positions in order; `first_row` u32 [V + 1]: rows first_row[w] .. first_row[w + 1] begin with w."""
+    """`suffixes` u32 [N] positions in order; rows first_row[w] .. first_row[w + 1] (u32 [V + 1]) begin with word w."""
 
     text: np.ndarray
     suffixes: np.ndarray
@@ -90,7 +90,7 @@ class SuffixArray:
             flat, lengths = patterns.ravel(), np.full(n, length, np.int64)
         else:
             lengths = np.array([len(pattern) for pattern in patterns], dtype=np.int64)
-            flat = np.concatenate([np.asarray(p, np.int64) for p in patterns]) if lengths.sum() else np.zeros(0, int)
+            flat = np.concatenate(patterns).astype(np.int64) if lengths.sum() else np.zeros(0, np.int64)
         if flat.size and not 0 <= int(flat.min()) <= int(flat.max()) < self.vocab_size:
             raise ConfigError(f"a pattern holds an id outside the vocabulary of {self.vocab_size:,}")
         return flat.astype(self.text.dtype, copy=False), np.cumsum(lengths) - lengths, lengths
