@@ -118,3 +118,21 @@ def test_what_the_package_refuses_is_an_error_of_ours(golf):
         SentencePieceTokenizer(damaged).encode("a")
     except CorruptFileError as error:
         assert "\n" not in str(error)
+
+
+def test_measured_among_others(golf):
+    """Oracle: the package's ids, and the UTF-8 length of every piece in its place."""
+    from weightless.lab.tokenizer_study import measure, sample_of
+
+    tokenizer = SentencePieceTokenizer(golf)
+    text = "Once  upon a time, 日本 fox.".encode()
+    cell = measure(tokenizer, sample_of([text], 1000))
+    package = sentencepiece.SentencePieceProcessor(model_proto=golf)
+    ids = package.encode(text.decode())
+    assert (cell.n_bytes, cell.n_tokens) == (len(text), len(ids))
+    ends = [len(package.decode(ids[:k]).encode("utf-8")) for k in range(len(ids) + 1)]
+    whole = len(package.decode(ids).encode())
+    assert cell.decoded_share == whole / len(text) == (len(text) - 1) / len(text)  # one of two spaces is removed
+    plain = [k for k in range(len(ids)) if "\ufffd" not in package.decode(ids[: k + 1])]
+    ones = sum(ends[k + 1] - ends[k] == 1 for k in plain)
+    assert cell.n_single_bytes >= ones and cell.n_single_bytes <= ones + 6  # the six bytes of the two characters
