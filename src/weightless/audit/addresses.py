@@ -67,13 +67,19 @@ def _span(program: Program, access: Access) -> tuple[slice, bool]:
     return slice(offset + access.first, offset + access.first + access.n_bytes), tensor.kind == "state"
 
 
-def one_step(program: Program, weights: np.ndarray, state: np.ndarray, token: int, target: int, t: int,
-             state_after: np.ndarray | None = None) -> float:  # fmt: skip
-    """Nats of step t of the compiled engine over the memory given; the state it leaves goes to `state_after`."""
-    engine = Engine(program, weights)
-    engine.S[:] = state
-    engine.registers[vm.T] = t - 1
-    nats = float(engine.score_stream(np.array([token]), np.array([target]))[0])
-    if state_after is not None:
-        state_after[:] = engine.S
-    return nats
+class Replay:
+    """One step of the compiled engine, again and again over private copies of weights and state that may be damaged."""
+
+    def __init__(self, runnable: Runnable, before: np.ndarray, token: int, target: int, t: int) -> None:
+        self.weights = np.array(runnable.weights[: runnable.program.layout.weight_bytes])
+        self.state = before.copy()
+        self._engine = Engine(runnable.program, self.weights)
+        self._step = np.array([token]), np.array([target])
+        self._t = t
+
+    def run(self) -> tuple[float, np.ndarray]:
+        """(nats, the state that the step leaves: overwritten by the next run); `state` itself is not changed."""
+        self._engine.S[:] = self.state
+        self._engine.registers[:] = 0
+        self._engine.registers[vm.T] = self._t - 1
+        return float(self._engine.score_stream(*self._step)[0]), self._engine.S

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from weightless.audit.addresses import Addresses, addresses, one_step
+from weightless.audit.addresses import Addresses, Replay, addresses
 from weightless.audit.subjects import Runnable
 from weightless.base.errors import CorruptFileError
 from weightless.base.random import rng_for
@@ -93,11 +93,14 @@ def poison(
     unchanged: list[str] = []
     n_unread = n_trials = 0
     for i, t in enumerate(positions):
-        found, pair = addresses(runnable, tokens, targets, t), (int(tokens[t - 1]), int(targets[t - 1]))
+        found = addresses(runnable, tokens, targets, t)
+        replay = Replay(runnable, found.before, int(tokens[t - 1]), int(targets[t - 1]), t)
         n_unread += int((~found.weights).sum() + (~found.state_read).sum())
-        leaks += _leaks(runnable, found, pair, t)
+        leaks += _leaks(replay, program, found, t)
+        if leaks:  # what is damaged now would be damaged already
+            break
         share = trials * (i + 1) // len(positions) - trials * i // len(positions) if t > 1 else 0
-        tried, vain = _damaged(runnable, found, pair, t, share, rng, spared)
+        tried, vain = _damaged(replay, program, found, t, share, rng, spared)
         n_trials += tried
         unchanged += vain
     excluded = {reason: int(mask.sum()) for reason, mask in spared.items() if mask.any()}
@@ -105,15 +108,13 @@ def poison(
     return Poisoned(tuple(positions), n_unread, tuple(leaks), n_trials, changed, tuple(unchanged), excluded)
 
 
-def _leaks(runnable: Runnable, found: Addresses, pair: tuple[int, int], t: int) -> list[str]:
-    """What shows that the log is not complete."""
-    program, after = runnable.program, np.empty_like(found.before)
-    truth = one_step(program, runnable.weights, found.before, *pair, t, state_after=after)
-    weights, state = runnable.weights[: len(found.weights)].copy(), found.before.copy()
-    weights[~found.weights], state[~found.state_read] = FILL, FILL
-    left = np.empty_like(state)
+def _leaks(replay: Replay, program: Program, found: Addresses, t: int) -> list[str]:
+    """What shows that the log is not complete; leaves the replay poisoned."""
+    truth, left = replay.run()
+    after = left.copy()
+    replay.weights[~found.weights], replay.state[~found.state_read] = FILL, FILL
     try:
-        have = one_step(program, weights, state, *pair, t, state_after=left)
+        have, left = replay.run()
     except CorruptFileError as error:
         return [f"position {t}: with unread bytes poisoned the step is refused ({error})"]
     leaks = []
@@ -121,43 +122,45 @@ def _leaks(runnable: Runnable, found: Addresses, pair: tuple[int, int], t: int) 
         leaks.append(f"position {t}: with unread bytes poisoned the step scores {have!r} instead of {truth!r} nats")
     if not np.array_equal(left[found.state_written], after[found.state_written]):
         leaks.append(f"position {t}: with unread bytes poisoned the step leaves another state")
-    changed = np.flatnonzero((left != state) & ~found.state_written)
+    changed = np.flatnonzero((left != replay.state) & ~found.state_written)
     if len(changed):
         name = tensor_at(program, int(changed[0]), state=True)
         leaks.append(f"position {t}: {len(changed)} bytes are written that the log does not name, first in {name!r}")
     return leaks
 
 
-def _damaged(runnable: Runnable, found: Addresses, pair: tuple[int, int], t: int, n: int, rng: np.random.Generator,
+def _damaged(replay: Replay, program: Program, found: Addresses, t: int, n: int, rng: np.random.Generator,
              spared: Mapping[str, np.ndarray]) -> tuple[int, list[str]]:  # fmt: skip
     """(trials made, where damage changed nothing)."""
-    program = runnable.program
-    after, left = np.empty_like(found.before), np.empty_like(found.before)
-    truth = one_step(program, runnable.weights, found.before, *pair, t, state_after=after)
-    readable, n_weights = np.concatenate([found.weights, found.state_read]), len(found.weights)
-    for mask in spared.values():
-        readable[: len(mask)] &= ~mask
-    blocks = _blocks(readable)
+    truth, left = replay.run()
+    after = left[found.state_written].copy()
+    blocks = _blocks(found, spared)
     vain = []
     chosen = rng.choice(len(blocks), n, replace=n > len(blocks)) if len(blocks) else np.zeros(0, dtype=int)
-    for block in (blocks[i] for i in chosen):
-        memory = np.concatenate([runnable.weights[:n_weights], found.before])
-        memory[block] ^= rng.integers(1, 256, len(block), dtype=np.uint8)
+    for memory_name, at in (blocks[i] for i in chosen):
+        memory, damage = getattr(replay, memory_name), rng.integers(1, 256, len(at), dtype=np.uint8)
+        memory[at] ^= damage
         try:
-            nats = one_step(program, memory[:n_weights].copy(), memory[n_weights:], *pair, t, state_after=left)
-            if nats != truth or not np.array_equal(left[found.state_written], after[found.state_written]):
-                continue
-        except CorruptFileError:
-            continue
-        state = bool(block[0] >= n_weights)
-        vain.append(f"position {t}: {tensor_at(program, int(block[0]) - n_weights * state, state)}")
+            nats, left = replay.run()
+            if nats == truth and np.array_equal(left[found.state_written], after):
+                vain.append(f"position {t}: {tensor_at(program, int(at[0]), memory_name == 'state')}")
+        except CorruptFileError:  # a damaged index that is noticed has been read
+            pass
+        memory[at] ^= damage
     return len(chosen), vain
 
 
-def _blocks(mask: np.ndarray) -> list[np.ndarray]:
-    """The addresses of the mask, at most BLOCK of them at a time, each block within one line of memory."""
-    at = np.flatnonzero(mask)
-    return np.split(at, np.flatnonzero(np.diff(at // BLOCK)) + 1) if len(at) else []
+def _blocks(found: Addresses, spared: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    """(memory, addresses) of what may be damaged, at most BLOCK bytes at a time, each block within one line."""
+    readable, n_weights = np.concatenate([found.weights, found.state_read]), len(found.weights)
+    for mask in spared.values():
+        readable[: len(mask)] &= ~mask
+    out = []
+    for name, mask in (("weights", readable[:n_weights]), ("state", readable[n_weights:])):
+        at = np.flatnonzero(mask)
+        parts = np.split(at, np.flatnonzero(np.diff(at // BLOCK)) + 1) if len(at) else []
+        out += [(name, part) for part in parts]
+    return out
 
 
 def tensor_at(program: Program, address: int, state: bool) -> str:

@@ -108,8 +108,11 @@ class Engine:
 
 
 def _weight_views(weights: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Read-only views: one type, whether the weights are mapped from a file or were made in memory."""
-    found = views(np.ascontiguousarray(weights))
+    """Read-only views: one type, whether the weights are mapped from a file or were made in memory.
+
+    The caller's array stays as it was.
+    """
+    found = views(np.ascontiguousarray(weights)[:])
     for view in found:
         view.flags.writeable = False
     return found
