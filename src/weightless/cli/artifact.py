@@ -1,4 +1,4 @@
-"""weightless pack | eval | generate: make an artifact, score it, let it write."""
+"""weightless pack | eval: make an artifact and score it."""
 
 from __future__ import annotations
 
@@ -47,25 +47,10 @@ class Eval:
     json: bool = False
 
 
-@dataclass(frozen=True)
-class Generate:
-    """Continue a prompt."""
-
-    artifact: Annotated[str, tyro.conf.Positional]
-    prompt: str = ""
-    temperature: float = 0.8
-    top_p: float = 0.95
-    seed: int = 0
-    max_tokens: int = 200
-    json: bool = False
-
-
 def main(verb: str, arguments: list[str]) -> int:
     if verb == "pack":
         return _pack(parse(Pack, verb, arguments))
-    if verb == "eval":
-        return _eval(parse(Eval, verb, arguments))
-    return _generate(parse(Generate, verb, arguments))
+    return _eval(parse(Eval, verb, arguments))
 
 
 def find_data(start: Path) -> Path:
@@ -120,16 +105,3 @@ def _tokens(options: Eval, packed: Any):  # type: ignore[no-untyped-def]
         raise WeightlessError(f"{folder} was tokenised with another tokenizer than the one in {options.artifact}: "
                               "prepare the data with the model's tokenizer, or score a text with --text")  # fmt: skip
     return found.tokens(options.split)
-
-
-def _generate(options: Generate) -> int:
-    from weightless.decode.generate import Sampling, generate
-    from weightless.export.packed import open_packed
-
-    sampling = Sampling(options.temperature, options.top_p, options.seed, options.max_tokens)
-    drawn = generate(open_packed(options.artifact), options.prompt, sampling)
-    if options.json:
-        print(json.dumps(drawn, ensure_ascii=False))
-        return 0
-    print(drawn["prompt"] + drawn["text"])
-    return 0

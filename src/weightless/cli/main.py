@@ -20,7 +20,7 @@ VERBS = {
     "pack": ("artifact", "turn a checkpoint into one artifact file"),
     "eval": ("artifact", "held-out loss of an artifact, by the engine that needs no PyTorch"),
     "count": ("count", "the ledger of a recipe, a checkpoint or an artifact"),
-    "generate": ("artifact", "continue a prompt from an artifact"),
+    "generate": ("generate", "continue prompts from an artifact: sampling, beams, speculation, streams, batches"),
 }
 
 
@@ -61,6 +61,8 @@ def _room(name: str):  # type: ignore[no-untyped-def]
             from weightless.cli import data as room
         case "train":
             from weightless.cli import train as room
+        case "generate":
+            from weightless.cli import generate as room
         case "count":
             from weightless.cli import count as room
         case _:

@@ -3,10 +3,8 @@
 Two ways to draw, with different costs (docs/bytes.md):
 
     mode S   the model's own distribution through its `sample` head: touches what scoring touches.  It is used when
-             temperature = 1 and top_p = 1.
-    mode F   all V probabilities, then temperature and nucleus (Holtzman et al. 2020) exactly:
-             p_T(w) ~ p(w)^(1/temperature), cut to the fewest words whose mass reaches top_p.
-             temperature = 0 takes the most probable word.
+             nothing bends the distribution (sampling.py).
+    mode F   all V probabilities, then penalty, temperature and cuts, exactly.
 
 When the context is full, the second half of it is fed again and generation goes on.
 """
@@ -14,64 +12,24 @@ When the context is full, the second half of it is fed again and generation goes
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from weightless.base.errors import ConfigError
 from weightless.base.random import rng_for
+from weightless.decode.sampling import Sampling, StopStrings, adjusted, draw
 from weightless.export.packed import Packed
 from weightless.program.cost import touched_by_formula
 from weightless.program.engine import N_UNIFORMS, Engine
 
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to draw the next token."""
-
-    temperature: float = 0.8
-    top_p: float = 0.95
-    seed: int = 0
-    max_tokens: int = 120
-    stop_at_end: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature < 100:
-            raise ConfigError(f"temperature {self.temperature} should be 0 (greedy) or a positive number")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"top_p {self.top_p} is not in (0, 1]")
-        if self.max_tokens < 0:
-            raise ConfigError(f"max_tokens {self.max_tokens} should not be negative")
-
-    @property
-    def mode(self) -> str:
-        """ "sample" (mode S) or "full" (mode F): the head that is run."""
-        return "sample" if self.temperature == 1 and self.top_p == 1 else "full"
+__all__ = ["Sampling", "adjusted", "generate", "next_token", "text_stream", "token_stream"]
 
 
-def adjusted(p_V: np.ndarray, temperature: float, top_p: float) -> np.ndarray:
-    """The distribution after temperature and nucleus, float64, summing to one."""
-    if temperature == 0:
-        return np.eye(1, len(p_V), int(np.argmax(p_V)))[0]
-    with np.errstate(divide="ignore"):
-        scaled = np.log(p_V.astype(np.float64)) / temperature
-    p = np.exp(scaled - scaled.max())
-    p /= p.sum()
-    if top_p < 1:
-        order = np.argsort(-p, kind="stable")
-        before = np.cumsum(p[order]) - p[order]
-        p[order[before >= top_p]] = 0.0
-        p /= p.sum()
-    return p
-
-
-def next_token(engine: Engine, sampling: Sampling, rng: np.random.Generator) -> int:
-    """Draw one token after what was fed."""
+def next_token(engine: Engine, sampling: Sampling, rng: np.random.Generator, seen: list[int] | None = None) -> int:
+    """Draw one token after what was fed; `seen` matters to a repetition penalty only."""
     if sampling.mode == "sample":
         return engine.sample(rng.random(N_UNIFORMS))
-    p = adjusted(engine.distribution(), sampling.temperature, sampling.top_p)
-    return min(int(np.searchsorted(np.cumsum(p), rng.random(), side="right")), len(p) - 1)
+    return draw(sampling.distribution(engine.distribution(), seen or []), rng.random())
 
 
 def token_stream(packed: Packed, prompt: list[int], sampling: Sampling) -> Iterator[int]:
@@ -83,7 +41,7 @@ def token_stream(packed: Packed, prompt: list[int], sampling: Sampling) -> Itera
     for token in fed:
         engine.feed(token)
     for _ in range(sampling.max_tokens):
-        token = next_token(engine, sampling, rng)
+        token = next_token(engine, sampling, rng, history)
         if sampling.stop_at_end and token == tokenizer.end_of_text:
             return
         yield token
@@ -95,14 +53,25 @@ def token_stream(packed: Packed, prompt: list[int], sampling: Sampling) -> Itera
         engine.feed(token)
 
 
+def text_stream(packed: Packed, tokens: Iterator[int], sampling: Sampling) -> Iterator[tuple[int, str]]:
+    """(token, text that became certain with it); whole characters only, ends before a stop string."""
+    decoder, stops = packed.tokenizer.stream_decoder(), StopStrings(sampling.stop)
+    for token in tokens:
+        yield token, stops.push(decoder.push(token))
+        if stops.stopped:
+            return
+    yield -1, stops.push(decoder.finish()) + stops.finish()
+
+
 def generate(packed: Packed, prompt: str, sampling: Sampling) -> dict[str, Any]:
     """{"prompt", "text", …}: the continuation as text, with how it was drawn and what a token cost."""
-    tokens = list(token_stream(packed, list(packed.tokenizer.encode(prompt)), sampling))
+    stream = token_stream(packed, list(packed.tokenizer.encode(prompt)), sampling)
+    pieces = list(text_stream(packed, stream, sampling))
     cost = touched_by_formula(packed.program, sampling.mode).T.mean
     return {
         "prompt": prompt,
-        "text": packed.tokenizer.decode(tokens),
-        "n_tokens": len(tokens),
+        "text": "".join(text for _, text in pieces),
+        "n_tokens": sum(token >= 0 for token, _ in pieces),
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "seed": sampling.seed,

@@ -1,0 +1,166 @@
+"""weightless generate: let an artifact write, by sampling, beams or speculation, for one prompt or a file of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from weightless.base.errors import ConfigError, WeightlessError
+from weightless.cli.parse import parse
+
+if TYPE_CHECKING:
+    from weightless.decode.sampling import Sampling
+    from weightless.export.packed import Packed
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Continue a prompt."""
+
+    artifact: Annotated[str, tyro.conf.Positional]
+    prompt: str = ""
+    prompts: str = ""
+    """A file with one prompt per line, all decoded together."""
+    temperature: float = 0.8
+    """0 takes the most probable token."""
+    top_p: float = 0.95
+    top_k: int = 0
+    """Draw from the k most probable tokens; 0 means all."""
+    min_p: float = 0.0
+    """Draw from tokens of at least this share of the best one's probability."""
+    repetition_penalty: float = 1.0
+    """Above 1, tokens that occurred become less probable."""
+    stop: tuple[str, ...] = ()
+    """End before any of these strings."""
+    seed: int = 0
+    max_tokens: int = 200
+    stream: bool = False
+    """Print text as it comes."""
+    beam: int = 0
+    """Beam search of this width instead of sampling."""
+    alpha: float = 0.6
+    """Length penalty of beams: score = log-probability / length^alpha."""
+    speculate: str = ""
+    """Draft tokens and verify them together: ngram (looks the text so far up), or an artifact that drafts."""
+    tree: str = "2x8"
+    """The drafted tree: branches x length."""
+    batch: int = 8
+    """How many prompts of a file are decoded together."""
+    json: bool = False
+
+
+def main(verb: str, arguments: list[str]) -> int:
+    from weightless.export.packed import open_packed
+
+    options = parse(Generate, verb, arguments)
+    _check(options)
+    packed = open_packed(options.artifact)
+    if options.beam:
+        return _beam(packed, options)
+    if options.prompts:
+        return _batch(packed, options)
+    if options.speculate:
+        return _speculate(packed, options)
+    return _sample(packed, options)
+
+
+def _check(options: Generate) -> None:
+    """Ways of decoding that do not go together are named."""
+    ways = [name for name in ("beam", "speculate", "prompts") if getattr(options, name)]
+    if len(ways) > 1:
+        raise ConfigError(f"--{ways[0]} and --{ways[1]} do not go together: choose one")
+    if options.prompts and options.prompt:
+        raise ConfigError("--prompt and --prompts do not go together: choose one")
+    if options.stream and (options.beam or options.prompts or options.json):
+        raise ConfigError("--stream prints one text as it comes: it goes with neither --beam, --prompts nor --json")
+    if options.beam < 0 or options.batch < 1:
+        raise ConfigError("--beam should not be negative, and --batch at least 1")
+
+
+def _sampling(options: Generate) -> Sampling:
+    from weightless.decode.sampling import Sampling
+
+    return Sampling(options.temperature, options.top_p, options.seed, options.max_tokens, True, options.top_k,
+                    options.min_p, options.repetition_penalty, options.stop)  # fmt: skip
+
+
+def _sample(packed: Packed, options: Generate) -> int:
+    from weightless.decode.generate import generate, text_stream, token_stream
+
+    if options.stream:
+        stream = token_stream(packed, list(packed.tokenizer.encode(options.prompt)), _sampling(options))
+        return _print_stream(options.prompt, text_stream(packed, stream, _sampling(options)))
+    drawn = generate(packed, options.prompt, _sampling(options))
+    if options.json:
+        print(json.dumps(drawn, ensure_ascii=False))
+    else:
+        print(drawn["prompt"] + drawn["text"])
+    return 0
+
+
+def _print_stream(prompt: str, pieces: Any) -> int:
+    sys.stdout.write(prompt)
+    for _, text in pieces:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+    return 0
+
+
+def _speculate(packed: Packed, options: Generate) -> int:
+    from weightless.decode.answers import drafter_named, speculated
+    from weightless.decode.speculate import Speculation
+
+    record = Speculation()
+    began = time.perf_counter()
+    drafter = drafter_named(options.speculate, options.tree, packed)
+    pieces = speculated(packed, options.prompt, _sampling(options), drafter, record)
+    if options.stream:
+        _print_stream(options.prompt, pieces)
+    text = "" if options.stream else "".join(text for _, text in pieces)
+    figures = {"tokens": record.produced, "cycles": record.cycles, "drafted": record.drafted,
+               "accepted": record.accepted, "tokens_per_cycle": record.tokens_per_cycle}  # fmt: skip
+    if options.json:
+        print(json.dumps({"prompt": options.prompt, "text": text, **figures}, ensure_ascii=False))
+        return 0
+    if not options.stream:
+        print(options.prompt + text)
+    took = time.perf_counter() - began
+    print(f"{record.produced} tokens in {record.cycles} cycles, {record.tokens_per_cycle:.2f} tokens per cycle, "
+          f"{100 * record.acceptance:.0f} % of {record.drafted} drafted tokens accepted, {took:.1f} s",
+          file=sys.stderr)  # fmt: skip
+    return 0
+
+
+def _beam(packed: Packed, options: Generate) -> int:
+    from weightless.decode.answers import beams
+
+    found = beams(packed, options.prompt, options.beam, options.max_tokens, options.alpha)
+    if options.json:
+        print(json.dumps({"prompt": options.prompt, "beams": found}, ensure_ascii=False))
+        return 0
+    for beam in found:
+        print(f"{beam['score']:9.4f}  {beam['n_tokens']:>4} tokens  {options.prompt + beam['text']!r}")
+    return 0
+
+
+def _batch(packed: Packed, options: Generate) -> int:
+    from weightless.decode.answers import answered
+
+    try:
+        prompts = Path(options.prompts).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightlessError(f"{options.prompts} cannot be read as a file of prompts ({error})") from None
+    if not prompts:
+        raise WeightlessError(f"{options.prompts} holds no prompt: one line is one prompt")
+    for prompt, text in zip(prompts, answered(packed, prompts, _sampling(options), options.batch)):
+        print(
+            json.dumps({"prompt": prompt, "text": text}, ensure_ascii=False) if options.json else prompt + text + "\n"
+        )
+    return 0
