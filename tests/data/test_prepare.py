@@ -100,8 +100,11 @@ PROGRAM = """
     sys.path[:0] = {path!r}
     from data.fake_tokenizer import ByteTokenizer
     from data.test_prepare import documents_of
+    from weightless.data import shard_series
     from weightless.data.prepare import prepare
-    prepare(documents_of(50), ByteTokenizer(seconds_per_document=0.02), {folder!r}, "t", fraction=0.2, shard_tokens=200)
+    shard_series.BLOCK_BYTES = 100  # so that this little text is many blocks
+    prepare(documents_of(50), ByteTokenizer(seconds_per_document=0.02), {folder!r}, "t", fraction=0.2, shard_tokens=200,
+            workers=2)
 """
 
 
@@ -117,8 +120,8 @@ def test_killed_and_resumed_gives_the_same_bytes(tmp_path):
     process.wait()
     assert not (torn / "manifest.json").exists()
     listed = json.loads((torn / "t.progress.json").read_text())["shards"]["train"]
-    assert len(listed) >= 7
-    torn.joinpath(listed[5]["file"]).write_bytes(b"damaged")  # everything from the sixth shard on is made again
+    assert len(listed) >= 5
+    torn.joinpath(listed[3]["file"]).write_bytes(b"damaged")  # everything from the fourth shard on is made again
     tokenizer = ByteTokenizer()
     prepare(documents_of(50), tokenizer, torn, "t", fraction=0.2, shard_tokens=200, show_progress=False)
     assert content_of(torn) == content_of(whole)

@@ -238,6 +238,7 @@ def _write(work: Work, split: Split, workers: int | None, show_progress: bool) -
         stems = {role: f"{name}_{role}" for role in SPLITS}
         write_shards(folder, stems, journal, labelled(), work.tokenizer, workers, work.head["shard_tokens"])
     if digest.hexdigest() != split.corpus_sha256:
+        journal.forget()
         raise WeightlessError(f"the text of {name} changed while it was prepared; run the same command again")
     work.tokenizer.save(folder / TOKENIZER)
     finished = write_manifest(folder, work.head, split, {role: journal.plain_shards(role) for role in SPLITS})
@@ -245,9 +246,7 @@ def _write(work: Work, split: Split, workers: int | None, show_progress: bool) -
     return finished
 
 
-def write_manifest(
-    folder: Path, head: dict[str, Any], split: Split, shards: dict[str, list[dict[str, Any]]]
-) -> Corpus:
+def write_manifest(folder: Path, head: dict[str, Any], split: Split, shards: dict[str, list[dict[str, Any]]]) -> Corpus:
     """The last step: from here on the folder is a finished corpus."""
     splits = {
         role: {"documents": split.documents[role], "bytes": split.bytes[role],
@@ -268,11 +267,10 @@ def clear(folder: Path, name: str) -> None:
         (folder / MANIFEST).unlink()
     stem = glob.escape(name)
     in_parts = [*folder.glob(PLANS), *folder.glob(f"{stem}.part-*-of-*.json"), *folder.glob(f"{stem}_*_p[0-9]*_*.bin")]
-    for leftover in [*old, *in_parts, *torn_files(folder, name)]:
+    for leftover in [*old, *in_parts, *torn_files(folder, (f"{name}_", f"{name}.", MANIFEST, TOKENIZER))]:
         leftover.unlink(missing_ok=True)
 
 
-def torn_files(folder: Path, name: str) -> list[Path]:
-    """What killed preparations of this name left half written."""
-    stems = (f"{name}_", f"{name}.", MANIFEST, TOKENIZER)
+def torn_files(folder: Path, stems: Iterable[str]) -> list[Path]:
+    """What killed preparations left half written of files whose names begin so."""
     return [path for stem in stems for path in folder.glob(f".{glob.escape(stem[:40])}*.part")]

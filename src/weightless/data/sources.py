@@ -63,7 +63,7 @@ def open_source(spec: str | Path | Iterable[str | Path], field: str = "text") ->
         if not path.exists():
             raise WeightlessError(f"no such file or folder: {path}; the built-in corpora are docs and fables")
     description = {"kind": "files", "paths": [path.name for path in paths], "field": field}
-    return Source(name_of(paths[0]), description, lambda: _read_all(paths, field))
+    return Source(name_of(paths[0]), description, lambda: _read_all(paths, field), lambda: _readers(paths, field))
 
 
 def read_documents(spec: str | Path | Iterable[str | Path], field: str = "text") -> Iterator[bytes]:
@@ -110,14 +110,13 @@ def _read_all(paths: list[Path], field: str) -> Iterator[bytes]:
 
 
 def _readers(paths: list[Path], field: str) -> list[Callable[[], Iterator[bytes]]]:
-    readers = [partial(_read_file, path, field) for path in paths if not path.is_dir()]
-    if len(readers) < len(paths):  # a folder: which of its files are binary has to be looked up
-        readers = []
-        for path in paths:
-            inside = _files_under(path) if path.is_dir() else [path]
-            kept = [file for file in inside if file == path or _format_of(file) != "text" or not _why_binary(file)]
-            readers += [partial(_read_file, file, field) for file in kept]
-    return readers
+    """A reader for each file that _read_all would read."""
+    found: list[Path] = []
+    for path in paths:
+        inside = _files_under(path) if path.is_dir() else []
+        found += [file for file in inside if _format_of(file) != "text" or not _why_binary(file)]
+        found += [] if path.is_dir() else [path]
+    return [partial(_read_file, path, field) for path in found]
 
 
 def _read_folder(folder: Path, field: str) -> Iterator[bytes]:
