@@ -1,0 +1,64 @@
+"""Run as a program: two training steps of a dense model, and by how many bytes they raised this process's memory.
+
+    python one_training_step.py VOCAB D_MODEL N_LAYERS BATCH OPTIMIZER    ->  {"measured": …, "predicted": …}
+
+The high-water mark of the resident set (VmHWM) is reset after a tiny step has loaded everything that is loaded once.
+The caller sets MALLOC_MMAP_THRESHOLD_, so that freed blocks go back to the system instead of leaving holes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from weightless.lab.accounting import family_model
+from weightless.ledger.memory import training_memory
+from weightless.models import dense
+from weightless.train.config import TrainConfig
+from weightless.train.gradients import clip, collect, global_norm
+from weightless.train.optimizers.groups import GroupedOptimizer, grouped_optimizer
+
+
+def resident(key: str) -> int:
+    """VmRSS or VmHWM of this process in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+
+
+def steps(config: dense.Config, batch_size: int, optimizer: str) -> None:
+    model, rng = dense.Model(config), np.random.default_rng(0)
+    specs = model.tensors()
+    weights = {spec.name: torch.zeros(spec.shape).normal_(0, 0.02).requires_grad_() for spec in specs}
+    rule = grouped_optimizer(specs, weights, TrainConfig(1, 4, 1, optimizer=optimizer))
+    for t in (1, 2):
+        tokens = torch.from_numpy(rng.integers(0, config.vocab_size, (batch_size, config.context + 1)))
+        step(model, weights, rule, tokens, t)
+
+
+def step(model: dense.Model, weights: dict[str, torch.Tensor], rule: GroupedOptimizer, tokens, t: int) -> None:
+    """A function of its own, so that the gradients of one step are gone before the next."""
+    model.losses(weights, tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()).mean().backward()
+    gradients = collect(weights)
+    clip(gradients, global_norm(gradients), 1.0)
+    rule.update(gradients, 0.1, t)
+
+
+def main() -> None:
+    vocab_size, d_model, n_layers, batch_size = (int(word) for word in sys.argv[1:5])
+    torch.set_num_threads(1)
+    steps(dense.Config(64, 32, 1, n_heads=1, context=16), 1, sys.argv[5])
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    config = dense.Config(vocab_size, d_model, n_layers, context=256)
+    steps(config, batch_size, sys.argv[5])
+    model = family_model("dense", config)
+    memory = training_memory(model.weights, sys.argv[5], model.activations(256) or [])
+    print(json.dumps({"measured": resident("VmHWM") - before, "predicted": memory.peak(batch_size)}))
+
+
+if __name__ == "__main__":
+    main()
