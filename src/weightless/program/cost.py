@@ -18,6 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from weightless.base.errors import CorruptFileError
+from weightless.program.opcodes import N_TRAFFIC
 from weightless.program.operator import Access
 from weightless.program.program import Program
 from weightless.program.tensor import LINE
@@ -137,16 +139,25 @@ def formula(program: Program, t: int, head: str = "score") -> dict[str, Bytes]:
 
 def is_exact(program: Program) -> bool:
     """True when no operator's cost depends on the data, so that the formula needs no text."""
-    return not any(op.name.startswith("ngram_") and op.name != "ngram_finish" for op in program.operators("score"))
+    return not any(op.decided() for op in program.operators("score"))
 
 
 def decided_components(program: Program) -> list[str]:
-    """Ledger lines of the engine's four columns of traffic: state, context index, word index, probabilities."""
-    tensors = program.by_name
-    lists = next(op for op in program.heads["score"] if op.name == "ngram_score" and op.level == len(program.body) - 1)
-    node = program.body[-1].node if lists.found else ""
-    names = (program.heads["score"][-1].p, node, lists.words, lists.cum)
-    return [tensors[name].component if name else "" for name in names]
+    """The ledger line of each of the engine's registers of traffic (`registers.py`), "" for those not in use.
+
+    CorruptFileError when tensors of two lines share a register, or a line has two: the bytes could not be told apart.
+    """
+    tensors, lines = program.by_name, [""] * N_TRAFFIC
+    for op in program.operators("score"):
+        for register, name in op.decided().items():
+            line = tensors[name].component
+            if lines[register] not in ("", line):
+                raise CorruptFileError(f"the program counts {lines[register]!r} and {line!r} in one register")
+            lines[register] = line
+    used = [line for line in lines if line]
+    if len(set(used)) < len(used):
+        raise CorruptFileError(f"the program counts one component in two registers: {used}")
+    return lines
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,8 @@
 
 A lowered program is a table of instructions (`operator.Lowered`): opcode, integer operands (byte offsets,
 strides, shapes, formats), float operands.  Weights `W` = (uint8, float32, uint16) and state `S` = (uint8, float32,
-uint16, uint32) are views of two flat memories.  Registers:
-
-    ints   [T, TOKEN, TARGET, STATUS, and four of traffic]; STATUS != 0 stops the run: data points outside its table
-    floats uniforms in [0, 1)
-
-The registers of traffic add up the bytes of operators whose cost the data decides (n-gram probes), the compiled twin
-of their `accesses`: in state, in the context index, in the word index, in cumulative probabilities.
+uint16, uint32) are views of two flat memories.  `registers.py` names the registers; the instructions of counted models
+are in `interpreter_ngram.py`.
 Every address taken from data is checked against its table before use.
 """
 
@@ -31,13 +26,15 @@ from weightless.kernels.numba_layers import (
     rms_norm,
     rotate_heads,
 )
-from weightless.kernels.numba_ngram_walk import QUANTA, draw_entry, id_at, own_quanta, search
+from weightless.kernels.numba_ngram_walk import id_at
 from weightless.kernels.numba_rows import KERNEL, decode_row, matvec
 from weightless.program import opcodes as op
+from weightless.program.interpreter_ngram import run_ngram
+from weightless.program.registers import IN_STATE, N_REGISTERS, N_TRAFFIC, STATUS, TARGET, TOKEN, T
+from weightless.program.registers import ids as _ids
+from weightless.program.registers import vector as _vector
 
-T, TOKEN, TARGET, STATUS = 0, 1, 2, 3
-IN_STATE, IN_CONTEXT, IN_WORDS, IN_CUM = 4, 5, 6, 7
-N_REGISTERS, N_TRAFFIC = 8, 4
+__all__ = ["IN_STATE", "N_REGISTERS", "N_TRAFFIC", "STATUS", "TARGET", "TOKEN", "T", "drive"]
 
 _ACCEPT_TOKEN, _GATHER_ROW, _GATHER_HASHED = op.ACCEPT_TOKEN, op.GATHER_ROW, op.GATHER_HASHED
 _NORM_MATVEC, _ROPE_APPEND, _ATTEND, _MATVEC_ADD = op.NORM_MATVEC, op.ROPE_APPEND, op.ATTEND, op.MATVEC_ADD
@@ -45,19 +42,6 @@ _NORM_FFN_ADD = op.NORM_FFN_ADD
 _LOGITS_SCORE, _LOGITS_SAMPLE, _LOGITS_FULL = op.LOGITS_SCORE, op.LOGITS_SAMPLE, op.LOGITS_FULL
 _CLASS_SCORE, _CLASS_SAMPLE, _CLASS_FULL = op.CLASS_SCORE, op.CLASS_SAMPLE, op.CLASS_FULL
 _WORD_SCORE, _WORD_SAMPLE, _WORD_FULL = op.WORD_SCORE, op.WORD_SAMPLE, op.WORD_FULL
-_NGRAM_CONTEXT, _NGRAM_SCORE, _NGRAM_SAMPLE = op.NGRAM_CONTEXT, op.NGRAM_SCORE, op.NGRAM_SAMPLE
-_NGRAM_FULL, _NGRAM_FINISH = op.NGRAM_FULL, op.NGRAM_FINISH
-
-
-# Inlined, because a function that returns a slice would have to count references to it.
-@njit(inline="always", **KERNEL)
-def _vector(memory, offset, n):  # type: ignore[no-untyped-def]
-    return memory[1][offset // 4 : offset // 4 + n]
-
-
-@njit(inline="always", **KERNEL)
-def _ids(S, offset, n):  # type: ignore[no-untyped-def]
-    return S[3][offset // 4 : offset // 4 + n]
 
 
 @njit(**KERNEL)
@@ -221,121 +205,6 @@ def _words_full(c, W, S, R, scratch):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _ngram_context(c, W, S, R):  # type: ignore[no-untyped-def]
-    node_at, n_cols, n_rows, level = c[2], c[3], c[4], c[5]
-    history, found = _ids(S, c[0], R[T]), _ids(S, c[1], 4)
-    at = np.int64(-1)
-    R[IN_STATE] += 16
-    if level == 1:
-        at = np.int64(history[R[T] - 1])
-        R[IN_STATE] += 4
-    elif R[T] >= level:
-        parent = _ids(S, c[6], 2)
-        R[IN_STATE] += 8
-        first, end = np.int64(parent[0]), np.int64(parent[1])
-        if end > n_rows - 1:
-            R[STATUS] = 1
-            return
-        if first < end:
-            at, probes = search(W[0], c[7], c[8], first, end, np.int64(history[R[T] - level]))
-            R[IN_STATE] += 4
-            R[IN_CONTEXT] += probes * c[8]
-    found[:] = np.uint32(0)
-    if at >= n_rows - 1:
-        R[STATUS] = 1
-    elif at >= 0:
-        R[IN_CONTEXT] += 8 * n_cols
-        first_cell = n_cols * at
-        found[2] = id_at(W[0], node_at, 4, first_cell + n_cols - 1)
-        found[3] = id_at(W[0], node_at, 4, first_cell + 2 * n_cols - 1)
-        if n_cols == 2:
-            found[0], found[1] = id_at(W[0], node_at, 4, first_cell), id_at(W[0], node_at, 4, first_cell + 2)
-
-
-@njit(**KERNEL)
-def _list_range(c, S, R):  # type: ignore[no-untyped-def]
-    """(first, end) of this level's continuation list; level 0 owns the whole table."""
-    if c[3] == 0:
-        return np.int64(0), c[2]
-    found = _ids(S, c[4], 4)
-    R[IN_STATE] += 8
-    first, end = np.int64(found[2]), np.int64(found[3])
-    if end > c[2]:
-        R[STATUS] = 1
-        return np.int64(0), np.int64(0)
-    return first, end
-
-
-@njit(**KERNEL)
-def _ngram_score(c, W, S, R):  # type: ignore[no-untyped-def]
-    p, cum_at = _vector(S, c[0], 1), c[1]
-    first, end = _list_range(c, S, R)
-    if c[3] == 0:
-        p[0] = np.float64(own_quanta(W[0], cum_at, 0, R[TARGET])) / QUANTA
-        R[IN_STATE] += 4
-        R[IN_CUM] += 8 if R[TARGET] > 0 else 4
-        return
-    if first >= end:
-        return
-    at, probes = search(W[0], c[5], c[6], first, end, R[TARGET])
-    own, entries = np.int64(0), 1
-    if at >= 0:
-        own = own_quanta(W[0], cum_at, first, at)
-        entries += (1 if at < end - 1 else 0) + (1 if at > first else 0)
-    gamma = QUANTA - id_at(W[0], cum_at, 4, end - 1)
-    p[0] = (np.float64(own) + np.float64(gamma) * np.float64(p[0])) / QUANTA
-    R[IN_STATE] += 8
-    R[IN_WORDS] += probes * c[6]
-    R[IN_CUM] += 4 * entries
-
-
-@njit(**KERNEL)
-def _ngram_sample(c, W, S, R, u):  # type: ignore[no-untyped-def]
-    outcome, is_first = _vector(S, c[0], 1), c[7] != 0
-    if not is_first:
-        R[IN_STATE] += 4
-        if outcome[0] >= 0:
-            return
-    first, end = _list_range(c, S, R)
-    at, read = draw_entry(W[0], c[1], first, end, u[c[3]])
-    R[IN_CUM] += 4 * read
-    if at >= 0:
-        outcome[0] = id_at(W[0], c[5], c[6], at) if c[3] > 0 else at
-        R[IN_WORDS] += c[6]
-        R[IN_STATE] += 4
-    elif is_first:
-        outcome[0] = -1.0
-        R[IN_STATE] += 4
-
-
-@njit(**KERNEL)
-def _ngram_full(c, W, S, R):  # type: ignore[no-untyped-def]
-    vocab_size = c[7]
-    p = _vector(S, c[0], vocab_size)
-    first, end = _list_range(c, S, R)
-    if c[3] == 0:
-        R[IN_STATE] += 4 * vocab_size
-        R[IN_CUM] += 4 * vocab_size
-        for j in range(vocab_size):
-            p[j] = np.float64(own_quanta(W[0], c[1], 0, j)) / QUANTA
-        return
-    if first >= end:
-        return
-    R[IN_STATE] += 8 * vocab_size
-    R[IN_WORDS] += (end - first) * c[6]
-    R[IN_CUM] += (end - first) * 4
-    gamma = np.float64(QUANTA - id_at(W[0], c[1], 4, end - 1)) / QUANTA
-    for j in range(vocab_size):
-        p[j] = np.float64(p[j]) * gamma
-    for i in range(first, end):
-        word = id_at(W[0], c[5], c[6], i)
-        if word >= vocab_size:
-            R[STATUS] = 1
-            return
-        p[word] += np.float64(own_quanta(W[0], c[1], first, i)) / QUANTA
-
-
-@njit(**KERNEL)
 def _run(kind, c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     """One instruction."""
     if kind == _ACCEPT_TOKEN:
@@ -358,16 +227,8 @@ def _run(kind, c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
         _classes(kind, c, f, W, S, R, u, scratch)
     elif kind <= _WORD_FULL:
         _words(kind, c, W, S, R, u, scratch)
-    elif kind == _NGRAM_CONTEXT:
-        _ngram_context(c, W, S, R)
-    elif kind == _NGRAM_SCORE:
-        _ngram_score(c, W, S, R)
-    elif kind == _NGRAM_SAMPLE:
-        _ngram_sample(c, W, S, R, u)
-    elif kind == _NGRAM_FULL:
-        _ngram_full(c, W, S, R)
-    elif kind == _NGRAM_FINISH:
-        _vector(S, c[1], 1)[0] = -math.log(np.float64(_vector(S, c[0], 1)[0]))
+    else:
+        run_ngram(kind, c, W, S, R, u)
 
 
 @njit(**KERNEL)

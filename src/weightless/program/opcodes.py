@@ -1,4 +1,8 @@
-"""The compiled engine's instruction numbers: operators emit them, the interpreter runs them."""
+"""The compiled engine's instruction numbers: operators emit them, the interpreter runs them.
+
+Also its registers of traffic, which add up bytes where the data decides the cost: operators say which tensors they
+count in which (`decided`).
+"""
 
 from __future__ import annotations
 
@@ -24,3 +28,15 @@ NGRAM_SCORE = 19
 NGRAM_SAMPLE = 20
 NGRAM_FULL = 21
 NGRAM_FINISH = 22
+SUFFIX_EXTEND = 23
+SUFFIX_SCORE = 24
+SUFFIX_SAMPLE = 25
+SUFFIX_FULL = 26
+GATE_BY_LIST = 27
+GATE_BY_MATCH = 28
+MIX_SCORE = 29
+MIX_SAMPLE = 30
+MIX_FULL = 31
+
+STATE, CONTEXT_INDEX, WORD_INDEX, PROBABILITY, SUFFIX, TEXT = range(6)
+N_TRAFFIC = 6

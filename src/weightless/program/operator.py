@@ -74,6 +74,10 @@ class Operator(Protocol):
         """Floating-point operations at position t, 2 per multiply-add; norms, softmax and RoPE uncounted."""
         ...
 
+    def decided(self) -> Mapping[int, str]:
+        """{register of traffic: a tensor of the kind it counts} when the data decides the cost, else nothing."""
+        ...
+
 
 REGISTRY: dict[str, type] = {}
 C = TypeVar("C", bound=type)
@@ -86,10 +90,17 @@ def operator(name: str) -> Callable[[C], C]:
     def enter(cls: C) -> C:
         frozen: Any = dataclasses.dataclass(frozen=True)(cls)
         frozen.name = name
+        if not hasattr(frozen, "decided"):
+            frozen.decided = _nothing_decided
         REGISTRY[name] = frozen
         return frozen
 
     return enter
+
+
+def _nothing_decided(op: Any) -> Mapping[int, str]:
+    """The cost of most operators follows from shapes."""
+    return {}
 
 
 def to_plain(op: Any) -> dict[str, Any]:

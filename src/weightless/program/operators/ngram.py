@@ -17,7 +17,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from weightless.program.arena import Arena
-from weightless.program.opcodes import NGRAM_CONTEXT, NGRAM_FINISH, NGRAM_FULL, NGRAM_SAMPLE, NGRAM_SCORE
+from weightless.program.opcodes import (
+    CONTEXT_INDEX,
+    NGRAM_CONTEXT,
+    NGRAM_FINISH,
+    NGRAM_FULL,
+    NGRAM_SAMPLE,
+    NGRAM_SCORE,
+    PROBABILITY,
+    STATE,
+    WORD_INDEX,
+)
 from weightless.program.operator import (
     Access,
     Lowered,
@@ -142,6 +152,9 @@ class NgramContext:
     def flops(self, tensors: Tensors, t: int) -> int:
         return 0
 
+    def decided(self) -> Mapping[int, str]:
+        return {STATE: self.found, CONTEXT_INDEX: self.node}
+
 
 class _Level:
     """What score, sample and full share: a continuation list (`words`, `cum`) under `found`; level 0 has none."""
@@ -169,6 +182,13 @@ class _Level:
     def flops(self, tensors: Tensors, t: int) -> int:
         return 0
 
+    def decided(self) -> Mapping[int, str]:
+        lists = {PROBABILITY: self.cum, STATE: self._result()}
+        return lists | {WORD_INDEX: self.words} if self.words else lists
+
+    def _result(self) -> str:
+        raise AssertionError("each operator names its own result")
+
     def _range(self, arena: Arena) -> tuple[int, int]:
         first, end = arena.span(self.found, 2, 2)
         return int(first), int(end)
@@ -194,6 +214,9 @@ class NgramScore(_Level):
 
     def _check_ends(self, tensors: Tensors) -> None:
         need_vector(self, tensors, self.p, 1)
+
+    def _result(self) -> str:
+        return self.p
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         """`data` = (probes, cum entries read); without it the structural maximum."""
@@ -273,6 +296,9 @@ class NgramSample(_Level):
     def _check_ends(self, tensors: Tensors) -> None:
         need_vector(self, tensors, self.outcome, 1)
 
+    def _result(self) -> str:
+        return self.outcome
+
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         """`data` = (probes of cum, drawn here?, already drawn?); without it the structural maximum."""
         cum, outcome = tensors[self.cum], tensors[self.outcome]
@@ -335,6 +361,9 @@ class NgramFull(_Level):
         need_vector(self, tensors, self.outcome, tensors[self.outcome].shape[1])
         if self.level == 0:
             need(tensors[self.cum].shape[0] == tensors[self.outcome].shape[1], self, "unigram table of another size")
+
+    def _result(self) -> str:
+        return self.outcome
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         """`data` = (length of the list,); without it the structural maximum."""
