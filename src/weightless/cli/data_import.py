@@ -102,7 +102,8 @@ def _rows(source: str, options: Import, tokenizer: Vocabulary | None) -> Rows:
         vocab_size, end_of_text = tokenizer.vocab_size, tokenizer.end_of_text
     else:
         vocab_size = options.vocab_size or (known.vocab_size if known else 0)
-        end_of_text = options.end_of_text if options.end_of_text >= 0 else known.end_of_text if known else None
+        end_of_text = known.end_of_text if known and known.vocab_size == vocab_size else None
+        end_of_text = options.end_of_text if options.end_of_text >= 0 else end_of_text
     if end_of_text is not None and not 0 <= end_of_text < (vocab_size or 1 << 16):
         raise ConfigError(f"--end_of_text {end_of_text} is not an id below {vocab_size}")
     reading = Reading(vocab_size, end_of_text, tokenizer, options.column, options.mask, options.mask_means,

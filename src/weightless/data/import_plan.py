@@ -9,8 +9,8 @@ What validates:
     none       nothing
     a RowSet   the training split of another source
 
-The boundary of first and last moves on to the next <|endoftext|> (by a million tokens at most), so that no document
-stands on both sides.
+The boundary of first and last moves on to the next <|endoftext|>, so that no document stands on both sides, but by no
+more than a tenth of N.
 """
 
 from __future__ import annotations
@@ -57,16 +57,18 @@ class RowSet(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """What one split of the corpus is made of: at most `limit` ids of a source; `cut` moves the limit to a document.
+    """What one split of the corpus is made of: the first `limit` ids of a source, and up to `slack` more until
+    a document begins.
 
-    `follows` is the role whose end is the beginning of this one; `offset` the id of the source where this one begins
-    at the earliest (what lies between is passed over).
+    No more than `most` ids are taken in any case.  `follows` is the role whose end is the beginning of this one, but
+    for what is passed over: this one begins at the document behind id number `offset` of the source.
     """
 
     role: str
     source: TokenSource
     limit: int | None = None
-    cut: bool = False
+    slack: int = 0
+    most: int | None = None
     follows: str = ""
     offset: int = 0
 
@@ -81,14 +83,13 @@ def plan(
     if found := _CUT.fullmatch(validation):
         n = int(found[2])
         if found[1] == "first":
-            return [Part("val", train, n, cut=True), Part("train", train, most, follows="val")]
+            return [Part("val", train, n, slack=n // 10), Part("train", train, most, follows="val")]
         total = train.n_tokens if train.n_tokens is not None else sum(len(block.ids) for block in train.blocks())
         if not 0 < n < total:
             raise ConfigError(f"validation {validation}: the source has {total} tokens; leave some for training")
         begin = total - n
-        whole = most is None or most > begin
-        head = Part("train", train, begin if whole else most, cut=whole)
-        return [head, Part("val", train, most_validation, follows="train", offset=begin)]
+        head = Part("train", train, begin, slack=n // 10, most=most)
+        return [head, Part("val", train, most_validation, slack=n // 10, follows="train", offset=begin)]
     if validation == "none":
         return [Part("train", train, most)]
     names = [name for name in (OWN_VALIDATION if validation == "auto" else (validation,)) if name in rows.splits]

@@ -45,7 +45,6 @@ from weightless.data.token_rows import BLOCK_TOKENS, RowStream
 
 SHARD_TOKENS = 100_000_000
 CHECKPOINT_TOKENS = 1 << 22
-LOOK_FOR_DOCUMENT = 1 << 20
 
 
 def import_tokens(
@@ -91,7 +90,8 @@ def _head(
     if tokenizer is not None and tokenizer.vocab_size != rows.vocab_size:
         raise ConfigError(f"the tokenizer has {tokenizer.vocab_size} tokens, the rows are read with a vocabulary of "
                           f"{rows.vocab_size}: leave the vocabulary size out")  # fmt: skip
-    rule = {part.role: {"limit": part.limit, "cut": part.cut, "follows": part.follows, "offset": part.offset}
+    rule = {part.role: {"limit": part.limit, "slack": part.slack, "most": part.most, "follows": part.follows,
+                        "offset": part.offset}
             for part in parts}  # fmt: skip
     return {
         "format": FORMAT,
@@ -160,7 +160,7 @@ def _write(work: _Work, part: Part, tick: Ticker) -> None:
             shard.close()
     role["done"] = True
     work.journal.save()
-    if part.limit and n < part.limit:
+    if part.limit and n < min(part.limit, part.most or part.limit):
         print(f"{part.role}: the source ends after {n:,} of the {part.limit:,} tokens", file=sys.stderr)
 
 
@@ -210,24 +210,25 @@ def _entered(work: _Work, part: Part) -> RowStream:
     if not part.follows or work.journal.n_tokens(part.role):
         return RowStream(part.source, place, n_pads)
     stream = RowStream(part.source, work.journal.standing(part.follows)[0])
-    between = part.offset - work.journal.n_tokens(part.follows)
-    passed, skipped = 0, replace(part, limit=max(0, between), cut=True)
-    while between > 0 and len(ids := _next_ids(stream, skipped, passed, work.end_of_text)):
+    n, skipped = work.journal.n_tokens(part.follows), replace(part, limit=part.offset, most=None)
+    while part.offset and len(ids := _next_ids(stream, skipped, n, work.end_of_text)):
         stream.advance(len(ids))
-        passed += len(ids)
+        n += len(ids)
     return RowStream(part.source, stream.place)
 
 
 def _next_ids(stream: RowStream, part: Part, n: int, end_of_text: int | None) -> np.ndarray:
     """Ids that stand ready and belong to the part of which n are taken; none at its end."""
     ids = stream.ready()
+    if part.most is not None:
+        ids = ids[: max(0, part.most - n)]
     if part.limit is None or not len(ids):
         return ids
     if n < part.limit:
         return ids[: part.limit - n]
-    if not part.cut or end_of_text is None:
+    ids = ids[: max(0, part.limit + part.slack - n)]
+    if end_of_text is None:  # then nothing tells where a document begins
         return ids[:0]
-    ids = ids[: max(0, part.limit + LOOK_FOR_DOCUMENT - n)]
     marks = np.flatnonzero(ids == end_of_text)
     return ids[: marks[0]] if len(marks) else ids
 
@@ -263,8 +264,9 @@ def _finished(work: _Work, tokenizer: Vocabulary | None) -> Corpus:
         tokenizer.save(folder / TOKENIZER)
     write_json(folder / MANIFEST, {**journal.head, "corpus_sha256": digest, "splits": splits})
     journal.path.unlink(missing_ok=True)
-    for leftover in folder.glob(f".{journal.head['name']}_*.bin.part"):
-        leftover.unlink()
+    for stem in (f"{journal.head['name']}_*.bin", f"{journal.path.name[:40]}.*", f"{MANIFEST}.*", f"{TOKENIZER}.*"):
+        for leftover in folder.glob(f".{stem}.part"):
+            leftover.unlink()
     return corpus(folder)
 
 
