@@ -16,14 +16,17 @@ import tyro
 
 from weightless.base.config import from_dict
 from weightless.base.errors import WeightlessError
-from weightless.cli.parse import parse
+from weightless.cli.parse import parse, settings
 
 SET_HELP = "Fields of the family's configuration, as NAME=VALUE"
 
 
 @dataclass(frozen=True)
 class Count:
-    """Print bytes touched per next token (T, U, lines; mean, p99, max over positions 1..512), per component."""
+    """Print bytes touched per next token (T, U, lines; mean, p99, max over positions 1..512), per component.
+
+    With --training or --flops: parameters, FLOPs, memory and time instead (see weightless count --training --help).
+    """
 
     what: Annotated[str, tyro.conf.Positional]
     """An artifact, a recipe (.toml), the folder of a trained model, or a family: dense, feather, ngram."""
@@ -38,8 +41,11 @@ class Count:
 
 def main(verb: str, arguments: list[str]) -> int:
     from weightless.base.errors import ConfigError, nearest
+    from weightless.cli import accounting
     from weightless.program.program import HEADS
 
+    if accounting.asked(arguments):
+        return accounting.main(verb, arguments)
     options = parse(Count, verb, arguments)
     if options.head not in HEADS:
         raise ConfigError(f"--head {options.head}: {nearest(options.head, HEADS)}")
@@ -77,7 +83,7 @@ def _subjects(options: Count) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     path = Path(options.what)
     if options.what in families() and not path.exists():
         room = family(options.what)
-        config = from_dict(room.Config, _settings(room.Config, options.set), options.what)
+        config = from_dict(room.Config, settings(room.Config, options.set), options.what)
         yield options.what, room.decode_program(config), {}
     elif path.suffix == ".toml":
         yield from _of_recipe(path, options)
@@ -99,7 +105,7 @@ def _of_recipe(path: Path, options: Count) -> Iterator[tuple[str, Any, dict[str,
         room = family(model.family)
         config = model.build_config(recipe.data.vocab_size)
         if options.set:
-            config = dataclasses.replace(config, **_settings(room.Config, options.set))
+            config = dataclasses.replace(config, **settings(room.Config, options.set))
         yield model.name, room.decode_program(config), {}
 
 
@@ -110,23 +116,6 @@ def _of_artifact(path: Path, options: Count) -> tuple[str, Any, dict[str, Any]]:
         raise WeightlessError(f"{path} is an artifact: its configuration is fixed; leave out --set")
     packed = open_packed(path)
     return str(path), packed.program, {"file": packed.stored_bytes()}
-
-
-def _settings(config_class: type, pairs: tuple[str, ...]) -> dict[str, Any]:
-    """NAME=VALUE pairs with values as TOML writes them (text may go without quotes)."""
-    import tomllib
-
-    out: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise WeightlessError(f"--set {pair!r}: write NAME=VALUE, for example d_model=128")
-        try:
-            out[name.replace("-", "_")] = tomllib.loads(f"v = {text}")["v"]
-        except tomllib.TOMLDecodeError:
-            out[name.replace("-", "_")] = text
-    from_dict(config_class, out, config_class.__module__.rsplit(".", 1)[-1])
-    return out
 
 
 def _print(name: str, ledger: dict[str, Any]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from weightless.base.errors import ConfigError, nearest
+from weightless.base.config import from_dict
+from weightless.base.errors import ConfigError, WeightlessError, nearest
 
 T = TypeVar("T")
 
@@ -25,3 +26,21 @@ def pick(verb: str, arguments: Sequence[str], known: dict[str, Any]) -> tuple[An
     if arguments[0] not in known:
         raise ConfigError(f"no such verb {arguments[0]!r}: {nearest(arguments[0], known)}")
     return known[arguments[0]], list(arguments[1:])
+
+
+def settings(config_class: type | None, pairs: tuple[str, ...]) -> dict[str, Any]:
+    """NAME=VALUE pairs with values as TOML writes them (text may go without quotes), checked against a dataclass."""
+    import tomllib
+
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise WeightlessError(f"--set {pair!r}: write NAME=VALUE, for example d_model=128")
+        try:
+            out[name.replace("-", "_")] = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            out[name.replace("-", "_")] = text
+    if config_class is not None:
+        from_dict(config_class, out, config_class.__module__.rsplit(".", 1)[-1])
+    return out
