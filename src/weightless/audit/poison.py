@@ -92,17 +92,20 @@ def poison(
     leaks: list[str] = []
     unchanged: list[str] = []
     n_unread = n_trials = 0
-    for i, t in enumerate(positions):
+    damaged_at = [t for t in positions if t > 1]
+    for t in positions:
         found = addresses(runnable, tokens, targets, t)
         replay = Replay(runnable, found.before, int(tokens[t - 1]), int(targets[t - 1]), t)
         n_unread += int((~found.weights).sum() + (~found.state_read).sum())
         leaks += _leaks(replay, program, found, t)
         if leaks:  # what is damaged now would be damaged already
             break
-        share = trials * (i + 1) // len(positions) - trials * i // len(positions) if t > 1 else 0
-        tried, vain = _damaged(replay, program, found, t, share, rng, spared)
-        n_trials += tried
-        unchanged += vain
+        if t in damaged_at:
+            i, n = damaged_at.index(t), len(damaged_at)
+            share = trials * (i + 1) // n - trials * i // n
+            tried, vain = _damaged(replay, program, found, t, share, rng, spared)
+            n_trials += tried
+            unchanged += vain
     excluded = {reason: int(mask.sum()) for reason, mask in spared.items() if mask.any()}
     changed = n_trials - len(unchanged)
     return Poisoned(tuple(positions), n_unread, tuple(leaks), n_trials, changed, tuple(unchanged), excluded)

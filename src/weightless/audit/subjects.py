@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import torch
 
 MADE_TOKENS = 20_000
-LIVELY = 0.3
+DRAWN_ROWS = 8192
+"""Rows of a made table that are drawn; a longer one repeats them."""
 
 
 class Runnable(Protocol):
@@ -132,12 +133,16 @@ def lively_arrays(model: Any, text: np.ndarray, seed: int) -> dict[str, np.ndarr
 
     arrays = {}
     for spec in model.tensors():
-        (value,) = initial_parameters([spec], seed).values()
-        array, rng = value.detach().numpy(), rng_for(seed, "lively", spec.name)
+        rng = rng_for(seed, "lively", spec.name)
+        if spec.group in ("vector", "matrix"):
+            (value,) = initial_parameters([spec], seed).values()
+            array = value.detach().numpy()
         if spec.group == "vector":
             array = array + np.float32(0.2) * rng.standard_normal(array.shape, dtype=np.float32)
         elif spec.group in ("head", "embedding", "table"):
-            array = np.float32(LIVELY) * rng.standard_normal(array.shape, dtype=np.float32)
+            rows, width = spec.shape
+            drawn = rng.standard_normal((min(rows, DRAWN_ROWS), width), dtype=np.float32)
+            array = np.resize(drawn * np.float32(2 / width**0.5), spec.shape)
         arrays[spec.name] = array
     return arrays | model.prepare(text, seed)
 

@@ -7,13 +7,16 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from weightless.audit.subjects import Subject
 from weightless.audit.torch_trace import Trace, TracedStep
 from weightless.models.catalog import family
 from weightless.program.cost import step_bytes
+from weightless.program.engine import Engine
 from weightless.program.program import Program
+from weightless.quant.formats import decode_rows
 
 NOT_UNIQUE = "activations"
 """The component whose distinct bytes depend on which buffers are used again."""
@@ -31,20 +34,31 @@ class Traced:
 
 
 def trace_positions(subject: Subject, positions: Sequence[int], head: str = "score") -> list[Traced]:
-    """Trace the given positions (from 1); the others are fed without listening.  `head` is score or full."""
-    model, p = family(subject.family).Model(subject.config), subject.parameters()
-    cache, wanted, out = model.new_cache(), {t for t in positions if t <= len(subject.tokens)}, []
+    """Trace the given positions (from 1); the compiled engine's state fills the caches.  `head` is score or full."""
+    model, p, engine = family(subject.family).Model(subject.config), subject.parameters(), subject.engine()
+    cache, out = model.new_cache(), []
     with torch.no_grad():
-        for t in range(1, max(wanted, default=0) + 1):
+        for t in sorted({t for t in positions if t <= len(subject.tokens)}):
             token, target = int(subject.tokens[t - 1]), int(subject.targets[t - 1])
-            if t not in wanted:
-                model.step(p, cache, token, t)
-                continue
+            fed = slice(engine.position, t - 1)
+            engine.score_stream(subject.tokens[fed], subject.targets[fed])
+            _fill(cache, engine, t - 1)
             trace = Trace({**p, **cache}, subject.program.by_name)
             with trace:
                 result = _one_step(model, p, cache, (token, target), t, head, trace.operator)
             out.append(_compared(subject, t, head, trace.finish(result), result))
     return out
+
+
+def _fill(cache: Mapping[str, torch.Tensor], engine: Engine, n: int) -> None:
+    """Bring the caches to where `n` tokens have been fed, from the rows that the engine holds."""
+    for name, tensor in cache.items():
+        offset, declared = engine.program.layout.places[name]
+        if declared.shape[0] == 1:  # one row of numbers: the tokens
+            tensor[:n] = torch.from_numpy(engine.S[offset : offset + 4 * n].view("<u4").astype(np.int64))
+        else:
+            rows = engine.S[offset : offset + n * declared.row_stride].reshape(n, declared.row_stride)
+            tensor[:n] = torch.from_numpy(decode_rows(rows, declared.format, declared.shape[1]))
 
 
 def _one_step(model: Any, p: Mapping[str, torch.Tensor], cache: Mapping[str, torch.Tensor], pair: tuple[int, int],

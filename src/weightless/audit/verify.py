@@ -29,7 +29,7 @@ from weightless.program.cost import is_exact
 POSITIONS = (1, 2, 3, 5, 17, 63, 64, 65, 128, 255, 256, 257, 511, 512)
 AGREES, DIFFERS, SKIPPED, REFERENCE = "agrees", "differs", "skipped", "reference"
 TORCH_TOLERANCE = 2e-3
-"""Nats: PyTorch sums in another order, and a cache row in bf16 or int8 may round to the next code."""
+"""Relative, or nats below one: PyTorch sums in another order, and a cache row in bf16 or int8 may round to the next code."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _torch(subject: Subject, positions: Sequence[int], nats: dict[int, float]) -
     for step in traced:
         gap = abs(float(step.result) - nats.get(step.position, float("nan")))
         differences.append(step.difference)
-        if gap > TORCH_TOLERANCE:
+        if not gap <= TORCH_TOLERANCE * max(1.0, float(step.result)):
             differences.append(f"position {step.position}: PyTorch's step is {gap:.1e} nats from the engine's")
     told = f"{len(traced)} positions up to {traced[-1].position}, per operator and component"
     return _judged("torch trace", differences, told, _means([step.T for step in traced]))
