@@ -77,13 +77,16 @@ def _eval(options: Eval) -> int:
 
     packed = open_packed(options.artifact)
     tokens = _tokens(options, packed)
-    tokenizer = packed.tokenizer
-    result = evaluate(packed, tokens, tokenizer.token_bytes, list(tokenizer.special_tokens.values()),
-                      options.stride or None, options.tokens, options.threads or None)  # fmt: skip
+    pieces, silent = None, []
+    if packed.has_tokenizer:
+        pieces, silent = packed.tokenizer.token_bytes, list(packed.tokenizer.special_tokens.values())
+    result = evaluate(packed, tokens, pieces, silent, options.stride or None, options.tokens, options.threads or None)
     if options.json:
         print(json.dumps({"artifact": options.artifact, **result.to_plain()}))
         return 0
-    print(f"{result.nats_per_token:.4f} nats per token, {result.bits_per_byte:.4f} bits per byte")
+    in_bytes = f"{result.bits_per_byte:.4f} bits per byte" if result.knows_bytes else \
+        "bits per byte unknown (the data was imported without a tokenizer)"  # fmt: skip
+    print(f"{result.nats_per_token:.4f} nats per token, {in_bytes}")
     print(f"{result.n_tokens:,} targets, {result.n_bytes:,} bytes, {result.tokens_per_second:,.0f} tokens/s")
     return 0
 
@@ -101,6 +104,8 @@ def _tokens(options: Eval, packed: Any):  # type: ignore[no-untyped-def]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
     folder = Path(options.data) if options.data else find_data(Path(options.artifact))
     found = corpus(folder)
+    if not (packed.has_tokenizer or found.has_tokenizer) and found.vocab_size == packed.program.vocab_size:
+        return found.tokens(options.split)
     if found.manifest["tokenizer_sha256"] != packed.tokenizer.sha256:
         raise WeightlessError(f"{folder} was tokenised with another tokenizer than the one in {options.artifact}: "
                               "prepare the data with the model's tokenizer, or score a text with --text")  # fmt: skip

@@ -8,6 +8,8 @@ all of its own): more context per target, more work, still every target once.
 With `limit` only so many windows are scored that they hold about that many targets, spread evenly over the stream.
 
     bits per byte = sum of nats / (ln 2 * source bytes of the targets)        <|endoftext|> costs nats and 0 bytes
+
+Without `token_bytes` (ids whose tokenizer nobody knows) there are no source bytes, and bits per byte are None.
 """
 
 from __future__ import annotations
@@ -47,14 +49,19 @@ class Score:
     def bits_per_byte(self) -> float:
         return bits_per_byte(self.nats, self.n_bytes)
 
+    @property
+    def knows_bytes(self) -> bool:
+        """Whether there is text behind the targets, so that bits per byte mean something."""
+        return self.n_bytes > 0
+
     def to_plain(self) -> dict[str, Any]:
         return {
             "nats": self.nats,
             "eval_tokens": self.n_tokens,
             "eval_bytes": self.n_bytes,
             "nats_per_token": self.nats_per_token,
-            "bits_per_byte": self.bits_per_byte,
-            "bytes_per_token": self.nats_per_token / (LN2 * self.bits_per_byte),
+            "bits_per_byte": self.bits_per_byte if self.knows_bytes else None,
+            "bytes_per_token": self.nats_per_token / (LN2 * self.bits_per_byte) if self.knows_bytes else None,
             "decode_tokens_per_second": self.tokens_per_second,
         }
 
@@ -83,7 +90,7 @@ def spread(todo: list[tuple[int, int, int]], limit: int) -> list[tuple[int, int,
 def evaluate(
     packed: Packed,
     tokens: Sequence[int] | np.ndarray,
-    token_bytes: Sequence[bytes],
+    token_bytes: Sequence[bytes] | None,
     no_bytes: Sequence[int] = (),
     stride: int | None = None,
     limit: int = 0,
@@ -119,7 +126,7 @@ def evaluate(
         for done in [pool.submit(work, chunk) for chunk in chunks]:
             done.result()
     seconds = time.perf_counter() - started
-    lengths = np.array([len(piece) for piece in token_bytes])
+    lengths = np.array([len(piece) for piece in token_bytes or [b""] * packed.program.vocab_size])
     lengths[list(no_bytes)] = 0
     at = np.concatenate([np.arange(scored, end) for _, scored, end in todo])
     return Score(

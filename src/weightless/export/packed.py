@@ -37,11 +37,17 @@ class Packed:
     def weights(self) -> np.ndarray:
         return self.artifact.data
 
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether text can go in and come out; a model of imported ids has none."""
+        return TOKENIZER in self.artifact.entries
+
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer in the file; WeightlessError when it was packed without one."""
-        if TOKENIZER not in self.artifact.entries:
-            raise WeightlessError(f"{self.artifact.path} was packed without a tokenizer: pack it from its run folder")
+        if not self.has_tokenizer:
+            raise WeightlessError(f"{self.artifact.path} was packed without a tokenizer, so it knows ids and no text: "
+                                  "import its data with --tokenizer and pack it again")  # fmt: skip
         text = self.artifact.view(TOKENIZER).tobytes()
         try:
             tokenizer = Tokenizer.from_json(text.decode())
