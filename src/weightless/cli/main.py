@@ -16,6 +16,7 @@ VERBS = {
     "report": ("run", "write report.html of a run folder anew"),
     "tokenizer": ("tokenizer", "train, encode, decode, convert, compare, sweep vocabulary sizes"),
     "data": ("data", "prepare, import, inspect, verify token shards"),
+    "launch": ("launch", "run a command in n units: local processes, Slurm, Ray"),
     "train": ("train", "train one model on prepared data, and pack it"),
     "pack": ("artifact", "turn a checkpoint into one artifact file"),
     "eval": ("artifact", "held-out loss of an artifact, by the engine that needs no PyTorch"),
@@ -63,6 +64,8 @@ def _room(name: str):  # type: ignore[no-untyped-def]
             from weightless.cli import train as room
         case "generate":
             from weightless.cli import generate as room
+        case "launch":
+            from weightless.cli import launch as room
         case "count":
             from weightless.cli import count as room
         case _:

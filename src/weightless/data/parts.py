@@ -196,6 +196,24 @@ def _read(path: Path) -> Plan:
     return plan
 
 
+def missing_parts(
+    documents: Iterable[bytes],
+    tokenizer: TextEncoder,
+    out_dir: str | Path,
+    n_parts: int,
+    name: str | None = None,
+    *,
+    show_progress: bool = True,
+    **settings: Any,
+) -> list[int]:
+    """Plan the parts if nobody has, and say which of 1 … n are still to be made; none when the corpus is there."""
+    work = described(documents, tokenizer, out_dir, name, **settings)
+    if already_there(work, overwrite=False):
+        return []
+    plan = plan_parts(work, n_parts, show_progress)
+    return [i for i in range(1, n_parts + 1) if not plan.journal(work.folder, i).is_done]
+
+
 def prepare_part(
     documents: Iterable[bytes],
     tokenizer: TextEncoder,
