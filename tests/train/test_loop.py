@@ -180,16 +180,20 @@ def test_accumulated_micro_batches_equal_one_large_batch(tmp_path: Path) -> None
 def _run_on_one_batch(folder: Path, config: TrainConfig, parts: list[Any]) -> dict[str, torch.Tensor]:
     import numpy as np
 
+    from weightless.data.packing import Batch
     from weightless.train import loop
 
     class _Fixed:
-        def __init__(self, *args: Any) -> None: ...
+        description, scores_sha256 = "one batch", ""
 
-        def batch(self, step: int) -> Any:
-            return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        def __init__(self, *args: Any) -> None:
+            self.batches = self
+
+        def batch(self, step: int) -> Batch:
+            return Batch(*(np.concatenate([part[i] for part in parts]) for i in range(2)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "Batches", _Fixed)
+        patch.setattr(loop, "feeding", _Fixed)
         return _run(folder, config, model=_NoDropout()).params
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from toy_training import ToyModel, toy_tokens
 
+from weightless.data.packing import Batch
 from weightless.quant.formats import decode_rows, encode_rows
 from weightless.train import working_weights
 from weightless.train.config import TrainConfig
@@ -29,7 +30,7 @@ def test_rounded_weights_are_the_stored_ones_and_follow_updates(block: int, monk
     tokens = toy_tokens(200)
     for step in range(3):
         x, y = tokens[step : step + 60].reshape(4, 15), tokens[step + 1 : step + 61].reshape(4, 15)
-        train_step(model, weights, optimizer, [(x, y)], step=step, factor=1.0, max_norm=1.0)
+        train_step(model, weights, optimizer, [Batch(x, y)], step=step, factor=1.0, max_norm=1.0)
         for spec in specs:
             master = masters[spec.name].detach().numpy()
             stored = decode_rows(encode_rows(master, spec.format), spec.format, master.shape[1])
@@ -50,5 +51,5 @@ def test_the_gradient_at_the_rounded_weights_moves_the_masters() -> None:
             return p["w"].square().sum() / 2 + 0 * tokens_BT
 
     optimizer, empty = grouped_optimizer(specs, masters, config), np.zeros((1, 1))
-    train_step(Square(), weights, optimizer, [(empty, empty)], step=0, factor=1.0, max_norm=0.0)
+    train_step(Square(), weights, optimizer, [Batch(empty, empty)], step=0, factor=1.0, max_norm=0.0)
     torch.testing.assert_close(masters["w"].detach(), torch.tensor([[0.3, -1.0]]) - 0.5 * rounded)

@@ -1,6 +1,7 @@
-"""weightless train: one model on prepared data, with the flags of the field (`--batch_size --max_lr --num_steps …`).
+"""weightless train [FAMILY]: one model on prepared data, with the flags of the field (`--batch_size --max_lr …`).
 
-The flags are the fields of the family's configuration and of the training loop's; `--family` chooses the first.
+The flags are the fields of the family's configuration and of the training loop's; the family comes first, or as
+`--family`.  What batches are made of: --packing documents, --document_mask, --order length, --pacing buckets …
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ def main(verb: str, arguments: list[str]) -> int:
     from weightless.models.catalog import family
     from weightless.train.config import TrainConfig
 
+    if arguments and not arguments[0].startswith("-"):
+        arguments = ["--family", *arguments]
     name = _family_of(arguments)
     room = family(name)
     if not hasattr(room, "Model"):
@@ -113,11 +116,12 @@ def _train(
         save_model_file(out, name, config)
     with tracker(out, not options.no_wandb, {"family": name, **model_values, **loop_values}) as log:
         result = train(room.Model(config), data.tokens("train"), data.tokens("val"), loop, out, label=out.name,
-                       resume=not options.fresh, on_metrics=log)  # fmt: skip
+                       resume=not options.fresh, on_metrics=log, source=data)  # fmt: skip
     losses = [line["val_loss"] for line in result.curve if line["val_loss"] is not None]
-    print(
-        f"{out}: {result.steps:,} steps, {result.tokens_seen:,} tokens, validation loss {losses[-1]:.4f} nats per token"
-    )
+    print(f"{out}: {result.steps:,} steps, {result.tokens_seen:,} tokens, {result.wasted_share:.2%} of the positions "
+          f"padding, validation loss {losses[-1]:.4f} nats per token")  # fmt: skip
+    if "document mask" in result.observed:
+        print(f"{out}: {result.observed['document mask']['detail']}")
     if options.pack:
         path = pack_checkpoint(out, folder, out / "model.wl")
         print(f"{path}: {path.stat().st_size:,} bytes; `weightless eval {path} --data {folder}` scores it")

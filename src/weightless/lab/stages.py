@@ -78,6 +78,7 @@ def _counted(room: Any, config: Any, model: ModelRecipe, corpus: Corpus) -> Made
     started = time.perf_counter()
     config, arrays = room.count(config, tokens, show_progress=True)
     record = {"tokens_seen": len(tokens), "train_seconds": time.perf_counter() - started, "optimizer_bytes": 0,
+              "wasted_share": 0.0,
               "n_parameters": int(sum(len(array) for name, array in arrays.items() if name.endswith(".cum"))),
               "curve": None, "observed": {}, "steps": 0}  # fmt: skip
     return Made(config, arrays, record)
@@ -90,10 +91,12 @@ def _trained(room: Any, config: Any, model: ModelRecipe, seed: int, corpus: Corp
     save_model_file(folder, model.family, config)
     values = {"context": config.context, **model.train, "seed": seed}
     train_config = from_dict(TrainConfig, values, f"model.{model.name}.train")
-    result = train(room.Model(config), corpus.tokens("train"), corpus.tokens("val"), train_config, folder, label)
+    result = train(room.Model(config), corpus.tokens("train"), corpus.tokens("val"), train_config, folder, label,
+                   source=corpus)  # fmt: skip
     arrays = {name: tensor.cpu().numpy() for name, tensor in result.params.items()} | dict(result.constants)
     record = {
         "tokens_seen": result.tokens_seen,
+        "wasted_share": result.wasted_share,
         "steps": result.steps,
         "train_seconds": result.seconds,
         "optimizer_bytes": result.optimizer_bytes,
@@ -126,6 +129,7 @@ def _measured(
         "description": model.description,
         "train_seconds": made.record["train_seconds"],
         "tokens_seen": made.record["tokens_seen"],
+        "wasted_share": made.record["wasted_share"],
         "n_parameters": made.record["n_parameters"],
         **result.to_plain(),
         **{key: ledger[key] for key in ("touched", "components", "stored", "flops_per_token")},

@@ -1,6 +1,7 @@
 """How to train: every choice of the loop in one frozen record, checked when it is made.
 
 The length of a run is num_steps or seconds (training seconds; evaluation and checkpoints do not count), never both.
+What a batch is made of (packing, document_mask, order …) is explained in data/packing.py and data/order.py.
 Fractions (warmup, warmdown, qat_start) are shares of the whole run.  Learning rates are peaks; the schedule multiplies
 them all.  Errors: ConfigError naming the field.
 """
@@ -11,11 +12,16 @@ import dataclasses
 from dataclasses import dataclass
 
 from weightless.base.errors import ConfigError, nearest
+from weightless.data.loader import ORDERS
 from weightless.train.schedules import SCHEDULES
 
 OPTIMIZERS = ("adamw", "muon", "sgd")
 CLOCK_NAMES = ("wall", "cpu")
-RESUMABLE_CHANGES = frozenset({"checkpoint_every"})
+PACKINGS = ("stream", "documents")
+SCORED_ORDERS = ("length", "compression", "score")
+TRAIN_ORDERS = (*ORDERS, *SCORED_ORDERS)
+PACINGS = ("sorted", "buckets", "shuffled")
+RESUMABLE_CHANGES = frozenset({"checkpoint_every", "prefetch"})
 """Fields that a resumed run may change: they cannot alter a single number of the result."""
 
 
@@ -48,6 +54,14 @@ class TrainConfig:
     eval_tokens: int = 65_536
     log_every: int = 20  # steps
     checkpoint_every: float = 60.0  # seconds
+    packing: str = "stream"  # "documents": whole documents packed into windows, the rest of each is padding
+    document_mask: bool = False  # positions see only their own document
+    order: str = "permutation"  # of windows; "uniform", or sorted by document: "length", "compression", "score"
+    score_file: str = ""  # of order "score": one number per training document (.jsonl or .npy)
+    descending: bool = False  # of a sorted order: the highest first
+    pacing: str = "sorted"  # of a sorted order; "buckets": permuted inside; "shuffled": the control, all permuted
+    buckets: int = 0  # of pacing "buckets": how many, at least 2
+    prefetch: int = 0  # batches that a thread prepares ahead; they stay the same
     seed: int = 0
     threads: int | None = None  # None: as torch is set
     clock: str = "wall"  # "cpu": seconds of processor time, so that a busy machine trains no less
@@ -62,6 +76,7 @@ class TrainConfig:
             raise ConfigError(f"clock = {self.clock!r}: {nearest(self.clock, CLOCK_NAMES)}")
         if self.schedule not in SCHEDULES:
             raise ConfigError(f"schedule = {self.schedule!r}: {nearest(self.schedule, SCHEDULES)}")
+        self._check_batches()
         for name in ("batch_size", "context", "num_steps", "seconds", "grad_accumulation", "eval_every", "eval_tokens",
                      "log_every", "threads"):  # fmt: skip
             value = getattr(self, name)
@@ -76,9 +91,35 @@ class TrainConfig:
         if self.warmup >= 1.0 or (self.schedule == "wsd" and self.warmup + self.warmdown > 1.0):
             raise ConfigError(f"warmup = {self.warmup} leaves no room for the rest of schedule {self.schedule!r}")
 
+    def _check_batches(self) -> None:
+        known = (("packing", PACKINGS), ("order", TRAIN_ORDERS), ("pacing", PACINGS))
+        for name, values in known:
+            if getattr(self, name) not in values:
+                raise ConfigError(f"{name} = {getattr(self, name)!r}: {nearest(getattr(self, name), values)}")
+        if (self.order == "score") != bool(self.score_file):
+            raise ConfigError('order = "score" and score_file belong together: give both or neither')
+        if not self.is_sorted and (self.descending or self.pacing != "sorted"):
+            sorts = ", ".join(SCORED_ORDERS)
+            raise ConfigError(f"descending and pacing need an order to act on ({sorts}), not {self.order!r}")
+        if (self.buckets >= 2) != (self.pacing == "buckets") or self.buckets < 0 or self.buckets == 1:
+            raise ConfigError(f'buckets = {self.buckets}, pacing = {self.pacing!r}: pacing "buckets" wants 2 or more, '
+                              "the others none")  # fmt: skip
+        if self.prefetch < 0:
+            raise ConfigError(f"prefetch = {self.prefetch!r} should not be negative")
+
     @property
-    def tokens_per_step(self) -> int:
-        """Positions that one optimizer step learns from."""
+    def is_sorted(self) -> bool:
+        """Whether the windows come in the order of a score."""
+        return self.order in SCORED_ORDERS
+
+    @property
+    def n_draws(self) -> int | None:
+        """Windows that the run will draw; None when only the clock knows."""
+        return None if self.num_steps is None else self.num_steps * self.batch_size * self.grad_accumulation
+
+    @property
+    def positions_per_step(self) -> int:
+        """Positions of the windows of one optimizer step, padding included."""
         return self.batch_size * self.context * self.grad_accumulation
 
     def differences(self, other: TrainConfig) -> list[str]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,10 +31,12 @@ from weightless.base.config import from_dict, to_dict
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.progress import progress
 from weightless.base.random import seed_for
-from weightless.data.loader import Batches
+from weightless.data.packing import Batch
+from weightless.data.prefetch import Prefetched
 from weightless.program.tensor import Parameter
 from weightless.train.checkpoint import Checkpoint, copy_into, load_checkpoint, save_checkpoint
 from weightless.train.config import TrainConfig
+from weightless.train.feeding import TextSource, feeding
 from weightless.train.initialise import initial_parameters
 from weightless.train.interrupts import Interrupts
 from weightless.train.metrics import MetricsLog
@@ -53,11 +56,16 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Trained float32 masters and constants by name, what it took, the curve, and the assertions that were checked."""
+    """Trained float32 masters and constants by name, what it took, the curve, and the assertions that were checked.
+
+    `tokens_seen` are targets; `wasted_share` of all positions was padding; `batches` says what batches were made of.
+    """
 
     params: dict[str, torch.Tensor]
     constants: dict[str, np.ndarray]
     tokens_seen: int
+    wasted_share: float
+    batches: str
     steps: int
     seconds: float
     evaluation_seconds: float
@@ -78,16 +86,18 @@ def train(
     constants: Mapping[str, np.ndarray] | None = None,
     resume: bool = True,
     on_metrics: Callable[[dict[str, Any]], None] | None = None,
+    source: TextSource | None = None,
 ) -> TrainResult:
     """Train until the budget is used; out_dir receives metrics.jsonl, metrics.csv and checkpoint/.
 
     `constants` default to model.prepare(train_tokens, seed).  With `resume` a checkpoint in out_dir is continued (a
-    finished one is returned as it is); without, it is deleted.
+    finished one is returned as it is); without, it is deleted.  `source` (a corpus) says where documents begin.
     """
     with _threads(config.threads), torch.random.fork_rng(devices=[]):
-        run = _Run(model, train_tokens, val_tokens, config, Path(out_dir), constants, resume, on_metrics)
+        run = _Run(model, train_tokens, val_tokens, config, Path(out_dir), constants, resume, on_metrics, source)
+        print(f"{label}: {run.feeding.description}", file=sys.stderr)
         total, unit = (config.num_steps, "steps") if config.num_steps else (config.seconds, "s")
-        with Interrupts() as interrupts, progress(label, total, unit, start=run.done()) as tick:
+        with run.feed(), Interrupts() as interrupts, progress(label, total, unit, start=run.done()) as tick:
             while run.counters.progress(config) < 1.0:
                 before = run.done()
                 note = run.advance()
@@ -112,11 +122,13 @@ class _Run:
         constants: Mapping[str, np.ndarray] | None,
         resume: bool,
         on_metrics: Callable[[dict[str, Any]], None] | None,
+        source: TextSource | None,
     ) -> None:
         self.model, self.config, self.on_metrics = model, config, on_metrics
         self.folder = out_dir / "checkpoint"
         self.specs = list(model.tensors())
-        self.fingerprint = _fingerprint(train_tokens)
+        self.feeding = feeding(train_tokens, config, source)
+        self.fingerprint = _fingerprint(train_tokens, self.feeding.scores_sha256)
         if not resume:
             shutil.rmtree(self.folder, ignore_errors=True)
         saved = load_checkpoint(self.folder)
@@ -133,8 +145,10 @@ class _Run:
         self.weights = WorkingWeights(self.specs, self.masters, tensors)
         if self.counters.qat_step is not None:
             self.weights.start_rounding()
-        self.batches = Batches(train_tokens, config.context, config.batch_size, config.seed)
-        self.validation = Validation(val_tokens, config.context, config.batch_size, config.eval_tokens, config.device)
+        self.next_batch = self.feeding.batches.batch
+        end_of_text = source.end_of_text if source is not None and config.document_mask else None
+        self.validation = Validation(val_tokens, config.context, config.batch_size, config.eval_tokens, config.device,
+                                     end_of_text)  # fmt: skip
         self.metrics = MetricsLog(out_dir, self.counters.step)
         self.with_gradient: set[str] = set()
         self.saved_at = time.monotonic()
@@ -142,6 +156,17 @@ class _Run:
     def done(self) -> float:
         """How much of the budget is used, in its own unit."""
         return self.counters.step if self.config.num_steps is not None else self.counters.seconds
+
+    @contextmanager
+    def feed(self) -> Iterator[None]:
+        """Prepare batches ahead while this is open, if the configuration asks for it."""
+        if not self.config.prefetch:
+            yield
+            return
+        first = self.counters.step * self.config.grad_accumulation
+        with Prefetched[Batch](self.feeding.batches.batch, self.config.prefetch, first) as prepared:
+            self.next_batch = prepared.batch
+            yield
 
     def advance(self) -> str:
         """One step, and the report, evaluation and checkpoint that are due after it; returns the note for the bar."""
@@ -158,14 +183,14 @@ class _Run:
             self.model,
             self.weights,
             self.optimizer,
-            [self.batches.batch(first + k) for k in range(config.grad_accumulation)],
+            [self.next_batch(first + k) for k in range(config.grad_accumulation)],
             step=counters.step,
             factor=counters.last_factor,
             max_norm=config.grad_clip,
             device=config.device,
         )
         self.with_gradient |= report.with_gradient
-        counters.after_step(report.loss, config, clock() - start)
+        counters.after_step(report.loss, report.n_targets, config, clock() - start)
         self._report(at)
         if time.monotonic() - self.saved_at >= config.checkpoint_every:
             self.save()
@@ -186,7 +211,7 @@ class _Run:
         start = time.perf_counter()
         val_loss = self.validation.loss(self.model, self.weights.inputs) if due else None
         counters.evaluation_seconds += time.perf_counter() - start
-        line = counters.metrics_line(config, config.max_lr * counters.last_factor, val_loss)
+        line = counters.metrics_line(config.max_lr * counters.last_factor, val_loss)
         self.metrics.append(line)
         if self.on_metrics is not None:
             self.on_metrics(line)
@@ -215,6 +240,8 @@ class _Run:
             params={name: master.detach() for name, master in self.masters.items()},
             constants=self.constants,
             tokens_seen=counters.tokens,
+            wasted_share=counters.wasted,
+            batches=self.feeding.description,
             steps=counters.step,
             seconds=counters.seconds,
             evaluation_seconds=counters.evaluation_seconds,
@@ -222,8 +249,20 @@ class _Run:
             optimizer_bytes=sum(by_group.values()),
             optimizer_bytes_by_group=by_group,
             curve=list(self.metrics.lines),
-            observed=observations(self.config, counters, self.optimizer.membership(), names, silent),
+            observed=self._observed(names, silent),
         )
+
+    def _observed(self, names: set[str], silent: set[str]) -> dict[str, dict[str, Any]]:
+        """The assertions of the run; under a document mask also what the engine, which knows none, will see."""
+        groups = self.optimizer.membership()
+        found = observations(self.config, self.counters, groups, names, silent, self.feeding.description)
+        if self.config.document_mask:
+            across, apart = (self.validation.loss(self.model, self.weights.inputs, mask) for mask in (False, True))
+            detail = (
+                f"validation loss {apart:.4f} with documents apart, {across:.4f} read across them, as the engine does"
+            )
+            found["document mask"] = {"ok": True, "detail": detail}
+        return found
 
     def _check_same_run(self, saved: Checkpoint) -> None:
         """ConfigError unless the checkpoint is of this configuration, these parameters and this data."""
@@ -236,7 +275,7 @@ class _Run:
         if saved.state.get("parameters") != _plain(self.specs):
             raise ConfigError(f"the checkpoint is of a model with other parameters; {advice}")
         if saved.state.get("data") != self.fingerprint:
-            raise ConfigError(f"the checkpoint was trained on other tokens; {advice}")
+            raise ConfigError(f"the checkpoint was trained on other tokens or scores; {advice}")
 
     def _restore(self, saved: Checkpoint) -> Counters:
         copy_into(self.masters, saved.parameters, "parameter")
@@ -259,12 +298,13 @@ def _constant(value: np.ndarray, device: str) -> torch.Tensor:
     return torch.from_numpy(value.astype(np.int64) if value.dtype.kind in "iu" else value).to(device)
 
 
-def _fingerprint(tokens: Any) -> dict[str, Any]:
-    """Enough of the data to notice that it is another: its length, and a hash of its two ends."""
+def _fingerprint(tokens: Any, scores_sha256: str) -> dict[str, Any]:
+    """Enough of the data to notice that it is another: its length, a hash of its two ends, and that of its scores."""
     digest = hashlib.sha256()
     for end in (slice(0, 65_536), slice(max(0, len(tokens) - 65_536), len(tokens))):
         digest.update(np.asarray(tokens[end]).astype("<u4").tobytes())
-    return {"tokens": len(tokens), "sha256_of_ends": digest.hexdigest()}
+    scores = {"scores_sha256": scores_sha256} if scores_sha256 else {}
+    return {"tokens": len(tokens), "sha256_of_ends": digest.hexdigest(), **scores}
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The curve of a run: metrics.jsonl, one line appended and synced per report, and metrics.csv made from it.
 
-`step` counts finished steps, `seconds` training seconds.  val_loss is null between evaluations.
+`step` counts finished steps, `tokens` targets (padding is none), `seconds` training seconds, `wasted` is the share of
+padding since the last line.  val_loss is null between evaluations.
 A resumed run first cuts the lines of steps it will do again, and a last line that a kill left unfinished.
 """
 
@@ -15,7 +16,8 @@ from typing import Any
 from weightless.base.errors import CorruptFileError
 from weightless.base.files import append_line, atomic_write
 
-COLUMNS: tuple[str, ...] = ("step", "tokens", "seconds", "train_loss", "val_loss", "lr", "tokens_per_second")
+COLUMNS: tuple[str, ...] = ("step", "tokens", "seconds", "train_loss", "val_loss", "lr", "tokens_per_second",
+                            "wasted")  # fmt: skip
 
 
 class MetricsLog:

@@ -20,15 +20,18 @@ from weightless.train.schedules import factor
 
 @dataclass
 class Counters:
-    """`step` is the next step; `window_*` are sums since the last line of metrics."""
+    """`step` is the next step, `tokens` are targets learned from, `padded` positions without one; `window_*` are sums
+    since the last line of metrics."""
 
     step: int = 0
     tokens: int = 0
+    padded: int = 0
     seconds: float = 0.0
     evaluation_seconds: float = 0.0
     checkpoint_seconds: float = 0.0
-    window_loss: float = 0.0
-    window_steps: int = 0
+    window_nats: float = 0.0
+    window_tokens: int = 0
+    window_padded: int = 0
     window_seconds: float = 0.0
     qat_step: int | None = None
     qat_changed: int = 0
@@ -52,28 +55,37 @@ class Counters:
             return min(1.0, self.step / config.num_steps)
         return min(1.0, self.seconds / (config.seconds or 1.0))
 
-    def after_step(self, loss: float, config: TrainConfig, seconds: float) -> None:
-        """Count one finished step."""
+    @property
+    def wasted(self) -> float:
+        """Share of all positions so far that were padding."""
+        return self.padded / max(1, self.tokens + self.padded)
+
+    def after_step(self, loss: float, n_targets: int, config: TrainConfig, seconds: float) -> None:
+        """Count one finished step of `loss` nats per target."""
+        n_padded = config.positions_per_step - n_targets
         self.step += 1
-        self.tokens += config.tokens_per_step
+        self.tokens += n_targets
+        self.padded += n_padded
         self.seconds += seconds
-        self.window_loss += loss
-        self.window_steps += 1
+        self.window_nats += loss * n_targets
+        self.window_tokens += n_targets
+        self.window_padded += n_padded
         self.window_seconds += seconds
 
-    def metrics_line(self, config: TrainConfig, lr: float, val_loss: float | None) -> dict[str, Any]:
+    def metrics_line(self, lr: float, val_loss: float | None) -> dict[str, Any]:
         """One line of the curve; closes the window."""
-        tokens = self.window_steps * config.tokens_per_step
+        tokens = self.window_tokens
         line = {
             "step": self.step,
             "tokens": self.tokens,
             "seconds": round(self.seconds, 4),
-            "train_loss": self.window_loss / self.window_steps,
+            "train_loss": self.window_nats / max(1, tokens),
             "val_loss": val_loss,
             "lr": lr,
             "tokens_per_second": round(tokens / max(self.window_seconds, 1e-9), 2),
+            "wasted": round(self.window_padded / max(1, tokens + self.window_padded), 6),
         }
-        self.window_loss, self.window_steps, self.window_seconds = 0.0, 0, 0.0
+        self.window_nats, self.window_tokens, self.window_padded, self.window_seconds = 0.0, 0, 0, 0.0
         return line
 
 
@@ -85,12 +97,17 @@ def schedule_factor(config: TrainConfig, progress: float) -> float:
 
 
 def observations(
-    config: TrainConfig, counters: Counters, membership: Mapping[str, list[str]], names: set[str], silent: set[str]
+    config: TrainConfig,
+    counters: Counters,
+    membership: Mapping[str, list[str]],
+    names: set[str],
+    silent: set[str],
+    batches: str,
 ) -> dict[str, dict[str, Any]]:
     """The assertions of a run: {name: {"ok", "detail"}}."""
     wrong = sorted(n for n in names | set(membership) if len(membership.get(n, [])) != 1 or n not in names)
     end = schedule_factor(config, 1.0)
-    per_step = config.tokens_per_step
+    per_step = config.positions_per_step
     excluded = [human_seconds(s) for s in (counters.evaluation_seconds, counters.checkpoint_seconds)]
     found = {
         "every parameter in exactly one optimizer group": (not wrong, f"{len(names)} parameters; wrong: {wrong}"),
@@ -100,9 +117,11 @@ def observations(
             f"progress {counters.progress(config):.4f}, last factor {counters.last_factor:.4g}, final value {end:.4g}",
         ),
         "tokens counted": (
-            counters.tokens == counters.step * per_step,
-            f"{counters.tokens:,} tokens = {counters.step:,} steps x {per_step:,}",
+            counters.tokens + counters.padded == counters.step * per_step,
+            f"{counters.tokens:,} tokens + {counters.padded:,} of padding ({counters.wasted:.2%}) = "
+            f"{counters.step:,} steps x {per_step:,} positions",
         ),
+        "batches as asked for": (config.packing == "documents" or counters.padded == 0, batches),
         "training time counted": (
             True,
             f"{human_seconds(counters.seconds)}; not in it: evaluation {excluded[0]}, checkpoints {excluded[1]}; "

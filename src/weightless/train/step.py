@@ -1,7 +1,8 @@
 """One optimizer step: forward and backward over the micro-batches, one norm, clipping, update.
 
-The objective is the mean of the nats over all positions of all micro-batches.  Nothing is updated unless loss and
-gradient norm are finite; else WeightlessError names the step, the batch and the tensors with the largest gradients.
+The objective is the mean of the nats over all targets of all micro-batches; IGNORED ones (padding) are no targets.
+Nothing is updated unless loss and gradient norm are finite; else WeightlessError names the step, the batch and the
+tensors with the largest gradients.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ import numpy as np
 import torch
 
 from weightless.base.errors import WeightlessError
+from weightless.data.packing import IGNORED, Batch
 from weightless.train.gradients import Gradient, clip, collect, global_norm, norms
 from weightless.train.optimizers.groups import GroupedOptimizer
 from weightless.train.working_weights import WorkingWeights
 
-Batch = tuple[np.ndarray, np.ndarray]
-
 
 class StepReport(NamedTuple):
-    """Mean nats per token before the update, the gradients' global norm before clipping, and who had a gradient."""
+    """Mean nats per target before the update, the number of targets, the gradients' global norm before clipping, and
+    who had a gradient."""
 
     loss: float
+    n_targets: int
     norm: float
     with_gradient: frozenset[str]
 
@@ -47,9 +49,11 @@ def train_step(
 ) -> StepReport:
     """Step number `step` (from 0) at `factor` of the peak learning rates; max_norm 0 means no clipping."""
     loss = 0.0
-    for tokens, targets in batches:
-        nats_BT = model.losses(weights.inputs, as_tensor(tokens, device), as_tensor(targets, device))
-        mean = nats_BT.mean() / len(batches)
+    n_targets = sum(int(np.count_nonzero(batch.targets_BT != IGNORED)) for batch in batches)
+    for batch in batches:
+        arrays = [as_tensor(array, device) for array in batch if array is not None]
+        nats_BT = model.losses(weights.inputs, *arrays)
+        mean = nats_BT.sum() / max(1, n_targets)
         mean.backward()
         loss += float(mean.detach())
     gradients = collect(weights.leaves)
@@ -60,7 +64,7 @@ def train_step(
         clip(gradients, norm, max_norm)
     optimizer.update(gradients, factor, step + 1)
     weights.follow(gradients)
-    return StepReport(loss, norm, frozenset(gradients))
+    return StepReport(loss, n_targets, norm, frozenset(gradients))
 
 
 def _diverged(step: int, n_batches: int, loss: float, norm: float, gradients: Mapping[str, Gradient]) -> str:

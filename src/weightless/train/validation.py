@@ -3,6 +3,9 @@
 Window i predicts tokens i*context + 1 ... (i+1)*context from those before them in the window (the first ones have
 little to go by, so the figure is an upper bound of what sliding windows give).  When fewer tokens are asked for than
 there are, the windows are spread evenly over the text, so that no single document decides.
+
+Windows run across documents, however the training packs them, because that is how the engine reads an artifact's
+held-out text: one yardstick for all runs.  `apart` measures with the document mask instead.
 """
 
 from __future__ import annotations
@@ -13,13 +16,22 @@ import numpy as np
 import torch
 
 from weightless.base.errors import ConfigError
+from weightless.data.packing import IGNORED
 from weightless.train.step import as_tensor
 
 
 class Validation:
     """The slice, cut once."""
 
-    def __init__(self, tokens: Any, context: int, batch_size: int, n_tokens: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        tokens: Any,
+        context: int,
+        batch_size: int,
+        n_tokens: int,
+        device: str = "cpu",
+        end_of_text: int | None = None,
+    ) -> None:
         n_available = (len(tokens) - 1) // context
         n_windows = min(n_tokens // context, n_available)
         if n_windows < 1:
@@ -29,13 +41,17 @@ class Validation:
         self.inputs_NT = as_tensor(rows[:, :-1], device)
         self.targets_NT = as_tensor(rows[:, 1:], device)
         self.batch_size = batch_size
-        self.n_tokens = n_windows * context
+        self.n_tokens = int(np.count_nonzero(rows[:, 1:] != IGNORED))
+        self.document_NT = None if end_of_text is None else (self.inputs_NT == end_of_text).cumsum(1)
 
     @torch.no_grad()
-    def loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> float:
-        """Mean nats per token with these weights and constants."""
+    def loss(self, model: Any, inputs: dict[str, torch.Tensor], apart: bool = False) -> float:
+        """Mean nats per target with these weights and constants; IGNORED targets do not count."""
         total = 0.0
         for start in range(0, self.inputs_NT.shape[0], self.batch_size):
             rows = slice(start, start + self.batch_size)
-            total += float(model.losses(inputs, self.inputs_NT[rows], self.targets_NT[rows]).double().sum())
+            arrays = [self.inputs_NT[rows], self.targets_NT[rows]]
+            if apart and self.document_NT is not None:
+                arrays.append(self.document_NT[rows])
+            total += float(model.losses(inputs, *arrays).double().sum())
         return total / self.n_tokens
