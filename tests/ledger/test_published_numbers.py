@@ -1,7 +1,7 @@
 """Every figure that was worked out by hand before the code was written, to the digit it was given with.
 
-Oracle: figures worked out on paper from document 004 (docs/accounting.md), the published checkpoints' parameter counts, and the
-Parameter Golf baseline's own log (17,059,912 parameters, int8 payload of 17,178,912 bytes).
+Oracle: figures worked out on paper from document 004 (docs/accounting.md), the published checkpoints' parameter
+counts, and the Parameter Golf baseline's own log (17,059,912 parameters, int8 payload of 17,178,912 bytes).
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ VERBS = {
     "train": ("train", "train one model on prepared data, and pack it"),
     "pack": ("artifact", "turn a checkpoint into one artifact file"),
     "eval": ("artifact", "held-out loss of an artifact, by the engine that needs no PyTorch"),
-    "count": ("count", "the ledger of a recipe, a checkpoint or an artifact"),
+    "count": ("count", "the ledger of a recipe, a checkpoint or an artifact; --training: FLOPs, memory, time"),
+    "fit": ("fit", "the largest configuration of a family within budgets of bytes"),
     "generate": ("generate", "continue prompts from an artifact: sampling, beams, speculation, streams, batches"),
 }
 
@@ -68,6 +69,8 @@ def _room(name: str):  # type: ignore[no-untyped-def]
             from weightless.cli import launch as room
         case "count":
             from weightless.cli import count as room
+        case "fit":
+            from weightless.cli import fit as room
         case _:
             from weightless.cli import artifact as room
     return room

@@ -99,8 +99,9 @@ class TransformerShape:
         out = [Weight("embedding", "embedding", self.vocab_size, D, "embedding")]
         if self.learned_positions:
             out.append(Weight("positions", "positions", self.context, D, "embedding"))
-        out += self._matrix("q", "attention", self.d_q, D) + self._matrix("k", "attention", self.d_kv, D)
-        out += self._matrix("v", "attention", self.d_kv, D) + self._matrix("out", "attention", D, self.d_q)
+        attention = (("q", self.d_q, D), ("k", self.d_kv, D), ("v", self.d_kv, D), ("out", D, self.d_q))
+        for name, rows, cols in attention:
+            out += self._matrix(name, "attention projections", rows, cols)
         out += self._matrix("gate", "feed-forward", F, D) if self.ffn == "gated" else []
         out += self._matrix("up", "feed-forward", F, D) + self._matrix("down", "feed-forward", D, F)
         out += self._norms("block norms", D, 2 * n)

@@ -1,0 +1,130 @@
+"""weightless fit FAMILY --touched 1MB: work backwards from a budget to the largest configuration that keeps it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from weightless.base.errors import ConfigError, nearest
+from weightless.cli.parse import parse, settings
+
+if TYPE_CHECKING:
+    from weightless.lab.fit import Fitted
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The largest configuration of a family within all budgets given, with the margin of each."""
+
+    family: Annotated[str, tyro.conf.Positional]
+    """dense, feather, ngram …"""
+    touched: str = ""
+    """Budget of bytes touched per next token (mean T, mode S): 1MB."""
+    stored: str = ""
+    """Budget of the artifact's file, without the tokenizer: 16MB."""
+    optimizer_bytes: str = ""
+    """Budget of optimizer state: 100MB."""
+    optimizer: str = "adamw"
+    """adamw, muon, sgd or rowwise_adagrad."""
+    vocab: int = 4096
+    """Size of the vocabulary."""
+    set: tuple[str, ...] = ()
+    """Fields of the family's configuration to hold fixed, as NAME=VALUE."""
+    positions: int = 512
+    """Mean over positions 1 to this (or the context, if that is shorter)."""
+    json: bool = False
+
+
+def main(verb: str, arguments: list[str]) -> int:
+    from weightless.lab.fit import Request, fit
+    from weightless.ledger.memory import OPTIMIZERS
+    from weightless.models.catalog import family
+
+    options = parse(Fit, verb, arguments)
+    if options.optimizer not in OPTIMIZERS:
+        raise ConfigError(f"--optimizer {options.optimizer}: {nearest(options.optimizer, OPTIMIZERS)}")
+    fixed = settings(family(options.family).Config, options.set)
+    vocab_size = fixed.pop("vocab_size", options.vocab)
+    fitted = fit(Request(options.family, _limits(options), vocab_size, options.optimizer, fixed, options.positions))
+    result = _plain(fitted, options)
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        _print(fitted, result)
+    return 0
+
+
+def _limits(options: Fit) -> dict[str, float]:
+    from weightless.base.units import parse_bytes
+
+    asked = {"touched": options.touched, "stored": options.stored, "optimizer": options.optimizer_bytes}
+    limits = {name: float(parse_bytes(text)) for name, text in asked.items() if text}
+    if not limits:
+        raise ConfigError("give at least one budget: --touched 1MB, --stored 16MB or --optimizer_bytes 100MB")
+    return limits
+
+
+def _plain(fitted: Fitted, options: Fit) -> dict[str, Any]:
+    from weightless.base.config import to_dict
+
+    config, default = to_dict(fitted.config), to_dict(type(fitted.config)())
+    changed = " ".join(f"{name}={value}" for name, value in config.items() if value != default[name])
+    return {
+        "family": options.family,
+        "config": config,
+        "dials": [
+            {"name": dial.name, "turned": dial.value, "next_exceeds": list(dial.stopped_by), **_sizes(at)}
+            for dial, at in fitted.turned
+        ],
+        "budgets": {
+            name: {"limit": limit, "amount": sum(fitted.costs[name].values()), "margin": fitted.margins[name]}
+            for name, limit in fitted.request.limits.items()
+        },
+        "components": {part: {b: fitted.costs[b].get(part, 0) for b in fitted.costs} for part in fitted.components},
+        "command": f"weightless count {options.family} --set {changed}",
+    }
+
+
+def _sizes(config: Any) -> dict[str, int]:
+    """The fields that the dials turn."""
+    names = [f.name for f in dataclasses.fields(config) if f.name in ("d_model", "n_layers", "d_ff", "order")]
+    names += [f.name for f in dataclasses.fields(config) if f.name.startswith("rows_")]
+    sizes = {name: getattr(config, name) for name in names}
+    if sizes.get("d_ff") == 0:
+        sizes["d_ff"] = getattr(config, "hidden", 0)
+    return sizes
+
+
+def _print(fitted: Fitted, result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from weightless.base.units import human_bytes
+
+    console = Console()
+    limits = ", ".join(f"{name} at most {human_bytes(limit)}" for name, limit in fitted.request.limits.items())
+    console.print(f"[bold]{result['family']}[/bold] with {limits}", highlight=False, soft_wrap=True)
+    for dial in result["dials"]:
+        sizes = ", ".join(f"{name} {dial[name]:,}" for name in _sizes(fitted.config))
+        why = f"one more exceeds {' and '.join(dial['next_exceeds'])}" if dial["next_exceeds"] else "as far as it goes"
+        if not dial["turned"] and not dial["next_exceeds"]:
+            why = "not turned: it moves none of the budgets, or has no room below the next size"
+        console.print(f"  {dial['name']:<9} +{dial['turned']:<4} {sizes}   ({why})", highlight=False, soft_wrap=True)
+    held = ", ".join(f"{name}={value}" for name, value in fitted.request.fixed.items())
+    held = f"vocab_size={fitted.request.vocab_size}" + (f", {held}" if held else "")
+    console.print(f"  held: {held}; all else as Config.at gives it", highlight=False, soft_wrap=True)
+    for name, budget in result["budgets"].items():
+        console.print(f"  {name}: {budget['amount']:,.0f} bytes, margin {budget['margin']:,.0f} "
+                      f"({100 * budget['margin'] / max(1, budget['limit']):.2f} %)",
+                      highlight=False, soft_wrap=True)  # fmt: skip
+    table = Table("component", *(f"{name}" for name in fitted.costs))
+    for part, amounts in result["components"].items():
+        table.add_row(part, *(f"{amount:,.0f}" if amount else "" for amount in amounts.values()))
+    table.add_section()
+    table.add_row("sum", *(f"{sum(parts.values()):,.0f}" for parts in fitted.costs.values()), style="bold")
+    console.print(table)
+    console.print(result["command"], highlight=False, soft_wrap=True)
