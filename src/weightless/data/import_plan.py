@@ -10,7 +10,7 @@ What validates:
     a RowSet   the training split of another source
 
 The boundary of first and last moves on to the next <|endoftext|>, so that no document stands on both sides, but by no
-more than a tenth of N.
+more than a tenth of N (or N itself, while that is less than 10,000).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from weightless.data.corpus import TextEncoder
 from weightless.data.token_rows import TokenSource
 
 OWN_VALIDATION = ("validation", "valid", "val", "dev", "test")
+SHORT = 10_000  # tokens; a few documents
 _CUT = re.compile(r"(first|last):(\d+)")
 
 
@@ -82,14 +83,15 @@ def plan(
         return [Part("train", train, most), Part("val", validation.source("train"), most_validation)]
     if found := _CUT.fullmatch(validation):
         n = int(found[2])
+        slack = max(n // 10, min(n, SHORT))
         if found[1] == "first":
-            return [Part("val", train, n, slack=n // 10), Part("train", train, most, follows="val")]
+            return [Part("val", train, n, slack=slack), Part("train", train, most, follows="val")]
         total = train.n_tokens if train.n_tokens is not None else sum(len(block.ids) for block in train.blocks())
         if not 0 < n < total:
             raise ConfigError(f"validation {validation}: the source has {total} tokens; leave some for training")
         begin = total - n
-        head = Part("train", train, begin, slack=n // 10, most=most)
-        return [head, Part("val", train, most_validation, slack=n // 10, follows="train", offset=begin)]
+        head = Part("train", train, begin, slack=slack, most=most)
+        return [head, Part("val", train, most_validation, slack=slack, follows="train", offset=begin)]
     if validation == "none":
         return [Part("train", train, most)]
     names = [name for name in (OWN_VALIDATION if validation == "auto" else (validation,)) if name in rows.splits]

@@ -1,6 +1,7 @@
 """From a source of text to a prepared corpus: split by document, train the tokenizer on the training part, shard.
 
-Every step is skipped when its result is already there and belongs to the same recipe.
+Every step is skipped when its result is already there and belongs to the same recipe.  A source that is a prepared
+corpus itself (prepared_source.py) is taken as it is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from weightless.data.corpus import MANIFEST, TOKENIZER, Corpus, corpus
 from weightless.data.prepare import prepare
 from weightless.data.sources import Source, open_source
 from weightless.data.split import Split, draft_by_hash, draft_given
+from weightless.lab.prepared_source import is_prepared, linked
 from weightless.lab.recipe import DataRecipe, fingerprint
 from weightless.tokenizer import Tokenizer, train_bpe
 
@@ -28,6 +30,8 @@ def prepared(recipe: DataRecipe, folder: Path, show_progress: bool = True, worke
 
     The text is read three times: to number its documents; to train the tokenizer and compare the splits; to encode.
     """
+    if is_prepared(recipe.source):
+        return linked(recipe, folder)
     stamp = folder / STAMP
     source, validation = _sources(recipe)
     identity = {"recipe": fingerprint(recipe), "files": [_identity(s) for s in (source, validation) if s is not None]}

@@ -45,6 +45,7 @@ def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) ->
                 run_model(recipe, model, seed, corpus, model_folder(folder, recipe, model, seed))
     finally:
         compiling.terminate()
+        compiling.wait()
         line = {"ended": _now(), "seconds": round(time.monotonic() - started, 1), "command": command}
         append_line(folder / "sessions.jsonl", json.dumps(line))
     return report(recipe, folder, corpus, command)

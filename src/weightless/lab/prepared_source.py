@@ -1,0 +1,56 @@
+"""A recipe whose text is a prepared corpus already: `source = "path/of/a/folder"` made by data prepare or data import.
+
+The run folder gets the same corpus under data/: the shards as hard links (or symbolic links, or copies, whichever the
+file system allows), so that a run of a large import takes no second room, and whatever looks for a run's own data
+finds it there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.files import atomic_write
+from weightless.data.corpus import MANIFEST, SPLITS, TOKENIZER, Corpus, corpus
+from weightless.lab.recipe import DataRecipe
+
+
+def is_prepared(source: str) -> bool:
+    """Whether a recipe's source is a folder with a prepared corpus."""
+    return (Path(source) / MANIFEST).is_file()
+
+
+def linked(recipe: DataRecipe, folder: Path) -> Corpus:
+    """The corpus that the recipe names, as `folder`; errors when a recipe cannot be made from it."""
+    there = corpus(recipe.source)
+    there.require_tokenizer("a run's table of bits per byte")
+    if recipe.validation:
+        raise ConfigError(
+            f"{recipe.source} brings its own validation split: take the validation text out of the recipe"
+        )
+    if there.vocab_size != recipe.vocab_size:
+        raise ConfigError(f"{recipe.source} has a vocabulary of {there.vocab_size}: "
+                          f"say vocab_size = {there.vocab_size} in [data], not {recipe.vocab_size}")  # fmt: skip
+    if (folder / MANIFEST).exists():
+        here = corpus(folder)
+        if here.manifest != there.manifest:
+            raise WeightlessError(f"{folder} holds another corpus than {recipe.source}: choose another name for the "
+                                  "run, or delete that folder")  # fmt: skip
+        return here
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in [*(path for split in SPLITS for path in there.shard_paths(split)), there.folder / TOKENIZER]:
+        _link(path.resolve(), folder / path.name)
+    atomic_write(folder / MANIFEST, (there.folder / MANIFEST).read_bytes())
+    return corpus(folder)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    for way in (os.link, os.symlink):
+        with suppress(OSError):
+            way(source, target)
+            return
+    shutil.copyfile(source, target)
