@@ -50,6 +50,9 @@ class Visible:
 
     def mask(self, rows: slice, keys: slice) -> np.ndarray | None:
         """bool (rows, keys), True = sees; None when all of the tile is visible."""
+        if self.padding_M is None and self.window is None:
+            if not self.causal or keys.stop - 1 <= rows.start + self.q_offset:
+                return None
         ahead = np.arange(rows.start, rows.stop)[:, None] + self.q_offset - np.arange(keys.start, keys.stop)
         seen = np.ones(ahead.shape, bool)
         if self.causal:
@@ -145,7 +148,8 @@ def forward_head(
             m_new = np.maximum(m, s.max(axis=1))
             shift = np.where(m_new == -np.inf, work(0), m_new)
             c = np.exp(m - shift)
-            p = np.exp(s - shift[:, None])
+            s -= shift[:, None]
+            p = np.exp(s, out=s)  # in place: a tile should stay in cache
             l = c * l + p.sum(axis=1)
             o *= c[:, None]
             o += p @ v_ME[keys].astype(work, copy=False)
@@ -180,7 +184,8 @@ def backward_head(
             mask = seen.mask(rows, keys)
             if mask is not None:
                 s[~mask] = -np.inf
-            p = np.exp(s - L[:, None])
+            s -= L[:, None]
+            p = np.exp(s, out=s)
             dV[keys] += p.T @ do
             ds = do @ v_ME[keys].T
             ds -= D_N[rows, None]

@@ -1,0 +1,172 @@
+"""Fast CPU twins with the signatures of ops: compiled rows or tiles in BLAS, spread over threads.
+
+    softmax_topk, layer_norm_forward, layer_norm_backward     numba, rows shared out; other types than float32 go to
+    the twin flash_attention_fwd, flash_attention_bwd                  the tiles of the twin, matrix products in BLAS,
+    threads over heads
+
+Threads and BLAS: each head is worked by one thread with single-threaded BLAS (two pools on the same cores wait for each
+other), so `n_threads` is all the parallelism there is.  Errors are those of the twins.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from weightless.base.errors import ArgumentError
+from weightless.ops import flash_attention as tiled
+from weightless.ops import layer_norm as norm
+from weightless.ops import softmax_topk as topk
+from weightless.ops.arguments import finite, float_array, same_shape, whole_number
+
+FEWEST_ROWS = 4
+"""Rows worth a thread of their own."""
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def softmax_topk(logits: Any, k: int, n_threads: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(indices, probabilities) [..., k]; ops.softmax_topk says what is pinned."""
+    from weightless.kernels.numba_softmax_topk import softmax_topk_rows
+
+    logits, k = float_array("logits", logits, "V", at_least=True), whole_number("k", k)
+    if logits.dtype != np.float32:
+        return topk.softmax_topk(logits, k)
+    z_RV = np.ascontiguousarray(logits).reshape(-1, logits.shape[-1])
+    index_RK, p_RK = np.empty((len(z_RV), k), np.int64), np.empty((len(z_RV), k), np.float32)
+    bad = _shared_out(lambda a, b: softmax_topk_rows(z_RV, k, a, b, index_RK, p_RK), len(z_RV), n_threads)
+    if row := next((row for row in bad if row >= 0), -1) + 1:
+        raise ArgumentError(f"logits of shape {logits.shape} hold NaN or +inf in row {row - 1}")
+    return index_RK.reshape(*logits.shape[:-1], k), p_RK.reshape(*logits.shape[:-1], k)
+
+
+def layer_norm_forward(
+    x: Any, gamma: Any, beta: Any, eps: float = 1e-5, n_threads: int | None = None
+) -> tuple[np.ndarray, norm.LayerNormCache]:
+    """y and the cache for the backward pass (squares of float32 fit float64, so nothing needs rescaling)."""
+    from weightless.kernels.numba_layer_norm import layer_norm_rows
+
+    x = float_array("x", x, "D", at_least=True)
+    gamma, beta = np.asarray(gamma), np.asarray(beta)
+    if not x.dtype == gamma.dtype == beta.dtype == np.float32 or not 0 < eps < np.inf:
+        return norm.layer_norm_forward(x, gamma, beta, eps)
+    same_shape("gamma", gamma, "the last axis of x", x.shape[-1:])
+    same_shape("beta", beta, "the last axis of x", x.shape[-1:])
+    x_ND = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    y_ND, xhat_ND, r_N = np.empty_like(x_ND), np.empty_like(x_ND), np.empty(len(x_ND))
+    _shared_out(lambda a, b: layer_norm_rows(x_ND, gamma, beta, eps, a, b, y_ND, xhat_ND, r_N), len(x_ND), n_threads)
+    if not np.isfinite(r_N).all():
+        finite("x", x)
+    return y_ND.reshape(x.shape), norm.LayerNormCache(xhat_ND.reshape(x.shape), r_N.reshape(*x.shape[:-1], 1), gamma)
+
+
+def layer_norm_backward(
+    dy: Any, cache: norm.LayerNormCache, n_threads: int | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(dx, dgamma, dbeta)."""
+    from weightless.kernels.numba_layer_norm import layer_norm_backward_rows
+
+    xhat, r, gamma = cache
+    dy = float_array("dy", dy, "D", at_least=True)
+    if not dy.dtype == xhat.dtype == gamma.dtype == np.float32:
+        return norm.layer_norm_backward(dy, cache)
+    same_shape("dy", dy, "x", xhat.shape)
+    width = dy.shape[-1]
+    dy_ND, xhat_ND = (np.ascontiguousarray(array).reshape(-1, width) for array in (dy, xhat))
+    dx_ND, r_N = np.empty_like(dy_ND), r.reshape(-1)
+
+    def part(a: int, b: int) -> np.ndarray:
+        strip_2D, sums_2D = np.empty((2, width), np.float32), np.zeros((2, width))
+        layer_norm_backward_rows(dy_ND, xhat_ND, r_N, gamma, a, b, dx_ND, strip_2D, sums_2D)
+        return sums_2D
+
+    dgamma, dbeta = np.sum(_shared_out(part, len(dy_ND), n_threads), axis=0)
+    if not np.isfinite(dbeta).all():
+        finite("dy", dy)
+    return dx_ND.reshape(dy.shape), dgamma.astype(np.float32), dbeta.astype(np.float32)
+
+
+def flash_attention_fwd(
+    Q: Any,
+    K: Any,
+    V: Any,
+    tile_size: int = 256,
+    causal: bool = True,
+    return_cache: bool = False,
+    *,
+    q_offset: int | None = None,
+    window: int | None = None,
+    key_padding_mask: Any = None,
+    n_threads: int | None = None,
+) -> Any:
+    """As the twin, heads shared out over threads."""
+    Q, K, V = tiled.checked_qkv(Q, K, V)
+    tile_size = whole_number("tile_size", tile_size)
+    seen = tiled.visible(Q, K, causal, q_offset, window, key_padding_mask)
+    O = np.empty((*Q.shape[:3], V.shape[3]), Q.dtype)
+    L = np.empty(Q.shape[:3], tiled.working_dtype(Q))
+    shared = Q.shape[1] // K.shape[1]
+
+    def head(b: int, h: int) -> None:
+        O[b, h], L[b, h] = tiled.forward_head(Q[b, h], K[b, h // shared], V[b, h // shared], tile_size, seen[b])
+
+    _per_head(head, Q.shape[:2], n_threads)
+    return (O, {"O": O, "L": L, "Q": Q, "K": K, "V": V}) if return_cache else O
+
+
+def flash_attention_bwd(
+    dO: Any,
+    cache: dict[str, np.ndarray],
+    tile_size: int = 256,
+    causal: bool = True,
+    *,
+    q_offset: int | None = None,
+    window: int | None = None,
+    key_padding_mask: Any = None,
+    n_threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As the twin, key-value heads shared out over threads (the query heads of one of them add into it in turn)."""
+    Q, K, V, O, L = (cache[name] for name in "QKVOL")
+    dO = finite("dO", float_array("dO", dO, "BHNE"))
+    same_shape("dO", dO, "O", O.shape)
+    tile_size = whole_number("tile_size", tile_size)
+    seen = tiled.visible(Q, K, causal, q_offset, window, key_padding_mask)
+    dQ, dK, dV = np.empty_like(Q), np.zeros_like(K), np.zeros_like(V)
+    shared = Q.shape[1] // K.shape[1]
+
+    def group(b: int, g: int) -> None:
+        for h in range(g * shared, (g + 1) * shared):
+            head = (Q[b, h], K[b, g], V[b, g], O[b, h], L[b, h], dO[b, h])
+            dQ[b, h], dk, dv = tiled.backward_head(*head, tile_size, seen[b])
+            dK[b, g] += dk
+            dV[b, g] += dv
+
+    _per_head(group, K.shape[:2], n_threads)
+    return dQ, dK, dV
+
+
+def _shared_out(work: Callable[[int, int], Any], n_rows: int, n_threads: int | None) -> list[Any]:
+    """work(first, stop) over contiguous parts of the rows, one per thread."""
+    n = max(1, min(n_threads or cores(), n_rows // FEWEST_ROWS))
+    edges = np.linspace(0, n_rows, n + 1).astype(int).tolist()
+    if n == 1:
+        return [work(0, n_rows)]
+    with ThreadPoolExecutor(n) as pool:
+        return list(pool.map(work, edges[:-1], edges[1:]))
+
+
+def _per_head(work: Callable[[int, int], None], shape: tuple[int, ...], n_threads: int | None) -> None:
+    """work(b, h) for every pair, on threads, with BLAS held to one thread each."""
+    from threadpoolctl import threadpool_limits
+
+    pairs = list(np.ndindex(*shape))
+    n = max(1, min(n_threads or cores(), len(pairs)))
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(n) as pool:
+        list(pool.map(lambda pair: work(*pair), pairs))
