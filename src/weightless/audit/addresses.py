@@ -1,7 +1,7 @@
 """Where one audited step goes: the bytes that the engine's log names, as masks over the two memories of the engine.
 
-    weights   read
-    state     read before it was written in this step; and written
+weights   read
+state     read before it was written in this step; and written
 """
 
 from __future__ import annotations

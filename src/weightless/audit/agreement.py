@@ -55,9 +55,7 @@ def audit(runnable: Runnable, tokens: np.ndarray, targets: np.ndarray, positions
     return out
 
 
-def examine(
-    runnable: Runnable, tokens: np.ndarray, targets: np.ndarray, positions: Sequence[int]
-) -> Iterator[Audited]:
+def examine(runnable: Runnable, tokens: np.ndarray, targets: np.ndarray, positions: Sequence[int]) -> Iterator[Audited]:
     """The same without raising: every audited step with what was found."""
     engine, logging = runnable.engine(), runnable.audit_engine()
     for t in sorted({p for p in positions if p <= len(tokens)}):

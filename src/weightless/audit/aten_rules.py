@@ -38,7 +38,10 @@ _NAMES = {
         "addcmul_ addmm_ masked_fill_.Scalar"
     ),
     OVERWRITE: "copy_ fill_.Scalar fill_.Tensor zero_ mul.out mm.out add.out",
-    CREATE: "arange arange.start arange.start_step empty.memory_format zeros ones full new_empty new_zeros new_full lift_fresh scalar_tensor",
+    CREATE: (
+        "arange arange.start arange.start_step empty.memory_format zeros ones full new_empty new_zeros new_full "
+        "lift_fresh scalar_tensor"
+    ),
     ROWS: "embedding index.Tensor index_select",
     PUT_ROWS: "index_put_",
 }

@@ -8,8 +8,8 @@ Expected relation: the set of pages visited = the set of pages that hold a byte 
 page by page: every chunk of memory is a mapping of its own (neighbours differ in MADV_DONTDUMP, which keeps the kernel
 from joining them).  A translation that the processor still remembers would hide a visit, so after the bits are cleared
 the translations are dropped (mprotect to nothing and back).  A processor may visit a page by speculation, and a kernel
-short of memory may clear bits in between: a difference counts when ATTEMPTS measurements all show one.  In models of more than MAX_CHUNKS pages a chunk is several
-pages, and their number is compared, chunk by chunk.
+short of memory may clear bits in between: a difference counts when ATTEMPTS measurements all show one.  In models of
+more than MAX_CHUNKS pages a chunk is several pages, and their number is compared, chunk by chunk.
 
 Needs Linux with /proc and clear_refs; elsewhere the counter says that it was skipped, and why.  Only this process's
 accessed bits are cleared, which changes no behaviour but the kernel's guess of what to swap out.

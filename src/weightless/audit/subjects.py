@@ -1,4 +1,4 @@
-"""What is audited: a program with its weights and a stretch of tokens, and the PyTorch model behind it, if there is one.
+"""What is audited: a program with its weights and a stretch of tokens, and the PyTorch model behind it, if any.
 
 A subject comes from an artifact, or from a configuration alone: then its weights are drawn (or its n-grams counted)
 from a seed and made uneven, so that a wrong row, norm or head would show.  No cost depends on what the weights are,

@@ -1,4 +1,4 @@
-"""Every counter that applies to a model, side by side: formula, engine log, compiled engine, torch trace, pages, poison.
+"""Every counter that applies to a model, side by side: formula, engines, torch trace, pages, poison.
 
     formula           the operators' own statement, from the configuration alone
     engine log        must equal the formula, per operator and component
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from weightless.audit.agreement import TOLERANCE_NATS, Audited, DisagreementError, examine
+from weightless.audit.agreement import Audited, DisagreementError, examine
 from weightless.audit.pages import PagesUnavailableError, visited
 from weightless.audit.poison import TRIALS, Poisoned, poison
 from weightless.audit.subjects import Subject, described, same_program
@@ -29,7 +29,7 @@ from weightless.program.cost import is_exact
 POSITIONS = (1, 2, 3, 5, 17, 63, 64, 65, 128, 255, 256, 257, 511, 512)
 AGREES, DIFFERS, SKIPPED, REFERENCE = "agrees", "differs", "skipped", "reference"
 TORCH_TOLERANCE = 2e-3
-"""Relative, or nats below one: PyTorch sums in another order, and a cache row in bf16 or int8 may round to the next code."""
+"""Relative, or nats below one: sums in another order, and a cache row in bf16 or int8 may round to the next code."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _configured(subject: Subject) -> Counter:
 
 def _engines(steps: list[Audited], failure: str) -> list[Counter]:
     told = f"{len(steps)} positions up to {steps[-1].position}, per operator and component" if steps else failure
-    by_formula = {name: b for name, b in _means([{n: x.T for n, x in s.formula.items()} for s in steps]).items()}
+    by_formula = _means([{n: x.T for n, x in s.formula.items()} for s in steps])
     by_log = _means([{n: x.T for n, x in s.logged.items()} for s in steps])
     worst = max((abs(s.nats - s.compiled_nats) for s in steps), default=0.0)
     return [

@@ -1,24 +1,28 @@
-"""weightless count: the ledger of a recipe, a family's configuration, a trained model's folder, or an artifact.
+"""weightless count: bytes touched per next token of a family, a recipe, a model's folder, a run, or an artifact.
 
-No weights are needed, and PyTorch is not imported: every byte follows from the decode program.
+    weightless count X              the ledger: T, U, lines; mean, p50, p99, max; per component
+    weightless count X --verify     every counter that applies to X, side by side; a disagreement is an error
+    weightless count A B            two models, line by line
+    weightless count X --text FILE  from an artifact: what the text decides, measured on it
+
+Plain counting needs no weights and imports neither PyTorch nor a compiler: every byte follows from the decode program.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from weightless.base.config import from_dict
-from weightless.base.errors import WeightlessError
-from weightless.cli.parse import parse, settings
+from weightless.base.errors import ConfigError, WeightlessError, nearest
+from weightless.cli.count_subjects import Named, named_models, tokens_of
+from weightless.cli.parse import parse
 
-SET_HELP = "Fields of the family's configuration, as NAME=VALUE"
+if TYPE_CHECKING:
+    from weightless.audit.verify import Verification
 
 
 @dataclass(frozen=True)
@@ -29,118 +33,158 @@ class Count:
     """
 
     what: Annotated[str, tyro.conf.Positional]
-    """An artifact, a recipe (.toml), the folder of a trained model, or a family: dense, feather, ngram."""
+    """An artifact, a recipe (.toml), the folder of a model or of a run, or a family: dense, feather, ngram."""
+    other: Annotated[str, tyro.conf.Positional] = ""
+    """A second model: the two are compared line by line."""
     set: tuple[str, ...] = ()
     """Fields of the family's configuration, as NAME=VALUE (with a family or a recipe)."""
-    head: str = "score"
-    """score or sample (mode S), or full (mode F: all probabilities)."""
+    mode: Literal["", "S", "F"] = ""
+    """S: score or draw one token. F: all probabilities. The same as --head score and --head full."""
+    head: str = ""
+    """score or sample (mode S), or full (mode F); score when empty."""
     positions: int = 512
     """Mean over positions 1 to this (or the context, if that is shorter)."""
+    text: str = ""
+    """With an artifact: measure on this text (a file or folder), from the engine's log."""
+    tokens: int = 2048
+    """Measure about so many tokens of the text, in windows spread evenly over it; 0 means all."""
+    verify: bool = False
+    """Run every counter that applies and the poison test, and compare them."""
+    picture: str = ""
+    """Draw the bytes by component into this file (.svg or .png)."""
     json: bool = False
 
 
 def main(verb: str, arguments: list[str]) -> int:
-    from weightless.base.errors import ConfigError, nearest
     from weightless.cli import accounting
-    from weightless.program.program import HEADS
 
     if accounting.asked(arguments):
         return accounting.main(verb, arguments)
     options = parse(Count, verb, arguments)
-    if options.head not in HEADS:
-        raise ConfigError(f"--head {options.head}: {nearest(options.head, HEADS)}")
-    ledgers = [(name, counted(program, options, extra)) for name, program, extra in _subjects(options)]
+    _check(options)
+    if options.verify:
+        return _verify(options)
+    groups = [[(model, counted(model, options)) for model in named_models(what, options.set)]
+              for what in (options.what, options.other) if what]  # fmt: skip
+    ledgers = {_unique_name(model.name, i, groups): ledger for i, group in enumerate(groups) for model, ledger in group}
+    if options.picture:
+        _draw(ledgers, Path(options.picture))
     if options.json:
-        print(json.dumps(dict(ledgers), indent=2))
+        print(json.dumps(_compared(groups, ledgers) if options.other else ledgers, indent=2))
         return 0
-    for name, ledger in ledgers:
-        _print(name, ledger)
+    _print(groups, ledgers, bool(options.other))
     return 0
 
 
-def counted(program: Any, options: Count, extra: dict[str, Any]) -> dict[str, Any]:
-    """The ledger of one program."""
+def head_of(options: Count) -> str:
+    """The head that --mode or --head names."""
+    return options.head or {"S": "score", "F": "full"}.get(options.mode, "score")
+
+
+def _check(options: Count) -> None:
+    from weightless.program.program import HEADS
+
+    if head_of(options) not in HEADS:
+        raise ConfigError(f"--head {options.head}: {nearest(options.head, HEADS)}")
+    if options.mode and options.head and (options.mode == "F") != (options.head == "full"):
+        raise ConfigError(f"--mode {options.mode} contradicts --head {options.head}: give one of them")
+    if options.positions < 1 or options.tokens < 0:
+        raise ConfigError("--positions should be at least 1, and --tokens not negative")
+    if options.picture and Path(options.picture).suffix not in (".svg", ".png"):
+        raise ConfigError(f"--picture {options.picture}: name a file that ends in .svg or .png")
+    if options.verify and (options.other or options.picture or head_of(options) != "score"):
+        raise ConfigError("--verify takes one X and neither --picture, --mode F nor --head: it checks scoring (mode S)")
+
+
+def counted(model: Named, options: Count) -> dict[str, Any]:
+    """The ledger of one model."""
     from weightless.program.cost import flops, is_exact, touched_by_formula
 
-    touched = touched_by_formula(program, options.head, options.positions)
+    program, head = model.program, head_of(options)
+    if options.text:
+        from weightless.audit.real_text import touched_on_text
+
+        packed = model.opened(f"--text needs weights: name an artifact, not {options.what}")
+        touched = touched_on_text(packed, tokens_of(packed, options.text), head, options.tokens, options.positions)
+    else:
+        touched = touched_by_formula(program, head, options.positions)
     stored: dict[str, int] = {}
     for tensor in program.stored():
         stored[tensor.component] = stored.get(tensor.component, 0) + tensor.nbytes
     return {
-        "head": options.head,
-        "exact": is_exact(program),
+        "head": head,
+        "exact": is_exact(program) or bool(options.text),
+        "measured_on": options.text or None,
         **touched.to_plain(),
         "parameters": sum(t.shape[0] * t.shape[1] for t in program.stored() if t.kind == "weight"),
         "stored": {"weights": sum(stored.values()), "components": stored},
-        "flops_per_token": flops(program, options.head, options.positions),
-        **extra,
+        "flops_per_token": flops(program, head, options.positions),
+        **model.extra,
     }
 
 
-def _subjects(options: Count) -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    from weightless.models.catalog import families, family
+def _unique_name(name: str, i: int, groups: list[Any]) -> str:
+    """Two models of one name are told apart by the side they stand on."""
+    same = len(groups) == 2 and any(model.name == name for model, _ in groups[1 - i])
+    return f"{name} ({'AB'[i]})" if same else name
 
-    path = Path(options.what)
-    if options.what in families() and not path.exists():
-        room = family(options.what)
-        config = from_dict(room.Config, settings(room.Config, options.set), options.what)
-        yield options.what, room.decode_program(config), {}
-    elif path.suffix == ".toml":
-        yield from _of_recipe(path, options)
-    elif path.is_dir():
-        from weightless.lab.checkpoints import load_model_file
 
-        name, config = load_model_file(path)
-        yield path.name, family(name).decode_program(config), {}
+def _pair(groups: list[Any], ledgers: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    for group in groups:
+        if len(group) != 1:
+            names = ", ".join(model.name for model, _ in group)
+            raise ConfigError(f"two models can be compared, but one side has {len(group)} ({names}): name one of them")
+    return list(ledgers.items())
+
+
+def _compared(groups: list[Any], ledgers: dict[str, Any]) -> dict[str, Any]:
+    from weightless.cli.count_tables import lines_of_two
+
+    first, second = _pair(groups, ledgers)
+    return {"a": first[0], "b": second[0], "lines": lines_of_two(first[1], second[1]), "ledgers": ledgers}
+
+
+def _print(groups: list[Any], ledgers: dict[str, Any], two: bool) -> None:
+    from weightless.cli.count_tables import print_ledger, print_two
+
+    if two:
+        print_two(*_pair(groups, ledgers))
+        return
+    for name, ledger in ledgers.items():
+        print_ledger(name, ledger)
+
+
+def _draw(ledgers: dict[str, Any], path: Path) -> None:
+    from weightless.base.files import atomic_write
+    from weightless.lab.report.breakdown import byte_breakdown_svg
+    from weightless.lab.report.breakdown_picture import byte_breakdown_png
+
+    names = {name: name if ledger["exact"] else f"{name}, at most" for name, ledger in ledgers.items()}
+    components = {names[name]: ledger["components"] for name, ledger in ledgers.items()}
+    if path.suffix == ".svg":
+        atomic_write(path, byte_breakdown_svg(components))
     else:
-        yield _of_artifact(path, options)
+        byte_breakdown_png(components, path)
 
 
-def _of_recipe(path: Path, options: Count) -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    from weightless.lab.recipe import load_recipe
-    from weightless.models.catalog import family
+def _verify(options: Count) -> int:
+    from weightless.audit.subjects import of_artifact, of_configuration
+    from weightless.audit.verify import verify
+    from weightless.cli.count_tables import print_verification
 
-    recipe = load_recipe(path)
-    for model in recipe.model:
-        room = family(model.family)
-        config = model.build_config(recipe.data.vocab_size)
-        if options.set:
-            config = dataclasses.replace(config, **settings(room.Config, options.set))
-        yield model.name, room.decode_program(config), {}
-
-
-def _of_artifact(path: Path, options: Count) -> tuple[str, Any, dict[str, Any]]:
-    from weightless.export.packed import open_packed
-
-    if options.set:
-        raise WeightlessError(f"{path} is an artifact: its configuration is fixed; leave out --set")
-    packed = open_packed(path)
-    return str(path), packed.program, {"file": packed.stored_bytes()}
-
-
-def _print(name: str, ledger: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from weightless.base.units import human_bytes
-
-    kind = "" if ledger["exact"] else "  (structural maximum: what the text decides is counted from an artifact)"
-    table = Table(
-        title=f"{name}: bytes touched per next token, {ledger['n_steps']} positions{kind}", title_justify="left"
-    )
-    for column in ("component", "T", "U", "64-byte lines", "share of T", "stored"):
-        table.add_column(column, justify="left" if column == "component" else "right")
-    T = ledger["touched"]["T"]
-    for part in sorted(ledger["components"], key=lambda part: -part["T"]):
-        stored = ledger["stored"]["components"].get(part["name"], 0)
-        cells = [f"{part[key]:,.1f}" for key in ("T", "U", "T64")]
-        table.add_row(part["name"], *cells, f"{100 * part['T'] / T['mean']:.1f} %", f"{stored:,}" if stored else "")
-    means = [f"{ledger['touched'][key]['mean']:,.1f}" for key in ("T", "U", "T64")]
-    table.add_section()
-    table.add_row("mean", *means, "100 %", f"{ledger['stored']['weights']:,}", style="bold")
-    for row in ("p50", "p99", "max"):
-        table.add_row(row, *(f"{ledger['touched'][key][row]:,.0f}" for key in ("T", "U", "T64")), "", "")
-    console = Console()
-    console.print(table)
-    console.print(f"{human_bytes(T['mean'])} per token (MB = 10^6 bytes), {ledger['parameters']:,} parameters, "
-                  f"{ledger['flops_per_token']:,.0f} FLOPs per token\n", highlight=False)  # fmt: skip
+    found: list[Verification] = []
+    for model in named_models(options.what, options.set):
+        if model.packed is not None:
+            subject = of_artifact(model.packed, model.name, model.tokens(options.text))
+        elif options.text:
+            raise WeightlessError(f"--text needs weights: name an artifact, not {options.what}")
+        else:
+            subject = of_configuration(model.family, model.config, model.name)
+        found.append(verify(subject))
+        if not options.json:
+            print_verification(found[-1])
+    if options.json:
+        print(json.dumps([verification.to_plain() for verification in found], indent=2))
+    for verification in found:
+        verification.raise_if_wrong()
+    return 0

@@ -2,7 +2,8 @@
 
 A family file declares `Config` (frozen dataclass), `decode_program(config) -> Program`, and, when it is trained,
 `Model(config)` with `tensors()`, `prepare(tokens, seed)`, `losses(p, tokens, targets, document_BT=None)`,
-`log_probs(p, tokens)`.  Losses are 0 where the target is -1; with `document_BT` documents of a row do not see each other.
+`log_probs(p, tokens)`, and one step at a time: `new_cache()`, `step(p, cache, token, t, fused)`, `step_nats`,
+`step_probabilities`.  Losses are 0 where the target is -1; with `document_BT` documents of a row do not see each other.
 """
 
 from __future__ import annotations

@@ -60,6 +60,11 @@ def parts_of(components: Sequence[Mapping[str, Any]], what: str = "T") -> list[t
     return sorted(((n, b) for n, b in found if b > 0), key=lambda pair: -pair[1])
 
 
+def tint_of(rank: int) -> float:
+    """How strongly the component of this rank is painted: the largest most."""
+    return _TINTS[min(rank, len(_TINTS) - 1)]
+
+
 def tell(model: str, parts: Parts) -> str:
     """A model's split in words."""
     split = ", ".join(f"{name} {human_bytes(size)}" for name, size in parts)
@@ -75,7 +80,7 @@ def _stretched(model: str, parts: Parts, accent: Accent, y: float, width: float)
     x = 0.0
     for rank, (name, size) in enumerate(parts):
         wide = size / total * width
-        drawn += _segment(x, y, wide, name, size, total, accent, _TINTS[min(rank, len(_TINTS) - 1)])
+        drawn += _segment(x, y, wide, name, size, total, accent, tint_of(rank))
         x += wide
     drawn_list, y = _listed(parts, accent, y + BAR + FONT * 1.3, width)
     return drawn + drawn_list, y + FONT * 2.1
@@ -105,7 +110,7 @@ def _listed(parts: Parts, accent: Accent, y: float, width: float) -> tuple[list[
         wide = text_width(label, size_px) + 30
         if x > 0 and x + wide - 14 > width:
             x, y = 0.0, y + FONT * 1.35
-        tint = _TINTS[min(rank, len(_TINTS) - 1)]
+        tint = tint_of(rank)
         swatch = f"fill:{accent.paint};fill-opacity:{tint}"
         drawn.append(element("rect", x=x, y=y - 9, width=9, height=9, style=swatch))
         drawn.append(text(x + 14, y, label, class_="detail", font_size=round(size_px, 2)))

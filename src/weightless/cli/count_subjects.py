@@ -1,0 +1,125 @@
+"""What `weightless count` can be asked about: names on the command line become decode programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weightless.base.config import from_dict
+from weightless.base.errors import WeightlessError
+from weightless.cli.parse import settings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from weightless.export.packed import Packed
+    from weightless.program.program import Program
+
+ARTIFACT = "model.wl"
+
+
+@dataclass(frozen=True)
+class Named:
+    """One model: its program, from a configuration, or from the artifact `packed`."""
+
+    name: str
+    family: str
+    config: Any
+    program: Program
+    packed: Packed | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def opened(self, otherwise: str) -> Packed:
+        """The artifact; WeightlessError(otherwise) when there is none."""
+        if self.packed is None:
+            raise WeightlessError(otherwise)
+        return self.packed
+
+    def tokens(self, text: str) -> np.ndarray | None:
+        """Tokens of the text, of the held-out split of the run that the artifact lies in, or None."""
+        packed = self.opened("a configuration has no text")
+        if text:
+            return tokens_of(packed, text)
+        from weightless.cli.artifact import find_data
+        from weightless.data.corpus import corpus
+
+        try:
+            found = corpus(find_data(Path(packed.artifact.path)))
+            if found.manifest.get("tokenizer_sha256") == packed.tokenizer.sha256:
+                return found.tokens("val")[: packed.program.context + 1]
+        except WeightlessError:  # an artifact that lies alone is fed drawn tokens, and the record says so
+            return None
+        return None
+
+
+def named_models(what: str, pairs: tuple[str, ...]) -> Iterator[Named]:
+    """The models that one word on the command line stands for."""
+    from weightless.models.catalog import families, family
+
+    path = Path(what)
+    if what in families() and not path.exists():
+        room = family(what)
+        config = from_dict(room.Config, settings(room.Config, pairs), what)
+        yield Named(what, what, config, room.decode_program(config))
+    elif path.suffix == ".toml":
+        yield from _of_recipe(path, pairs)
+    elif path.is_dir():
+        yield from _of_folder(path, pairs)
+    else:
+        yield of_file(path, str(path), pairs)
+
+
+def _of_recipe(path: Path, pairs: tuple[str, ...]) -> Iterator[Named]:
+    from weightless.lab.recipe import load_recipe
+    from weightless.models.catalog import family
+
+    recipe = load_recipe(path)
+    for model in recipe.model:
+        room = family(model.family)
+        config = model.build_config(recipe.data.vocab_size)
+        if pairs:
+            config = dataclasses.replace(config, **settings(room.Config, pairs))
+        yield Named(model.name, model.family, config, room.decode_program(config))
+
+
+def _of_folder(path: Path, pairs: tuple[str, ...]) -> Iterator[Named]:
+    """A run (every model it has finished), or one model: its artifact, or its configuration before it is packed."""
+    from weightless.lab.checkpoints import load_model_file
+    from weightless.models.catalog import family
+
+    finished = sorted(path.glob(f"models/*/{ARTIFACT}"))
+    if finished:
+        for file in finished:
+            yield of_file(file, file.parent.name, pairs)
+    elif (path / ARTIFACT).exists():
+        yield of_file(path / ARTIFACT, path.name, pairs)
+    else:
+        name, config = load_model_file(path)
+        if pairs:
+            raise WeightlessError(f"{path} is a trained model: its configuration is fixed; leave out --set")
+        yield Named(path.name, name, config, family(name).decode_program(config))
+
+
+def of_file(path: Path, name: str, pairs: tuple[str, ...]) -> Named:
+    """An artifact by its path."""
+    from weightless.export.packed import open_packed
+
+    if pairs:
+        raise WeightlessError(f"{path} is an artifact: its configuration is fixed; leave out --set")
+    packed = open_packed(path)
+    return Named(name, packed.family, None, packed.program, packed, {"file": packed.stored_bytes()})
+
+
+def tokens_of(packed: Packed, text: str) -> np.ndarray:
+    """A text in the artifact's own tokens, each document after <|endoftext|>."""
+    import numpy as np
+
+    from weightless.data.sources import open_source
+
+    tokenizer, parts = packed.tokenizer, []
+    for document in open_source(text):
+        parts += [np.array([tokenizer.end_of_text]), tokenizer.encode_ordinary_array(document)]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
