@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from weightless.models import dense, feather, ngram
+from weightless.models import dense, feather, infinigram, ngram
 from weightless.models.catalog import family
 from weightless.program.engine import AuditEngine, Engine
 from weightless.program.program import Program
@@ -56,6 +56,7 @@ CASES: dict[str, dict[str, Any]] = {
         **{f"order_{n}": ngram.Config(V, n, context=33) for n in range(1, 6)},
         "order_4_pruned": ngram.Config(V, 4, context=33, min_counts=(1, 1, 2, 2)),
     },
+    "infinigram": {f"length_{n}": infinigram.Config(V, n, context=33) for n in (1, 3, 16)},
 }  # fmt: skip
 
 ALL = [(name, case) for name, cases in CASES.items() for case in cases]

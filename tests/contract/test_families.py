@@ -1,6 +1,7 @@
 """What every family promises, one suite over all of them: torch, compiled engine, logging engine and file agree.
 
-Oracles: PyTorch for numbers, autograd for causality, the formula for bytes; for counted models `ngram.score`.
+Oracles: PyTorch for numbers, autograd for causality, the formula for bytes; for counted models `ngram.score` and
+`ops.infinigram`.
 Tolerances: two implementations add float32 numbers in another order, which on losses of a few nats shows at 1e-5;
 a cache in bf16 or int8 may in rare cases round such a difference to the next code, which shows at 1e-3.
 """
@@ -17,6 +18,8 @@ from contract.cases import ALL, CASES, TRAINED, Bench, bench, lively_parameters
 
 from weightless.models.catalog import families, family
 from weightless.ngram import score
+from weightless.ops import infinigram
+from weightless.ops.kneser_ney import QUANTA
 from weightless.program.cost import touched_by_formula
 from weightless.train.initialise import initial_parameters
 
@@ -32,7 +35,7 @@ def b(request) -> Bench:
 
 def tolerance(b: Bench) -> float:
     cache = {t.format for t in b.program.tensors if t.component == "kv cache"}
-    return 1e-6 if b.name == "ngram" else 1e-4 if cache == {"f32"} else 1e-3
+    return 1e-6 if b.name in ("ngram", "infinigram") else 1e-4 if cache == {"f32"} else 1e-3
 
 
 def reference_nats(b: Bench) -> np.ndarray:
@@ -40,6 +43,11 @@ def reference_nats(b: Bench) -> np.ndarray:
     if b.name == "ngram":
         flat = {name: a if name.endswith("node") else a[:, 0] for name, a in b.arrays.items()}
         return -score.log_probs(flat, b.stream, b.config.order)[1:]
+    if b.name == "infinigram":
+        unigrams = np.diff(b.arrays["unigram.cum"][:, 0], prepend=np.uint32(0)) / QUANTA
+        parts = (b.arrays["text"][:, 0], unigrams, b.arrays["weights"][:, 0])
+        p = [infinigram.distribution(*parts, b.stream[: t + 1], b.config.max_length) for t in range(len(b.tokens))]
+        return -np.log([p_V[target] for p_V, target in zip(p, b.targets, strict=True)])
     return b.family.Model(b.config).losses(b.rounded(), *b.batch)[0].detach().numpy()
 
 

@@ -3,7 +3,7 @@
 A lowered program is a table of instructions (`operator.Lowered`): opcode, integer operands (byte offsets,
 strides, shapes, formats), float operands.  Weights `W` = (uint8, float32, uint16) and state `S` = (uint8, float32,
 uint16, uint32) are views of two flat memories.  `registers.py` names the registers; the instructions of counted models
-are in `interpreter_ngram.py`.
+are in `interpreter_ngram.py`, `interpreter_suffix.py` and `interpreter_mixing.py`.
 Every address taken from data is checked against its table before use.
 """
 
@@ -15,21 +15,25 @@ import numpy as np
 from numba import njit
 
 from weightless.kernels.codes import QK_EPS
+from weightless.kernels.numba_attend import attend
 from weightless.kernels.numba_hashing import hashed_row
 from weightless.kernels.numba_layers import (
     activate,
     append_kv,
-    attend,
     draw,
+    exp_shifted,
     log_sum_exp,
     normalise_heads,
     rms_norm,
     rotate_heads,
 )
+from weightless.kernels.numba_matvec import matvec
 from weightless.kernels.numba_ngram_walk import id_at
-from weightless.kernels.numba_rows import KERNEL, decode_row, matvec
+from weightless.kernels.numba_rows import KERNEL, decode_row
 from weightless.program import opcodes as op
+from weightless.program.interpreter_mixing import run_mixing
 from weightless.program.interpreter_ngram import run_ngram
+from weightless.program.interpreter_suffix import run_suffix
 from weightless.program.registers import IN_STATE, N_REGISTERS, N_TRAFFIC, STATUS, TARGET, TOKEN, T
 from weightless.program.registers import ids as _ids
 from weightless.program.registers import vector as _vector
@@ -42,6 +46,7 @@ _NORM_FFN_ADD = op.NORM_FFN_ADD
 _LOGITS_SCORE, _LOGITS_SAMPLE, _LOGITS_FULL = op.LOGITS_SCORE, op.LOGITS_SAMPLE, op.LOGITS_FULL
 _CLASS_SCORE, _CLASS_SAMPLE, _CLASS_FULL = op.CLASS_SCORE, op.CLASS_SAMPLE, op.CLASS_FULL
 _WORD_SCORE, _WORD_SAMPLE, _WORD_FULL = op.WORD_SCORE, op.WORD_SAMPLE, op.WORD_FULL
+_NGRAM_FINISH, _SUFFIX_FULL = op.NGRAM_FINISH, op.SUFFIX_FULL
 
 
 @njit(**KERNEL)
@@ -82,8 +87,7 @@ def _rope_append(c, f, S, R, scratch):  # type: ignore[no-untyped-def]
     if qk_norm:
         normalise_heads(qkv, n_heads, d_head, QK_EPS)
         normalise_heads(kv, n_kv, d_head, QK_EPS)
-    rotate_heads(qkv, n_heads, d_head, R[T] - 1, f[0])
-    rotate_heads(kv, n_kv, d_head, R[T] - 1, f[0])
+    rotate_heads(qkv, n_heads, kv, n_kv, d_head, R[T] - 1, f[0])
     append_kv(kv, 2 * d_kv, form, S[:3], cache, stride, R[T])
 
 
@@ -131,9 +135,7 @@ def _logits(code, c, S, R, u):  # type: ignore[no-untyped-def]
     elif code == _LOGITS_SAMPLE:
         _vector(S, c[2], 1)[0] = draw(logits, n, u[0])
     else:
-        out, norm = _vector(S, c[2], n), log_sum_exp(logits, n)
-        for j in range(n):
-            out[j] = math.exp(np.float64(logits[j]) - norm)
+        exp_shifted(logits, log_sum_exp(logits, n), n, _vector(S, c[2], n))
 
 
 @njit(**KERNEL)
@@ -227,8 +229,12 @@ def _run(kind, c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
         _classes(kind, c, f, W, S, R, u, scratch)
     elif kind <= _WORD_FULL:
         _words(kind, c, W, S, R, u, scratch)
-    else:
+    elif kind <= _NGRAM_FINISH:
         run_ngram(kind, c, W, S, R, u)
+    elif kind <= _SUFFIX_FULL:
+        run_suffix(kind, c, W, S, R, u)
+    else:
+        run_mixing(kind, c, W, S, R, u)
 
 
 @njit(**KERNEL)

@@ -77,6 +77,8 @@ class Program:
         for op in (*self.body, *(op for head in HEADS for op in self.heads[head])):
             op.check(self.by_name)
             _check_against_vocabulary(self, op)
+        for head in HEADS:
+            _check_result(self, head)
         return self
 
     def to_plain(self) -> dict[str, Any]:
@@ -173,7 +175,15 @@ def _check_against_vocabulary(program: Program, op: Any) -> None:
         need(tensors[op.cum].shape[0] == vocab_size, op, "unigram table of another size")
     if op.name == "ngram_context" and op.level == 1:
         need(tensors[op.node].shape[0] == vocab_size + 1, op, "one node per token is needed")
-    if op.name in ("ngram_full", "word_full", "logits_full"):
-        need(op.outcome == PROBABILITIES, op, f"the result should be {PROBABILITIES!r}")
-    elif hasattr(op, "outcome"):
-        need(op.outcome == OUTCOME, op, f"the result should be {OUTCOME!r}")
+    if hasattr(op, "first_row"):
+        need(tensors[op.first_row].shape[0] == vocab_size + 1, op, "one row per token is needed")
+    if hasattr(op, "outcome"):
+        width = vocab_size if op.name.endswith("_full") else 1
+        need(tensors[op.outcome].shape[1] == width, op, f"a result of {width} numbers is needed")
+
+
+def _check_result(program: Program, head: str) -> None:
+    """A head ends in the tensor that the engine reads; parts of a mixture leave theirs in tensors of their own."""
+    ops, wanted = program.heads[head], PROBABILITIES if head == "full" else OUTCOME
+    if not ops or getattr(ops[-1], "outcome", None) != wanted:
+        raise CorruptFileError(f"the head {head!r} should end in {wanted!r}")

@@ -1,5 +1,5 @@
 """The operators, by what they do; importing this package fills the registry in `program.operator`."""
 
-from weightless.program.operators import attention, class_head, feedforward, full_head, lookup, ngram
+from weightless.program.operators import attention, class_head, feedforward, full_head, lookup, mixing, ngram, suffix
 
-__all__ = ["attention", "class_head", "feedforward", "full_head", "lookup", "ngram"]
+__all__ = ["attention", "class_head", "feedforward", "full_head", "lookup", "mixing", "ngram", "suffix"]

@@ -1,0 +1,453 @@
+"""An infinity-gram as operators over a suffix array: every pointer and every word compared is a counted read.
+
+Stored: `text` (the training tokens), `suffixes` (their positions, sorted by what follows), `first_row` (V + 1 rows:
+where the suffixes that begin with a word stand), `weights`.  Kept while decoding: row k of `found` = the range of
+suffixes that begin with the last k words, for k = 1 .. `matched`; longer stretches of the context do not occur.
+
+suffix_extend(k)   found_k of this position from found_{k-1} of the one before: one binary search for the new word among
+                   suffixes that agree so far.  Longest first, because the shorter ranges are still those of before.
+suffix_score(k)    p = w n_k(target) / n_k + (1 - w) p        for k = 1, 2, … matched, from the unigrams on
+suffix_sample(k)   from the longest down: with probability w a word drawn from the occurrences, else a shorter context
+suffix_full(k)     the whole distribution
+
+n_k counts the occurrences of the last k words that a word follows, n_k(x) those that x follows.  The weight w depends
+on the context alone: on k, on log2 n_k, and on whether more than one word has ever followed (the first and the last
+suffix of a range tell).  So the distribution is normalised and fixed before the target is seen.  An operator reads no
+row twice: searches go on strictly inside the rows that are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from weightless.ops.infinigram import N_BUCKETS, bucket_of
+from weightless.program.arena import Arena
+from weightless.program.opcodes import (
+    PROBABILITY,
+    STATE,
+    SUFFIX,
+    SUFFIX_EXTEND,
+    SUFFIX_FULL,
+    SUFFIX_SAMPLE,
+    SUFFIX_SCORE,
+    TEXT,
+)
+from weightless.program.operator import Access, Lowered, Place, Tensors, need, need_vector, operator, row_of, whole
+from weightless.program.operators.ngram import NOT_DRAWN
+
+MAX_LENGTH = 16  # longest context in words
+END = -1  # the word behind the end of the text: smaller than any
+
+
+class Reads(NamedTuple):
+    """What one operator did, which only the data decides: its case, pointers and words read."""
+
+    case: int
+    pointers: int
+    words: int
+
+
+IDLE, SKIPPED, SEARCHED, CHANGED, DRAWN = 0, 1, 2, 3, 4
+
+
+class Cursor:
+    """Reads the word `depth` places into the suffix at a row, and counts."""
+
+    def __init__(self, arena: Arena, suffixes: str, text: str, depth: int) -> None:
+        self.arena, self.suffixes, self.text, self.depth = arena, suffixes, text, depth
+        self.n, self.pointers, self.words = arena.tensor(text).shape[0], 0, 0
+
+    def __call__(self, row: int) -> int:
+        at = int(self.arena.row(self.suffixes, row)[0]) + self.depth
+        self.pointers += 1
+        if at >= self.n:
+            return END
+        self.words += 1
+        return int(self.arena.row(self.text, at)[0])
+
+    def bounds(self, first: int, end: int, word: int) -> tuple[int, int]:
+        """(first row, end row) of `word` among rows first..end-1, equal when it is not there."""
+        low, high = first, end
+        while low < high:
+            middle = (low + high) // 2
+            found = self(middle)
+            if found == word:
+                return self.lower(low, middle, word), self.upper(middle + 1, high, word)
+            low, high = (middle + 1, high) if found < word else (low, middle)
+        return low, low
+
+    def lower(self, low: int, high: int, word: int) -> int:
+        """First row of low..high-1 whose word is not below `word`, else high."""
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (middle + 1, high) if self(middle) < word else (low, middle)
+        return low
+
+    def upper(self, low: int, high: int, word: int) -> int:
+        """First row of low..high-1 whose word is above `word`, else high."""
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self(middle) > word else (middle + 1, high)
+        return low
+
+
+class _Index:
+    """What all four share: the index, the ranges found, and how their reads are told."""
+
+    text: str
+    suffixes: str
+    found: str
+    matched: str
+    level: int
+
+    def check(self, tensors: Tensors) -> None:
+        text, suffixes, found = tensors[self.text], tensors[self.suffixes], tensors[self.found]
+        need(1 <= self.level <= MAX_LENGTH, self, f"level {self.level} is not in 1..{MAX_LENGTH}")
+        need(text.shape[1] == 1 and text.format in ("u16", "u32"), self, f"{self.text} should be a column of ids")
+        need(suffixes.shape == text.shape and suffixes.format == "u32", self, f"{self.suffixes} should point into text")
+        for tensor in (text, suffixes):
+            need(tensor.kind != "state" and not tensor.by_row, self, f"{tensor.name} should be a tight constant")
+        need(text.shape[0] > 0, self, "an empty text")
+        need(found.shape[1] == 2 and found.shape[0] > self.level, self, f"{self.found} has no row {self.level}")
+        for name in (self.found, self.matched):
+            need(tensors[name].format == "u32" and tensors[name].kind == "state", self, f"{name} should be u32 state")
+            need(not tensors[name].by_row, self, f"{name} should be tight")
+        need(tensors[self.matched].shape == (1, 1), self, f"{self.matched} should be one number")
+        self._check_ends(tensors)
+
+    def _check_ends(self, tensors: Tensors) -> None:
+        raise AssertionError("each operator checks its own ends")
+
+    def flops(self, tensors: Tensors, t: int) -> int:
+        return 0
+
+    def _probes(self, tensors: Tensors, reads: Reads) -> list[Access]:
+        """Distinct rows of the two tight columns (which ones, only the data knows)."""
+        columns = ((self.suffixes, reads.pointers), (self.text, reads.words))
+        return [Access(name, 0, n * tensors[name].row_bytes, False) for name, n in columns if n]
+
+    def _most(self, tensors: Tensors) -> int:
+        """Probes of a search, at most: one side until the word is met, then both."""
+        return min(tensors[self.text].shape[0], 2 * tensors[self.text].shape[0].bit_length() + 1)
+
+    def _places(self, places: Mapping[str, Place]) -> list[int]:
+        text_at, text = places[self.text]
+        ends = [places[name].offset for name in (self.suffixes, self.found, self.matched)]
+        return [text_at, text.row_bytes, text.shape[0], *ends, self.level, places[self.found].tensor.shape[0]]
+
+    def _matched(self, arena: Arena) -> int:
+        matched = int(arena.span(self.matched, 0, 1)[0])
+        if matched >= arena.tensor(self.found).shape[0]:
+            raise ValueError("a match longer than any that is kept")
+        return matched
+
+
+@operator("suffix_extend")
+class SuffixExtend(_Index):
+    """found_k = suffixes that begin with the last k words; `matched` becomes the longest k that has any."""
+
+    history: str
+    text: str
+    suffixes: str
+    first_row: str
+    found: str
+    matched: str
+    level: int
+
+    def _check_ends(self, tensors: Tensors) -> None:
+        table = tensors[self.first_row]
+        need(table.shape[1] == 1 and table.format == "u32", self, f"{self.first_row} should be a column of u32")
+        need(table.kind != "state" and not table.by_row, self, f"{self.first_row} should be a tight constant")
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        """`data` = (case, pointers, words, 1 when `matched` was written); without it the structural maximum."""
+        if t < self.level:
+            return []
+        most = self._most(tensors) if self.level > 1 else 0
+        case, pointers, words, told = data if data else (CHANGED, most, most, 1)
+        known = whole(tensors[self.matched]) if t > 1 else []
+        if case == SKIPPED:
+            return known
+        size = tensors[self.history].row_bytes // tensors[self.history].shape[1]
+        out = [*known, Access(self.history, (t - 1) * size, size, False)]
+        if self.level == 1:
+            out += [row_of(tensors[self.first_row]), row_of(tensors[self.first_row], 1)]
+        else:
+            out += [row_of(tensors[self.found], self.level - 1), *self._probes(tensors, Reads(case, pointers, words))]
+        out += [row_of(tensors[self.found], self.level, write=True)] if case == CHANGED else []
+        return [*out, *(whole(tensors[self.matched], write=True) if told else [])]
+
+    def run(self, arena: Arena) -> tuple[int, ...]:
+        t, level = arena.registers.t, self.level
+        if t < level:
+            return (*Reads(IDLE, 0, 0), 0)
+        matched = self._matched(arena) if t > 1 else None
+        if matched is not None and level > matched + 1:
+            return (*Reads(SKIPPED, 0, 0), 0)
+        word = int(arena.span(self.history, t - 1, 1)[0])
+        read = Cursor(arena, self.suffixes, self.text, level - 1)
+        if level == 1:
+            first, end = int(arena.row(self.first_row, word)[0]), int(arena.row(self.first_row, word + 1)[0])
+        else:
+            first, end = _checked(read, *arena.row(self.found, level - 1))
+            first, end = read.bounds(first, end, word)
+        there = _checked(read, first, end) != (0, 0) and first < end
+        if there:
+            arena.put_row(self.found, np.array([first, end], np.uint32), level)
+        now = max(level, matched or 0) if there else level - 1 if matched in (None, level) else matched
+        if now != matched:
+            arena.put_span(self.matched, 0, np.uint32(now))
+        return (*Reads(CHANGED if there else SEARCHED, read.pointers, read.words), int(now != matched))
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        return Lowered(
+            SUFFIX_EXTEND, [*self._places(places), places[self.history].offset, places[self.first_row].offset]
+        )
+
+    def decided(self) -> Mapping[int, str]:
+        return {STATE: self.found, SUFFIX: self.suffixes, TEXT: self.text}
+
+
+def _checked(read: Cursor, first: int, end: int) -> tuple[int, int]:
+    """A range of rows; ValueError when a table of a damaged file led outside."""
+    if not 0 <= first <= end <= read.n:
+        raise ValueError("a range outside the suffix array")
+    return int(first), int(end)
+
+
+class _Level(_Index):
+    """What score, sample and full share: the occurrences under found_k, and their weight."""
+
+    weights: str
+
+    def _check_ends(self, tensors: Tensors) -> None:
+        weights = tensors[self.weights]
+        need(weights.shape[1] == 1 and weights.format == "f32", self, f"{self.weights} should be a column of f32")
+        need(weights.kind != "state" and not weights.by_row, self, f"{self.weights} should be a tight constant")
+        need(weights.shape[0] >= self.level * 2 * N_BUCKETS, self, f"{self.weights} has too few rows")
+        self._check_result(tensors)
+
+    def _check_result(self, tensors: Tensors) -> None:
+        raise AssertionError("each operator checks its own result")
+
+    def _result(self) -> str:
+        raise AssertionError("each operator names its own result")
+
+    def decided(self) -> Mapping[int, str]:
+        return {STATE: self._result(), SUFFIX: self.suffixes, TEXT: self.text, PROBABILITY: self.weights}
+
+    def _range(self, arena: Arena) -> tuple[int, int] | None:
+        """Rows of the last k words, or None when they do not occur."""
+        if self.level > self._matched(arena):
+            return None
+        first, end = (int(row) for row in arena.row(self.found, self.level))
+        if not first < end <= arena.tensor(self.text).shape[0]:
+            raise ValueError("a range outside the suffix array")
+        return first, end
+
+    def _edges(self, read: Cursor, first: int, end: int) -> tuple[int, int, int, int]:
+        """(first row that a word follows, end, lowest word, highest word); first = end when the text ends there."""
+        lowest = read(first)
+        if lowest == END:
+            first += 1
+            if first == end:
+                return end, end, END, END
+            lowest = read(first)
+        return first, end, lowest, lowest if end - first == 1 else read(end - 1)
+
+    def _weight(self, arena: Arena, n: int, several: bool) -> float:
+        at = ((self.level - 1) * 2 + int(several)) * N_BUCKETS + bucket_of(n)
+        return float(arena.row(self.weights, at)[0])
+
+    def _occurrences(self, tensors: Tensors, reads: Reads) -> list[Access]:
+        return [*whole(tensors[self.matched]), row_of(tensors[self.found], self.level), *self._probes(tensors, reads)]
+
+    def _ends(self, places: Mapping[str, Place], result: str) -> list[int]:
+        return [*self._places(places), places[self.weights].offset, places[result].offset]
+
+
+@operator("suffix_score")
+class SuffixScore(_Level):
+    """p = w n(target) / n + (1 - w) p."""
+
+    text: str
+    suffixes: str
+    weights: str
+    found: str
+    matched: str
+    p: str
+    level: int
+
+    def _check_result(self, tensors: Tensors) -> None:
+        need_vector(self, tensors, self.p, 1)
+
+    def _result(self) -> str:
+        return self.p
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        """`data` = (case, pointers, words); without it the structural maximum."""
+        most = min(tensors[self.text].shape[0], self._most(tensors) + 3)
+        reads = Reads(*data) if data else Reads(CHANGED, most, most)
+        if reads.case == SKIPPED or t < self.level:
+            return whole(tensors[self.matched])
+        out = self._occurrences(tensors, reads)
+        p, weight = tensors[self.p], row_of(tensors[self.weights])
+        return [*out, weight, *whole(p), *whole(p, write=True)] if reads.case == CHANGED else out
+
+    def run(self, arena: Arena) -> Reads:
+        rows = self._range(arena)
+        if rows is None:
+            return Reads(SKIPPED, 0, 0)
+        read = Cursor(arena, self.suffixes, self.text, self.level)
+        first, end, lowest, highest = self._edges(read, *rows)
+        if first == end:
+            return Reads(SEARCHED, read.pointers, read.words)
+        n, target = end - first, arena.registers.target
+        hits = _count(read, first, end, lowest, highest, target)
+        w = self._weight(arena, n, lowest != highest)
+        p = float(arena.row(self.p)[0])
+        arena.put_row(self.p, np.array([w * (hits / n) + (1 - w) * p], dtype=np.float32))
+        return Reads(CHANGED, read.pointers, read.words)
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        return Lowered(SUFFIX_SCORE, self._ends(places, self.p))
+
+
+def _count(read: Cursor, first: int, end: int, lowest: int, highest: int, word: int) -> int:
+    """How many of the rows first..end-1 have `word`, the words of the first and the last row being known."""
+    if word < lowest or word > highest:
+        return 0
+    if lowest == highest:
+        return end - first
+    if word == lowest:
+        return read.upper(first + 1, end - 1, word) - first
+    if word == highest:
+        return end - read.lower(first + 1, end - 1, word)
+    low, high = read.bounds(first + 1, end - 1, word)
+    return high - low
+
+
+@operator("suffix_sample")
+class SuffixSample(_Level):
+    """outcome = the word behind a random occurrence, with probability w; else left for the next shorter context.
+
+    `left` = the product of (1 - w) so far: this level draws when 1 - uniform_1 lies between it before and after.
+    Uniform 0 chooses the occurrence, and the word in the unigrams below.
+    """
+
+    text: str
+    suffixes: str
+    weights: str
+    found: str
+    matched: str
+    left: str
+    outcome: str
+    level: int
+    first: bool
+
+    def _check_result(self, tensors: Tensors) -> None:
+        need_vector(self, tensors, self.outcome, 1)
+        need_vector(self, tensors, self.left, 1)
+
+    def _result(self) -> str:
+        return self.outcome
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        """`data` = (case, pointers, words); without it the structural maximum."""
+        most = min(tensors[self.text].shape[0], 4)
+        reads = Reads(*data) if data else Reads(DRAWN, most, most)
+        left, outcome = tensors[self.left], tensors[self.outcome]
+        before = [] if self.first else whole(outcome)
+        if reads.case == IDLE:
+            return before
+        begun = [*whole(left, write=True), *whole(outcome, write=True)] if self.first else []
+        if reads.case == SKIPPED or t < self.level:
+            return [*before, *whole(tensors[self.matched]), *begun]
+        out = [*before, *self._occurrences(tensors, reads)]
+        if reads.case == SEARCHED:
+            return [*out, *begun]
+        out += [row_of(tensors[self.weights]), *([] if self.first else whole(left))]
+        if reads.case == DRAWN:
+            return [*out, *whole(outcome, write=True)]
+        return [*out, *whole(left, write=True), *(whole(outcome, write=True) if self.first else [])]
+
+    def run(self, arena: Arena) -> Reads:
+        if not self.first and arena.row(self.outcome)[0] != NOT_DRAWN:
+            return Reads(IDLE, 0, 0)
+        rows, read = self._range(arena), Cursor(arena, self.suffixes, self.text, self.level)
+        first, end, lowest, highest = self._edges(read, *rows) if rows else (0, 0, END, END)
+        if first == end:
+            self._begin(arena, 1.0)
+            return Reads(SEARCHED if rows else SKIPPED, read.pointers, read.words)
+        w = self._weight(arena, end - first, lowest != highest)
+        left = (1.0 if self.first else float(arena.row(self.left)[0])) * (1 - w)
+        uniforms = arena.registers.uniforms
+        if 1 - uniforms[1] > left:
+            row = first + min(int(uniforms[0] * (end - first)), end - first - 1)
+            word = lowest if row == first else highest if row == end - 1 else read(row)
+            arena.put_row(self.outcome, np.array([word], dtype=np.float32))
+            return Reads(DRAWN, read.pointers, read.words)
+        if self.first:
+            self._begin(arena, left)
+        else:
+            arena.put_row(self.left, np.array([left], dtype=np.float32))
+        return Reads(CHANGED, read.pointers, read.words)
+
+    def _begin(self, arena: Arena, left: float) -> None:
+        if self.first:
+            arena.put_row(self.left, np.array([left], dtype=np.float32))
+            arena.put_row(self.outcome, np.array([NOT_DRAWN], dtype=np.float32))
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        return Lowered(SUFFIX_SAMPLE, [*self._ends(places, self.outcome), places[self.left].offset, int(self.first)])
+
+
+@operator("suffix_full")
+class SuffixFull(_Level):
+    """outcome (1, V) = w n(.) / n + (1 - w) outcome: reads the word behind every occurrence."""
+
+    text: str
+    suffixes: str
+    weights: str
+    found: str
+    matched: str
+    outcome: str
+    level: int
+
+    def _check_result(self, tensors: Tensors) -> None:
+        need_vector(self, tensors, self.outcome, tensors[self.outcome].shape[1])
+
+    def _result(self) -> str:
+        return self.outcome
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        """`data` = (case, pointers, words); without it the structural maximum."""
+        n = tensors[self.text].shape[0]
+        reads = Reads(*data) if data else Reads(CHANGED, n, n)
+        if reads.case == SKIPPED or t < self.level:
+            return whole(tensors[self.matched])
+        out, p = self._occurrences(tensors, reads), tensors[self.outcome]
+        if reads.case == SEARCHED:
+            return out
+        return [*out, row_of(tensors[self.weights]), *whole(p), *whole(p, write=True)]
+
+    def run(self, arena: Arena) -> Reads:
+        rows = self._range(arena)
+        if rows is None:
+            return Reads(SKIPPED, 0, 0)
+        read = Cursor(arena, self.suffixes, self.text, self.level)
+        words = np.array([word for word in (read(row) for row in range(*rows)) if word != END], dtype=np.int64)
+        if not len(words):
+            return Reads(SEARCHED, read.pointers, read.words)
+        w = self._weight(arena, len(words), bool((words != words[0]).any()))
+        share = np.bincount(words, minlength=arena.tensor(self.outcome).shape[1]) / len(words)
+        p = arena.row(self.outcome).astype(np.float64)
+        arena.put_row(self.outcome, (w * share + (1 - w) * p).astype(np.float32))
+        return Reads(CHANGED, read.pointers, read.words)
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        vocab_size = places[self.outcome].tensor.shape[1]
+        return Lowered(SUFFIX_FULL, [*self._ends(places, self.outcome), vocab_size])
