@@ -199,7 +199,7 @@ def _counts(work: _Work, path: Path, previous: Path | None) -> dict[str, Any]:
         marks = block == mark if mark is not None else np.zeros(len(block), bool)
         n_documents += int((after_mark and not marks[0]) + (marks[:-1] & ~marks[1:]).sum())
         after_mark = bool(marks[-1])
-        n_bytes += 0 if work.byte_counts is None else int(work.byte_counts[block].sum())
+        n_bytes += 0 if work.byte_counts is None else int(work.byte_counts[block].sum(dtype=np.int64))
     return {"documents": None if mark is None else n_documents,
             "bytes": None if work.byte_counts is None else n_bytes}  # fmt: skip
 
@@ -237,7 +237,7 @@ def _byte_counts(tokenizer: Vocabulary | None) -> np.ndarray | None:
     """Bytes of source text behind every id; special tokens stand for none."""
     if tokenizer is None:
         return None
-    counts = np.array([len(piece) for piece in tokenizer.token_bytes], np.int64)
+    counts = np.array([len(piece) for piece in tokenizer.token_bytes], np.int32)
     counts[list(tokenizer.special_tokens.values())] = 0
     return counts
 

@@ -209,8 +209,20 @@ def _flat(column: Any, name: str, where: str, row: int) -> tuple[np.ndarray, np.
 
     values = column.flatten()
     if column.null_count or values.null_count:
-        missing = np.asarray(column.is_null())
-        at = f", row {row + int(np.argmax(missing))}" if missing.any() else ""
+        missing = column.is_null().to_pylist()
+        at = f", row {row + missing.index(True)}" if True in missing else ""
         raise CorruptFileError(f"{where}{at}: column {name!r} has missing values")
-    lengths = np.asarray(compute.call_function("list_value_length", [column])).astype(np.int64)
-    return values.to_numpy(zero_copy_only=False), lengths
+    return _as_numpy(values), _as_numpy(compute.call_function("list_value_length", [column])).astype(np.int64)
+
+
+def _as_numpy(values: Any) -> np.ndarray:
+    """A view of an array of numbers without missing ones (its own to_numpy would import pandas: seconds)."""
+    import pyarrow as arrow
+
+    if arrow.types.is_boolean(values.type):  # bits
+        return _as_numpy(values.cast(arrow.uint8())).astype(bool)
+    data = values.buffers()[1]
+    kind = np.dtype(str(values.type))
+    if data is None:
+        return np.zeros(0, kind)
+    return np.frombuffer(data, kind, len(values), values.offset * kind.itemsize)
