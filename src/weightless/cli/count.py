@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class Count:
     """Print bytes touched per next token (T, U, lines; mean, p99, max over positions 1..512), per component.
 
-    With --training or --flops: parameters, FLOPs, memory and time instead (see weightless count --training --help).
+    With --training or --flops it accounts for training instead, and takes --context, --causal, --batch_size,
+    --optimizer, --device_memory, --flops_per_second, --mfu and --tokens (weightless count --training --help).
     """
 
     what: Annotated[str, tyro.conf.Positional]
