@@ -107,6 +107,8 @@ def flash_attention_fwd(
     n_threads: int | None = None,
 ) -> Any:
     """As the twin, heads shared out over threads."""
+    from weightless.kernels import blas_attention
+
     Q, K, V = tiled.checked_qkv(Q, K, V)
     tile_size = whole_number("tile_size", tile_size)
     seen = tiled.visible(Q, K, causal, q_offset, window, key_padding_mask)
@@ -115,7 +117,8 @@ def flash_attention_fwd(
     shared = Q.shape[1] // K.shape[1]
 
     def head(b: int, h: int) -> None:
-        O[b, h], L[b, h] = tiled.forward_head(Q[b, h], K[b, h // shared], V[b, h // shared], tile_size, seen[b])
+        path = blas_attention if blas_attention.fits(seen[b], Q.dtype) else tiled
+        O[b, h], L[b, h] = path.forward_head(Q[b, h], K[b, h // shared], V[b, h // shared], tile_size, seen[b])
 
     _per_head(head, Q.shape[:2], n_threads)
     return (O, {"O": O, "L": L, "Q": Q, "K": K, "V": V}) if return_cache else O
@@ -133,6 +136,8 @@ def flash_attention_bwd(
     n_threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """As the twin, key-value heads shared out over threads (the query heads of one of them add into it in turn)."""
+    from weightless.kernels import blas_attention
+
     Q, K, V, O, L = (cache[name] for name in "QKVOL")
     dO = finite("dO", float_array("dO", dO, "BHNE"))
     same_shape("dO", dO, "O", O.shape)
@@ -142,9 +147,10 @@ def flash_attention_bwd(
     shared = Q.shape[1] // K.shape[1]
 
     def group(b: int, g: int) -> None:
+        path = blas_attention if blas_attention.fits(seen[b], Q.dtype) else tiled
         for h in range(g * shared, (g + 1) * shared):
             head = (Q[b, h], K[b, g], V[b, g], O[b, h], L[b, h], dO[b, h])
-            dQ[b, h], dk, dv = tiled.backward_head(*head, tile_size, seen[b])
+            dQ[b, h], dk, dv = path.backward_head(*head, tile_size, seen[b])
             dK[b, g] += dk
             dV[b, g] += dv
 

@@ -26,7 +26,7 @@ MINUS_INFINITY_KEY = -0x7F800001
 
 
 @njit(**KERNEL)
-def _largest(z, first, stop):  # type: ignore[no-untyped-def]
+def largest(z, first, stop):  # type: ignore[no-untyped-def]
     """The largest value.  As integers, because a maximum of floats fills no vector lanes while NaN has a meaning.
 
     The bits of a float order like a sign and magnitude; flipping the magnitude of negative ones makes them an int32 of
@@ -77,7 +77,7 @@ def _collect(z, start, stop, best, index, k):  # type: ignore[no-untyped-def]
     """Enter what beats the k best so far; pieces of 64 that hold nothing such are passed over by their maximum."""
     for first in range(start, stop, PIECE):
         last = min(stop, first + PIECE)
-        if _largest(z, first, last) > best[k - 1]:
+        if largest(z, first, last) > best[k - 1]:
             for i in range(first, last):
                 if z[i] > best[k - 1]:
                     _insert(best, index, k, z[i], i)
@@ -98,7 +98,7 @@ def softmax_topk_rows(z_RV, k, first_row, stop_row, index_RK, p_RK):  # type: ig
         total = 0.0
         for start in range(0, vocab_size, BLOCK):
             stop = min(vocab_size, start + BLOCK)
-            top = _largest(z, start, stop)
+            top = largest(z, start, stop)
             if not top < np.float32(np.inf):
                 return row
             if top > m:
