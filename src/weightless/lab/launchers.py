@@ -108,13 +108,18 @@ def command_of(unit: Unit, attempt: int) -> Command:
     return Command(unit.arguments, str(unit.log), os.getcwd(), attempt)
 
 
+def program() -> list[str]:
+    """How weightless is started where this code runs."""
+    return [sys.executable, "-m", "weightless"]
+
+
 def begin(command: Command) -> subprocess.Popen[bytes]:
     """Start the process of a unit in a session of its own, with everything it prints in its log."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     append_line(command.log, f"--- attempt {command.attempt}, {now}, {platform.node()}")
     with open(command.log, "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "weightless", *command.arguments],
+            [*program(), *command.arguments],
             cwd=command.folder,
             stdin=subprocess.DEVNULL,
             stdout=log,
