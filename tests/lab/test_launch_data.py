@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 
@@ -87,13 +85,9 @@ def test_a_failing_slurm_job_is_named(inputs, tmp_path, capsys):
 def ray_cluster():
     """Two workers on this machine, as somebody who has a cluster would have begun it."""
     ray = pytest.importorskip("ray")
-    with warnings.catch_warnings():
-        # Ray leaves its own sockets and log files to the garbage collector, and announces a change of a default.
-        warnings.filterwarnings("ignore", category=ResourceWarning)
-        warnings.filterwarnings("ignore", "Tip: In future versions of Ray", FutureWarning)
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-        yield ray
-        ray.shutdown()
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield ray
+    ray.shutdown()
 
 
 def test_tasks_of_a_ray_cluster_of_two_workers(ray_cluster, inputs, tmp_path, capsys):
