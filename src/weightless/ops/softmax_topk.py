@@ -72,13 +72,15 @@ def softmax_topk_naive(logits: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _merge(best_RK: np.ndarray, index_RK: np.ndarray, z_RC: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of those kept and a block; what was kept has lower indices, so a stable sort settles ties."""
+    """The k best of those kept and a block; what was kept has lower indices, so a stable sort settles ties.
+
+    The k entries (-inf, -1) that a row begins with stand before every real -inf, so that one never gets an index.
+    """
     n_rows, k = best_RK.shape
     z = np.concatenate((best_RK, z_RC), axis=1)
     i = np.concatenate((index_RK, np.broadcast_to(np.arange(start, start + z_RC.shape[1]), z_RC.shape)), axis=1)
     order = np.argsort(-z, axis=1, kind="stable")[:, :k]
-    z, i = np.take_along_axis(z, order, axis=1), np.take_along_axis(i, order, axis=1)
-    return z, np.where(z == -np.inf, -1, i)
+    return np.take_along_axis(z, order, axis=1), np.take_along_axis(i, order, axis=1)
 
 
 def _checked(z_RC: np.ndarray, start: int) -> np.ndarray:
