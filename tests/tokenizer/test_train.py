@@ -13,7 +13,8 @@ from tokenizer.test_scan import counted
 from tokenizer.texts import random_bytes, random_text
 
 from weightless.base.errors import ConfigError, WeightlessError
-from weightless.tokenizer import reference, train_bpe, word_counter
+from weightless.tokenizer import bpe_train, reference, train_bpe, word_counter
+from weightless.tokenizer.memory import SMALL, fresh
 from weightless.tokenizer.word_counter import count_inputs
 
 EOT = "<|endoftext|>"
@@ -147,3 +148,36 @@ def test_settings_that_cannot_be(arguments, message):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(WeightlessError, match="absent"):
         train_bpe(Path(tmp_path / "absent"), 300)
+
+
+def words_of(documents: list[bytes]):
+    return count_inputs(documents, [EOT], 0, 1)
+
+
+def test_counts_beyond_31_bits_merge_alike():
+    """Scaling all counts changes no order; above 2^31 another kind of array holds them."""
+    words = words_of([prose(5, 3000)])
+    expected = bpe_train.merge_words(bpe_train.lay_out(words), 120, "greatest")
+    large = word_counter.Words(words.text, words.offsets, words.counts << 31)
+    layout = bpe_train.lay_out(large)
+    assert layout[2].dtype == np.int64 and bpe_train.lay_out(words)[2].dtype == np.int32
+    assert np.array_equal(bpe_train.merge_words(layout, 120, "greatest"), expected)
+
+
+@pytest.mark.parametrize("ties", ["greatest", "hf"])
+def test_little_room_for_pairs_changes_nothing(monkeypatch, ties):
+    """Arrays of pairs and their hash table that must grow again and again."""
+    documents = [prose(6, 800), random_text(random.Random(6), 200).encode()]
+    expected = reference.train(documents, 257 + 90, (EOT,), "gpt2", ties)
+    monkeypatch.setattr(bpe_train, "PAIRS_AT_FIRST", 1)
+    monkeypatch.setattr(bpe_train, "SLOT_BITS", 1)
+    assert train_bpe(documents, 257 + 90, (EOT,), ties=ties, n_workers=1) == expected
+
+
+def test_fresh_memory_is_zero_and_writable():
+    for n in (0, 1, 63, SMALL, 3 * SMALL + 1):
+        for kind in (np.uint8, np.int64):
+            array = fresh(n, kind)
+            assert array.dtype == kind and array.shape == (n,) and not array.any() and array.flags.writeable
+            array[:] = 7
+            assert array.sum() == 7 * n

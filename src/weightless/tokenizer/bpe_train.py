@@ -14,17 +14,25 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from weightless.base.errors import ConfigError, nearest
 from weightless.base.progress import progress
+from weightless.tokenizer.memory import fresh
 from weightless.tokenizer.patterns import END_OF_TEXT, byte_characters, check_special_tokens, pattern_code
+
+if TYPE_CHECKING:
+    from weightless.tokenizer.word_counter import Words
 
 TIES = ("greatest", "hf")
 LARGEST_LAYOUT = 2**31 - 1
 LARGEST_VOCABULARY = 2**21
+SLOT_BITS = 14
+PAIRS_AT_FIRST = 2**22  # what is not used takes no memory
 
+Layout = tuple[np.ndarray, np.ndarray, np.ndarray]  # (text, symbol, weight) of merge_loop
 Vocabulary = tuple[dict[int, bytes], list[tuple[bytes, bytes]]]
 
 
@@ -52,9 +60,8 @@ def train_bpe(
     n_merges = _n_merges(vocab_size, len(specials))
     workers = _n_workers(n_workers)
     with progress("counting words", total_size(inputs), "B") if show_progress else nullcontext() as tick:
-        words = count_inputs(inputs, specials, code, workers, tick)
-    merges = merge_words(words.text, words.offsets, words.counts, n_merges, ties)
-    return _named(merges, specials)
+        layout = lay_out(count_inputs(inputs, specials, code, workers, tick))
+    return _named(merge_words(layout, n_merges, ties), specials)
 
 
 def _n_merges(vocab_size: int, n_specials: int) -> int:
@@ -76,17 +83,26 @@ def _n_workers(n_workers: int | None) -> int:
     return n_workers
 
 
-def merge_words(text: np.ndarray, offsets: np.ndarray, counts: np.ndarray, n_merges: int, ties: str) -> np.ndarray:
-    """Merges int32 [m, 2] as pairs of ids, from words text[offsets[k]:offsets[k + 1]] seen counts[k] times."""
+def lay_out(words: Words) -> Layout:
+    """The distinct words as the arrays that are merged in."""
     from weightless.tokenizer import merge_loop
 
-    n = len(text) + len(counts)
+    n = len(words.text) + len(words.counts)
     if n > LARGEST_LAYOUT:
-        raise ConfigError(f"the distinct words have {len(text):,} bytes, more than 2^31; train on a part of the text")
-    symbol, start, owner = (np.empty(n, dtype=np.int32) for _ in range(3))
-    merge_loop.lay_out(text, offsets, symbol, start, owner)
-    words = (text, symbol, start, owner, counts)
-    pairs, positions = _byte_pairs(symbol, owner, counts)
+        raise ConfigError(
+            f"the distinct words have {len(words.text):,} bytes, more than 2^31; train on a part of the text"
+        )
+    narrow = len(words.counts) == 0 or words.counts.max() < 1 << 31
+    layout = (fresh(n, np.uint8), fresh(n, np.int32), fresh(n, np.int32 if narrow else np.int64))
+    merge_loop.lay_out(words.text, words.offsets, words.counts, *layout)
+    return layout
+
+
+def merge_words(words: Layout, n_merges: int, ties: str) -> np.ndarray:
+    """Merges int32 [m, 2] as pairs of ids, from the words of `lay_out`."""
+    from weightless.tokenizer import merge_loop
+
+    pairs, positions, n_pairs, n_listed = _byte_pairs(words[1], words[2])
     n_tokens = 256 + n_merges
     prefix = np.zeros(n_tokens, dtype=np.uint64)
     prefix[:256] = np.arange(256, dtype=np.uint64) << np.uint64(56)
@@ -94,52 +110,70 @@ def merge_words(text: np.ndarray, offsets: np.ndarray, counts: np.ndarray, n_mer
     order = np.empty(0, dtype=np.int64)
     if ties == "hf":
         order = np.concatenate((list(map(ord, byte_characters())), 1000 + np.arange(n_merges)))
-    heap, n_pairs = np.empty(len(pairs[0]), dtype=np.int32), len(pairs[0])
-    merge_loop.heapify(heap, n_pairs, pairs, tokens, text, order)
+    heap = fresh(len(pairs[0]), np.int32)
+    merge_loop.heapify(heap, n_pairs, pairs, tokens, words[0], order)
     neighbours = np.zeros((2, 2, n_tokens), dtype=np.int64)
     scratch = (neighbours[0], neighbours[1], np.empty(2 * n_tokens, dtype=np.int64))
     merges = np.empty((n_merges, 2), dtype=np.int32)
-    state = np.array([0, n_pairs, n_pairs, len(positions)], dtype=np.int64)
-    while not merge_loop.merge_pairs(words, pairs, positions, heap, tokens, order, scratch, merges, state):
-        room = 2 * int(pairs[4][heap[0]])
-        positions = _longer(positions, int(state[merge_loop.USED]) + room)
+    state = np.array([0, n_pairs, n_pairs, n_listed], dtype=np.int64)
+    slots = _indexed(pairs, n_pairs, 2 * n_pairs)
+    while not merge_loop.merge_pairs(words, pairs, slots, positions, heap, tokens, order, scratch, merges, state):
+        room = merge_loop.most_neighbours(pairs[4][heap[0]], 256 + state[merge_loop.MADE])
+        wanted = int(state[merge_loop.PAIRS] + room)
         arrays = list(pairs)
         del pairs  # so that only one of them is in memory twice
         for i in range(len(arrays)):
-            arrays[i] = _longer(arrays[i], int(state[merge_loop.PAIRS]) + room)
+            arrays[i] = _longer(arrays[i], wanted)
         pairs = tuple(arrays)
         heap = _longer(heap, len(pairs[0]))
+        if 2 * wanted > len(slots):
+            del slots
+            slots = _indexed(pairs, int(state[merge_loop.PAIRS]), 2 * wanted)
     return merges[: state[merge_loop.MADE]]
 
 
-def _byte_pairs(symbol: np.ndarray, owner: np.ndarray, counts: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """((left, right, bound, first, size) of all pairs of bytes, their positions)."""
+def _byte_pairs(symbol: np.ndarray, weight: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray, int, int]:
+    """((left, right, bound, first, size, count) of all pairs of bytes, their positions, how many of either).
+
+    Both have room to grow: the positions for all pairs to come, the pairs for as many as most texts have.
+    """
     from weightless.tokenizer import merge_loop
 
     n_of, bound_of = np.zeros((2, 1 << 16), dtype=np.int64)
-    merge_loop.count_byte_pairs(symbol, owner, counts, n_of, bound_of)
+    merge_loop.count_byte_pairs(symbol, weight, n_of, bound_of)
     first_of = np.cumsum(n_of) - n_of
-    positions = np.empty(int(n_of.sum()), dtype=np.int32)
+    positions = fresh(merge_loop.LISTED_PER_BYTE * len(symbol), np.int32)
     merge_loop.list_byte_pairs(symbol, first_of.copy(), positions)
     used = np.nonzero(n_of)[0]
     left, right = (used >> 8).astype(np.int32), (used & 255).astype(np.int32)
-    return (left, right, bound_of[used], first_of[used], n_of[used].astype(np.int32)), positions
+    pairs = (left, right, bound_of[used], first_of[used], n_of[used].astype(np.int32), bound_of[used])
+    room = min(len(positions), PAIRS_AT_FIRST)
+    return tuple(_longer(array, room) for array in pairs), positions, len(used), int(n_of.sum())
+
+
+def _indexed(pairs: tuple[np.ndarray, ...], n_pairs: int, size: int) -> np.ndarray:
+    """The hash table of the pairs, with at least `size` slots."""
+    from weightless.tokenizer import merge_loop
+
+    slots = fresh(1 << max(SLOT_BITS, (size - 1).bit_length()), np.int32)
+    merge_loop.index_pairs(n_pairs, pairs, slots)
+    return slots
 
 
 def _longer(array: np.ndarray, size: int) -> np.ndarray:
     """A copy with room for at least `size` entries, or the array itself when it has it."""
     if size <= len(array):
         return array
-    out = np.empty(max(size, len(array) + len(array) // 2), dtype=array.dtype)
+    out = fresh(max(size, len(array) + len(array) // 2), array.dtype)
     out[: len(array)] = array
     return out
 
 
 def _named(merges: np.ndarray, specials: list[str]) -> Vocabulary:
     tokens = [bytes([byte]) for byte in range(256)]
-    pairs: list[tuple[bytes, bytes]] = []
-    for left, right in merges.tolist():
-        pairs.append((tokens[left], tokens[right]))
+    lefts, rights = merges[:, 0].tolist(), merges[:, 1].tolist()
+    for left, right in zip(lefts, rights):
         tokens.append(tokens[left] + tokens[right])
+    pairs = list(zip(map(tokens.__getitem__, lefts), map(tokens.__getitem__, rights)))
     tokens += [special.encode() for special in specials]
     return dict(enumerate(tokens)), pairs

@@ -1,13 +1,18 @@
 """Numba kernel of BPE training: merge the most frequent pair until the vocabulary is full.  Twin: reference.train.
 
-The distinct words stand in one array, a gap behind each.  symbol int32 [n]: the token that starts at a position, GAP
-behind a word, INSIDE within a token.  start int32 [n]: at the last position of a token, where it starts.
-owner int32 [n]: the word of a position; counts int64: how often that word was seen.
+The distinct words stand in one array, a gap behind each.  text uint8 [n]: their bytes.  weight [n]: how often the word
+of a position was seen (int32 where that suffices, else int64).  symbol int32 [n]: where a token begins, its id;
+at its last byte, when it has several, minus its length (so that the token on the left of a position is found without
+a further array); GAP behind a word; other bytes within a token hold any number below GAP.
 
-A pair is (left, right, bound, list of positions).  Every occurrence of a pair is made in one go (at the start, or by
-the merge that made one of its tokens), and later merges only destroy occurrences; so `bound` is an upper bound, a heap
-by bound needs no update, and the pair on top is recounted when popped: still the bound, then it is the best, else it
-goes back with its count.  Lists are ascending, which makes merging go from left to right.
+A pair is (left, right, count, bound, list of positions), found by its tokens through a hash table.  Every occurrence of
+a pair is made in one go (at the start, or by the merge that made one of its tokens), and later merges only destroy
+occurrences: `count` is lowered at once, by what the neighbours of a merge lose; `bound` is the count when the pair last
+took its place in the heap.  The heap by bound needs no update: a pair on top whose count is still its bound is the
+best, else it goes back with its count.  Lists are ascending, which makes merging go from left to right; what has been
+destroyed stays in them.
+A merge destroys one token per occurrence and lists at most two pairs for it, so that the lists of n bytes have at most
+3 n entries in all.
 """
 
 from __future__ import annotations
@@ -16,31 +21,33 @@ import numpy as np
 from numba import njit
 
 from weightless.tokenizer.scan import KERNEL
+from weightless.tokenizer.word_table import MIX_A, MIX_B
 
 GAP, INSIDE = np.int32(-1), np.int32(-2)
+LISTED_PER_BYTE = 3
 MADE, PAIRS, HEAP, USED = 0, 1, 2, 3
 
 
 @njit(**KERNEL)
-def lay_out(text, offsets, symbol, start, owner):
-    """Fill the arrays from words text[offsets[k]:offsets[k + 1]], one token per byte."""
+def lay_out(words, offsets, counts, text, symbol, weight):
+    """Fill the arrays from words[offsets[k]:offsets[k + 1]], one token per byte."""
     at = 0
-    for k in range(offsets.size - 1):
+    for k in range(counts.size):
         for i in range(offsets[k], offsets[k + 1]):
-            symbol[at], start[at], owner[at] = np.int32(text[i]), np.int32(at), np.int32(k)
+            text[at], symbol[at], weight[at] = words[i], np.int32(words[i]), counts[k]
             at += 1
-        symbol[at], start[at], owner[at] = GAP, np.int32(at), np.int32(k)
+        text[at], symbol[at], weight[at] = np.uint8(0), GAP, counts[k]
         at += 1
 
 
 @njit(**KERNEL)
-def count_byte_pairs(symbol, owner, counts, n_of, bound_of):
+def count_byte_pairs(symbol, weight, n_of, bound_of):
     """Add to n_of and bound_of int64 [65536] the places and the occurrences of every pair of bytes."""
     for p in range(symbol.size - 1):
         if symbol[p] >= 0 and symbol[p + 1] >= 0:
             pair = np.int64(symbol[p]) << 8 | np.int64(symbol[p + 1])
             n_of[pair] += 1
-            bound_of[pair] += counts[owner[p]]
+            bound_of[pair] += weight[p]
 
 
 @njit(**KERNEL)
@@ -68,7 +75,7 @@ def compare_tokens(a, b, tokens, text):
 @njit(**KERNEL)
 def is_better(p, q, pairs, tokens, text, order):
     """Whether pair p goes before pair q: by bound, then by the rule for ties (is `order` given: the least pair)."""
-    left, right, bound, _, _ = pairs
+    left, right, bound, _, _, _ = pairs
     if bound[p] != bound[q]:
         return bound[p] > bound[q]
     if order.size > 0:
@@ -106,31 +113,36 @@ def sink(heap, n, pair, pairs, tokens, text, order):
 
 
 @njit(**KERNEL)
-def recount(pair, pairs, positions, symbol, owner, counts, length):
-    """The true count of a pair; its list is compacted to the positions that still hold it."""
-    left, right, _, first, size = pairs
-    kept, total = first[pair], np.int64(0)
-    for k in range(first[pair], first[pair] + size[pair]):
-        p = np.int64(positions[k])
-        if symbol[p] == left[pair] and symbol[p + length[left[pair]]] == right[pair]:
-            positions[kept] = p
-            kept += 1
-            total += counts[owner[p]]
-    size[pair] = kept - first[pair]
-    return total
+def find_pair(left, right, pairs, slots):
+    """Slot of a pair in the hash table `slots` int32 [2^k] of pair numbers + 1, or the empty slot (0) for it."""
+    mask = slots.size - 1
+    mixed = (np.uint64(left) * MIX_A ^ np.uint64(right)) * MIX_B
+    at = np.int64(mixed >> np.uint64(32)) & mask
+    while slots[at] != 0:
+        pair = slots[at] - 1
+        if pairs[0][pair] == left and pairs[1][pair] == right:
+            break
+        at = (at + 1) & mask
+    return at
 
 
 @njit(**KERNEL)
-def best_pair(heap, n, pairs, positions, words, tokens, order):
+def index_pairs(n, pairs, slots):
+    """Enter pairs 0..n-1 into the empty hash table."""
+    for pair in range(n):
+        slots[find_pair(pairs[0][pair], pairs[1][pair], pairs, slots)] = np.int32(pair + 1)
+
+
+@njit(**KERNEL)
+def best_pair(heap, n, pairs, words, tokens, order):
     """Bring the most frequent pair to the top; returns the size of the heap, 0 when no pair is left."""
-    text, symbol, _, owner, counts = words
+    text, bound, count = words[0], pairs[2], pairs[5]
     while n > 0:
         pair = np.int64(heap[0])
-        total = recount(pair, pairs, positions, symbol, owner, counts, tokens[1])
-        if total == pairs[2][pair]:
+        if count[pair] == bound[pair]:
             return n
-        pairs[2][pair] = total
-        if total == 0:
+        bound[pair] = count[pair]
+        if count[pair] == 0:
             n -= 1
             pair = np.int64(heap[n])
         sink(heap, n, pair, pairs, tokens, text, order)
@@ -140,8 +152,8 @@ def best_pair(heap, n, pairs, positions, words, tokens, order):
 @njit(**KERNEL)
 def apply_merge(pair, new, pairs, positions, words, tokens):
     """Replace the pair by the token `new` at each of its positions, which stay in its list; returns how many."""
-    left, right, _, first, size = pairs
-    text, symbol, start, owner, _ = words
+    left, right, _, first, size, _ = pairs
+    text, symbol, _ = words
     prefix, length, example = tokens
     n_left, n_new = np.int64(length[left[pair]]), np.int64(length[left[pair]]) + np.int64(length[right[pair]])
     at = first[pair]
@@ -149,11 +161,10 @@ def apply_merge(pair, new, pairs, positions, words, tokens):
         p = np.int64(positions[k])
         if symbol[p] == left[pair] and symbol[p + n_left] == right[pair]:  # in aaa the second pair is gone
             symbol[p], symbol[p + n_left] = new, INSIDE
-            start[p + n_new - 1] = p
+            symbol[p + n_new - 1] = -n_new
             positions[at] = p
             at += 1
-    p = np.int64(positions[first[pair]])
-    length[new], example[new] = n_new, p - owner[p]
+    length[new], example[new] = n_new, positions[first[pair]]
     prefix[new] = np.uint64(0)
     for k in range(min(n_new, 8)):
         prefix[new] |= np.uint64(text[example[new] + k]) << np.uint64(56 - 8 * k)
@@ -166,40 +177,42 @@ def count_neighbours(merged, new, words, length, n_of, weight_of, touched):
 
     A left neighbour that is the new token was counted as the right neighbour of that one.  Returns entries of touched.
     """
-    _, symbol, start, owner, counts = words
+    _, symbol, weight = words
     n = 0
     for k in range(merged.size):
         p = np.int64(merged[k])
-        weight = counts[owner[p]]
         for side in range(2):
-            token = symbol[p + length[new]] if side else beside_left(p, symbol, start)
+            token = symbol[p + length[new]] if side else symbol[left_of(p, symbol)]
             if token < 0 or (side == 0 and token == new):
                 continue
             if n_of[side, token] == 0:
                 touched[n] = 2 * np.int64(token) + side
                 n += 1
             n_of[side, token] += 1
-            weight_of[side, token] += weight
+            weight_of[side, token] += weight[p]
     return n
 
 
 @njit(**KERNEL)
-def beside_left(p, symbol, start):
-    """The token that ends before position p, or GAP."""
-    if p == 0 or symbol[p - 1] == GAP:
-        return GAP
-    return symbol[start[p - 1]]
+def left_of(p, symbol):
+    """Where the token begins that ends before position p; a position that holds GAP when there is none.
+
+    The array ends with a gap, so that position -1 is one, too.
+    """
+    last = np.int64(symbol[p - 1])
+    return p - 1 if last >= GAP else p + last
 
 
 @njit(**KERNEL)
 def list_neighbours(merged, new, words, length, fill, positions):
     """Write the positions of the new pairs into their lists; fill[side, token] is where the next one goes."""
-    _, symbol, start, _, _ = words
+    _, symbol, _ = words
     for k in range(merged.size):
         p = np.int64(merged[k])
-        token = beside_left(p, symbol, start)
+        beside = left_of(p, symbol)
+        token = symbol[beside]
         if token >= 0 and token != new:
-            positions[fill[0, token]] = start[p - 1]
+            positions[fill[0, token]] = beside
             fill[0, token] += 1
         token = symbol[p + length[new]]
         if token >= 0:
@@ -208,13 +221,29 @@ def list_neighbours(merged, new, words, length, fill, positions):
 
 
 @njit(**KERNEL)
-def add_pairs(new, touched, n_of, weight_of, pairs, heap, state, tokens, text, order):
+def lower_counts(merged, new, touched, weight_of, pairs, slots):
+    """Take from the pairs that a merge destroyed what its neighbours say: (x, a) left of it, (b, y) right of it."""
+    left, right, _, _, _, count = pairs
+    a, b = left[merged], right[merged]
+    for i in range(touched.size):
+        token, side = touched[i] >> 1, touched[i] & 1
+        if side:
+            at = find_pair(b, a if token == new else token, pairs, slots)
+        else:
+            at = find_pair(token, a, pairs, slots)
+        count[slots[at] - 1] -= weight_of[side, token]
+
+
+@njit(**KERNEL)
+def add_pairs(new, touched, n_of, weight_of, pairs, slots, heap, state, tokens, text, order):
     """Make the pairs of a new token with the neighbours it was counted with; n_of becomes where their lists begin."""
-    left, right, bound, first, size = pairs
+    left, right, bound, first, size, count = pairs
     for i in range(touched.size):
         token, side, pair = touched[i] >> 1, touched[i] & 1, state[PAIRS]
         left[pair], right[pair] = (new, token) if side else (token, new)
         bound[pair], first[pair], size[pair] = weight_of[side, token], state[USED], n_of[side, token]
+        count[pair] = bound[pair]
+        slots[find_pair(left[pair], right[pair], pairs, slots)] = np.int32(pair + 1)
         push(heap, state[HEAP], pair, pairs, tokens, text, order)
         n_of[side, token], weight_of[side, token] = state[USED], 0
         state[USED] += size[pair]
@@ -223,11 +252,18 @@ def add_pairs(new, touched, n_of, weight_of, pairs, heap, state, tokens, text, o
 
 
 @njit(**KERNEL)
-def merge_pairs(words, pairs, positions, heap, tokens, order, scratch, merges, state):
-    """Run merges until all are made or no pair is left (returns True) or an array is too short (returns False).
+def most_neighbours(n_places, new):
+    """Upper bound of the pairs that a merge at so many places makes: either side has at most new + 1 tokens."""
+    return 2 * min(np.int64(n_places), np.int64(new) + 1)
 
-    words = (text, symbol, start, owner, counts); pairs = (left, right, bound, first, size), with room for more;
-    tokens = (prefix uint64, length int32, example int64), [256 + m] each: first eight bytes, and a place in text;
+
+@njit(**KERNEL)
+def merge_pairs(words, pairs, slots, positions, heap, tokens, order, scratch, merges, state):
+    """Run merges until all are made or no pair is left (returns True) or there is no room for pairs (returns False).
+
+    words = (text, symbol, weight); pairs = (left, right, bound, first, size, count), with room for more;
+    slots: their hash table, at least twice as long; tokens = (prefix uint64, length int32, example int64), [256 + m]
+    each: first eight bytes, and a place in text;
     scratch = (n_of, weight_of int64 [2, 256 + m], touched int64 [2 * (256 + m)]), zeros at first;
     merges int32 [m, 2] receives (left, right) of token 256 + k;
     state int64 = (merges made, pairs, pairs in the heap, entries used of positions); the caller lengthens and resumes.
@@ -235,12 +271,11 @@ def merge_pairs(words, pairs, positions, heap, tokens, order, scratch, merges, s
     text, length = words[0], tokens[1]
     n_of, weight_of, touched = scratch
     for k in range(state[MADE], merges.shape[0]):
-        state[HEAP] = best_pair(heap, state[HEAP], pairs, positions, words, tokens, order)
+        state[HEAP] = best_pair(heap, state[HEAP], pairs, words, tokens, order)
         if state[HEAP] == 0:
             return True
         pair, new = np.int64(heap[0]), np.int64(256 + k)
-        room = 2 * np.int64(pairs[4][pair])
-        if state[USED] + room > positions.size or state[PAIRS] + room > pairs[0].size:
+        if state[PAIRS] + most_neighbours(pairs[4][pair], new) > min(pairs[0].size, slots.size >> 1):
             return False
         merges[k, 0], merges[k, 1] = pairs[0][pair], pairs[1][pair]
         state[HEAP] -= 1
@@ -248,7 +283,8 @@ def merge_pairs(words, pairs, positions, heap, tokens, order, scratch, merges, s
         first = pairs[3][pair]
         merged = positions[first : first + apply_merge(pair, new, pairs, positions, words, tokens)]
         n_touched = count_neighbours(merged, new, words, length, n_of, weight_of, touched)
-        add_pairs(new, touched[:n_touched], n_of, weight_of, pairs, heap, state, tokens, text, order)
+        lower_counts(pair, new, touched[:n_touched], weight_of, pairs, slots)
+        add_pairs(new, touched[:n_touched], n_of, weight_of, pairs, slots, heap, state, tokens, text, order)
         list_neighbours(merged, new, words, length, n_of, positions)
         for i in range(n_touched):
             n_of[touched[i] & 1, touched[i] >> 1] = 0

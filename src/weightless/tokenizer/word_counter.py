@@ -18,10 +18,11 @@ import numpy as np
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.progress import Ticker
 from weightless.tokenizer import word_table
+from weightless.tokenizer.memory import fresh
 from weightless.tokenizer.patterns import character_classes
 from weightless.tokenizer.special import SpecialFinder
 
-BLOCK_BYTES = 1 << 21
+BLOCK_BYTES = 1 << 19
 BATCH = 256
 
 Piece = tuple[bytes, np.ndarray]  # content, and segments [k, 2] of it
@@ -42,7 +43,7 @@ class WordCounter:
     def __init__(self, pattern: int) -> None:
         self.pattern = pattern
         self.classes = character_classes()
-        self._set_slots(np.zeros(3 << 15, dtype=np.uint64))
+        self._set_slots(fresh(3 << 15, np.uint64))
         self.spans = np.zeros(1 << 10, dtype=np.int64)
         self.arena = np.empty(1 << 15, dtype=np.uint8)
         self.state = np.zeros(3, dtype=np.int64)
@@ -69,8 +70,8 @@ class WordCounter:
     def words(self) -> Words:
         """All distinct words, in the order of the table."""
         n = int(self.state[word_table.WORDS])
-        text = np.empty(word_table.total_bytes(self.slots, self.spans), dtype=np.uint8)
-        offsets, counts = np.zeros(n + 1, dtype=np.int64), np.empty(n, dtype=np.int64)
+        text = fresh(int(word_table.total_bytes(self.slots, self.spans)), np.uint8)
+        offsets, counts = fresh(n + 1, np.int64), fresh(n, np.int64)
         word_table.export_words(self.slots, self.spans, self.arena, text, offsets, counts)
         return Words(text, offsets, counts)
 
@@ -80,11 +81,11 @@ class WordCounter:
     def _grow(self, full: int, longest: int) -> None:
         if full == word_table.TABLE_FULL:
             old = self.slots
-            self._set_slots(np.zeros(2 * len(old), dtype=np.uint64))
+            self._set_slots(fresh(2 * len(old), np.uint64))
             word_table.rehash(old, self.slots, self.shift)
         elif full == word_table.ARENA_FULL:
             used = int(self.state[word_table.ARENA])
-            arena = np.empty(2 * len(self.arena) + longest, dtype=np.uint8)
+            arena = fresh(2 * len(self.arena) + longest, np.uint8)
             arena[:used] = self.arena[:used]
             self.arena = arena
         else:
