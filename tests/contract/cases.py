@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from weightless.models import dense, feather, infinigram, ngram
+from weightless.models import dense, feather, infinigram, mixture, ngram
 from weightless.models.catalog import family
+from weightless.program.compose import COUNTED, NEURAL
 from weightless.program.engine import AuditEngine, Engine
 from weightless.program.program import Program
 from weightless.quant.formats import encode_rows
@@ -55,6 +56,19 @@ CASES: dict[str, dict[str, Any]] = {
     "ngram": {
         **{f"order_{n}": ngram.Config(V, n, context=33) for n in range(1, 6)},
         "order_4_pruned": ngram.Config(V, 4, context=33, min_counts=(1, 1, 2, 2)),
+    },
+    "mixture": {
+        "dense_and_ngram": mixture.Config(
+            V, 33, "dense", {"d_model": 40, "n_layers": 1, "n_heads": 2, **EXACT}, "ngram", {"order": 4}
+        ),
+        "feather_and_infinigram": mixture.Config(
+            V, 23, "feather", {"d_model": 72, "n_layers": 1, "n_heads": 2, "d_head": 18, "d_ff": 46, "rows_2": 97,
+                               "rows_3": 0}, "infinigram", {"max_length": 3},
+        ),
+        "feather_and_bigrams": mixture.Config(
+            V, 23, "feather", {"d_model": 40, "n_layers": 1, "n_heads": 2, "d_head": 14, "d_ff": 45, "rows_2": 0,
+                               "rows_3": 97, "head": "full", **EXACT}, "ngram", {"order": 2},
+        ),
     },
     "infinigram": {f"length_{n}": infinigram.Config(V, n, context=33) for n in (1, 3, 16)},
 }  # fmt: skip
@@ -113,7 +127,9 @@ def bench(name: str, case: str) -> Bench:
     module, config = family(name), CASES[name][case]
     rng = np.random.default_rng(7)
     text = (rng.zipf(1.3, 6000) - 1) % config.vocab_size
-    if hasattr(module, "Model"):
+    if hasattr(module, "compose"):
+        config, arrays = composed(config, text)
+    elif hasattr(module, "Model"):
         arrays = lively_parameters(module.Model(config), text)
     else:
         config, arrays = module.count(config, text)
@@ -121,6 +137,25 @@ def bench(name: str, case: str) -> Bench:
     stream = np.concatenate([text[: config.context // 2], rng.integers(0, config.vocab_size, config.context)])
     stream = stream[: config.context + 1].astype(np.int64)
     return Bench(module, name, config, program, arrays, packed_bytes(program, arrays), stream)
+
+
+def composed(config: Any, text: np.ndarray) -> tuple[Any, dict[str, np.ndarray]]:
+    """A mixture of a lively model and a table, with another weight in every class."""
+    (neural, neural_config), (counted, counted_config) = (config.part(name) for name in (NEURAL, COUNTED))
+    counted_config, counts = counted.count(counted_config, text)
+    made = mixture.compose(config, lively_parameters(neural.Model(neural_config), text), counted_config, counts)
+    weights = made[1]["mixing.weights"]
+    made[1]["mixing.weights"] = np.linspace(0.1, 0.9, len(weights), dtype=np.float32)[:, None]
+    return made
+
+
+def part_of(b: Bench, name: str) -> Bench:
+    """One part of a mixture as a model of its own, on the same stream."""
+    module, config = b.config.part(name)
+    arrays = {key.removeprefix(f"{name}."): a for key, a in b.arrays.items() if key.startswith(f"{name}.")}
+    program = module.decode_program(config)
+    family_name = b.config.neural if name == NEURAL else b.config.counted
+    return Bench(module, family_name, config, program, arrays, packed_bytes(program, arrays), b.stream)
 
 
 def lively_parameters(model: Any, text: np.ndarray) -> dict[str, np.ndarray]:

@@ -15,11 +15,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from contract.cases import ALL, CASES, TRAINED, Bench, bench, lively_parameters
+from contract.references import reference_nats
 
 from weightless.models.catalog import families, family
-from weightless.ngram import score
-from weightless.ops import infinigram
-from weightless.ops.kneser_ney import QUANTA
 from weightless.program.cost import touched_by_formula
 from weightless.train.initialise import initial_parameters
 
@@ -36,19 +34,6 @@ def b(request) -> Bench:
 def tolerance(b: Bench) -> float:
     cache = {t.format for t in b.program.tensors if t.component == "kv cache"}
     return 1e-6 if b.name in ("ngram", "infinigram") else 1e-4 if cache == {"f32"} else 1e-3
-
-
-def reference_nats(b: Bench) -> np.ndarray:
-    """Nats of every target, by the implementation that knows nothing of programs."""
-    if b.name == "ngram":
-        flat = {name: a if name.endswith("node") else a[:, 0] for name, a in b.arrays.items()}
-        return -score.log_probs(flat, b.stream, b.config.order)[1:]
-    if b.name == "infinigram":
-        unigrams = np.diff(b.arrays["unigram.cum"][:, 0], prepend=np.uint32(0)) / QUANTA
-        parts = (b.arrays["text"][:, 0], unigrams, b.arrays["weights"][:, 0])
-        p = [infinigram.distribution(*parts, b.stream[: t + 1], b.config.max_length) for t in range(len(b.tokens))]
-        return -np.log([p_V[target] for p_V, target in zip(p, b.targets, strict=True)])
-    return b.family.Model(b.config).losses(b.rounded(), *b.batch)[0].detach().numpy()
 
 
 def test_every_family_has_cases():

@@ -19,7 +19,6 @@ row twice: searches go on strictly inside the rows that are known.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -35,118 +34,37 @@ from weightless.program.opcodes import (
     SUFFIX_SCORE,
     TEXT,
 )
-from weightless.program.operator import Access, Lowered, Place, Tensors, need, need_vector, operator, row_of, whole
+from weightless.program.operator import (
+    Access,
+    Lowered,
+    Place,
+    Tensors,
+    need,
+    need_vector,
+    operator,
+    row_of,
+    span_of,
+    whole,
+)
 from weightless.program.operators.ngram import NOT_DRAWN
+from weightless.program.operators.suffix_index import (
+    CHANGED,
+    DRAWN,
+    END,
+    IDLE,
+    MAX_LENGTH,
+    SEARCHED,
+    SKIPPED,
+    Cursor,
+    Reads,
+    SuffixIndex,
+)
 
-MAX_LENGTH = 16  # longest context in words
-END = -1  # the word behind the end of the text: smaller than any
-
-
-class Reads(NamedTuple):
-    """What one operator did, which only the data decides: its case, pointers and words read."""
-
-    case: int
-    pointers: int
-    words: int
-
-
-IDLE, SKIPPED, SEARCHED, CHANGED, DRAWN = 0, 1, 2, 3, 4
-
-
-class Cursor:
-    """Reads the word `depth` places into the suffix at a row, and counts."""
-
-    def __init__(self, arena: Arena, suffixes: str, text: str, depth: int) -> None:
-        self.arena, self.suffixes, self.text, self.depth = arena, suffixes, text, depth
-        self.n, self.pointers, self.words = arena.tensor(text).shape[0], 0, 0
-
-    def __call__(self, row: int) -> int:
-        at = int(self.arena.row(self.suffixes, row)[0]) + self.depth
-        self.pointers += 1
-        if at >= self.n:
-            return END
-        self.words += 1
-        return int(self.arena.row(self.text, at)[0])
-
-    def bounds(self, first: int, end: int, word: int) -> tuple[int, int]:
-        """(first row, end row) of `word` among rows first..end-1, equal when it is not there."""
-        low, high = first, end
-        while low < high:
-            middle = (low + high) // 2
-            found = self(middle)
-            if found == word:
-                return self.lower(low, middle, word), self.upper(middle + 1, high, word)
-            low, high = (middle + 1, high) if found < word else (low, middle)
-        return low, low
-
-    def lower(self, low: int, high: int, word: int) -> int:
-        """First row of low..high-1 whose word is not below `word`, else high."""
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (middle + 1, high) if self(middle) < word else (low, middle)
-        return low
-
-    def upper(self, low: int, high: int, word: int) -> int:
-        """First row of low..high-1 whose word is above `word`, else high."""
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if self(middle) > word else (middle + 1, high)
-        return low
-
-
-class _Index:
-    """What all four share: the index, the ranges found, and how their reads are told."""
-
-    text: str
-    suffixes: str
-    found: str
-    matched: str
-    level: int
-
-    def check(self, tensors: Tensors) -> None:
-        text, suffixes, found = tensors[self.text], tensors[self.suffixes], tensors[self.found]
-        need(1 <= self.level <= MAX_LENGTH, self, f"level {self.level} is not in 1..{MAX_LENGTH}")
-        need(text.shape[1] == 1 and text.format in ("u16", "u32"), self, f"{self.text} should be a column of ids")
-        need(suffixes.shape == text.shape and suffixes.format == "u32", self, f"{self.suffixes} should point into text")
-        for tensor in (text, suffixes):
-            need(tensor.kind != "state" and not tensor.by_row, self, f"{tensor.name} should be a tight constant")
-        need(text.shape[0] > 0, self, "an empty text")
-        need(found.shape[1] == 2 and found.shape[0] > self.level, self, f"{self.found} has no row {self.level}")
-        for name in (self.found, self.matched):
-            need(tensors[name].format == "u32" and tensors[name].kind == "state", self, f"{name} should be u32 state")
-            need(not tensors[name].by_row, self, f"{name} should be tight")
-        need(tensors[self.matched].shape == (1, 1), self, f"{self.matched} should be one number")
-        self._check_ends(tensors)
-
-    def _check_ends(self, tensors: Tensors) -> None:
-        raise AssertionError("each operator checks its own ends")
-
-    def flops(self, tensors: Tensors, t: int) -> int:
-        return 0
-
-    def _probes(self, tensors: Tensors, reads: Reads) -> list[Access]:
-        """Distinct rows of the two tight columns (which ones, only the data knows)."""
-        columns = ((self.suffixes, reads.pointers), (self.text, reads.words))
-        return [Access(name, 0, n * tensors[name].row_bytes, False) for name, n in columns if n]
-
-    def _most(self, tensors: Tensors) -> int:
-        """Probes of a search, at most: one side until the word is met, then both."""
-        return min(tensors[self.text].shape[0], 2 * tensors[self.text].shape[0].bit_length() + 1)
-
-    def _places(self, places: Mapping[str, Place]) -> list[int]:
-        text_at, text = places[self.text]
-        ends = [places[name].offset for name in (self.suffixes, self.found, self.matched)]
-        return [text_at, text.row_bytes, text.shape[0], *ends, self.level, places[self.found].tensor.shape[0]]
-
-    def _matched(self, arena: Arena) -> int:
-        matched = int(arena.span(self.matched, 0, 1)[0])
-        if matched >= arena.tensor(self.found).shape[0]:
-            raise ValueError("a match longer than any that is kept")
-        return matched
+__all__ = ["MAX_LENGTH", "SuffixExtend", "SuffixFull", "SuffixSample", "SuffixScore"]
 
 
 @operator("suffix_extend")
-class SuffixExtend(_Index):
+class SuffixExtend(SuffixIndex):
     """found_k = suffixes that begin with the last k words; `matched` becomes the longest k that has any."""
 
     history: str
@@ -166,17 +84,16 @@ class SuffixExtend(_Index):
         """`data` = (case, pointers, words, 1 when `matched` was written); without it the structural maximum."""
         if t < self.level:
             return []
-        most = self._most(tensors) if self.level > 1 else 0
+        most = self.most(tensors) if self.level > 1 else 0
         case, pointers, words, told = data if data else (CHANGED, most, most, 1)
         known = whole(tensors[self.matched]) if t > 1 else []
         if case == SKIPPED:
             return known
-        size = tensors[self.history].row_bytes // tensors[self.history].shape[1]
-        out = [*known, Access(self.history, (t - 1) * size, size, False)]
+        out = [*known, span_of(tensors[self.history], t - 1, 1)]
         if self.level == 1:
             out += [row_of(tensors[self.first_row]), row_of(tensors[self.first_row], 1)]
         else:
-            out += [row_of(tensors[self.found], self.level - 1), *self._probes(tensors, Reads(case, pointers, words))]
+            out += [row_of(tensors[self.found], self.level - 1), *self.probes(tensors, Reads(case, pointers, words))]
         out += [row_of(tensors[self.found], self.level, write=True)] if case == CHANGED else []
         return [*out, *(whole(tensors[self.matched], write=True) if told else [])]
 
@@ -184,7 +101,7 @@ class SuffixExtend(_Index):
         t, level = arena.registers.t, self.level
         if t < level:
             return (*Reads(IDLE, 0, 0), 0)
-        matched = self._matched(arena) if t > 1 else None
+        matched = self.matched_of(arena) if t > 1 else None
         if matched is not None and level > matched + 1:
             return (*Reads(SKIPPED, 0, 0), 0)
         word = int(arena.span(self.history, t - 1, 1)[0])
@@ -192,9 +109,10 @@ class SuffixExtend(_Index):
         if level == 1:
             first, end = int(arena.row(self.first_row, word)[0]), int(arena.row(self.first_row, word + 1)[0])
         else:
-            first, end = _checked(read, *arena.row(self.found, level - 1))
+            first, end = read.checked(*arena.row(self.found, level - 1))
             first, end = read.bounds(first, end, word)
-        there = _checked(read, first, end) != (0, 0) and first < end
+        read.checked(first, end)
+        there = first < end
         if there:
             arena.put_row(self.found, np.array([first, end], np.uint32), level)
         now = max(level, matched or 0) if there else level - 1 if matched in (None, level) else matched
@@ -204,21 +122,14 @@ class SuffixExtend(_Index):
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered(
-            SUFFIX_EXTEND, [*self._places(places), places[self.history].offset, places[self.first_row].offset]
+            SUFFIX_EXTEND, [*self.operands(places), places[self.history].offset, places[self.first_row].offset]
         )
 
     def decided(self) -> Mapping[int, str]:
         return {STATE: self.found, SUFFIX: self.suffixes, TEXT: self.text}
 
 
-def _checked(read: Cursor, first: int, end: int) -> tuple[int, int]:
-    """A range of rows; ValueError when a table of a damaged file led outside."""
-    if not 0 <= first <= end <= read.n:
-        raise ValueError("a range outside the suffix array")
-    return int(first), int(end)
-
-
-class _Level(_Index):
+class _Level(SuffixIndex):
     """What score, sample and full share: the occurrences under found_k, and their weight."""
 
     weights: str
@@ -241,7 +152,7 @@ class _Level(_Index):
 
     def _range(self, arena: Arena) -> tuple[int, int] | None:
         """Rows of the last k words, or None when they do not occur."""
-        if self.level > self._matched(arena):
+        if self.level > self.matched_of(arena):
             return None
         first, end = (int(row) for row in arena.row(self.found, self.level))
         if not first < end <= arena.tensor(self.text).shape[0]:
@@ -263,10 +174,10 @@ class _Level(_Index):
         return float(arena.row(self.weights, at)[0])
 
     def _occurrences(self, tensors: Tensors, reads: Reads) -> list[Access]:
-        return [*whole(tensors[self.matched]), row_of(tensors[self.found], self.level), *self._probes(tensors, reads)]
+        return [*whole(tensors[self.matched]), row_of(tensors[self.found], self.level), *self.probes(tensors, reads)]
 
     def _ends(self, places: Mapping[str, Place], result: str) -> list[int]:
-        return [*self._places(places), places[self.weights].offset, places[result].offset]
+        return [*self.operands(places), places[self.weights].offset, places[result].offset]
 
 
 @operator("suffix_score")
@@ -289,7 +200,7 @@ class SuffixScore(_Level):
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         """`data` = (case, pointers, words); without it the structural maximum."""
-        most = min(tensors[self.text].shape[0], self._most(tensors) + 3)
+        most = min(tensors[self.text].shape[0], self.most(tensors) + 3)
         reads = Reads(*data) if data else Reads(CHANGED, most, most)
         if reads.case == SKIPPED or t < self.level:
             return whole(tensors[self.matched])
@@ -306,7 +217,7 @@ class SuffixScore(_Level):
         if first == end:
             return Reads(SEARCHED, read.pointers, read.words)
         n, target = end - first, arena.registers.target
-        hits = _count(read, first, end, lowest, highest, target)
+        hits = read.count(first, end, lowest, highest, target)
         w = self._weight(arena, n, lowest != highest)
         p = float(arena.row(self.p)[0])
         arena.put_row(self.p, np.array([w * (hits / n) + (1 - w) * p], dtype=np.float32))
@@ -314,20 +225,6 @@ class SuffixScore(_Level):
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered(SUFFIX_SCORE, self._ends(places, self.p))
-
-
-def _count(read: Cursor, first: int, end: int, lowest: int, highest: int, word: int) -> int:
-    """How many of the rows first..end-1 have `word`, the words of the first and the last row being known."""
-    if word < lowest or word > highest:
-        return 0
-    if lowest == highest:
-        return end - first
-    if word == lowest:
-        return read.upper(first + 1, end - 1, word) - first
-    if word == highest:
-        return end - read.lower(first + 1, end - 1, word)
-    low, high = read.bounds(first + 1, end - 1, word)
-    return high - low
 
 
 @operator("suffix_sample")

@@ -1,0 +1,104 @@
+"""Mixture: a trained model and a counted one, mixed as probabilities: p = w p_neural + (1 - w) p_counted.
+
+At small scale a count table predicts better than a neural model of the same cost, and each knows what the other does
+not.  The weight w is looked up by how well the table knows the context (its longest context that occurs, and how many
+words have followed it), so it is fixed before the next word is seen and the mixture is normalised exactly.  The weights
+are fitted by expectation maximisation on text that neither part has seen (`fit`), after that the table is counted again
+from all of the training text.
+
+The parts are families by name; nothing here knows which.  Scoring and sampling both run both parts
+(`program/operators/mixing.py` says why).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from weightless.base.config import from_dict, to_dict
+from weightless.base.errors import ConfigError
+from weightless.models.catalog import family
+from weightless.program.compose import COUNTED, NEURAL, WEIGHTS, mixture, n_classes, prefixed
+from weightless.program.program import Program
+
+PASSES = 30
+PRIOR_STRENGTH = 4.0  # positions that speak for the overall weight in every class
+LEAST = 1e-3
+
+
+@dataclass(frozen=True)
+class Config:
+    """Families and configurations of the two parts; `vocab_size` and `context` are those of both."""
+
+    vocab_size: int = 4096
+    context: int = 512
+    neural: str = "feather"
+    neural_config: dict[str, Any] = field(default_factory=dict)
+    counted: str = "ngram"
+    counted_config: dict[str, Any] = field(default_factory=dict)
+    held_out: int = 32_768  # training tokens at the end that the weights are fitted on (a tenth of all, at most)
+
+    def __post_init__(self) -> None:
+        if self.held_out < 1:
+            raise ConfigError(
+                "held_out should be at least 1: the weights are fitted on tokens that neither part has seen"
+            )
+        for name, wanted in ((self.neural, "Model"), (self.counted, "count")):
+            if not hasattr(family(name), wanted):
+                what = "trained" if wanted == "Model" else "counted"
+                raise ConfigError(f"family {name!r} is not {what}: a mixture takes a trained and a counted one")
+        decode_program(self)
+
+    def part(self, name: str) -> tuple[ModuleType, Any]:
+        """(family, its Config) of the part called "neural" or "counted"."""
+        room, values = (self.neural, self.neural_config) if name == NEURAL else (self.counted, self.counted_config)
+        own = {"vocab_size": self.vocab_size, "context": self.context}
+        for key in own.keys() & values.keys():
+            if values[key] != own[key]:
+                raise ConfigError(f"{name}_config.{key} = {values[key]!r}: both parts have {own[key]}; leave it out")
+        return family(room), from_dict(family(room).Config, {**values, **own}, f"{name}_config")
+
+    @staticmethod
+    def at(size: float, vocab_size: int = 4096) -> Config:
+        """One dial: that of the neural part, beside a 5-gram."""
+        return Config(vocab_size=vocab_size, neural_config=to_dict(family("feather").Config.at(size, vocab_size)))
+
+
+def compose(
+    config: Config, neural: dict[str, np.ndarray], counted_config: Any, counted: dict[str, np.ndarray],
+    weights: np.ndarray | None = None,
+) -> tuple[Config, dict[str, np.ndarray]]:  # fmt: skip
+    """(the configuration with the sizes of what was counted, the arrays of the mixture); w = 1/2 without `weights`."""
+    config = dataclasses.replace(config, counted_config=to_dict(counted_config))
+    rows = n_classes(family(config.counted).decode_program(counted_config))
+    column = np.full((rows, 1), 0.5, np.float32) if weights is None else weights.reshape(rows, 1).astype(np.float32)
+    arrays = {prefixed(NEURAL, name): array for name, array in neural.items()}
+    return config, arrays | {prefixed(COUNTED, name): array for name, array in counted.items()} | {WEIGHTS: column}
+
+
+def fit(neural_nats: np.ndarray, counted_nats: np.ndarray, gates: np.ndarray, n_rows: int) -> np.ndarray:
+    """The weight of the neural part in every class, float32 [n_rows, 1], from the nats of each part per target [n].
+
+    Expectation maximisation: w = mean over the class of w p_1 / (w p_1 + (1 - w) p_2).  A class is also given
+    PRIOR_STRENGTH positions of the weight that suits all targets together, so that rare ones do not follow noise.
+    """
+    odds = np.exp(np.clip(counted_nats - neural_nats, -60, 60))
+    overall = 0.5
+    for _ in range(PASSES):
+        overall = float(np.mean(overall * odds / (overall * odds + 1 - overall)))
+    weights, n = np.full(n_rows, overall), np.bincount(gates, minlength=n_rows)
+    for _ in range(PASSES):
+        w = weights[gates]
+        taken = np.bincount(gates, w * odds / (w * odds + 1 - w), n_rows)
+        weights = (taken + PRIOR_STRENGTH * overall) / (n + PRIOR_STRENGTH)
+    return weights.clip(LEAST, 1 - LEAST).astype(np.float32)[:, None]
+
+
+def decode_program(config: Config) -> Program:
+    """Both parts, a gate, and the mixing operator in every head."""
+    (neural, neural_config), (counted, counted_config) = (config.part(name) for name in (NEURAL, COUNTED))
+    return mixture(neural.decode_program(neural_config), counted.decode_program(counted_config))
