@@ -116,7 +116,7 @@ def enumerated(model, prompt, depth: int, temperature: float) -> dict[tuple[int,
 
 def check_sampling(build, verify, n: int = 12_000) -> None:
     """Frequencies of the first two tokens against the enumerated distribution: |z| < 4.5 for every pair."""
-    model, prompt, temperature = MinimalLM(8, 4), [1, 3], 4.0
+    model, prompt, temperature = MinimalLM(10, 4), [1, 3], 4.0
     wanted = enumerated(model, prompt, 2, temperature)
     tokens, parents = [2, 0, 2, 1, 3, 0], [-1, -1, 0, 0, 1, 1]
     memory = model(prompt + tokens, build(2, parents), np.array([0, 1, 2, 2, 3, 3, 3, 3]))
