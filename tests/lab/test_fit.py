@@ -49,6 +49,16 @@ def test_dense_is_the_greatest_of_the_whole_grid(budget):
     assert all(margin >= 0 for margin in found.margins.values())
 
 
+def test_no_dial_reaches_the_next_size():
+    """One byte less than the second size: width and depth of the first go up to, and not beyond, what lies between."""
+    request = Request("dense", {"touched": 1.0}, 512, positions=POSITIONS)
+    limit = total(request, dense.Config.at(2, 512), "touched") - 1
+    request = dataclasses.replace(request, limits={"touched": limit})
+    found = fit(request)
+    assert found.config == [config for config in dense_grid(1, 99, 1, 20) if keeps(request, config)][-1]
+    assert found.config.d_model == 64 + 7 * 8 < dense.Config.at(2, 512).d_model
+
+
 @pytest.mark.parametrize(
     ("name", "limits"),
     [

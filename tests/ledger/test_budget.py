@@ -60,6 +60,11 @@ def test_a_dial_that_no_budget_sees_is_left_alone():
     assert [turned.value for turned in found] == [3, 0]
 
 
+def test_a_budget_that_is_used_up_exactly_is_kept():
+    found = largest([Dial("a", lambda before: None)], lambda point: {"bytes": {"all": 3 * point[0] + 1}}, {"bytes": 10})
+    assert found[0] == ("a", 3, ("bytes",))
+
+
 def test_a_bound_may_depend_on_the_dials_before():
     dials = [Dial("a", lambda before: 2), Dial("b", lambda before: before[0] + 1)]
     found = largest(dials, lambda point: {"bytes": {"all": sum(point)}}, {"bytes": 100})
