@@ -94,6 +94,7 @@ def test_both_public_schemas_stream(server, tmp_path):
     assert found.tokens("train")[:].tolist() == train and found.tokens("val")[:].tolist() == test
     assert found.manifest["splits"]["train"]["pads_left_out"] == 80 * 33 - len(train)
     assert found.manifest["source"]["train"]["commit"] == COMMIT
+    assert all(COMMIT in path for _, path, _ in server.requests[1:])  # one state of the data set, whatever main becomes
     ids = values(server)
     rest = imported("fineweb-edu-10bt-gpt2", tmp_path / "b", validation="first:100")
     whole = rest.tokens("val")[:].tolist() + rest.tokens("train")[:].tolist()

@@ -57,7 +57,8 @@ def documents(ids: np.ndarray) -> int:
     return sum(bool(len(part)) for part in "".join("|" if i == MARK else "x" for i in ids).split("|"))
 
 
-def test_shards_manifest_and_counts(tmp_path):
+def test_shards_manifest_and_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(import_tokens, "BLOCK_TOKENS", 13)  # documents are counted across blocks and shards
     ids = bins(tmp_path / "in")
     found = imported(tmp_path / "in", tmp_path / "out", tokenizer=Tokenizer(), shard_tokens=1999)
     assert np.array_equal(found.tokens("train"), ids[:5000]) and np.array_equal(found.tokens("val"), ids[5000:])
@@ -253,6 +254,40 @@ def test_a_damaged_checkpoint_or_shard_is_written_anew(undisturbed, tmp_path, mo
         imported(source, tmp_path, **SMALL)
     monkeypatch.undo()
     (tmp_path / "t_train_000002.bin").write_bytes(b"damaged")
+    imported(source, tmp_path, **SMALL)
+    assert content_of(tmp_path) == whole
+
+
+def interrupted(source: Path, out: Path, after: int, **options) -> dict:
+    """An import that ends after so many pieces; the journal of the training split."""
+    left, plain = [after], import_tokens.GrowingShard.append
+
+    def append(self, ids):
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        plain(self, ids)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(import_tokens.GrowingShard, "append", append)
+        imported(source, out, **{**SMALL, **options})
+    return json.loads((out / "t.import.json").read_text())["roles"]["train"]
+
+
+def test_a_damaged_part_is_not_gone_on_with(undisturbed, tmp_path):
+    source, whole = undisturbed
+    is_open = interrupted(source, tmp_path, 20)["open"]
+    path = part_of(tmp_path / is_open["file"])
+    content = bytearray(path.read_bytes())
+    content[1030] ^= 1  # inside the checkpoint
+    path.write_bytes(content)
+    imported(source, tmp_path, **SMALL)
+    assert content_of(tmp_path) == whole
+
+
+def test_what_another_import_left_is_not_taken(undisturbed, tmp_path):
+    source, whole = undisturbed
+    assert interrupted(source, tmp_path, 20, shard_tokens=150)["shards"]
     imported(source, tmp_path, **SMALL)
     assert content_of(tmp_path) == whole
 

@@ -22,7 +22,7 @@ from weightless.data.token_rows import START, Place
 
 
 class ImportJournal:
-    """The journal of the import of `head` into `folder`; one of another import is ignored."""
+    """The journal of the import of `head` into `folder`; one of another import is discarded with its shards."""
 
     def __init__(self, folder: Path, head: dict[str, Any]) -> None:
         self.folder, self.head = folder, json.loads(json.dumps(head))
@@ -32,6 +32,14 @@ class ImportJournal:
             found = read_json(self.path) if self.path.exists() else {}
             if found.get("head") == self.head:
                 self.roles = {role: self._intact(found["roles"][role]) for role in SPLITS}
+            else:
+                self._discard(found)
+
+    def _discard(self, other: dict[str, Any]) -> None:
+        """Take away the shards of another import that was never finished, lest they pass for some of this one."""
+        for role in SPLITS if other else ():
+            for shard in other["roles"][role]["shards"]:
+                (self.folder / Path(shard["file"]).name).unlink(missing_ok=True)
 
     def _intact(self, role: dict[str, Any]) -> dict[str, Any]:
         for number, shard in enumerate(role["shards"]):
