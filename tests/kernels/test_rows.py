@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from weightless.kernels.codes import FORMAT_CODES
+from weightless.kernels.numba_matvec import matvec
 from weightless.kernels.numba_rows import (
     decode_row,
     encode_row,
     float_to_half,
     half_to_float,
-    matvec,
     views,
 )
 from weightless.quant.formats import decode_rows, encode_rows, row_bytes

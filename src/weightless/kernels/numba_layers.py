@@ -1,4 +1,4 @@
-"""The compiled bodies of the decode operators: norm, RoPE, attention over a cache, FFN activations, softmax.
+"""The compiled bodies of the decode operators: norm, RoPE, FFN activations, softmax (attention: `numba_attend`).
 
 Each is the fast twin of a function in `ops` with the same equation; activations are float32, one token at a
 time.  `scratch` is the operator's private memory (256 KiB at most), reused by every operator.
@@ -12,7 +12,58 @@ import numpy as np
 from numba import njit
 
 from weightless.kernels.codes import RELU2, SWIGLU
-from weightless.kernels.numba_rows import FAST, KERNEL, decode_row, encode_row
+from weightless.kernels.numba_lanes import N_LANES, larger, load_f32, number_at, put, shelf
+from weightless.kernels.numba_rows import (
+    FAST,
+    KERNEL,
+    bits_of_double,
+    bits_of_float,
+    double_of_bits,
+    encode_row,
+    float_of_bits,
+)
+
+# numba hands the caller's fastmath on to a function that names none of its own; reassociation would undo the rounding
+# of the exponentials.
+EXACT_ORDER = {"contract"}
+
+
+@njit(fastmath=EXACT_ORDER, **KERNEL)
+def exp(x):  # type: ignore[no-untyped-def]
+    """e^x in float32 to 2 units in the last place, in instructions that loops over it turn into vectors.
+
+    x = n ln 2 + r with |r| <= ln 2 / 2 and a polynomial in r (Moshier, Cephes expf).  Below -87.3, where float32 would
+    be subnormal, it is 0; above 88.3 infinity; NaN stays NaN.
+    """
+    inside = x if x > np.float32(-87.3) else np.float32(-87.3)
+    inside = inside if inside < np.float32(88.3) else np.float32(88.3)
+    shifted = inside * np.float32(1.4426950408889634) + np.float32(12582912)  # 1.5 * 2^23 rounds to whole numbers
+    n = shifted - np.float32(12582912)
+    r = x - n * np.float32(0.693359375) - n * np.float32(-2.12194440e-4)
+    p = np.float32(1.9875691500e-4) * r + np.float32(1.3981999507e-3)
+    p = (p * r + np.float32(8.3334519073e-3)) * r + np.float32(4.1665795894e-2)
+    p = (p * r + np.float32(1.6666665459e-1)) * r + np.float32(5.0000001201e-1)
+    power = float_of_bits(np.uint32(np.uint32(bits_of_float(shifted) - np.uint32(0x4B400000 - 127)) << np.uint32(23)))
+    value = (p * r * r + r + np.float32(1)) * power
+    value = np.float32(0) if x < np.float32(-87.3) else value
+    return np.float32(np.inf) if x > np.float32(88.3) else value
+
+
+@njit(fastmath=EXACT_ORDER, **KERNEL)
+def exp_64(x):  # type: ignore[no-untyped-def]
+    """e^x in float64 for x <= 0, to a relative 1e-15: the same steps, with Taylor's series to r^13 / 13!.  0 below -708."""
+    inside = x if x > -708.0 else -708.0
+    inside = inside if inside < 0.0 else 0.0
+    shifted = inside * 1.4426950408889634 + 6755399441055744.0  # 1.5 * 2^52
+    n = shifted - 6755399441055744.0
+    r = x - n * 0.693145751953125 - n * 1.42860682030941723212e-6
+    p = (1.0 / 6227020800 * r + 1.0 / 479001600) * r + 1.0 / 39916800
+    p = ((p * r + 1.0 / 3628800) * r + 1.0 / 362880) * r + 1.0 / 40320
+    p = ((p * r + 1.0 / 5040) * r + 1.0 / 720) * r + 1.0 / 120
+    p = ((p * r + 1.0 / 24) * r + 1.0 / 6) * r + 0.5
+    power = double_of_bits((bits_of_double(shifted) + np.uint64(1023)) << np.uint64(52))
+    value = (p * r * r + r + 1.0) * power
+    return 0.0 if x < -708.0 else value
 
 
 @njit(fastmath=FAST, **KERNEL)
@@ -41,65 +92,29 @@ def normalise_heads(vector, n_heads, d_head, eps):  # type: ignore[no-untyped-de
 
 
 @njit(**KERNEL)
-def rotate_heads(vector, n_heads, d_head, position, theta):  # type: ignore[no-untyped-def]
-    """RoPE, half-split pairing (j, j + d_head/2), angle position * theta^(-2j/d_head), in place."""
+def rotate_heads(q, n_heads, k, n_kv_heads, d_head, position, theta):  # type: ignore[no-untyped-def]
+    """RoPE of queries and keys, half-split pairing (j, j + d_head/2), angle position * theta^(-2j/d_head), in place."""
     half = d_head // 2
+    ratio, angle = theta ** (-2.0 / d_head), np.float64(position)
     for j in range(half):
-        angle = np.float64(position) * theta ** (-2.0 * j / d_head)
         cos, sin = np.float32(math.cos(angle)), np.float32(math.sin(angle))
-        for head in range(n_heads):
-            a, b = vector[head * d_head + j], vector[head * d_head + j + half]
-            vector[head * d_head + j] = a * cos - b * sin
-            vector[head * d_head + j + half] = a * sin + b * cos
+        _rotate(q, n_heads, d_head, j, half, cos, sin)
+        _rotate(k, n_kv_heads, d_head, j, half, cos, sin)
+        angle *= ratio
+
+
+@njit(inline="always", **KERNEL)
+def _rotate(vector, n_heads, d_head, j, half, cos, sin):  # type: ignore[no-untyped-def]
+    for head in range(n_heads):
+        a, b = vector[head * d_head + j], vector[head * d_head + j + half]
+        vector[head * d_head + j] = a * cos - b * sin
+        vector[head * d_head + j + half] = a * sin + b * cos
 
 
 @njit(**KERNEL)
 def append_kv(kv, cols, form, cache, offset, stride, t):  # type: ignore[no-untyped-def]
     """Write the row [k | v] of position t (from 1) into the cache."""
     encode_row(kv, cols, form, cache, offset + (t - 1) * stride)
-
-
-@njit(fastmath=FAST, **KERNEL)
-def attend(q, n_heads, n_kv_heads, d_head, cache, offset, stride, form, first, t, scratch, out):  # type: ignore[no-untyped-def]
-    """softmax(q k^T / sqrt(d_head)) v over cache rows first..t-1 in one pass with a running maximum."""
-    d_kv = n_kv_heads * d_head
-    row = scratch[: 2 * d_kv]
-    top = scratch[2 * d_kv : 2 * d_kv + n_heads]
-    total = scratch[2 * d_kv + n_heads : 2 * d_kv + 2 * n_heads]
-    out[:] = np.float32(0)
-    top[:] = np.float32(-np.inf)
-    total[:] = np.float32(0)
-    shared = n_heads // n_kv_heads
-    inv = np.float32(1.0 / math.sqrt(d_head))
-    for i in range(first, t):
-        decode_row(cache, offset + i * stride, 2 * d_kv, form, row)
-        for head in range(n_heads):
-            k0 = head // shared * d_head
-            query, key = q[head * d_head : (head + 1) * d_head], row[k0 : k0 + d_head]
-            value = row[d_kv + k0 : d_kv + k0 + d_head]
-            score = np.float32(0)
-            for j in range(d_head):
-                score += query[j] * key[j]
-            _mix_in(score * inv, value, head, top, total, out[head * d_head : (head + 1) * d_head], d_head)
-    for head in range(n_heads):
-        scale = np.float32(1) / total[head]
-        for j in range(d_head):
-            out[head * d_head + j] *= scale
-
-
-@njit(fastmath=FAST, **KERNEL)
-def _mix_in(score, value, head, top, total, out, d_head):  # type: ignore[no-untyped-def]
-    """One step of the online softmax: rescale what is there when a new maximum appears, then add."""
-    if score > top[head]:
-        shrink = np.float32(math.exp(top[head] - score))
-        total[head] *= shrink
-        for j in range(d_head):
-            out[j] *= shrink
-        top[head] = score
-    weight = np.float32(math.exp(score - top[head]))
-    total[head] += weight
-    for j in range(d_head):
-        out[j] += weight * value[j]
 
 
 @njit(fastmath=FAST, **KERNEL)
@@ -110,33 +125,74 @@ def activate(hidden, d_ff, kind, out):  # type: ignore[no-untyped-def]
         if kind == RELU2:
             out[j] = value * value if value > 0 else np.float32(0)
         else:
-            silu = value / (np.float32(1) + np.float32(math.exp(-value)))
+            silu = value / (np.float32(1) + exp(-value))
             out[j] = silu * hidden[d_ff + j] if kind == SWIGLU else silu
+
+
+@njit(**KERNEL)
+def largest(values, n):  # type: ignore[no-untyped-def]
+    """The largest of values[:n], leaving NaN out; minus infinity if there is no other."""
+    top = np.float32(-np.inf)
+    whole = n // N_LANES * N_LANES
+    if whole > 0:
+        tops = load_f32(values, 0)
+        for j in range(N_LANES, whole, N_LANES):
+            tops = larger(load_f32(values, j), tops)
+        room = shelf()
+        put(room, 0, tops)
+        for j in range(N_LANES):
+            top = number_at(room, j) if number_at(room, j) > top else top
+    for j in range(whole, n):
+        top = values[j] if values[j] > top else top
+    return top
+
+
+@njit(fastmath=FAST, **KERNEL)
+def sum_of_exp(values, top, n):  # type: ignore[no-untyped-def]
+    """sum(exp(values[:n] - top)) in float64."""
+    total, top_64 = 0.0, np.float64(top)
+    for j in range(n):
+        total += exp_64(np.float64(values[j]) - top_64)
+    return total
 
 
 @njit(**KERNEL)
 def log_sum_exp(values, n):  # type: ignore[no-untyped-def]
     """log(sum(exp(values[:n]))), summed in float64 around the maximum."""
-    top = values[0]
-    for j in range(1, n):
-        top = max(top, values[j])
-    total = 0.0
+    top = largest(values, n)
+    return math.log(sum_of_exp(values, top, n)) + np.float64(top)
+
+
+@njit(**KERNEL)
+def exp_shifted(values, shift, n, out):  # type: ignore[no-untyped-def]
+    """out[:n] = exp(values[:n] - shift): probabilities, if shift is the log-sum-exp."""
     for j in range(n):
-        total += math.exp(np.float64(values[j]) - np.float64(top))
-    return math.log(total) + np.float64(top)
+        out[j] = exp_64(np.float64(values[j]) - shift)
+
+
+DRAWN_AT_ONCE = 256
 
 
 @njit(**KERNEL)
 def draw(values, n, u):  # type: ignore[no-untyped-def]
-    """The index drawn from softmax(values[:n]) by inverting its distribution at u in [0, 1)."""
-    norm = log_sum_exp(values, n)
-    total = 0.0
-    last = 0
-    for j in range(n):
-        p = math.exp(np.float64(values[j]) - norm)
+    """The index drawn from softmax(values[:n]) by inverting its distribution at u in [0, 1).
+
+    Blocks whose whole share lies below u are skipped by their sums; the index is looked for in the one that is left.
+    """
+    top = largest(values, n)
+    wanted, before, first = u * sum_of_exp(values, top, n), 0.0, 0
+    while first + DRAWN_AT_ONCE < n:
+        share = sum_of_exp(values[first : first + DRAWN_AT_ONCE], top, DRAWN_AT_ONCE)
+        if not before + share <= wanted:
+            break
+        before += share
+        first += DRAWN_AT_ONCE
+    last = first
+    for j in range(first, min(first + DRAWN_AT_ONCE, n)):
+        p = exp_64(np.float64(values[j]) - np.float64(top))
         if p > 0.0:
             last = j
-        total += p
-        if u < total:
+        before += p
+        if wanted < before:
             return j
     return last  # rounding left the sum just below u

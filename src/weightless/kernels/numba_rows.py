@@ -1,8 +1,7 @@
-"""Stored rows in compiled code: bit casts, half floats, and products of a packed matrix with a vector.
+"""Stored rows in compiled code: bit casts, half floats, rows decoded and encoded.
 
-The layouts are those of `quant.formats` (the readable twin, and the oracle of these loops).  A matrix is
-`n_rows` rows of `stride` bytes from `offset` on.  Codes are multiplied in float32 and summed per group of 64; the
-group's scale is applied once.
+The layouts are those of `quant.formats` (the readable twin, and the oracle of these loops).  Products of a packed
+matrix with a vector are in `numba_matvec`.
 
 Memory comes as a tuple of three views of the same bytes, (uint8, float32, uint16): making such views inside
 compiled code would cost more to compile than all of the arithmetic.
@@ -46,6 +45,26 @@ def bits_of_float(typingctx, value):  # type: ignore[no-untyped-def]
     return types.uint32(types.float32), generate
 
 
+@intrinsic
+def double_of_bits(typingctx, bits):  # type: ignore[no-untyped-def]
+    """Reinterpret a uint64 as a float64."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.bitcast(args[0], ir.DoubleType())
+
+    return types.float64(types.uint64), generate
+
+
+@intrinsic
+def bits_of_double(typingctx, value):  # type: ignore[no-untyped-def]
+    """Reinterpret a float64 as a uint64."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.bitcast(args[0], ir.IntType(64))
+
+    return types.uint64(types.float64), generate
+
+
 def views(memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(uint8, float32, uint16) views of a flat uint8 array whose start is 64-byte aligned in its program."""
     whole = memory[: len(memory) // 4 * 4]
@@ -80,105 +99,53 @@ def half_at(memory, at):  # type: ignore[no-untyped-def]
     return half_to_float(np.uint32(memory[at]) | (np.uint32(memory[at + 1]) << np.uint32(8)))
 
 
-@njit(fastmath=FAST, **KERNEL)
-def _dot_f32(row, x, cols):  # type: ignore[no-untyped-def]
-    total = np.float32(0)
-    for j in range(cols):
-        total += row[j] * x[j]
-    return total
-
-
-@njit(fastmath=FAST, **KERNEL)
-def _dot_bf16(row, x, cols):  # type: ignore[no-untyped-def]
-    total = np.float32(0)
-    for j in range(cols):
-        total += float_of_bits(np.uint32(row[j]) << np.uint32(16)) * x[j]
-    return total
-
-
-@njit(fastmath=FAST, **KERNEL)
-def _dot_f16(row, x, cols):  # type: ignore[no-untyped-def]
-    total = np.float32(0)
-    for j in range(cols):
-        total += half_to_float(np.uint32(row[j])) * x[j]
-    return total
-
-
-@njit(fastmath=FAST, **KERNEL)
-def _dot_int8(row, x, cols):  # type: ignore[no-untyped-def]
-    total = np.float32(0)
-    scale_at = cols + (cols & 1)
-    for first in range(0, cols, GROUP):
-        size = min(GROUP, cols - first)
-        codes, part_of_x = row[first : first + size], x[first : first + size]
-        part = np.float32(0)
-        for j in range(size):
-            part += np.float32(np.int8(codes[j])) * part_of_x[j]
-        total += part * half_at(row, scale_at)
-        scale_at += 2
-    return total
-
-
-@njit(fastmath=FAST, **KERNEL)
-def _dot_int4(row, x, cols):  # type: ignore[no-untyped-def]
-    total = np.float32(0)
-    scale_at = (cols // 2 + 1) // 2 * 2
-    for first in range(0, cols, GROUP):
-        half = min(GROUP, cols - first) // 2
-        codes = row[first // 2 : first // 2 + half]
-        low, high = x[first : first + half], x[first + half : first + 2 * half]
-        part = np.float32(0)
-        for j in range(half):
-            code = np.int32(codes[j])
-            part += np.float32((code & np.int32(15)) - np.int32(8)) * low[j]
-            part += np.float32((code >> np.int32(4)) - np.int32(8)) * high[j]
-        total += part * half_at(row, scale_at)
-        scale_at += 2
-    return total
-
-
-@njit(**KERNEL)
-def matvec(memory, offset, stride, n_rows, cols, form, x, out):  # type: ignore[no-untyped-def]
-    """out[i] = sum_j W[i, j] x[j] for a packed matrix W."""
-    bytes_, floats, halves = memory
-    for i in range(n_rows):
-        at = offset + i * stride
-        if form == F32:
-            out[i] = _dot_f32(floats[at // 4 : at // 4 + cols], x, cols)
-        elif form == BF16:
-            out[i] = _dot_bf16(halves[at // 2 : at // 2 + cols], x, cols)
-        elif form == F16:
-            out[i] = _dot_f16(halves[at // 2 : at // 2 + cols], x, cols)
-        elif form == INT8:
-            out[i] = _dot_int8(bytes_[at : at + stride], x, cols)
-        else:
-            out[i] = _dot_int4(bytes_[at : at + stride], x, cols)
-
-
 @njit(**KERNEL)
 def decode_row(memory, at, cols, form, out):  # type: ignore[no-untyped-def]
     """out[j] = the j-th value of the row stored at byte `at`."""
     bytes_, floats, halves = memory
     if form == F32:
-        for j in range(cols):
-            out[j] = floats[at // 4 + j]
-    elif form == BF16 or form == F16:
-        for j in range(cols):
-            wide = np.uint32(halves[at // 2 + j])
-            out[j] = float_of_bits(wide << np.uint32(16)) if form == BF16 else half_to_float(wide)
+        _copy(floats[at // 4 : at // 4 + cols], cols, out)
+    elif form == BF16:
+        _decode_bf16(halves[at // 2 : at // 2 + cols], cols, out)
+    elif form == F16:
+        _decode_f16(halves[at // 2 : at // 2 + cols], cols, out)
     elif form == INT8:
         _decode_int8(bytes_, at, cols, out)
     else:
         _decode_int4(bytes_, at, cols, out)
 
 
+# Slices that are looped over from zero on: LLVM turns such loops into vector code, and others not.
+@njit(**KERNEL)
+def _copy(row, cols, out):  # type: ignore[no-untyped-def]
+    for j in range(cols):
+        out[j] = row[j]
+
+
+@njit(**KERNEL)
+def _decode_bf16(row, cols, out):  # type: ignore[no-untyped-def]
+    for j in range(cols):
+        out[j] = float_of_bits(np.uint32(row[j]) << np.uint32(16))
+
+
+@njit(**KERNEL)
+def _decode_f16(row, cols, out):  # type: ignore[no-untyped-def]
+    for j in range(cols):
+        out[j] = half_to_float(np.uint32(row[j]))
+
+
 @njit(**KERNEL)
 def _decode_int8(bytes_, at, cols, out):  # type: ignore[no-untyped-def]
     scale_at = at + cols + (cols & 1)
     for first in range(0, cols, GROUP):
-        scale = half_at(bytes_, scale_at)
-        for j in range(first, min(first + GROUP, cols)):
-            out[j] = np.float32(np.int8(bytes_[at + j])) * scale
+        size = min(GROUP, cols - first)
+        codes, part, scale = (
+            bytes_[at + first : at + first + size],
+            out[first : first + size],
+            half_at(bytes_, scale_at),
+        )
+        for j in range(size):
+            part[j] = np.float32(np.int8(codes[j])) * scale
         scale_at += 2
 
 
@@ -187,11 +154,12 @@ def _decode_int4(bytes_, at, cols, out):  # type: ignore[no-untyped-def]
     scale_at = at + (cols // 2 + 1) // 2 * 2
     for first in range(0, cols, GROUP):
         half = min(GROUP, cols - first) // 2
-        scale = half_at(bytes_, scale_at)
+        codes, scale = bytes_[at + first // 2 : at + first // 2 + half], half_at(bytes_, scale_at)
+        low, high = out[first : first + half], out[first + half : first + 2 * half]
         for j in range(half):
-            code = np.int32(bytes_[at + first // 2 + j])
-            out[first + j] = np.float32((code & np.int32(15)) - np.int32(8)) * scale
-            out[first + half + j] = np.float32((code >> np.int32(4)) - np.int32(8)) * scale
+            code = np.int32(codes[j])
+            low[j] = np.float32(np.int32(code & np.int32(15)) - np.int32(8)) * scale
+            high[j] = np.float32(np.int32(code >> np.int32(4)) - np.int32(8)) * scale
         scale_at += 2
 
 
@@ -217,14 +185,15 @@ def _encode_int8(values, cols, bytes_, at):  # type: ignore[no-untyped-def]
     if cols & 1:
         bytes_[at + cols] = 0
     for first in range(0, cols, GROUP):
-        last = min(first + GROUP, cols)
-        largest = np.float32(0)
-        for j in range(first, last):
-            largest = max(largest, abs(values[j]))
-        bits = float_to_half(largest / np.float32(127))
+        size = min(GROUP, cols - first)
+        part, codes = values[first : first + size], bytes_[at + first : at + first + size]
+        largest = np.int32(0)  # positive floats compare as their bits do; a NaN is above all of them, and shows
+        for j in range(size):
+            largest = max(largest, np.int32(bits_of_float(part[j]) & np.uint32(0x7FFFFFFF)))
+        bits = float_to_half(float_of_bits(np.uint32(largest)) / np.float32(127))
         bytes_[scale_at], bytes_[scale_at + 1] = bits & np.uint32(255), bits >> np.uint32(8)
         scale = half_to_float(bits)
-        for j in range(first, last):
-            code = np.rint(values[j] / scale) if scale > 0 else np.float32(0)
-            bytes_[at + j] = np.uint8(np.int32(min(max(code, np.float32(-127)), np.float32(127))))
+        for j in range(size):
+            code = np.rint(part[j] / scale) if scale > 0 else np.float32(0)
+            codes[j] = np.uint8(np.int32(min(max(code, np.float32(-127)), np.float32(127))))
         scale_at += 2

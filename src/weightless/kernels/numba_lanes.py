@@ -1,0 +1,270 @@
+"""Sixteen float32 numbers as one value in compiled code: explicit vector instructions, for any processor.
+
+LLVM turns loops into vector code by itself, but on many x86 processors only 256 bits wide, and not through the
+widening of packed weights.  `Lanes` is the LLVM type <16 x float>: one AVX-512 register where there are such, two of
+AVX2 or four of SSE and NEON elsewhere.  It lives in local variables of kernels only.
+
+    load_*(array, i)         elements i..i+15, converted to float32       zero_lanes()               sixteen zeros
+    load_*_part(array, i, n) the first n of them, zeros behind            add_product(x, y, z)       x * y + z
+    store(array, i, x)       sixteen elements                             add_scaled(x, number, z)   x * number + z
+    store_part(array, i, n, x)  the first n of them                       larger(x, y)               the larger of two
+    sum_lanes(x)             their sum, in any order                      sum_four(p, q, r, s)     four such sums
+    shelf()                  room for N_SHELVES of them on the stack      put(shelf, k, x), number_at(shelf, i)
+
+`array` is one-dimensional and contiguous.  Nothing is checked.  Sums may be reassociated and products fused; NaN
+and infinity keep their meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+N_LANES, N_SHELVES = 16, 4
+FLAGS = ("reassoc", "contract", "nsz")
+_I8, _I16, _I32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
+_FLOATS, _INTS = ir.VectorType(ir.FloatType(), N_LANES), ir.VectorType(_I32, N_LANES)
+
+
+class LanesType(types.Type):
+    """numba's type of sixteen float32 numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Lanes")
+
+
+@register_model(LanesType)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: LanesType) -> None:
+        super().__init__(manager, kind, _FLOATS)
+
+
+lanes = LanesType()
+
+
+def _all(value: int) -> ir.Constant:
+    return ir.Constant(_INTS, [value] * N_LANES)
+
+
+def _spread(builder: Any, number: Any, kind: ir.VectorType) -> Any:
+    """`number` in every lane."""
+    unset = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(unset, number, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(first, unset, _all(0))
+
+
+def _first(builder: Any, n: Any) -> Any:
+    """Mask of the first n lanes."""
+    lane = ir.Constant(_INTS, list(range(N_LANES)))
+    return builder.icmp_signed("<", lane, _spread(builder, builder.trunc(n, _I32), _INTS))
+
+
+def _multiply_add(builder: Any, x: Any, y: Any, z: Any) -> Any:
+    """Two instructions that LLVM fuses where the processor can (a call of fma would be slow where it cannot)."""
+    return builder.fadd(builder.fmul(x, y, flags=FLAGS), z, flags=FLAGS)
+
+
+def _address(context: Any, builder: Any, kind: Any, array: Any, i: Any, element: ir.Type) -> Any:
+    """Pointer to sixteen `element`s from array[i] on."""
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [i]), ir.PointerType(ir.VectorType(element, N_LANES)))
+
+
+def _masked(builder: Any, pointer: Any, n: Any, element: ir.Type, nbytes: int) -> Any:
+    """The first n elements, zeros behind them; nothing behind them is read."""
+    kind = ir.VectorType(element, N_LANES)
+    wanted = _first(builder, n)
+    signature = ir.FunctionType(kind, [pointer.type, _I32, wanted.type, kind])
+    name = f"llvm.masked.load.v16{element.intrinsic_name}.p0"
+    load = cgutils.get_or_insert_function(builder.module, signature, name)
+    return builder.call(load, [pointer, ir.Constant(_I32, nbytes), wanted, ir.Constant(kind, None)])
+
+
+def loader(element: ir.Type, nbytes: int, widen: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
+    """(load, load_part) of elements of that stored type, converted by `widen`."""
+
+    @intrinsic
+    def load(typingctx, array, i):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            pointer = _address(context, builder, signature.args[0], *args, element)
+            return widen(builder, builder.load(pointer, align=nbytes))
+
+        return lanes(array, types.intp), generate
+
+    @intrinsic
+    def load_part(typingctx, array, i, n):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            pointer = _address(context, builder, signature.args[0], args[0], args[1], element)
+            return widen(builder, _masked(builder, pointer, args[2], element, nbytes))
+
+        return lanes(array, types.intp, types.intp), generate
+
+    return load, load_part
+
+
+def _from_half(b: Any, stored: Any) -> Any:
+    """binary16 to float32 as `numba_rows.half_to_float` does it: shift the fields, rescale by 2^112, mend infinity."""
+    wide = b.zext(stored, _INTS)
+    magnitude = b.shl(b.and_(wide, _all(0x7FFF)), _all(13))
+    scale = ir.Constant(_FLOATS, [5.192296858534828e33] * N_LANES)
+    value = b.bitcast(b.fmul(b.bitcast(magnitude, _FLOATS), scale), _INTS)
+    endless = b.icmp_unsigned(">=", magnitude, _all(0x0F800000))
+    value = b.select(endless, b.or_(magnitude, _all(0x7F800000)), value)
+    return b.bitcast(b.or_(value, b.shl(b.and_(wide, _all(0x8000)), _all(16))), _FLOATS)
+
+
+load_f32, load_f32_part = loader(ir.FloatType(), 4, lambda b, v: v)
+load_bf16, load_bf16_part = loader(_I16, 2, lambda b, v: b.bitcast(b.shl(b.zext(v, _INTS), _all(16)), _FLOATS))
+load_f16, load_f16_part = loader(_I16, 2, _from_half)
+load_int8, load_int8_part = loader(_I8, 1, lambda b, v: b.sitofp(b.sext(v, _INTS), _FLOATS))
+# The two halves of sixteen bytes, as numbers 0..15 (signed conversion: it is one instruction where unsigned is many).
+load_low, load_low_part = loader(_I8, 1, lambda b, v: b.sitofp(b.and_(b.zext(v, _INTS), _all(15)), _FLOATS))
+load_high, load_high_part = loader(_I8, 1, lambda b, v: b.sitofp(b.lshr(b.zext(v, _INTS), _all(4)), _FLOATS))
+
+
+@intrinsic
+def store(typingctx, array, i, x):  # type: ignore[no-untyped-def]
+    """array[i : i + 16] = x for a float32 array."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        pointer = _address(context, builder, signature.args[0], args[0], args[1], ir.FloatType())
+        builder.store(args[2], pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, lanes), generate
+
+
+@intrinsic
+def store_part(typingctx, array, i, n, x):  # type: ignore[no-untyped-def]
+    """The first n lanes of x to array[i : i + n]."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        pointer = _address(context, builder, signature.args[0], args[0], args[1], ir.FloatType())
+        wanted = _first(builder, args[2])
+        kind = ir.FunctionType(ir.VoidType(), [_FLOATS, pointer.type, _I32, wanted.type])
+        write = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.store.v16f32.p0")
+        builder.call(write, [args[3], pointer, ir.Constant(_I32, 4), wanted])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, lanes), generate
+
+
+@intrinsic
+def larger(typingctx, x, y):  # type: ignore[no-untyped-def]
+    """The larger of x and y lane by lane; y where x is NaN."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[0], args[1])
+
+    return lanes(lanes, lanes), generate
+
+
+@intrinsic
+def zero_lanes(typingctx):  # type: ignore[no-untyped-def]
+    """Sixteen zeros."""
+    return lanes(), lambda context, builder, signature, args: ir.Constant(_FLOATS, [0.0] * N_LANES)
+
+
+@intrinsic
+def add_product(typingctx, x, y, z):  # type: ignore[no-untyped-def]
+    """x * y + z, lane by lane."""
+    return lanes(lanes, lanes, lanes), lambda context, builder, signature, args: _multiply_add(builder, *args)
+
+
+@intrinsic
+def add_scaled(typingctx, x, number, z):  # type: ignore[no-untyped-def]
+    """x * number + z with one float32 number for all lanes."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return _multiply_add(builder, args[0], _spread(builder, args[1], _FLOATS), args[2])
+
+    return lanes(lanes, types.float32, lanes), generate
+
+
+def _halves(width: int, stride: int) -> tuple[ir.Constant, ir.Constant]:
+    """Index vectors of the even and of the odd runs of `stride` lanes of two vectors laid end to end."""
+    even = [i for i in range(2 * width) if i // stride % 2 == 0]
+    odd = [i for i in range(2 * width) if i // stride % 2 == 1]
+    kind = ir.VectorType(_I32, width)
+    return ir.Constant(kind, even), ir.Constant(kind, odd)
+
+
+def _fold(builder: Any, x: Any, y: Any, stride: int) -> Any:
+    """One vector of the sums of neighbouring runs of `stride` lanes: those of x first, then those of y."""
+    even, odd = _halves(N_LANES, stride)
+    return builder.fadd(builder.shuffle_vector(x, y, even), builder.shuffle_vector(x, y, odd), flags=FLAGS)
+
+
+@intrinsic
+def sum_lanes(typingctx, x):  # type: ignore[no-untyped-def]
+    """The sum of the lanes as float32: halves are added until one number is left."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        part, width = args[0], N_LANES
+        while width > 1:
+            width //= 2
+            halves = [ir.Constant(ir.VectorType(_I32, width), list(range(at, at + width))) for at in (0, width)]
+            low, high = (builder.shuffle_vector(part, part, half) for half in halves)
+            part = builder.fadd(low, high, flags=FLAGS)
+        return builder.extract_element(part, ir.Constant(_I32, 0))
+
+    return types.float32(lanes), generate
+
+
+@intrinsic
+def sum_four(typingctx, p, q, r, s):  # type: ignore[no-untyped-def]
+    """The four sums of lanes at once, with a third of the instructions of four times `sum_lanes`."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        p, q, r, s = args
+        both = _fold(builder, _fold(builder, p, q, 8), _fold(builder, r, s, 8), 4)
+        part, width = both, N_LANES
+        while width > 4:
+            width //= 2
+            even = [i for i in range(2 * width) if i // (width // 4) % 2 == 0]
+            odd = [i for i in range(2 * width) if i // (width // 4) % 2 == 1]
+            kind = ir.VectorType(_I32, width)
+            halves = [builder.shuffle_vector(part, part, ir.Constant(kind, part_of)) for part_of in (even, odd)]
+            part = builder.fadd(*halves, flags=FLAGS)
+        numbers = [builder.extract_element(part, ir.Constant(_I32, i)) for i in range(4)]
+        return context.make_tuple(builder, signature.return_type, numbers)
+
+    return types.UniTuple(types.float32, 4)(lanes, lanes, lanes, lanes), generate
+
+
+@intrinsic
+def shelf(typingctx):  # type: ignore[no-untyped-def]
+    """Room for N_SHELVES lanes on the stack, from where single numbers are read: one load spreads a number to all lanes."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        room = cgutils.alloca_once(builder, ir.ArrayType(_FLOATS, N_SHELVES))
+        return builder.bitcast(room, ir.PointerType(ir.FloatType()))
+
+    return types.CPointer(types.float32)(), generate
+
+
+@intrinsic
+def put(typingctx, room, k, x):  # type: ignore[no-untyped-def]
+    """Lay x into place k of the shelf."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        lanes_of = builder.bitcast(args[0], ir.PointerType(_FLOATS))
+        builder.store(args[2], builder.gep(lanes_of, [args[1]]), align=4)
+        return context.get_dummy_value()
+
+    return types.void(room, types.intp, lanes), generate
+
+
+@intrinsic
+def number_at(typingctx, room, i):  # type: ignore[no-untyped-def]
+    """The i-th number on the shelf."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.load(builder.gep(args[0], [args[1]]), align=4)
+
+    return types.float32(room, types.intp), generate
