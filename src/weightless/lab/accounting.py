@@ -66,7 +66,7 @@ def family_model(name: str, config: Any) -> FamilyModel:
     weights = []
     for spec in room.Model(config).tensors():
         stored = program.by_name.get(spec.name)
-        component = stored.component if stored else spec.group
+        component: str = stored.component if stored else spec.group
         rows = math.prod(spec.shape[:-1])
         weights.append(Weight(spec.name, LINES.get(component, component), rows, spec.shape[-1], spec.group))
     return FamilyModel(name, config, program, tuple(weights))
