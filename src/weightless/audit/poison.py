@@ -39,8 +39,11 @@ BLOCK = LINE
 TRIALS = 200
 MUST_CHANGE = 0.99
 FILL = 0xFF
-SEARCHED = MappingProxyType({"ngram_context": ("word",), "ngram_score": ("words",)})
-"""Fields of operators that name a column which is searched by bisection."""
+SEARCHED = MappingProxyType({
+    "ngram_context": ("word",), "ngram_score": ("words",),
+    "suffix_extend": ("suffixes", "text"), "suffix_score": ("suffixes", "text"),
+})  # fmt: skip
+"""Fields of operators that name a column which is searched by bisection, or by way of which it is searched."""
 REASONS = ("what is searched", "slots without word", "fill bytes", "silent units")
 
 

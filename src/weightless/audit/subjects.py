@@ -108,7 +108,9 @@ def of_configuration(family_name: str, config: Any, name: str = "", seed: int = 
     """A subject with made weights and made tokens, for a model that was never trained."""
     room = family(family_name)
     text = made_tokens(config.vocab_size, max(MADE_TOKENS, config.context + 1), seed)
-    if hasattr(room, "count"):
+    if hasattr(room, "compose"):
+        config, arrays = _composed(room, config, text, seed)
+    elif hasattr(room, "count"):
         config, arrays = room.count(config, text)
     else:
         arrays = lively_arrays(room.Model(config), text, seed)
@@ -116,6 +118,13 @@ def of_configuration(family_name: str, config: Any, name: str = "", seed: int = 
     stream = np.concatenate([text[: config.context // 2], text[::-1][: config.context + 1]])[: config.context + 1]
     weights = packed_weights(program, arrays)
     return Subject(name or family_name, family_name, config, program, weights, stream, "made weights and tokens")
+
+
+def _composed(room: Any, config: Any, text: np.ndarray, seed: int) -> tuple[Any, dict[str, np.ndarray]]:
+    """A mixture of made weights and counts, each half of it."""
+    (neural, neural_config), (counted, counted_config) = config.part("neural"), config.part("counted")
+    counted_config, counts = counted.count(counted_config, text)
+    return room.compose(config, lively_arrays(neural.Model(neural_config), text, seed), counted_config, counts)
 
 
 def made_tokens(vocab_size: int, n_tokens: int, seed: int = 0) -> np.ndarray:

@@ -32,7 +32,7 @@ from weightless.program.interpreter import N_TRAFFIC
 
 @dataclass(frozen=True)
 class Score:
-    """`data_bytes` [n, 4] = bytes touched at each scored position by operators whose cost the text decides."""
+    """`data_bytes` [n, N_TRAFFIC] = bytes touched at each scored position by operators whose cost the text decides."""
 
     nats: float
     n_tokens: int

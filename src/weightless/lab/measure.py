@@ -20,6 +20,7 @@ from weightless.export.packed import Packed
 from weightless.lab.recipe import EvalRecipe, SampleRecipe
 from weightless.program.cost import (
     HEADLINE_POSITIONS,
+    Reducer,
     Spread,
     Touched,
     decided_components,
@@ -66,16 +67,24 @@ def _touched_by_data(packed: Packed, result: Score, audited: Sequence[Audited]) 
     """T and its components over every scored position of the headline range; U and lines from the audited window."""
     logged = Touched.of([step.logged for step in audited])
     here = (result.positions >= 1) & (result.positions <= HEADLINE_POSITIONS)
-    decided = result.data_bytes[here]
-    means = dict(zip(decided_components(packed.program), decided.mean(axis=0), strict=True))
-    tensors = packed.program.by_name
-    fixed_ops = [op for op in packed.program.operators("score") if op.name in ("accept_token", "ngram_finish")]
-    fixed = step_bytes(packed.program, [op.accesses(tensors, 1) for op in fixed_ops])
-    for name, b in fixed.items():
-        means[name] = means.get(name, 0.0) + b.T
-    total = decided.sum(axis=1) + sum(b.T for b in fixed.values())
-    components = {name: (float(means[name]), *logged.components[name][1:]) for name in logged.components}
+    decided, positions = result.data_bytes[here], result.positions[here]
+    lines = decided_components(packed.program)
+    means = {name: float(column.mean()) for name, column in zip(lines, decided.T, strict=True) if name}
+    fixed = _fixed_by_position(packed, int(positions.max()))
+    for name, column in fixed.items():
+        means[name] = means.get(name, 0.0) + float(column[positions].mean())
+    total = decided.sum(axis=1) + sum(column[positions] for column in fixed.values())
+    components = {name: (means[name], *logged.components[name][1:]) for name in logged.components}
     return Touched(Spread.of(total), logged.U, logged.T64, components, int(here.sum()))  # type: ignore[arg-type]
+
+
+def _fixed_by_position(packed: Packed, last: int) -> dict[str, np.ndarray]:
+    """{component: T at positions 0..last} of the operators whose cost follows from shapes."""
+    tensors, reducer = packed.program.by_name, Reducer(packed.program)
+    ops = [op for op in packed.program.operators("score") if not op.decided()]
+    steps = [reducer.step([op.accesses(tensors, t) for op in ops]) for t in range(1, last + 1)]
+    names = dict.fromkeys(name for step in steps for name in step)
+    return {name: np.array([0, *(step[name].T if name in step else 0 for step in steps)]) for name in names}
 
 
 def _sampling_check(packed: Packed, window: np.ndarray) -> dict[str, Any]:

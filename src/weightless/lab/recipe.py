@@ -5,7 +5,7 @@
     [data]      source = "docs" | "fables" | a path        vocab_size, val_fraction, max_overlap …
     [eval]      tokens, stride                             what of the held-out text is scored from the artifact
     [sample]    prompt, temperature, top_p …
-    [[model]]   name, family, description
+    [[model]]   name, family, description, train_tokens     (only the first so many; several: one model for each)
     [model.config]   fields of the family's Config          (vocab_size comes from [data])
     [model.train]    fields of TrainConfig                  (nothing for a family that is counted)
 
@@ -71,10 +71,20 @@ class ModelRecipe:
     config: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
     table: bool = True
+    train_tokens: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ConfigError(f"model name {self.name!r}: use letters, digits, - and _")
+        if any(n < 1 for n in self.train_tokens):
+            raise ConfigError(f"model {self.name!r}: train_tokens should be at least 1")
+
+    def by_size(self) -> tuple[ModelRecipe, ...]:
+        """Itself, or one model for each number of training tokens: NAME-0.3M, NAME-1M …"""
+        if len(self.train_tokens) < 2:
+            return (self,)
+        return tuple(dataclasses.replace(self, name=f"{self.name}-{n / 1e6:g}M", train_tokens=(n,))
+                     for n in self.train_tokens)  # fmt: skip
 
     def build_config(self, vocab_size: int) -> Any:
         """The family's Config; a vocab_size of its own would contradict the data."""
@@ -111,7 +121,8 @@ class Recipe:
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe; every mistake is one line with the file's name."""
     try:
-        return from_dict(Recipe, load_toml(path))
+        recipe = from_dict(Recipe, load_toml(path))
+        return dataclasses.replace(recipe, model=tuple(m for model in recipe.model for m in model.by_size()))
     except ConfigError as error:
         message = str(error)
         raise ConfigError(message if message.startswith(str(path)) else f"{path}: {message}") from None

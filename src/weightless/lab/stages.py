@@ -1,4 +1,4 @@
-"""The stages of one model: train or count, pack, measure.  Each leaves a file that says it is done, and for what.
+"""The stages of one model: make, pack, measure.  Each leaves a file that says it is done, and for what.
 
 models/NAME/model.wl        the artifact
 models/NAME/training.json   tokens, seconds, optimizer bytes, curve, assertions
@@ -9,40 +9,26 @@ models/NAME/done.json       everything the summary needs, and the fingerprint of
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from weightless.base.config import from_dict, to_dict
-from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.config import to_dict
+from weightless.base.errors import WeightlessError
 from weightless.base.files import read_json, sha256_file, write_json
 from weightless.data.corpus import Corpus
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed
 from weightless.lab import measure
-from weightless.lab.checkpoints import save_model_file
+from weightless.lab.making import Made, make
 from weightless.lab.recipe import ModelRecipe, Recipe, fingerprint
-from weightless.models.catalog import family
 from weightless.program.cost import flops
 
 ARTIFACT, DONE = "model.wl", "done.json"
 
 
-@dataclass(frozen=True)
-class Made:
-    """What training or counting left, ready to pack."""
-
-    config: Any
-    arrays: dict[str, np.ndarray]
-    record: dict[str, Any]
-
-
 def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path) -> dict[str, Any]:
     """The model's entry of summary.json; nothing is done again that is done already."""
-    asked = fingerprint(to_dict(model), to_dict(recipe.eval), to_dict(recipe.sample), seed, corpus.sha256,
+    asked = fingerprint(_wanted(model), to_dict(recipe.eval), to_dict(recipe.sample), seed, corpus.sha256,
                         corpus.manifest["tokenizer_sha256"])  # fmt: skip
     if (folder / DONE).exists():
         done = read_json(folder / DONE)
@@ -63,48 +49,10 @@ def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, fol
     return entry
 
 
-def make(model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str) -> Made:
-    """Train (or count) one model on the corpus."""
-    config, room = model.build_config(corpus.vocab_size), family(model.family)
-    if hasattr(room, "count"):
-        return _counted(room, config, model, corpus)
-    return _trained(room, config, model, seed, corpus, folder, label)
-
-
-def _counted(room: Any, config: Any, model: ModelRecipe, corpus: Corpus) -> Made:
-    if model.train:
-        raise ConfigError(f"model {model.name!r} is counted, not trained: take model.train out of the recipe")
-    tokens = np.asarray(corpus.tokens("train")[:])
-    started = time.perf_counter()
-    config, arrays = room.count(config, tokens, show_progress=True)
-    record = {"tokens_seen": len(tokens), "train_seconds": time.perf_counter() - started, "optimizer_bytes": 0,
-              "wasted_share": 0.0,
-              "n_parameters": int(sum(len(array) for name, array in arrays.items() if name.endswith(".cum"))),
-              "curve": None, "observed": {}, "steps": 0}  # fmt: skip
-    return Made(config, arrays, record)
-
-
-def _trained(room: Any, config: Any, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str) -> Made:
-    from weightless.train.config import TrainConfig
-    from weightless.train.loop import train
-
-    save_model_file(folder, model.family, config)
-    values = {"context": config.context, **model.train, "seed": seed}
-    train_config = from_dict(TrainConfig, values, f"model.{model.name}.train")
-    result = train(room.Model(config), corpus.tokens("train"), corpus.tokens("val"), train_config, folder, label,
-                   source=corpus)  # fmt: skip
-    arrays = {name: tensor.cpu().numpy() for name, tensor in result.params.items()} | dict(result.constants)
-    record = {
-        "tokens_seen": result.tokens_seen,
-        "wasted_share": result.wasted_share,
-        "steps": result.steps,
-        "train_seconds": result.seconds,
-        "optimizer_bytes": result.optimizer_bytes,
-        "n_parameters": int(sum(tensor.numel() for tensor in result.params.values())),
-        "curve": result.curve,
-        "observed": result.observed,
-    }
-    return Made(config, arrays, record)
+def _wanted(model: ModelRecipe) -> dict[str, Any]:
+    """What decides the model; a setting that is not used does not, so that models made before it existed stay valid."""
+    values = to_dict(model)
+    return values if model.train_tokens else {key: value for key, value in values.items() if key != "train_tokens"}
 
 
 def _measured(
@@ -128,6 +76,7 @@ def _measured(
         "seed": seed,
         "description": model.description,
         "train_seconds": made.record["train_seconds"],
+        "train_tokens": made.record["train_tokens"],
         "tokens_seen": made.record["tokens_seen"],
         "wasted_share": made.record["wasted_share"],
         "n_parameters": made.record["n_parameters"],

@@ -77,9 +77,9 @@ class Engine:
         return self.score_stream_with_traffic(tokens, targets)[0]
 
     def score_stream_with_traffic(self, tokens: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(nats [n], bytes touched at each step by operators whose cost the data decides [n, 4]).
+        """(nats [n], bytes touched at each step by operators whose cost the data decides [n, 6]).
 
-        The four columns are those of `cost.decided_components`.
+        The columns are those of `cost.decided_components`.
         """
         tokens, targets = np.asarray(tokens, dtype=np.int64), np.asarray(targets, dtype=np.int64)
         _check_pairs(tokens, targets)

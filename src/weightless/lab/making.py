@@ -1,0 +1,152 @@
+"""Make one model of a recipe: train it, count it, or do both and mix them.  What comes out is ready to pack.
+
+A family that has `Model` is trained, one that has `count` is counted.  One that has `compose` is a mixture: its neural
+part is trained and its counted part counted on all but the last training tokens; the weights are fitted on those, by
+the compiled engine that runs the packed parts; then the table is counted again from all the training tokens.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weightless.base.config import from_dict
+from weightless.base.errors import ConfigError
+from weightless.base.progress import progress
+from weightless.data.corpus import Corpus
+from weightless.export.lower import pack
+from weightless.export.packed import Packed, open_packed
+from weightless.lab.checkpoints import save_model_file
+from weightless.lab.recipe import ModelRecipe
+from weightless.models.catalog import family
+from weightless.program.compose import COUNTED, GATE, NEURAL, WEIGHTS, prefixed
+from weightless.program.program import OUTCOME
+
+FITTING = "fitting.wl"
+HELD_OUT_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Made:
+    """What training or counting left, ready to pack."""
+
+    config: Any
+    arrays: dict[str, np.ndarray]
+    record: dict[str, Any]
+
+
+def make(model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str) -> Made:
+    """Train, count or mix one model on the corpus, or on as much of it as the recipe says."""
+    config, room, tokens = model.build_config(corpus.vocab_size), family(model.family), training_tokens(model, corpus)
+    if hasattr(room, "compose"):
+        made = mixed(room, config, model, seed, corpus, tokens, folder, label)
+    elif hasattr(room, "count"):
+        if model.train:
+            raise ConfigError(f"model {model.name!r} is counted, not trained: take model.train out of the recipe")
+        made = counted(room, config, tokens)
+    else:
+        made = trained(model.family, config, model, seed, corpus, tokens, folder, label)
+    return Made(made.config, made.arrays, {**made.record, "train_tokens": len(tokens)})
+
+
+def training_tokens(model: ModelRecipe, corpus: Corpus) -> Any:
+    """The training tokens, or the first so many of them."""
+    tokens = corpus.tokens("train")
+    if not model.train_tokens:
+        return tokens
+    (wanted,) = model.train_tokens
+    if wanted > len(tokens):
+        raise ConfigError(f"model {model.name!r} wants {wanted:,} training tokens, but the corpus has {len(tokens):,}: "
+                          "lower train_tokens, or take a larger text")  # fmt: skip
+    return tokens[:wanted]
+
+
+def counted(room: Any, config: Any, tokens: Any) -> Made:
+    """A table of counts."""
+    started, stream = time.perf_counter(), np.asarray(tokens[:])
+    config, arrays = room.count(config, stream, show_progress=True)
+    numbers = (".cum", "weights", "suffixes")  # probabilities, and the order that stands for them
+    n_numbers = sum(len(array) for name, array in arrays.items() if name.endswith(numbers))
+    record = {"tokens_seen": len(stream), "train_seconds": time.perf_counter() - started, "optimizer_bytes": 0,
+              "wasted_share": 0.0, "n_parameters": int(n_numbers), "curve": None, "observed": {},
+              "steps": 0}  # fmt: skip
+    return Made(config, arrays, record)
+
+
+def trained(
+    name: str, config: Any, model: ModelRecipe, seed: int, corpus: Corpus, tokens: Any, folder: Path, label: str
+) -> Made:
+    """Weights, by the loop that all families share; goes on from a checkpoint in the folder."""
+    from weightless.train.config import TrainConfig
+    from weightless.train.loop import train
+
+    save_model_file(folder, name, config)
+    values = {"context": config.context, **model.train, "seed": seed}
+    train_config = from_dict(TrainConfig, values, f"model.{model.name}.train")
+    result = train(family(name).Model(config), tokens, corpus.tokens("val"), train_config, folder, label, source=corpus)
+    arrays = {key: tensor.cpu().numpy() for key, tensor in result.params.items()} | dict(result.constants)
+    record = {
+        "tokens_seen": result.tokens_seen,
+        "wasted_share": result.wasted_share,
+        "steps": result.steps,
+        "train_seconds": result.seconds,
+        "optimizer_bytes": result.optimizer_bytes,
+        "n_parameters": int(sum(tensor.numel() for tensor in result.params.values())),
+        "curve": result.curve,
+        "observed": result.observed,
+    }
+    return Made(config, arrays, record)
+
+
+def mixed(
+    room: Any, config: Any, model: ModelRecipe, seed: int, corpus: Corpus, tokens: Any, folder: Path, label: str
+) -> Made:
+    """Both parts and the weights between them.  The learning curve is left out: it would be that of one part."""
+    n_held = min(config.held_out, int(HELD_OUT_SHARE * len(tokens)))
+    if n_held < 2:
+        raise ConfigError(f"model {model.name!r}: {len(tokens):,} training tokens leave none to fit the mixture on")
+    earlier, held_out = tokens[: len(tokens) - n_held], np.asarray(tokens[len(tokens) - n_held :], dtype=np.int64)
+    (_, neural_config), (counted_room, counted_config) = (config.part(name) for name in (NEURAL, COUNTED))
+    (folder / NEURAL).mkdir(exist_ok=True)
+    neural = trained(config.neural, neural_config, model, seed, corpus, earlier, folder / NEURAL, label)
+    table = counted(counted_room, counted_config, earlier)
+    started = time.perf_counter()
+    trial = room.compose(config, neural.arrays, table.config, table.arrays)
+    pack(folder / FITTING, model.family, *trial)
+    weights = room.fit(*part_nats(open_packed(folder / FITTING), held_out), len(trial[1][WEIGHTS]))
+    (folder / FITTING).unlink()
+    seconds = table.record["train_seconds"] + time.perf_counter() - started
+    table = counted(counted_room, counted_config, tokens)
+    record = {**neural.record, "curve": None}
+    record["train_seconds"] += seconds + table.record["train_seconds"]
+    record["n_parameters"] += table.record["n_parameters"] + len(weights)
+    told = f"neural weight {weights.min():.3f} to {weights.max():.3f} in {len(weights)} classes, {n_held:,} tokens"
+    fitted = {"ok": bool(weights.min() < weights.max()), "detail": told}
+    record["observed"] = {**neural.record["observed"], "mixing weights differ by context": fitted}
+    return Made(*room.compose(config, neural.arrays, table.config, table.arrays, weights), record)
+
+
+def part_nats(packed: Packed, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(nats of the neural part, nats of the counted part, class of the context) of every target but the first token.
+
+    Windows of the model's context side by side, as held-out text is scored; the parts' results are read from the state
+    that the compiled engine leaves.
+    """
+    engine, places = packed.engine(), packed.program.layout.places
+    at = [places[name].offset // 4 for name in (prefixed(NEURAL, OUTCOME), prefixed(COUNTED, OUTCOME), GATE)]
+    numbers, classes = engine.S.view(np.float32), engine.S.view(np.uint32)
+    found = np.empty((len(tokens) - 1, 2), np.float64)
+    gates = np.empty(len(tokens) - 1, np.int64)
+    with progress("fitting the mixture", len(gates), "tokens") as tick:
+        for i in range(len(gates)):
+            if engine.position == packed.program.context:
+                tick(engine.position)
+                engine.reset()
+            engine.feed(int(tokens[i]))
+            engine.score(int(tokens[i + 1]))
+            found[i], gates[i] = (numbers[at[0]], numbers[at[1]]), classes[at[2]]
+    return found[:, 0], found[:, 1], gates
