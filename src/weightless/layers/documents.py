@@ -5,8 +5,9 @@ and to what precedes it in its own document, and rotary positions count from the
 computes in a packed row exactly what it computes alone, rounded caches included (RoPE's scores depend on differences
 of positions only, but a key rounded to int8 depends on its own angle).
 
-Memory: B T^2 bytes for the mask, made once per batch and shared by all layers; PyTorch's fused attention turns it into
-numbers block by block or once more at 4 B T^2 bytes, and never holds B H T^2 scores.
+Memory: B T^2 bytes for the mask, made once per batch and shared by all layers; on a CPU PyTorch's fused attention adds
+4 B T^2 bytes when it turns the mask into numbers (`benchmarks/batches.py` measures 5 to 7 B T^2 in all, e.g. 5 MB at
+4 rows of 512), and never holds the B H T^2 scores.  Slices, document by document, were no faster at these sizes.
 """
 
 from __future__ import annotations
