@@ -9,6 +9,9 @@ cache) before a clock starts; what a cold first call costs is measured apart, wi
 and processor seconds, which a busy machine disturbs less.  Peers that are not installed are left out.
 Training peers: Hugging Face `tokenizers` (reads the file itself, line by line), `rustbpe` (gets the documents).
 Encoding peers, one thread: `tiktoken` (with the same ranks; ids must be equal) and `tokenizers` (our exported file).
+Threads: training and encode_batch with --threads of them beside one.
+Each gate is printed as PASS or FAIL, by wall clock; the exit code says whether one failed.  On a machine that others
+use, threads cannot be judged: the load average is printed, and should be near zero at the start.
 """
 
 from __future__ import annotations
@@ -32,6 +35,11 @@ from typing import Any
 
 END_OF_TEXT = "<|endoftext|>"
 TRAINERS = ("weightless", "tokenizers", "rustbpe")
+ONE_THREAD = "one thread"
+GATES = {"training": {"tokenizers": 8.0, "rustbpe": 3.0}, "encoding": {"tiktoken": 2.5, "tokenizers": 10.0}}
+THREADS_GATE = 1.5  # two threads beside one
+
+Rounds = list[dict[str, dict[str, float]]]
 
 
 def main() -> None:
@@ -50,7 +58,8 @@ def main() -> None:
             report_training(arguments)
         if not arguments.skip_encoding:
             report_encoding(arguments)
-        print(f"load average at the end {os.getloadavg()[0]:.1f}")
+        print(f"\nload average at the end {os.getloadavg()[0]:.1f}")
+    sys.exit(1 if FAILED else 0)
 
 
 def parse() -> argparse.Namespace:
@@ -151,7 +160,8 @@ CHILDREN = {
 
 def child(arguments: argparse.Namespace, name: str, **environment: str) -> dict[str, float]:
     """Run one measurement in a process of its own."""
-    threads = str(arguments.threads)
+    threads = str(1 if name == ONE_THREAD else arguments.threads)
+    name = TRAINERS[0] if name == ONE_THREAD else name
     command = [sys.executable, __file__, str(arguments.text), "--child", name, "--vocab-size",
                str(arguments.vocab_size), "--threads", threads]  # fmt: skip
     done = subprocess.run(command, check=True, capture_output=True, text=True,
@@ -166,23 +176,49 @@ def report_cold(arguments: argparse.Namespace, folder: Path) -> None:
               f"encoding {first['encode']:.2f} s")  # fmt: skip
 
 
+def gate(what: str, value: float, wanted: float, at_most: bool = False) -> None:
+    """Print whether a gate holds, and remember when it does not."""
+    holds = value <= wanted if at_most else value >= wanted
+    limit = f"at most {wanted:g}" if at_most else f"at least {wanted:g}"
+    print(f"  {'PASS' if holds else 'FAIL'}  {what}: {value:.2f}, wanted {limit}")
+    if not holds:
+        FAILED.append(what)
+
+
 def report_training(arguments: argparse.Namespace) -> None:
     names = [name for name in TRAINERS if importlib.util.find_spec(name)]
+    names += [ONE_THREAD] if arguments.threads > 1 else []
     rounds = [{name: child(arguments, name) for name in names} for _ in range(arguments.rounds)]
     print(f"\ntraining, {arguments.threads} threads, medians of {len(rounds)} interleaved rounds")
     for name in names:
-        wall, processor, peak = (statistics.median(each[name][key] for each in rounds)
-                                 for key in ("wall", "processor", "peak"))  # fmt: skip
+        wall, processor, peak = (median(rounds, name, key) for key in ("wall", "processor", "peak"))
         print(f"  {name:12} {wall:7.2f} s wall {processor:7.2f} s processor {peak:7.0f} MB peak"
               + ratios(rounds, name, "wall") + ratios(rounds, name, "processor"))  # fmt: skip
+    report_gates("training", rounds, names)
+    if "tokenizers" in names:
+        peaks = [median(rounds, name, "peak") for name in TRAINERS[:2]]
+        gate("peak memory by that of tokenizers", peaks[0] / peaks[1], 1.0, at_most=True)
 
 
-def ratios(rounds: list[dict[str, dict[str, float]]], name: str, key: str) -> str:
+def report_gates(job: str, rounds: Rounds, names: list[str]) -> None:
+    for name, wanted in GATES[job].items():
+        if name in names:
+            gate(f"{job}, times as fast as {name}", faster(rounds, name, "wall"), wanted)
+    if ONE_THREAD in names:
+        gate(f"{job}, threads beside one", faster(rounds, ONE_THREAD, "wall"), THREADS_GATE)
+
+
+def median(rounds: Rounds, name: str, key: str) -> float:
+    return statistics.median(each[name][key] for each in rounds)
+
+
+def faster(rounds: Rounds, name: str, key: str) -> float:
     """Median over rounds of a peer's time by ours."""
-    if name == TRAINERS[0]:
-        return ""
-    ratio = statistics.median(each[name][key] / each[TRAINERS[0]][key] for each in rounds)
-    return f"   {ratio:.1f}x {key}"
+    return statistics.median(each[name][key] / each[TRAINERS[0]][key] for each in rounds)
+
+
+def ratios(rounds: Rounds, name: str, key: str) -> str:
+    return "" if name == TRAINERS[0] else f"   {faster(rounds, name, key):.1f}x {key}"
 
 
 def report_encoding(arguments: argparse.Namespace) -> None:
@@ -192,41 +228,85 @@ def report_encoding(arguments: argparse.Namespace) -> None:
     tokenizer = Tokenizer.train(arguments.text, arguments.vocab_size, [END_OF_TEXT])
     text = arguments.text.read_bytes()[: int(arguments.encode_megabytes * 1e6)].decode("utf-8", "ignore")
     encoders = encoders_of(tokenizer)
-    expected = tokenizer.encode_ordinary_array(text)
-    if "tiktoken" in encoders:
-        assert encoders["tiktoken"](text) == expected.tolist(), "ids differ from tiktoken's"
+    n_tokens = check_ids(tokenizer, text, encoders)
     rounds = [{name: timed(lambda work=work: work(text)) for name, work in encoders.items()}
               for _ in range(arguments.rounds)]  # fmt: skip
+    print_speeds(rounds, text, f"1 thread, {len(text.encode()) / n_tokens:.2f} bytes per token")
+    report_gates("encoding", rounds, list(encoders))
+    if arguments.threads > 1:
+        report_threads(arguments, tokenizer, text)
+
+
+def check_ids(tokenizer: Any, text: str, encoders: dict[str, Callable[[str], Any]]) -> int:
+    """Ids must be those of the peers (of Hugging Face on its pieces); returns how many there are."""
+    expected = tokenizer.encode_ordinary_array(text)
+    different = 0
+    if "tiktoken" in encoders:
+        different += encoders["tiktoken"](text) != expected.tolist()
+    if "tokenizers" in encoders:
+        theirs = [piece.ids for piece in encoders["tokenizers"](text)]
+        different += theirs != [tokenizer.encode(piece) for piece in pieces_of(text)]
+    print("\nencoding")
+    gate("peers with other ids", different, 0, at_most=True)
+    return len(expected)
+
+
+def print_speeds(rounds: Rounds, text: str, how: str) -> None:
     size = len(text.encode()) / 1e6
-    print(f"\nencoding {size:.1f} MB, 1 thread, {len(text.encode()) / len(expected):.2f} bytes per token")
-    for name in encoders:
-        speeds = [size / statistics.median(each[name][key] for each in rounds) for key in ("wall", "processor")]
+    print(f"\nencoding {size:.1f} MB, {how}, medians of {len(rounds)} interleaved rounds")
+    for name in rounds[0]:
+        speeds = [size / median(rounds, name, key) for key in ("wall", "processor")]
         print(f"  {name:12} {speeds[0]:7.1f} MB/s wall {speeds[1]:7.1f} MB/s processor"
               + ratios(rounds, name, "wall") + ratios(rounds, name, "processor"))  # fmt: skip
+
+
+def report_threads(arguments: argparse.Namespace, tokenizer: Any, text: str) -> None:
+    """encode_batch with threads beside one; tiktoken's batch with as many threads, where it is installed."""
+    pieces = pieces_of(text, 20_000)
+    encoders: dict[str, Callable[[str], Any]] = {
+        TRAINERS[0]: lambda text: tokenizer.encode_batch(pieces, n_workers=arguments.threads),
+        ONE_THREAD: lambda text: tokenizer.encode_batch(pieces, n_workers=1),
+    }
+    if importlib.util.find_spec("tiktoken"):
+        peer = tiktoken_of(tokenizer)
+        encoders["tiktoken"] = lambda text: peer.encode_ordinary_batch(pieces, num_threads=arguments.threads)
+    for work in encoders.values():
+        work(text)  # every thread has its own cache of words
+    rounds = [{name: timed(lambda work=work: work(text)) for name, work in encoders.items()}
+              for _ in range(arguments.rounds)]  # fmt: skip
+    print_speeds(rounds, text, f"{arguments.threads} threads, {len(pieces)} texts")
+    gate("encoding, threads beside one", faster(rounds, ONE_THREAD, "wall"), THREADS_GATE)
+
+
+def pieces_of(text: str, n_characters: int = 100_000) -> list[str]:
+    return [text[i : i + n_characters] for i in range(0, len(text), n_characters)]
+
+
+def tiktoken_of(tokenizer: Any) -> Any:
+    import tiktoken
+
+    from weightless.tokenizer.patterns import PATTERNS
+
+    ranks = {token: i for i, token in enumerate(tokenizer.token_bytes) if i != tokenizer.end_of_text}
+    return tiktoken.Encoding("ours", pat_str=PATTERNS["gpt2"], mergeable_ranks=ranks, special_tokens={})
 
 
 def encoders_of(tokenizer: Any) -> dict[str, Callable[[str], Any]]:
     """Functions from text to ids; peers hold the same vocabulary.  Texts of 100,000 characters for Hugging Face."""
     from weightless.tokenizer import interchange
-    from weightless.tokenizer.patterns import PATTERNS
 
     found: dict[str, Callable[[str], Any]] = {TRAINERS[0]: tokenizer.encode_ordinary_array}
     if importlib.util.find_spec("tiktoken"):
-        import tiktoken
-
-        ranks = {token: i for i, token in enumerate(tokenizer.token_bytes) if i != tokenizer.end_of_text}
-        found["tiktoken"] = tiktoken.Encoding(
-            "ours", pat_str=PATTERNS["gpt2"], mergeable_ranks=ranks, special_tokens={}
-        ).encode_ordinary
+        found["tiktoken"] = tiktoken_of(tokenizer).encode_ordinary
     if importlib.util.find_spec("tokenizers"):
         from tokenizers import Tokenizer
 
         theirs = Tokenizer.from_str(json.dumps(interchange.to_hf(tokenizer)))
-        found["tokenizers"] = lambda text: theirs.encode_batch_fast(
-            [text[i : i + 100_000] for i in range(0, len(text), 100_000)]
-        )
+        found["tokenizers"] = lambda text: theirs.encode_batch_fast(pieces_of(text))
     return found
 
+
+FAILED: list[str] = []
 
 if __name__ == "__main__":
     main()

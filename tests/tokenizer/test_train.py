@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,7 +15,7 @@ from tokenizer.texts import random_bytes, random_text
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.tokenizer import bpe_train, reference, train_bpe, word_counter
-from weightless.tokenizer.memory import SMALL, fresh
+from weightless.tokenizer.memory import SMALL, fresh, release_compiler
 from weightless.tokenizer.word_counter import count_inputs
 
 EOT = "<|endoftext|>"
@@ -181,3 +182,12 @@ def test_fresh_memory_is_zero_and_writable():
             assert array.dtype == kind and array.shape == (n,) and not array.any() and array.flags.writeable
             array[:] = 7
             assert array.sum() == 7 * n
+
+
+def test_compiling_goes_on_after_its_code_was_handed_back():
+    """The pages come back by themselves: kernels run, and new ones compile."""
+    numba = pytest.importorskip("numba")
+    before = train_bpe([prose(7, 50)], 270, n_workers=1)
+    assert release_compiler() > 0 or not sys.platform.startswith("linux")
+    assert numba.njit(lambda x: 3 * x + 1)(7) == 22
+    assert train_bpe([prose(7, 50)], 270, n_workers=1) == before

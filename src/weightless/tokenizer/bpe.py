@@ -118,7 +118,8 @@ class Tokenizer:
 
         self._encoder  # noqa: B018  (built once, before the threads ask for it)
         with ThreadPoolExecutor(n_workers) as pool:
-            return list(pool.map(self.encode_array, texts))
+            runs = pool.map(lambda run: [self.encode_array(text) for text in run], _runs(texts, 8 * n_workers))
+            return [ids for run in runs for ids in run]
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
         """Text of the ids; bytes that are not UTF-8 become U+FFFD."""
@@ -179,6 +180,17 @@ class Tokenizer:
         except OSError as error:
             raise WeightlessError(f"cannot read {path}: {error.strerror}") from error
         return cls.from_json(content, str(path))
+
+
+def _runs(texts: Sequence[str | bytes], n: int) -> Iterator[Sequence[str | bytes]]:
+    """Neighbouring texts in about n runs of equal size: handing over a short text takes longer than encoding it."""
+    wanted = sum(map(len, texts)) / n
+    begin = held = 0
+    for end, text in enumerate(texts, 1):
+        held += len(text)
+        if held >= wanted or end == len(texts):
+            yield texts[begin:end]
+            begin, held = end, 0
 
 
 def _with_specials(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,14 @@ import numpy as np
 
 from weightless.base.errors import ConfigError, nearest
 from weightless.base.progress import progress
-from weightless.tokenizer.memory import fresh
-from weightless.tokenizer.patterns import END_OF_TEXT, byte_characters, check_special_tokens, pattern_code
+from weightless.tokenizer.memory import fresh, release_compiler
+from weightless.tokenizer.patterns import (
+    END_OF_TEXT,
+    PATTERN_CODES,
+    byte_characters,
+    check_special_tokens,
+    pattern_code,
+)
 
 if TYPE_CHECKING:
     from weightless.tokenizer.word_counter import Words
@@ -59,9 +66,20 @@ def train_bpe(
         raise ConfigError(f"unknown rule for ties {ties!r}: {nearest(str(ties), TIES)}")
     n_merges = _n_merges(vocab_size, len(specials))
     workers = _n_workers(n_workers)
+    _load_kernels()
     with progress("counting words", total_size(inputs), "B") if show_progress else nullcontext() as tick:
         layout = lay_out(count_inputs(inputs, specials, code, workers, tick))
     return _named(merge_words(layout, n_merges, ties), specials)
+
+
+@lru_cache(maxsize=1)
+def _load_kernels() -> None:
+    """Compile or link every kernel on a text of no size, once per process, and hand back the memory that took."""
+    from weightless.tokenizer.word_counter import count_inputs
+
+    words = count_inputs([b"a a bb bb"], [], PATTERN_CODES["gpt2"], 1)
+    merge_words(lay_out(words), 1, "greatest")
+    release_compiler()
 
 
 def _n_merges(vocab_size: int, n_specials: int) -> int:
