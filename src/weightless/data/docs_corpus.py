@@ -1,8 +1,9 @@
 """The corpus `docs`: prose of the user's own Python installation, real text without a network.
 
 Sources, in this order: the topics of pydoc, the docstrings of the standard library, the docstrings of installed
-packages.  Files are parsed with `ast`, never imported and never run.  Unreadable ones are skipped, and so are those of
-which less than a fifth lies between triple quotes (parsing them costs most of the time and gives little).
+packages.  Files are never imported and never run: a compiled scanner finds their docstrings (docstring_scan.py), and
+Python's parser where the scanner is in doubt.  Unreadable files are skipped, and so are those of which less than a
+fifth lies between triple quotes (they would take much of the time and give little).
 
 A docstring is unindented and cut into paragraphs; a paragraph stays when it reads like prose (enough letters and
 words, no table, no code) and when at most half of its 8-word-grams were met before in this corpus (so copies and
@@ -19,18 +20,20 @@ from __future__ import annotations
 import ast
 import gc
 import inspect
+import os
 import platform
 import re
 import sysconfig
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from weightless.base.errors import WeightlessError
+from weightless.data.docstring_scan import docstring_spans, quoted_bytes
 from weightless.data.documents import document_key
 from weightless.data.grams import word_grams
 from weightless.data.split import byte_progress
@@ -47,7 +50,8 @@ _LARGEST_FILE = 2_000_000
 _SKIPPED_FOLDERS = {"__pycache__", "site-packages", "dist-packages", "test", "tests", "testing", "_vendor", "vendored",
                     "pydoc_data", "lib2to3", "node_modules"}  # fmt: skip
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-_LONG_STRING = re.compile(rb'""".*?"""|\'\'\'.*?\'\'\'', re.DOTALL)
+_BODIES = ("body", "cases", "handlers", "orelse", "finalbody")  # as they follow one another in a file
+_OTHER_ENCODING = re.compile(rb"(?:[^\n]*\n)?[ \t\f]*#[^\n]*coding[:=][ \t]*+(?!utf-?8\b)", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z][a-z'-]*[a-z]|[aAI]\b")
 _UNLIKE_PROSE = re.compile(r"[|=_#{}<>\[\]\\~^*+/`$@\d]")
 
@@ -66,13 +70,13 @@ def collect(cap_bytes: int = CAP_BYTES, roots: list[Path] | None = None, show_pr
     files = [path for root in (roots or _installation()) for path in _modules_under(root)]
     seen = Novelty()
     found: list[bytes] = []
-    total = sum(path.stat().st_size for path in files)
+    total = sum(size for _, size in files)
     for text in topics:
         found += _documents_of([text], seen)
     with byte_progress("collect docs", total, show_progress) as tick, _quiet_parser():
-        for path in files:
+        for path, size in files:
             found += _documents_of(docstrings_of(path), seen)
-            tick(path.stat().st_size, path.parent.name)
+            tick(size, path.parent.name)
     if not found:
         raise WeightlessError(
             "this Python installation has no docstrings to read (stripped by -OO?); use another corpus"
@@ -86,23 +90,24 @@ def _installation() -> list[Path]:
     return list(dict.fromkeys(Path(paths[key]) for key in ("stdlib", "purelib", "platlib")))
 
 
-def _modules_under(root: Path) -> list[Path]:
-    """The .py files of a folder in sorted order, tests and vendored copies left out."""
-    found: list[Path] = []
-    waiting = [root]
+def _modules_under(root: Path) -> list[tuple[Path, int]]:
+    """The .py files of a folder and their sizes, ordered by the parts of their paths; tests and vendored copies left
+    out, and files that are too large."""
+    found: list[tuple[Path, int]] = []
+    waiting: list[Any] = [root]
     while waiting:
-        folder = waiting.pop()
-        try:
-            entries = sorted(folder.iterdir())
-        except OSError:
-            continue
-        found += [path for path in entries if path.suffix == ".py" and path.is_file()]
-        waiting += [path for path in entries if path.name not in _SKIPPED_FOLDERS and _is_plain_folder(path)]
-    return sorted(path for path in found if path.stat().st_size <= _LARGEST_FILE)
+        entry = waiting.pop()
+        if entry is root or _is_plain_folder(entry):
+            with suppress(OSError), os.scandir(entry) as inside:
+                kept = [e for e in inside if e.name not in _SKIPPED_FOLDERS]
+                waiting += sorted(kept, key=lambda e: e.name, reverse=True)
+        elif Path(entry.name).suffix == ".py" and entry.is_file() and entry.stat().st_size <= _LARGEST_FILE:
+            found.append((Path(entry.path), entry.stat().st_size))
+    return found
 
 
-def _is_plain_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
+def _is_plain_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
 
 
 def _topics() -> list[str]:
@@ -117,23 +122,55 @@ def _topics() -> list[str]:
 
 
 def docstrings_of(path: Path) -> list[str]:
-    """All docstrings of a module in the order of the file; none when it cannot be read or parsed."""
+    """All docstrings of a module in the order of the file; none when it cannot be read."""
     try:
         content = path.read_bytes()
-        quoted = sum(map(len, _LONG_STRING.findall(content)))
-        if quoted < max(LEAST_BYTES, _LEAST_SHARE * len(content)):
-            return []
+    except OSError:
+        return []
+    if quoted_bytes(content) < max(LEAST_BYTES, _LEAST_SHARE * len(content)):
+        return []
+    found = scanned_docstrings(content)
+    found = parsed_docstrings(content) if found is None else found
+    return [inspect.cleandoc(text) for text in found if len(text) >= _SMALLEST_DOCSTRING]
+
+
+def scanned_docstrings(content: bytes) -> list[str] | None:
+    """The docstrings found by docstring_scan, short ones left out; None when only a parser can tell."""
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    spans = None if _OTHER_ENCODING.match(content) else docstring_spans(content)
+    if spans is None:
+        return None
+    literals = [content[start:end] for start, end in spans.tolist() if end - start >= _SMALLEST_DOCSTRING]
+    try:
+        return [_value_of(literal.decode()) for literal in literals]
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _value_of(literal: str) -> str:
+    """The text of a string literal; only one with escapes is worth a parser."""
+    quote = next(mark for mark in ('"""', "'''", '"', "'") if literal.endswith(mark))
+    prefix = literal[: literal.index(quote)]
+    if "\\" in literal and prefix not in ("r", "R"):
+        return ast.literal_eval(literal)
+    text = literal[len(prefix) + len(quote) : -len(quote)]
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def parsed_docstrings(content: bytes) -> list[str]:
+    """The same by Python's own parser; none when it refuses the module."""
+    try:
         tree = ast.parse(content)
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     found, waiting = [], [tree]
     while waiting:
         node = waiting.pop()
         if isinstance(node, _DOCUMENTED) and (text := ast.get_docstring(node, clean=False)):
             found.append(text)
-        body = [child for field in ("body", "orelse", "handlers") for child in getattr(node, field, [])]
-        waiting += [child for child in reversed(body) if hasattr(child, "body")]
-    return [inspect.cleandoc(text) for text in found if len(text) >= _SMALLEST_DOCSTRING]
+        body = [child for field in _BODIES for child in getattr(node, field, [])]
+        waiting += [child for child in reversed(body) if hasattr(child, "body") or hasattr(child, "cases")]
+    return found
 
 
 def _documents_of(texts: list[str], seen: Novelty) -> Iterator[bytes]:
@@ -160,13 +197,12 @@ def paragraphs_of(text: str) -> list[bytes]:
 
 def is_prose(text: str) -> bool:
     """Mostly words: at least 6 of them, 74 % letters and spaces, few signs of tables and code, no examples only."""
-    words = _WORD.findall(text)
-    if len(words) < 6 or len(text) < 40:
+    if len(text) < 40 or len(_UNLIKE_PROSE.findall(text)) > 0.06 * len(text):
         return False
+    words = _WORD.findall(text)
     letters = sum(map(len, words)) + text.count(" ") - text.count("  ")
-    signs = len(_UNLIKE_PROSE.findall(text))
     examples = text.count(">>>") + text.count("\n...")
-    return letters >= 0.74 * len(text) and signs <= 0.06 * len(text) and 6 * examples < len(words)
+    return len(words) >= 6 and letters >= 0.74 * len(text) and 6 * examples < len(words)
 
 
 class Novelty:
