@@ -54,6 +54,8 @@ class Report:
     """The run folder."""
     png: str = ""
     """Also draw the frontier as a PNG file here."""
+    sizes: str = ""
+    """Also draw loss against training tokens as a PNG file here, for models made at several sizes (train_tokens)."""
     markdown: bool = False
     """Print the table of results as Markdown, with the command that made it."""
 
@@ -106,7 +108,7 @@ def recipe_path(name: str) -> Path:
 
 
 def _report(options: Report) -> int:
-    from weightless.lab.report import frontier_png, markdown_table, write_report
+    from weightless.lab.report import frontier_png, markdown_table, sizes_png, sizes_table, write_report
     from weightless.lab.report.summary import read_summary
 
     folder = Path(options.run)
@@ -114,6 +116,9 @@ def _report(options: Report) -> int:
     if options.png:
         frontier_png(folder, Path(options.png))
         print(f"picture: {options.png}")
+    if options.sizes:
+        sizes_png(folder, Path(options.sizes))
+        print(f"{sizes_table(read_summary(folder))}\npicture: {options.sizes}")
     if options.markdown:
         print(markdown_table(read_summary(folder)))
         return 0

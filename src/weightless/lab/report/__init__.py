@@ -7,6 +7,7 @@ headline.py  the sentence, computed               curves.py      loss against to
 palette.py   one accent and mark per model        breakdown.py   bytes by component
 svg.py       drawing and escaping                 picture.py     the same frontier as a PNG for the README
 labels.py    labels that do not overlap           table.py       HTML, Markdown and terminal tables
+sizes.py     loss against training tokens, of models made at several sizes
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from weightless.lab.report.breakdown import byte_breakdown_svg
 from weightless.lab.report.headline import headline
 from weightless.lab.report.page import write_report
 from weightless.lab.report.picture import frontier_png
+from weightless.lab.report.sizes import sizes_png, sizes_table
 from weightless.lab.report.summary import check_summary, read_summary
 from weightless.lab.report.table import markdown_table, terminal_table
 
@@ -25,6 +27,8 @@ __all__ = [
     "headline",
     "markdown_table",
     "read_summary",
+    "sizes_png",
+    "sizes_table",
     "terminal_table",
     "write_report",
 ]
