@@ -8,9 +8,9 @@ steps in order takes them from the queue; a step out of order starts the thread 
 raised by the call that asks for that step.  Leaving the context ends the thread, ready batches or not.
 `make` must be a pure function of the step, and is never called by two threads at a time.
 
-Off by default, because there is nothing to gain at this project's scale: a batch takes 0.05 to 0.7 ms, well below 1 % of
-a step of the demo's models (`benchmarks/batches.py`), and the thread competes with the step for the interpreter.  It is
-for batches that wait for a slow disk.
+Off by default, because there is nothing to gain at this project's scale: a batch takes 0.05 to 0.7 ms, well below 1 %
+of a step of the demo's models (`benchmarks/batches.py`), and the thread competes with the step for the interpreter.  It
+is for batches that wait for a slow disk.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@
     score          a file with one finite number per training document, in the order of the shards: JSON lines (a bare
                    number, or an object with "score"), or a one-dimensional .npy
 
+All windows of a document that is longer than a window have its one score; cut long texts into documents first.
 The compression ratio needs no model.  It is computed when a run begins, from the bytes of its tokens.
 Errors: ConfigError when the number of scores is not the number of documents; CorruptFileError for what is no number.
 """
