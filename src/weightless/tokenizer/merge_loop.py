@@ -20,11 +20,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from weightless.tokenizer.scan import KERNEL
+from weightless.tokenizer.scan import KERNEL, prefetch
 from weightless.tokenizer.word_table import MIX_A, MIX_B
 
 GAP, INSIDE = np.int32(-1), np.int32(-2)
 LISTED_PER_BYTE = 3
+AHEAD = 12
 MADE, PAIRS, HEAP, USED = 0, 1, 2, 3
 
 
@@ -153,11 +154,14 @@ def best_pair(heap, n, pairs, words, tokens, order):
 def apply_merge(pair, new, pairs, positions, words, tokens):
     """Replace the pair by the token `new` at each of its positions, which stay in its list; returns how many."""
     left, right, _, first, size, _ = pairs
-    text, symbol, _ = words
+    text, symbol, weight = words
     prefix, length, example = tokens
     n_left, n_new = np.int64(length[left[pair]]), np.int64(length[left[pair]]) + np.int64(length[right[pair]])
-    at = first[pair]
+    at, last = first[pair], first[pair] + size[pair] - 1
     for k in range(first[pair], first[pair] + size[pair]):
+        ahead = np.int64(positions[min(k + AHEAD, last)])
+        prefetch(symbol, ahead)  # pyright: ignore[reportCallIssue]
+        prefetch(weight, ahead)  # pyright: ignore[reportCallIssue]
         p = np.int64(positions[k])
         if symbol[p] == left[pair] and symbol[p + n_left] == right[pair]:  # in aaa the second pair is gone
             symbol[p], symbol[p + n_left] = new, INSIDE
