@@ -105,7 +105,7 @@ def visited(runnable: Runnable, tokens: np.ndarray, targets: np.ndarray, t: int)
     engine = Engine(runnable.program, weights.bytes, state=state.bytes[: len(named.before)])
     step = np.asarray(tokens[t - 1 : t]), np.asarray(targets[t - 1 : t])
     for _ in range(ATTEMPTS):
-        _look(engine, step, t, (weights, state))
+        _look(engine, step, t, named.before, (weights, state))
         referenced = dict(_referenced())
         pairs = {
             "weights": (weights.predicted(named.weights), weights.found(referenced)),
@@ -118,9 +118,12 @@ def visited(runnable: Runnable, tokens: np.ndarray, targets: np.ndarray, t: int)
     return Visited(t, predicted, found, difference)
 
 
-def _look(engine: Engine, step: tuple[np.ndarray, np.ndarray], t: int, memories: tuple[_Memory, ...]) -> None:
+def _look(
+    engine: Engine, step: tuple[np.ndarray, np.ndarray], t: int, before: np.ndarray, memories: tuple[_Memory, ...]
+) -> None:
     """The step twice: once to load the code and settle allocations, once with all accessed bits cleared before."""
     for measured in (False, True):
+        engine.S[:] = before  # a step may leave a state from which it would go another way
         engine.registers[vm.T] = t - 1
         if measured:
             _CLEAR.write_text("1")

@@ -36,6 +36,8 @@ from weightless.program.tensor import Tensor
 WIDTH = {torch.float64: 8, torch.float32: 4, torch.int64: 4, torch.int32: 4,
          torch.bfloat16: 2, torch.float16: 2, torch.bool: 1}  # fmt: skip
 """Bytes per element of a tensor that passes between operators; ids are charged as u32."""
+MAX_FROM_HOST = 16
+"""Numbers that a step may bring along as literals; more could be weights that were read unseen."""
 
 
 @dataclass
@@ -111,6 +113,9 @@ class Trace(TorchDispatchMode):
             raise WeightlessError(f"{func} runs outside every operator: mark it in the model's step")
         mutated = _mutated(func, args, kwargs)
         tensors = list(_tensors([args, kwargs]))
+        if "lift_fresh" in str(func) and args[0].numel() > MAX_FROM_HOST:
+            raise WeightlessError(f"{args[0].numel()} numbers enter {self._regions[-1].name!r} from the host: let the "
+                                  "operator read them from a tensor that the trace knows")  # fmt: skip
         if rule in (ROWS, PUT_ROWS):
             self._by_rows(rule, args)
         elif rule in (COMPUTE, UPDATE, OVERWRITE):
@@ -133,7 +138,7 @@ class Trace(TorchDispatchMode):
         ids = rest[0][0] if isinstance(rest[0], (list, tuple)) else rest[0]
         if isinstance(rest[0], (list, tuple)) and (len(rest[0]) != 1 or ids.dtype == torch.bool):
             raise WeightlessError("the trace follows indices into rows only: index one dimension, by number")
-        if 1 in args[1:2] and isinstance(args[1], int):
+        if isinstance(args[1], int) and args[1] != 0:
             raise WeightlessError("the trace follows index_select over rows only")
         for tensor in (ids, *_tensors(rest[1:])):
             self._note(tensor, write=False)
