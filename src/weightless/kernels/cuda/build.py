@@ -25,8 +25,12 @@ import numpy as np
 from weightless.base.errors import ConfigError, WeightlessError, nearest
 
 SOURCES = ("softmax_topk", "layer_norm_backward")
-HERE = Path(__file__).resolve().parent
 LARGEST_K, LARGEST_WIDTH = 64, 4096
+
+
+def here() -> Path:
+    """The folder of the sources."""
+    return Path(__file__).resolve().parent
 
 
 def folder_of_builds() -> Path:
@@ -39,12 +43,12 @@ def source(name: str) -> Path:
     """The .cu file of a kernel."""
     if name not in SOURCES:
         raise ConfigError(f"no CUDA source {name!r}: {nearest(name, SOURCES)}")
-    return HERE / f"{name}.cu"
+    return here() / f"{name}.cu"
 
 
 def library_path(name: str, kind: str, folder: Path | None = None) -> Path:
     """Path of a build of kind "gpu" or "cpu", named by what it was made from."""
-    digest = hashlib.sha256(source(name).read_bytes() + (HERE / "cpu_shim.h").read_bytes()).hexdigest()[:12]
+    digest = hashlib.sha256(source(name).read_bytes() + (here() / "cpu_shim.h").read_bytes()).hexdigest()[:12]
     return (folder or folder_of_builds()) / f"{name}-{kind}-{digest}.so"
 
 
@@ -116,7 +120,7 @@ def _built(out: Path, command: list[str]) -> Path:
         return out
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(f".{os.getpid()}.part")
-    _run([*command, f"-I{HERE}", "-o", str(part)])
+    _run([*command, f"-I{here()}", "-o", str(part)])
     os.replace(part, out)
     return out
 
