@@ -89,7 +89,7 @@ def test_sizes_that_no_kernel_serves_are_refused(libraries):
 
 MUTANTS = {
     "softmax_topk": [
-        ("half a warp", "= 16; bits > 0; bits >>= 1) {\n        float v2", "= 8; bits > 0; bits >>= 1) {\n        float v2"),
+        ("half a warp", "= 16; bits > 0; bits >>= 1) {\n        float m", "= 8; bits > 0; bits >>= 1) {\n        float m"),
         ("old sum not corrected", "l *= expf(m - v);", "l *= 1.0f;"),
         ("ties to the higher index", "static_cast<unsigned>(ia) < static_cast<unsigned>(ib)", "ia > ib"),
         ("tail forgotten", "i < V; i += THREADS) take<K>(row[i]", "i < 0; i += THREADS) take<K>(row[i]"),
@@ -110,8 +110,8 @@ def test_mutants_of_the_sources_are_caught(name, which, tmp_path, monkeypatch):
     text = build.source(name).read_text()
     assert old in text
     (tmp_path / f"{name}.cu").write_text(text.replace(old, new))
-    shutil.copy(build.HERE / "cpu_shim.h", tmp_path)
-    monkeypatch.setattr(build, "HERE", tmp_path)
+    shutil.copy(build.here() / "cpu_shim.h", tmp_path)
+    monkeypatch.setattr(build, "here", lambda: tmp_path)
     library = {name: build.load(build.cpu_library(name, tmp_path))}
     with pytest.raises(AssertionError):
         if name == "softmax_topk":

@@ -29,7 +29,7 @@ from weightless.decode.tree_verification import build_tree_mask, checked_parents
 from weightless.kernels.codes import QK_EPS
 from weightless.ops.class_head import class_log_probs
 from weightless.ops.cross_entropy import log_softmax
-from weightless.ops.feedforward import feedforward
+from weightless.ops.feedforward import activate
 from weightless.ops.hashing import row_index
 from weightless.ops.norm import rms_norm
 from weightless.ops.rope import rope
@@ -174,6 +174,13 @@ class BatchRunner:
 State = dict[str, np.ndarray]
 
 
+def times(W: np.ndarray, x_ND: np.ndarray) -> np.ndarray:
+    """x W^T [N, rows].  For a few rows of x BLAS is twice as fast the other way round: it walks W as it is stored."""
+    if len(x_ND) == 1:
+        return x_ND @ W.T
+    return np.ascontiguousarray((W @ np.ascontiguousarray(x_ND.T)).T)
+
+
 def _gather(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
     at = np.array([path[-1] for item in items for path in item.paths])
     rows = runner.rows_of(op.table, at)
@@ -189,7 +196,7 @@ def _gather_hashed(runner: BatchRunner, op: Any, state: State, items: list[_Item
 
 
 def _norm_matvec(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    state[op.y] = rms_norm(state[op.x], runner.weight(op.norm), op.eps) @ runner.weight(op.weight).T
+    state[op.y] = times(runner.weight(op.weight), rms_norm(state[op.x], runner.weight(op.norm), op.eps))
 
 
 def _rope_append(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
@@ -229,12 +236,13 @@ def _attend(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> N
 
 
 def _matvec_add(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    state[op.x] = state[op.x] + state[op.a] @ runner.weight(op.weight).T
+    state[op.x] = state[op.x] + times(runner.weight(op.weight), state[op.a])
 
 
 def _norm_ffn_add(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
     h = rms_norm(state[op.x], runner.weight(op.norm), op.eps)
-    state[op.x] = state[op.x] + feedforward(h, runner.weight(op.up), runner.weight(op.down), op.activation)
+    hidden = activate(times(runner.weight(op.up), h), op.activation)
+    state[op.x] = state[op.x] + times(runner.weight(op.down), hidden)
 
 
 def _logits_full(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
