@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,8 @@ from weightless.artifact.file import Artifact, open_artifact
 from weightless.base.errors import CorruptFileError, WeightlessError
 from weightless.export.lower import TOKENIZER
 from weightless.program.engine import AuditEngine, Engine
-from weightless.program.program import Program
+from weightless.program.program import HEADS, Program
+from weightless.quant.formats import decode_rows
 from weightless.tokenizer import Tokenizer
 
 
@@ -99,4 +101,28 @@ def open_packed(path: str | Path, verify: bool = True) -> Packed:
         wanted = (tensor.format, tensor.shape, tensor.row_bytes, tensor.row_stride, place.offset)
         if stored != wanted:
             raise CorruptFileError(f"{path}: tensor {tensor.name!r} is stored as {stored}, its program wants {wanted}")
-    return Packed(artifact, program)
+    packed = Packed(artifact, program)
+    _check_slots(packed)
+    return packed
+
+
+def _check_slots(packed: Packed) -> None:
+    """A class head scores by one table and draws by another: they must be inverse permutations of the vocabulary."""
+    program = packed.program
+    ops = [op for head in HEADS for op in program.heads[head]]
+    slots, tokens = (sorted({getattr(op, key) for op in ops if hasattr(op, key)})
+                     for key in ("slot_of_token", "token_of_slot"))  # fmt: skip
+    for slot_name, token_name in itertools.product(slots, tokens):
+        slot_of_token, token_of_slot = (_ids(packed, name) for name in (slot_name, token_name))
+        n = program.vocab_size
+        fits = len(slot_of_token) == len(token_of_slot) == n and max(slot_of_token.max(), token_of_slot.max()) < n
+        if not (fits and np.array_equal(slot_of_token[token_of_slot], np.arange(n))):
+            told = f"{slot_name!r} and {token_name!r} are not inverse to each other"
+            raise CorruptFileError(f"{packed.artifact.path}: {told}, so it would draw other words than it scores: "
+                                   "pack the model again")  # fmt: skip
+
+
+def _ids(packed: Packed, name: str) -> np.ndarray:
+    """A column of ids, int64."""
+    tensor = packed.program.by_name[name]
+    return decode_rows(packed.artifact.view(name), tensor.format, 1)[:, 0].astype(np.int64)

@@ -18,11 +18,21 @@ import numpy as np
 
 from weightless.base.errors import CorruptFileError
 from weightless.program.operator import Access, Place
-from weightless.program.tensor import Tensor, align
+from weightless.program.tensor import LINE, Tensor, align
 from weightless.quant.formats import decode_rows, encode_rows
 
 KEPT_BYTES = 1 << 29
 """Decoded weights that an arena keeps, in bytes of float32."""
+
+
+def aligned(n_bytes: int, fill: int = 0) -> np.ndarray:
+    """uint8 [n_bytes] from a 64-byte boundary on: vectors that straddle two lines are read at half speed.
+
+    Zeros are not written, so that memory is taken only where a step goes.
+    """
+    n_room = n_bytes + LINE
+    room = np.full(n_room, fill, dtype=np.uint8) if fill else np.zeros(n_room, dtype=np.uint8)
+    return room[-room.ctypes.data % LINE :][:n_bytes]
 
 
 @dataclass

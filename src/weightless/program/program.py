@@ -28,7 +28,9 @@ __all__ = ["HEADS", "OUTCOME", "PROBABILITIES", "Program"]
 HEADS = ("score", "sample", "full")
 OUTCOME, PROBABILITIES = "outcome", "probabilities"
 MAX_VOCAB = 2**24  # a token id must be exact in float32
-MAX_STATE_BYTES = 2**33
+MAX_CONTEXT = 2**20
+MAX_STATE_BYTES = 2**31
+FEW_ROWS = 64  # registers of an operator, whatever the context
 assert _operators and REGISTRY
 
 
@@ -144,14 +146,32 @@ def _check_tensors(program: Program) -> None:
         raise ConfigError(f"a vocabulary of {program.vocab_size} tokens is not in 2..{MAX_VOCAB}")
     if program.context < 1:
         raise ConfigError(f"a context of {program.context} positions is too short")
+    if program.context > MAX_CONTEXT:
+        raise CorruptFileError(f"a context of {program.context:.6g} positions is above {MAX_CONTEXT}")
     if len(program.by_name) != len(program.tensors):
         raise CorruptFileError("two tensors of the program share a name")
-    if program.layout.state_bytes > MAX_STATE_BYTES:
-        raise CorruptFileError(f"the program wants {program.layout.state_bytes} bytes of state")
+    _check_state(program)
     for name, width in ((OUTCOME, 1), (PROBABILITIES, program.vocab_size)):
         tensor = program.by_name[name]
         if tensor.shape != (1, width) or tensor.format != "f32" or tensor.kind != "state":
             raise CorruptFileError(f"the tensor {name!r} should be a state of (1, {width}) f32")
+
+
+def _check_state(program: Program) -> None:
+    """Memory in proportion to what is stored: a row per position, no wider than weights or vocabulary are.
+
+    So a small file cannot ask for a large memory but by its context, and that has a limit of its own.
+    """
+    weights = [size for tensor in program.stored() for size in tensor.shape]
+    widest = max([program.vocab_size, program.context, *weights])
+    for tensor in program.tensors:
+        rows, cols = tensor.shape
+        if tensor.kind == "state" and (rows > max(program.context, FEW_ROWS) or cols > 2 * widest):
+            told = f"it may have a row for each of {program.context} positions, and {2 * widest} numbers in a row"
+            raise CorruptFileError(f"the state {tensor.name!r:.60} has shape {tensor.shape}; {told}")
+    if program.layout.state_bytes > MAX_STATE_BYTES:
+        wanted = f"{program.layout.state_bytes} bytes of state for a context of {program.context}"
+        raise CorruptFileError(f"the program wants {wanted}, above {MAX_STATE_BYTES}: pack it with a shorter context")
 
 
 def _check_against_vocabulary(program: Program, op: Any) -> None:
