@@ -24,6 +24,8 @@ SOURCES = [
     ("feather", "square_vocabulary"),
     ("feather", "full_head_bigrams"),
     ("ngram", "order_3"),
+    ("infinigram", "length_3"),
+    ("mixture", "dense_and_ngram"),
 ]
 ODD = [
     None, True, False, -1, 0, 1, 2, 3, 7, 8, 64, 2**31, 2**40 - 1, 2**40, 2**63, 2**64, 2**70, 0.0, -1.0, 0.5, 1e30,
@@ -190,7 +192,11 @@ HOSTILE = {
     "ctx.1.node": ("ngram", "order_3", lambda a: a + np.uint32(2**31)),
     "ctx.2.node": ("ngram", "order_3", lambda a: a + np.uint32(2**31)),
     "cont.1.word": ("ngram", "order_3", lambda a: np.full_like(a, 2**16 - 1)),
-    "cont.0.cum": ("ngram", "order_1", lambda a: np.zeros_like(a)),
+    "unigram.alias": ("ngram", "order_1", lambda a: np.array([0, 2**32 - 1], np.uint32) + 0 * a),
+    "suffixes": ("infinigram", "length_3", lambda a: np.full_like(a, 2**32 - 1)),
+    "text": ("infinigram", "length_3", lambda a: np.full_like(a, 2**16 - 1)),
+    "first_row": ("infinigram", "length_3", lambda a: a + np.uint32(2**31)),
+    "counted.ctx.1.node": ("mixture", "dense_and_ngram", lambda a: a + np.uint32(2**31)),
 }
 
 

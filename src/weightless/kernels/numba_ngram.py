@@ -184,6 +184,35 @@ def quantise_unigrams(count, d1, d2, d3, min_count):
 
 
 @njit(cache=True, nogil=True)
+def alias_table(quanta, table):
+    """Fill table [V, 2] with (threshold, alias); the fast twin of ops.alias.alias_table, equal to the number."""
+    n, total = quanta.size, np.int64(0)
+    for q in quanta:
+        total += np.int64(q)
+    units, small, large = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    n_small, n_large = 0, 0
+    for w in range(n):
+        units[w] = n * np.int64(quanta[w])
+        if units[w] < total:
+            small[n_small] = w
+            n_small += 1
+        else:
+            large[n_large] = w
+            n_large += 1
+    while n_small:
+        n_small -= 1
+        column, word = small[n_small], large[n_large - 1]
+        table[column, 0], table[column, 1] = units[column], word
+        units[word] -= total - units[column]
+        if units[word] < total:
+            n_large -= 1
+            small[n_small] = word
+            n_small += 1
+    for i in range(n_large):
+        table[large[i], 0], table[large[i], 1] = total, large[i]
+
+
+@njit(cache=True, nogil=True)
 def first_at_least(words, begin, end, word):
     """First index in [begin, end) whose word is >= `word`, or end (the range is ascending)."""
     while begin < end:

@@ -18,8 +18,9 @@ from weightless.base.errors import ConfigError
 from weightless.ngram.infinigram import build
 from weightless.ops.infinigram import N_BUCKETS
 from weightless.program.operators.lookup import AcceptToken
-from weightless.program.operators.ngram import NgramFinish, NgramFull, NgramSample, NgramScore
+from weightless.program.operators.ngram import NgramFinish, NgramFull, NgramScore
 from weightless.program.operators.suffix import MAX_LENGTH, SuffixExtend, SuffixFull, SuffixSample, SuffixScore
+from weightless.program.operators.unigram import UnigramSample
 from weightless.program.program import OUTCOME, PROBABILITIES, Program
 from weightless.program.tensor import Tensor
 
@@ -70,7 +71,7 @@ def decode_program(config: Config) -> Program:
     full = (SuffixFull(*index, "weights", *known, PROBABILITIES, k) for k in levels)
     heads = {
         "score": (*score, NgramFinish("p", OUTCOME)),
-        "sample": (*draws, NgramSample(*unigrams, OUTCOME, 0, first=False)),
+        "sample": (*draws, UnigramSample("unigram.alias", OUTCOME, c.vocab_size, first=False)),
         "full": (NgramFull(*unigrams, PROBABILITIES, 0), *full),
     }
     return Program(c.vocab_size, c.context, tuple(_memory(c)), tuple(body), heads).validate()
@@ -83,6 +84,7 @@ def _memory(c: Config) -> list[Tensor]:
         Tensor("suffixes", (c.size, 1), "u32", "suffix array", "constant"),
         Tensor("first_row", (c.vocab_size + 1, 1), "u32", "suffix array", "constant"),
         Tensor("unigram.cum", (c.vocab_size, 1), "u32", "probabilities", "constant"),
+        Tensor("unigram.alias", (c.vocab_size, 2), "u32", "probabilities", "constant"),
         Tensor("weights", (2 * N_BUCKETS * c.max_length, 1), "f32", "probabilities", "constant"),
     ]
     state = [Tensor("found", (c.max_length + 1, 2), "u32", "activations", "state")]

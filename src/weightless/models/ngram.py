@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from weightless.base.errors import ConfigError
-from weightless.ngram.kneser_ney import build
+from weightless.ngram.kneser_ney import build, unigram_alias
 from weightless.program.operators.lookup import AcceptToken
 from weightless.program.operators.ngram import NgramContext, NgramFinish, NgramFull, NgramSample, NgramScore
+from weightless.program.operators.unigram import UnigramSample
 from weightless.program.program import OUTCOME, PROBABILITIES, Program
 from weightless.program.tensor import Tensor
 
@@ -61,6 +62,7 @@ def count(config: Config, tokens: np.ndarray, show_progress: bool = False) -> tu
     nodes = tuple(len(arrays[f"ctx.{k}.node"]) - 1 for k in levels)
     entries = tuple(len(arrays[f"cont.{k}.cum"]) for k in levels)
     columns = {name: array.reshape(len(array), -1) for name, array in arrays.items()}
+    columns["unigram.alias"] = unigram_alias(arrays["cont.0.cum"])
     return dataclasses.replace(config, nodes=nodes, entries=entries), columns
 
 
@@ -72,10 +74,11 @@ def decode_program(config: Config) -> Program:
         parent = (f"found.{k - 1}", f"ctx.{k}.word") if k > 1 else ("", "")
         body.append(NgramContext("history", *parent, f"ctx.{k}.node", f"found.{k}", k))
     lists = {k: (f"found.{k}", f"cont.{k}.word", f"cont.{k}.cum") for k in levels} | {0: ("", "", "cont.0.cum")}
-    upwards, downwards = range(config.order), range(config.order - 1, -1, -1)
+    upwards, deepest = range(config.order), c.order - 1
+    draws = (NgramSample(*lists[k], OUTCOME, k, first=k == deepest) for k in reversed(levels))
     heads = {
         "score": (*(NgramScore(*lists[k], "p", k) for k in upwards), NgramFinish("p", OUTCOME)),
-        "sample": tuple(NgramSample(*lists[k], OUTCOME, k, first=k == c.order - 1) for k in downwards),
+        "sample": (*draws, UnigramSample("unigram.alias", OUTCOME, c.vocab_size, first=c.order == 1)),
         "full": tuple(NgramFull(*lists[k], PROBABILITIES, k) for k in upwards),
     }
     return Program(c.vocab_size, c.context, tuple(_memory(c)), tuple(body), heads).validate()
@@ -85,6 +88,7 @@ def _memory(c: Config) -> list[Tensor]:
     """Index columns and probability columns apart in the ledger; a few registers between operators."""
     ids = "u16" if c.vocab_size <= 2**16 else "u32"
     tensors = [Tensor("cont.0.cum", (c.vocab_size, 1), "u32", "probabilities", "constant")]
+    tensors.append(Tensor("unigram.alias", (c.vocab_size, 2), "u32", "probabilities", "constant"))
     for k in range(1, c.order):
         n_nodes, n_entries = c.size_of(k)
         if k > 1:

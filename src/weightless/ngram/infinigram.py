@@ -6,7 +6,7 @@ of the count) are fitted by expectation maximisation on the end of the text, wit
 positions speak for stays near n / (n + 5).  Below all lengths stand the Kneser-Ney unigrams: how many different words
 precede.
 
-    build(tokens, V, K) -> {"text", "suffixes", "first_row", "unigram.cum", "weights"}
+    build(tokens, V, K) -> {"text", "suffixes", "first_row", "unigram.cum", "unigram.alias", "weights"}
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ def build(tokens: np.ndarray, vocab_size: int, max_length: int, show_progress: b
         index = suffix_array.build(stream, vocab_size)
         unigrams = kneser_ney.build(stream, vocab_size, min(2, stream.size))["cont.0.cum"]
         tick(1, f"{index.text.size:,} suffixes")
-    return {"text": index.text, "suffixes": index.suffixes, "first_row": index.first_row,
-            "unigram.cum": unigrams, "weights": weights}  # fmt: skip
+    return {
+        "text": index.text, "suffixes": index.suffixes, "first_row": index.first_row, "weights": weights,
+        "unigram.cum": unigrams, "unigram.alias": kneser_ney.unigram_alias(unigrams),
+    }  # fmt: skip
 
 
 def prior(max_length: int) -> np.ndarray:

@@ -78,6 +78,15 @@ def build_with_report(
         return _smooth(count_levels(tokens, vocab_size, order), vocab_size, minimum, tick)
 
 
+def unigram_alias(cum: np.ndarray) -> np.ndarray:
+    """The alias table (ops/alias.py) of the unigrams whose running sum is `cum`, uint32 [V, 2]."""
+    from weightless.kernels.numba_ngram import alias_table
+
+    table = np.empty((len(cum), 2), np.uint32)
+    alias_table(np.diff(cum.astype(np.int64), prepend=0), table)
+    return table
+
+
 def checked_stream(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
     """`tokens` as one flat array of the stored word type; every id must be in the vocabulary."""
     if not 1 <= vocab_size <= MAX_VOCAB:

@@ -46,7 +46,7 @@ _NORM_FFN_ADD = op.NORM_FFN_ADD
 _LOGITS_SCORE, _LOGITS_SAMPLE, _LOGITS_FULL = op.LOGITS_SCORE, op.LOGITS_SAMPLE, op.LOGITS_FULL
 _CLASS_SCORE, _CLASS_SAMPLE, _CLASS_FULL = op.CLASS_SCORE, op.CLASS_SAMPLE, op.CLASS_FULL
 _WORD_SCORE, _WORD_SAMPLE, _WORD_FULL = op.WORD_SCORE, op.WORD_SAMPLE, op.WORD_FULL
-_NGRAM_FINISH, _SUFFIX_FULL = op.NGRAM_FINISH, op.SUFFIX_FULL
+_UNIGRAM_SAMPLE, _SUFFIX_FULL = op.UNIGRAM_SAMPLE, op.SUFFIX_FULL
 
 
 @njit(**KERNEL)
@@ -229,7 +229,7 @@ def _run(kind, c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
         _classes(kind, c, f, W, S, R, u, scratch)
     elif kind <= _WORD_FULL:
         _words(kind, c, W, S, R, u, scratch)
-    elif kind <= _NGRAM_FINISH:
+    elif kind <= _UNIGRAM_SAMPLE:
         run_ngram(kind, c, W, S, R, u)
     elif kind <= _SUFFIX_FULL:
         run_suffix(kind, c, W, S, R, u)

@@ -1,7 +1,7 @@
-"""The compiled engine's instructions over counted models: Kneser-Ney lists, suffix arrays, gates and mixtures.
+"""The compiled engine's instructions over counted models: Kneser-Ney lists and unigrams.
 
-The readable twins are `operators/ngram.py`, `operators/suffix.py` and `operators/mixing.py`; registers and operands are
-those of `interpreter.py`.  Every address taken from data is checked against its table before use.
+The readable twins are `operators/ngram.py` and `operators/unigram.py`; registers and operands are those of
+`interpreter.py`.  Every address taken from data is checked against its table before use.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from weightless.program.registers import vector as _vector
 
 _NGRAM_CONTEXT, _NGRAM_SCORE, _NGRAM_SAMPLE = op.NGRAM_CONTEXT, op.NGRAM_SCORE, op.NGRAM_SAMPLE
 _NGRAM_FULL, _NGRAM_FINISH = op.NGRAM_FULL, op.NGRAM_FINISH
+_UNIGRAM_SAMPLE = op.UNIGRAM_SAMPLE
 
 
 @njit(**KERNEL)
@@ -138,6 +139,23 @@ def _ngram_full(c, W, S, R):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
+def _unigram_sample(c, W, S, R, u):  # type: ignore[no-untyped-def]
+    n, outcome = c[1], _vector(S, c[2], 1)
+    if c[3] == 0:
+        R[IN_STATE] += 4
+        if outcome[0] >= 0:
+            return
+    x = u[0] * n
+    column = min(np.int64(x), n - 1)
+    word = column
+    if np.int64((x - column) * QUANTA) >= id_at(W[0], c[0], 4, 2 * column):
+        word = id_at(W[0], c[0], 4, 2 * column + 1)
+    outcome[0] = word
+    R[IN_CUM] += 8
+    R[IN_STATE] += 4
+
+
+@njit(**KERNEL)
 def run_ngram(kind, c, W, S, R, u):  # type: ignore[no-untyped-def]
     """One instruction of a counted model."""
     if kind == _NGRAM_CONTEXT:
@@ -148,5 +166,7 @@ def run_ngram(kind, c, W, S, R, u):  # type: ignore[no-untyped-def]
         _ngram_sample(c, W, S, R, u)
     elif kind == _NGRAM_FULL:
         _ngram_full(c, W, S, R)
+    elif kind == _UNIGRAM_SAMPLE:
+        _unigram_sample(c, W, S, R, u)
     elif kind == _NGRAM_FINISH:
         _vector(S, c[1], 1)[0] = -math.log(np.float64(_vector(S, c[0], 1)[0]))

@@ -38,6 +38,9 @@ def _suffix_extend(c, W, S, R):  # type: ignore[no-untyped-def]
     word = np.int64(ids(S, c[_REST], t)[t - 1])
     R[IN_STATE] += 4
     if level == 1:
+        if word >= c[_REST + 2] - 1:
+            R[STATUS] = 1
+            return
         first, end = id_at(W[0], c[_REST + 1], 4, word), id_at(W[0], c[_REST + 1], 4, word + 1)
         R[IN_SUFFIXES] += 8
     else:
@@ -95,6 +98,9 @@ def _occurrences(c, W, S, R):  # type: ignore[no-untyped-def]
     highest = lowest
     if end - first > 1:
         highest = word_behind(W[0], c[:4], c[_LEVEL], end - 1, R[IN_SUFFIXES:])
+    if lowest == END or highest == END:  # two suffixes cannot end at the same place
+        R[STATUS] = 1
+        return end, end, lowest, highest
     return first, end, lowest, highest
 
 

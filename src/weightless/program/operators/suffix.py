@@ -121,9 +121,8 @@ class SuffixExtend(SuffixIndex):
         return (*Reads(CHANGED if there else SEARCHED, read.pointers, read.words), int(now != matched))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(
-            SUFFIX_EXTEND, [*self.operands(places), places[self.history].offset, places[self.first_row].offset]
-        )
+        at, table = places[self.first_row]
+        return Lowered(SUFFIX_EXTEND, [*self.operands(places), places[self.history].offset, at, table.shape[0]])
 
     def decided(self) -> Mapping[int, str]:
         return {STATE: self.found, SUFFIX: self.suffixes, TEXT: self.text}
@@ -167,7 +166,10 @@ class _Level(SuffixIndex):
             if first == end:
                 return end, end, END, END
             lowest = read(first)
-        return first, end, lowest, lowest if end - first == 1 else read(end - 1)
+        highest = lowest if end - first == 1 else read(end - 1)
+        if END in (lowest, highest):
+            raise ValueError("two suffixes that end at the same place")
+        return first, end, lowest, highest
 
     def _weight(self, arena: Arena, n: int, several: bool) -> float:
         at = ((self.level - 1) * 2 + int(several)) * N_BUCKETS + bucket_of(n)
@@ -337,6 +339,8 @@ class SuffixFull(_Level):
             return Reads(SKIPPED, 0, 0)
         read = Cursor(arena, self.suffixes, self.text, self.level)
         words = np.array([word for word in (read(row) for row in range(*rows)) if word != END], dtype=np.int64)
+        if len(words) + 1 < rows[1] - rows[0]:
+            raise ValueError("two suffixes that end at the same place")
         if not len(words):
             return Reads(SEARCHED, read.pointers, read.words)
         w = self._weight(arena, len(words), bool((words != words[0]).any()))
