@@ -268,6 +268,9 @@ def test_merging_too_early_names_what_is_missing_and_a_damaged_shard_is_made_aga
         merge(tmp_path)
     path = next(tmp_path.glob("t_train_p002_*.bin"))
     good = path.read_bytes()
+    path.write_bytes(good[:-1] + b"\1")  # as long as before
+    make(2)
+    assert path.read_bytes() == good
     path.write_bytes(good[:-2])
     make(1)
     assert make(3) is None, "a torn shard must keep the corpus from looking finished"

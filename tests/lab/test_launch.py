@@ -24,6 +24,8 @@ name, deed = sys.argv[1:3]
 with open("ran.txt", "a") as file:
     file.write(name + "\\n")
 print("hello from", name, flush=True)
+if os.path.exists("broken"):
+    sys.exit(5)
 if deed == "fail":
     sys.exit("line one\\nthe reason of " + name)
 if deed == "once" and open("ran.txt").read().split().count(name) == 1:
@@ -61,6 +63,11 @@ def test_all_run_each_with_a_log_and_the_next_launch_does_nothing(here):
     assert [o.attempts for o in go("", "once", "")] == [0, 1, 0]  # other arguments, other unit
     go("", "", "", again=True)
     assert len(ran(here)) == 7
+    (here / "broken").touch()
+    with pytest.raises(WeightlessError, match="3 of 3"):
+        go("", "", "", again=True, retries=0)
+    (here / "broken").unlink()
+    assert [o.attempts for o in go("", "", "")] == [1] * 3, "what failed last is not done"
 
 
 def test_a_failure_is_named_with_its_log_and_the_others_finish(here, capsys):
