@@ -22,6 +22,7 @@ VERBS = {
     "eval": ("artifact", "held-out loss of an artifact, by the engine that needs no PyTorch"),
     "count": ("count", "the ledger of a recipe, a checkpoint or an artifact; --training: FLOPs, memory, time"),
     "fit": ("fit", "the largest configuration of a family within budgets of bytes"),
+    "audit": ("audit", "is it a predictor, are its bytes counted right: a packed model, a run, or Python code"),
     "generate": ("generate", "continue prompts from an artifact: sampling, beams, speculation, streams, batches"),
 }
 
@@ -71,6 +72,8 @@ def _room(name: str):  # type: ignore[no-untyped-def]
             from weightless.cli import count as room
         case "fit":
             from weightless.cli import fit as room
+        case "audit":
+            from weightless.cli import audit as room
         case _:
             from weightless.cli import artifact as room
     return room

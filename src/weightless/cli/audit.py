@@ -1,0 +1,248 @@
+"""weightless audit: is it a predictor, and are its bits per byte counted right?
+
+    weightless audit MODEL.wl|RUN           packed models, through the shipped engine, on the run's held-out tokens
+    weightless audit module:attribute       somebody's Python code, in a process of its own (path.py:attribute too)
+
+Exit code 0 when no check failed, 2 otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from weightless.base.errors import ConfigError, WeightlessError
+from weightless.cli.parse import parse
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from weightless.audit.audit import Evidence, Report
+    from weightless.data.corpus import Corpus
+
+ARTIFACT = "model.wl"
+MOST_COMPARED = 20_000_000
+"""Training tokens of the model's own corpus that are compared with its validation text without being asked."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Audit a predictor: causality, normalisation, score before update, single pass, byte counts, training data."""
+
+    what: Annotated[str, tyro.conf.Positional]
+    """An artifact, the folder of a run or model, or code: module:attribute or path.py:attribute, which offers
+    log_probs(prefix) and perhaps score, byte_counts and scored_ranges."""
+    data: str = ""
+    """A prepared corpus, whose validation tokens are read; for a model of a run its own."""
+    text: str = ""
+    """Read this text (a file or folder) instead."""
+    tokenizer: str = ""
+    """The tokenizer of the text or of imported ids, when neither model nor corpus knows it; code without one reads
+    bytes."""
+    train: str = ""
+    """The training text, or a prepared corpus: no validation document may be in it, or repeat it."""
+    claim: str = ""
+    """What an evaluation says of itself, as JSON: nats_per_token, bits_per_byte, eval_tokens, eval_bytes, ranges."""
+    positions: int = 1000
+    """Read about so many positions, in windows spread evenly over the text."""
+    tolerance: float = 0.0
+    """Nats within which repeated answers are the same; 0 asks for the same bits."""
+    seed: int = 0
+    """Draws the positions and tokens that the probes replace."""
+    json: bool = False
+
+
+def main(verb: str, arguments: list[str]) -> int:
+    options = parse(Audit, verb, arguments)
+    if options.positions < 1 or not 0 <= options.tolerance < 1:
+        raise ConfigError("--positions should be at least 1, and --tolerance in 0..1 nats")
+    if options.data and options.text:
+        raise ConfigError("--data and --text are two texts: give one of them")
+    reports = list(_code(options) if _is_code(options.what) else _models(options))
+    if options.json:
+        print(json.dumps([report.to_plain() for report in reports], indent=2))
+    else:
+        for report in reports:
+            print_report(report)
+    return 0 if all(report.ok for report in reports) else 2
+
+
+def _is_code(what: str) -> bool:
+    from weightless.audit.entry_point import is_entry_point
+
+    return is_entry_point(what) and not Path(what).exists()
+
+
+def _models(options: Audit) -> Iterator[Report]:
+    """Every packed model that one word names."""
+    from weightless.audit.audit import audit
+    from weightless.audit.predictor import EnginePredictor
+    from weightless.export.packed import open_packed
+
+    path = Path(options.what)
+    files = sorted(path.glob(f"models/*/{ARTIFACT}")) or [path / ARTIFACT] if path.is_dir() else [path]
+    for file in files:
+        packed = open_packed(file)
+        own = packed.tokenizer if packed.has_tokenizer else None
+        tokens, evidence = _material(options, own, packed.program.vocab_size, file)
+        evidence = _with_claim(evidence, options, file, len(tokens), packed.program.context)
+        name = file.parent.name if path.is_dir() else str(file)
+        with _progress(name) as tick:
+            yield audit(EnginePredictor(packed), tokens, evidence, name, options.positions, options.seed,
+                        options.tolerance, tick)  # fmt: skip
+
+
+def _code(options: Audit) -> Iterator[Report]:
+    """One predictor in somebody else's code."""
+    from weightless.audit.audit import audit
+    from weightless.audit.entry_point import EntryPoint
+
+    if not (options.data or options.text):
+        raise ConfigError("code is audited on real text: give --text FILE or --data DIR")
+    with EntryPoint(options.what) as predictor:
+        tokens, evidence = _material(options, None, predictor.vocab_size, None)
+        if options.claim:
+            evidence = _with_claim(evidence, options, None, len(tokens), 0)
+        with _progress(options.what) as tick:
+            yield audit(predictor, tokens, evidence, options.what, options.positions, options.seed,
+                        options.tolerance, tick)  # fmt: skip
+
+
+def _material(options: Audit, own: Any, vocab_size: int, file: Path | None) -> tuple[np.ndarray, Evidence]:
+    """The tokens to read, and what is known about them; `own` is the tokenizer that the model brings."""
+    from weightless.audit.audit import Evidence
+    from weightless.cli.artifact import find_data
+    from weightless.data.corpus import corpus
+    from weightless.data.sources import open_source
+
+    named = _named_tokenizer(options.tokenizer) or own
+    if options.text:
+        documents = list(open_source(options.text))
+        tokenizer = named or _bytes_tokenizer(vocab_size)
+        tokens, evidence = _encoded(documents, tokenizer), Evidence(source=b"".join(documents), validation=documents)
+    else:
+        assert options.data or file is not None
+        found = corpus(options.data or find_data(file))  # type: ignore[arg-type]
+        tokenizer = named or (found.tokenizer() if found.has_tokenizer else None)
+        _check_corpus(found, tokenizer, vocab_size, options)
+        tokens, evidence = found.tokens("val"), _of_corpus(found)
+    if options.train:
+        from weightless.audit.data_overlap import documents_of
+
+        if evidence.validation is None:
+            raise WeightlessError("--train compares documents, and the tokenizer of the validation ids is unknown: "
+                                  "give --text, or import the corpus with --tokenizer")  # fmt: skip
+        evidence = replace(evidence, train=documents_of(options.train))
+    if tokenizer is None:
+        return tokens, evidence
+    from weightless.audit.byte_counts import TokenBytes
+
+    return tokens, replace(evidence, table=TokenBytes(tokenizer), pads=_pads(tokenizer))
+
+
+def _of_corpus(found: Corpus) -> Evidence:
+    """Its validation documents, and its training documents where comparing them takes seconds."""
+    from weightless.audit.audit import Evidence
+    from weightless.audit.data_overlap import corpus_documents
+
+    if not found.has_tokenizer:
+        return Evidence()
+    small = found.n_tokens("train") <= MOST_COMPARED
+    train = corpus_documents(found, "train") if small else None
+    return Evidence(train=train, validation=corpus_documents(found, "val"))
+
+
+def _check_corpus(found: Corpus, tokenizer: Any, vocab_size: int, options: Audit) -> None:
+    if vocab_size and found.vocab_size != vocab_size:
+        raise WeightlessError(f"{found.folder} has a vocabulary of {found.vocab_size}, {options.what} one of "
+                              f"{vocab_size}: give data in the model's own tokens, or a text with --text")  # fmt: skip
+    if tokenizer is not None and found.has_tokenizer:
+        found.check_tokenizer(tokenizer)
+
+
+def _named_tokenizer(path: str) -> Any:
+    from weightless.tokenizer.opening import open_tokenizer
+
+    return open_tokenizer(path) if path else None
+
+
+def _bytes_tokenizer(vocab_size: int) -> Any:
+    """Raw bytes, for code that knows 256 tokens (or does not say how many)."""
+    from weightless.tokenizer.bpe import Tokenizer
+
+    if vocab_size not in (0, 256):
+        raise WeightlessError(f"a text has to be tokenised for a predictor of {vocab_size} tokens: give --tokenizer")
+    return Tokenizer({i: bytes([i]) for i in range(256)}, [])
+
+
+def _encoded(documents: list[bytes], tokenizer: Any) -> np.ndarray:
+    """The documents in tokens, each behind its mark, if the tokenizer has one."""
+    import numpy as np
+
+    mark = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
+    parts = [np.array([*mark, *tokenizer.encode_ordinary_array(d).tolist()], dtype=np.int64) for d in documents]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+def _pads(tokenizer: Any) -> frozenset[int]:
+    special = getattr(tokenizer, "special_tokens", None)
+    if special is not None:
+        return frozenset(i for name, i in special.items() if "pad" in name.lower())
+    return frozenset() if tokenizer.model.pad_id is None else frozenset({tokenizer.model.pad_id})
+
+
+def _with_claim(evidence: Evidence, options: Audit, file: Path | None, n_tokens: int, context: int) -> Evidence:
+    """The claim that was named; else what the run recorded of the model, with the windows that `eval` scores."""
+    from weightless.audit.byte_counts import Claim
+    from weightless.evals.bits_per_byte import windows
+
+    if options.claim:
+        return replace(evidence, claim=Claim.read(options.claim))
+    recorded = file.with_name("eval.json") if file is not None and not (options.text or options.data) else None
+    claim = Claim.read(recorded) if recorded and recorded.exists() else Claim()
+    ranges = [(first, end) for _, first, end in windows(n_tokens, context, context)]
+    if claim.eval_tokens is None or claim.eval_tokens == n_tokens - 1:
+        return replace(evidence, claim=replace(claim, ranges=tuple(ranges)))
+    n = -(-claim.eval_tokens // context)
+    picked = tuple(ranges[i * len(ranges) // n] for i in range(n))
+    if sum(end - first for first, end in picked) != claim.eval_tokens:
+        return replace(evidence, claim=claim)
+    return replace(evidence, claim=replace(claim, ranges=picked, sampled=True))
+
+
+def _progress(name: str) -> Any:
+    """A display that names the check under way."""
+    from contextlib import contextmanager
+
+    from weightless.base.progress import progress
+
+    @contextmanager
+    def show() -> Iterator[Any]:
+        with progress(f"audit {name}", 5, "checks") as tick:
+            yield lambda check: tick(1, check)
+
+    return show()
+
+
+def print_report(report: Report) -> None:
+    """The table of checks."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    colours = {"ok": "green", "FAILED": "bold red", "not applicable": "yellow"}
+    title = f"{report.name}: {report.positions:,} positions, {report.nats_per_token:.4f} nats per token"
+    table = Table(title=escape(title), title_justify="left")
+    for column in ("check", "verdict", "found"):
+        table.add_column(column, overflow="fold")
+    for finding in report.findings:
+        colour = colours[finding.verdict]
+        table.add_row(finding.name, f"[{colour}]{finding.verdict}[/]", escape(finding.detail))
+    Console().print(table)
+    verdict = f"FAILED: {', '.join(report.failed)}" if report.failed else "no check failed"
+    Console().print(f"{verdict}\n", highlight=False)
