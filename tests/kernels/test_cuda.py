@@ -89,7 +89,7 @@ def test_sizes_that_no_kernel_serves_are_refused(libraries):
 
 MUTANTS = {
     "softmax_topk": [
-        ("half a warp", "= 16; bits > 0; bits >>= 1) {\n        float m", "= 8; bits > 0; bits >>= 1) {\n        float m"),
+        ("half", "= 16; bits > 0; bits >>= 1) {\n        float m", "= 8; bits > 0; bits >>= 1) {\n        float m"),
         ("old sum not corrected", "l *= expf(m - v);", "l *= 1.0f;"),
         ("ties to the higher index", "static_cast<unsigned>(ia) < static_cast<unsigned>(ib)", "ia > ib"),
         ("tail forgotten", "i < V; i += THREADS) take<K>(row[i]", "i < 0; i += THREADS) take<K>(row[i]"),
