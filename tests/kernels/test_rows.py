@@ -58,6 +58,22 @@ def test_matvec_is_decode_times_vector(fmt, cols):
     assert (np.abs(out - weights @ x.astype(np.float64)) <= bound).all()
 
 
+@pytest.mark.parametrize("fmt", list(FORMAT_CODES))
+@pytest.mark.parametrize("cols", [1024, 1090, 2178])
+def test_matvec_of_any_number_of_wide_rows(fmt, cols):
+    """Rows are taken four at a time and 16 groups at a time: every remainder, each row exactly once, nothing beyond."""
+    rng = np.random.default_rng(cols)
+    rows = encode_rows(rng.standard_normal((9, cols)).astype(np.float32), fmt)
+    memory = np.full(-(-rows.size // 64) * 64, 0xFF, np.uint8)
+    memory[: rows.size] = rows.reshape(-1)
+    x, weights = rng.standard_normal(cols).astype(np.float32), decode_rows(rows, fmt, cols).astype(np.float64)
+    for n_rows in range(1, 10):
+        out = np.full(n_rows + 1, 7, np.float32)
+        matvec(views(memory), 0, rows.shape[1], n_rows, cols, FORMAT_CODES[fmt], x, out[:n_rows])
+        bound = (cols + 4) * 2.0**-24 * (np.abs(weights[:n_rows]) @ np.abs(x.astype(np.float64)))
+        assert (np.abs(out[:n_rows] - weights[:n_rows] @ x.astype(np.float64)) <= bound).all() and out[n_rows] == 7
+
+
 @pytest.mark.parametrize(("fmt", "cols"), [(f, c) for f, c in CASES if f in ("f32", "bf16", "int8")])
 def test_encode_row_is_the_twin_bit_for_bit(fmt, cols):
     values = matrix(cols, seed=3)

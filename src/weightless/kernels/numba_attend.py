@@ -62,7 +62,7 @@ def attend(q, n_heads, n_kv_heads, d_head, cache, offset, stride, form, first, t
 
 @njit(fastmath=FAST, **KERNEL)
 def _score(query, rows, at, step, n, d_head, scores):  # type: ignore[no-untyped-def]
-    """scores[i] = query . rows[at + i step : + d_head] for n rows, four at a time (the last row serves for missing ones)."""
+    """scores[i] = query . rows[at + i step : + d_head] for n rows, four at a time."""
     whole = d_head // N_LANES * N_LANES
     rest = d_head - whole
     for i in range(0, n, 4):

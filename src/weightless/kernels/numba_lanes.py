@@ -4,12 +4,12 @@ LLVM turns loops into vector code by itself, but on many x86 processors only 256
 widening of packed weights.  `Lanes` is the LLVM type <16 x float>: one AVX-512 register where there are such, two of
 AVX2 or four of SSE and NEON elsewhere.  It lives in local variables of kernels only.
 
-    load_*(array, i)         elements i..i+15, converted to float32       zero_lanes()               sixteen zeros
-    load_*_part(array, i, n) the first n of them, zeros behind            add_product(x, y, z)       x * y + z
-    store(array, i, x)       sixteen elements                             add_scaled(x, number, z)   x * number + z
-    store_part(array, i, n, x)  the first n of them                       larger(x, y)               the larger of two
-    sum_lanes(x)             their sum, in any order                      sum_four(p, q, r, s)     four such sums
-    shelf()                  room for N_SHELVES of them on the stack      put(shelf, k, x), number_at(shelf, i)
+    load_*(array, i), load_*_part(array, i, n)     elements i..i+15, or the first n of them and zeros, as float32
+    store(array, i, x), store_part(array, i, n, x) the same way back
+    zero_lanes(), add_product(x, y, z)             x * y + z
+    scaled(x, number), add_scaled(x, number, z)    x * number, x * number + z
+    larger(x, y), sum_lanes(x), sum_four(p, q, r, s)
+    shelf(), put(shelf, k, x), lanes_at(shelf, k), number_at(shelf, i)      room for N_SHELVES of them on the stack
 
 `array` is one-dimensional and contiguous.  Nothing is checked.  Sums may be reassociated and products fused; NaN
 and infinity keep their meaning.
@@ -25,7 +25,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-N_LANES, N_SHELVES = 16, 4
+N_LANES, N_SHELVES = 16, 84
 FLAGS = ("reassoc", "contract", "nsz")
 _I8, _I16, _I32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 _FLOATS, _INTS = ir.VectorType(ir.FloatType(), N_LANES), ir.VectorType(_I32, N_LANES)
@@ -85,14 +85,14 @@ def _masked(builder: Any, pointer: Any, n: Any, element: ir.Type, nbytes: int) -
     return builder.call(load, [pointer, ir.Constant(_I32, nbytes), wanted, ir.Constant(kind, None)])
 
 
-def loader(element: ir.Type, nbytes: int, widen: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
+def loader(element: ir.Type, nbytes: int, widen: Callable[[Any, Any, Any], Any]) -> tuple[Any, Any]:
     """(load, load_part) of elements of that stored type, converted by `widen`."""
 
     @intrinsic
     def load(typingctx, array, i):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
             pointer = _address(context, builder, signature.args[0], *args, element)
-            return widen(builder, builder.load(pointer, align=nbytes))
+            return widen(context, builder, builder.load(pointer, align=nbytes))
 
         return lanes(array, types.intp), generate
 
@@ -100,15 +100,20 @@ def loader(element: ir.Type, nbytes: int, widen: Callable[[Any, Any], Any]) -> t
     def load_part(typingctx, array, i, n):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
             pointer = _address(context, builder, signature.args[0], args[0], args[1], element)
-            return widen(builder, _masked(builder, pointer, args[2], element, nbytes))
+            return widen(context, builder, _masked(builder, pointer, args[2], element, nbytes))
 
         return lanes(array, types.intp, types.intp), generate
 
     return load, load_part
 
 
-def _from_half(b: Any, stored: Any) -> Any:
-    """binary16 to float32 as `numba_rows.half_to_float` does it: shift the fields, rescale by 2^112, mend infinity."""
+def _from_half(context: Any, b: Any, stored: Any) -> Any:
+    """binary16 to float32: by one instruction where an x86 processor has it, otherwise as `numba_rows.half_to_float`.
+
+    That is: shift the fields, rescale by 2^112, mend infinity.  (LLVM would call a function that need not be there.)
+    """
+    if "+f16c" in context.codegen().magic_tuple()[2].split(","):
+        return b.fpext(b.bitcast(stored, ir.VectorType(ir.HalfType(), N_LANES)), _FLOATS)
     wide = b.zext(stored, _INTS)
     magnitude = b.shl(b.and_(wide, _all(0x7FFF)), _all(13))
     scale = ir.Constant(_FLOATS, [5.192296858534828e33] * N_LANES)
@@ -118,13 +123,13 @@ def _from_half(b: Any, stored: Any) -> Any:
     return b.bitcast(b.or_(value, b.shl(b.and_(wide, _all(0x8000)), _all(16))), _FLOATS)
 
 
-load_f32, load_f32_part = loader(ir.FloatType(), 4, lambda b, v: v)
-load_bf16, load_bf16_part = loader(_I16, 2, lambda b, v: b.bitcast(b.shl(b.zext(v, _INTS), _all(16)), _FLOATS))
+load_f32, load_f32_part = loader(ir.FloatType(), 4, lambda _, b, v: v)
+load_bf16, load_bf16_part = loader(_I16, 2, lambda _, b, v: b.bitcast(b.shl(b.zext(v, _INTS), _all(16)), _FLOATS))
 load_f16, load_f16_part = loader(_I16, 2, _from_half)
-load_int8, load_int8_part = loader(_I8, 1, lambda b, v: b.sitofp(b.sext(v, _INTS), _FLOATS))
-# The two halves of sixteen bytes, as numbers 0..15 (signed conversion: it is one instruction where unsigned is many).
-load_low, load_low_part = loader(_I8, 1, lambda b, v: b.sitofp(b.and_(b.zext(v, _INTS), _all(15)), _FLOATS))
-load_high, load_high_part = loader(_I8, 1, lambda b, v: b.sitofp(b.lshr(b.zext(v, _INTS), _all(4)), _FLOATS))
+load_int8, load_int8_part = loader(_I8, 1, lambda _, b, v: b.sitofp(b.sext(v, _INTS), _FLOATS))
+# Bytes of two codes, and the lower codes alone (signed conversion: one instruction where unsigned takes many).
+load_byte, load_byte_part = loader(_I8, 1, lambda _, b, v: b.sitofp(b.zext(v, _INTS), _FLOATS))
+load_low, load_low_part = loader(_I8, 1, lambda _, b, v: b.sitofp(b.and_(b.zext(v, _INTS), _all(15)), _FLOATS))
 
 
 @intrinsic
@@ -201,6 +206,16 @@ def _fold(builder: Any, x: Any, y: Any, stride: int) -> Any:
 
 
 @intrinsic
+def scaled(typingctx, x, number):  # type: ignore[no-untyped-def]
+    """x * number, rounded once."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.fmul(args[0], _spread(builder, args[1], _FLOATS))
+
+    return lanes(lanes, types.float32), generate
+
+
+@intrinsic
 def sum_lanes(typingctx, x):  # type: ignore[no-untyped-def]
     """The sum of the lanes as float32: halves are added until one number is left."""
 
@@ -239,10 +254,11 @@ def sum_four(typingctx, p, q, r, s):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def shelf(typingctx):  # type: ignore[no-untyped-def]
-    """Room for N_SHELVES lanes on the stack, from where single numbers are read: one load spreads a number to all lanes."""
+    """Room for N_SHELVES lanes on the stack (5 KiB); one load from there spreads a single number to all lanes."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        room = cgutils.alloca_once(builder, ir.ArrayType(_FLOATS, N_SHELVES))
+        with builder.goto_entry_block():  # once per call, wherever it is asked for; what lies there is left as it is
+            room = builder.alloca(ir.ArrayType(_FLOATS, N_SHELVES))
         return builder.bitcast(room, ir.PointerType(ir.FloatType()))
 
     return types.CPointer(types.float32)(), generate
@@ -258,6 +274,17 @@ def put(typingctx, room, k, x):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(room, types.intp, lanes), generate
+
+
+@intrinsic
+def lanes_at(typingctx, room, k):  # type: ignore[no-untyped-def]
+    """What lies in place k of the shelf."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        lanes_of = builder.bitcast(args[0], ir.PointerType(_FLOATS))
+        return builder.load(builder.gep(lanes_of, [args[1]]), align=4)
+
+    return lanes(room, types.intp), generate
 
 
 @intrinsic

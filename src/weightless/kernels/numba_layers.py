@@ -51,7 +51,7 @@ def exp(x):  # type: ignore[no-untyped-def]
 
 @njit(fastmath=EXACT_ORDER, **KERNEL)
 def exp_64(x):  # type: ignore[no-untyped-def]
-    """e^x in float64 for x <= 0, to a relative 1e-15: the same steps, with Taylor's series to r^13 / 13!.  0 below -708."""
+    """e^x in float64 for x <= 0, to a relative 1e-15: the same steps, Taylor's series to r^13 / 13!; 0 below -708."""
     inside = x if x > -708.0 else -708.0
     inside = inside if inside < 0.0 else 0.0
     shifted = inside * 1.4426950408889634 + 6755399441055744.0  # 1.5 * 2^52

@@ -6,9 +6,9 @@ W is `n_rows` rows of `stride` bytes from byte `offset` on, in a layout of `quan
 oracle of these loops).  Codes of int8 and int4 are multiplied in float32 and summed per group of 64; the group's scale
 is applied once, an int4 code's offset of 8 is taken from the sum of x.
 
-Four rows are multiplied at a time, one from each quarter of the matrix: x is loaded once for the four, and four streams
+Four rows are multiplied at a time, one from each of four runs of rows: x is loaded once for the four, and four streams
 from memory are faster than one (12.3 against 10.9 GB/s from beyond the caches, one core of a Cascade Lake).  Where the
-rows are no multiple of four, the last one is computed again instead of handled apart.
+rows are no multiple of four, runs overlap by a row, which is computed twice instead of handled apart.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from weightless.kernels.codes import BF16, F16, F32, INT8
 from weightless.kernels.numba_lanes import (
     N_LANES,
     add_product,
     add_scaled,
+    lanes_at,
     load_bf16,
     load_bf16_part,
-    load_f16,
+    load_byte,
+    load_byte_part,
     load_f16_part,
     load_f32,
     load_f32_part,
-    load_high,
-    load_high_part,
     load_int8,
     load_int8_part,
     load_low,
@@ -38,10 +39,10 @@ from weightless.kernels.numba_lanes import (
     sum_four,
     zero_lanes,
 )
-from weightless.kernels.codes import BF16, F16, F32, INT8
 from weightless.kernels.numba_rows import FAST, GROUP, KERNEL
 
 _FAST_KERNEL = {**KERNEL, "fastmath": FAST}
+SCALES, LOW, HIGH, LIFTED = 0, 4, 36, 68  # places on the shelf: 4 rows of scales; of int4's x, 2 and 2 and 1 per group
 
 
 @njit(**KERNEL)
@@ -61,24 +62,22 @@ def matvec(memory, offset, stride, n_rows, cols, form, x, out):  # type: ignore[
 
 
 @njit(inline="always", **KERNEL)
-def _four_rows(i, n_rows):  # type: ignore[no-untyped-def]
-    """Row i of every quarter of the matrix."""
-    quarter, last = (n_rows + 3) // 4, n_rows - 1
-    return i, min(i + quarter, last), min(i + 2 * quarter, last), min(i + 3 * quarter, last)
+def _runs(n_rows):  # type: ignore[no-untyped-def]
+    """(rows of a run, where the second, third and fourth run begin): together they cover all rows."""
+    size = (n_rows + 3) // 4
+    rest = n_rows - size
+    return size, rest // 3, 2 * rest // 3, rest
 
 
 @njit(**_FAST_KERNEL)
 def _matvec_f32(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
     whole = cols // N_LANES * N_LANES
     n = cols - whole
-    for i in range((n_rows + 3) // 4):
-        first, second, third, fourth = _four_rows(i, n_rows)
-        a, b, c, d = (
-            offset + first * stride,
-            offset + second * stride,
-            offset + third * stride,
-            offset + fourth * stride,
-        )
+    size, second, third, fourth = _runs(n_rows)
+    out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
+    for i in range(size):
+        a = offset + i * stride
+        b, c, d = a + second * stride, a + third * stride, a + fourth * stride
         p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
         for j in range(0, whole, N_LANES):
             part = load_f32(x, j)
@@ -92,21 +91,18 @@ def _matvec_f32(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[n
             q = add_product(load_f32_part(stored, b + whole, n), part, q)
             r = add_product(load_f32_part(stored, c + whole, n), part, r)
             s = add_product(load_f32_part(stored, d + whole, n), part, s)
-        out[first], out[second], out[third], out[fourth] = sum_four(p, q, r, s)
+        out[i], out_b[i], out_c[i], out_d[i] = sum_four(p, q, r, s)
 
 
 @njit(**_FAST_KERNEL)
 def _matvec_bf16(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
     whole = cols // N_LANES * N_LANES
     n = cols - whole
-    for i in range((n_rows + 3) // 4):
-        first, second, third, fourth = _four_rows(i, n_rows)
-        a, b, c, d = (
-            offset + first * stride,
-            offset + second * stride,
-            offset + third * stride,
-            offset + fourth * stride,
-        )
+    size, second, third, fourth = _runs(n_rows)
+    out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
+    for i in range(size):
+        a = offset + i * stride
+        b, c, d = a + second * stride, a + third * stride, a + fourth * stride
         p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
         for j in range(0, whole, N_LANES):
             part = load_f32(x, j)
@@ -120,19 +116,16 @@ def _matvec_bf16(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[
             q = add_product(load_bf16_part(stored, b + whole, n), part, q)
             r = add_product(load_bf16_part(stored, c + whole, n), part, r)
             s = add_product(load_bf16_part(stored, d + whole, n), part, s)
-        out[first], out[second], out[third], out[fourth] = sum_four(p, q, r, s)
+        out[i], out_b[i], out_c[i], out_d[i] = sum_four(p, q, r, s)
 
 
 @njit(**_FAST_KERNEL)
 def _matvec_f16(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
-    for i in range((n_rows + 3) // 4):
-        first, second, third, fourth = _four_rows(i, n_rows)
-        a, b, c, d = (
-            offset + first * stride,
-            offset + second * stride,
-            offset + third * stride,
-            offset + fourth * stride,
-        )
+    size, second, third, fourth = _runs(n_rows)
+    out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
+    for i in range(size):
+        a = offset + i * stride
+        b, c, d = a + second * stride, a + third * stride, a + fourth * stride
         p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
         for j in range(0, cols, N_LANES):
             n = min(N_LANES, cols - j)
@@ -141,7 +134,7 @@ def _matvec_f16(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[n
             q = add_product(load_f16_part(stored, b + j, n), part, q)
             r = add_product(load_f16_part(stored, c + j, n), part, r)
             s = add_product(load_f16_part(stored, d + j, n), part, s)
-        out[first], out[second], out[third], out[fourth] = sum_four(p, q, r, s)
+        out[i], out_b[i], out_c[i], out_d[i] = sum_four(p, q, r, s)
 
 
 @njit(**_FAST_KERNEL)
@@ -156,14 +149,11 @@ def _lay_scales(halves, a, b, c, d, n, room):  # type: ignore[no-untyped-def]
 @njit(**_FAST_KERNEL)
 def _matvec_int8(codes, halves, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
     room, n_whole, n_groups, scale_at = shelf(), cols // GROUP, (cols + GROUP - 1) // GROUP, cols + (cols & 1)
-    for i in range((n_rows + 3) // 4):
-        first, second, third, fourth = _four_rows(i, n_rows)
-        a, b, c, d = (
-            offset + first * stride,
-            offset + second * stride,
-            offset + third * stride,
-            offset + fourth * stride,
-        )
+    size, second, third, fourth = _runs(n_rows)
+    out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
+    for i in range(size):
+        a = offset + i * stride
+        b, c, d = a + second * stride, a + third * stride, a + fourth * stride
         p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
         for block in range(0, n_groups, N_LANES):
             at = scale_at + 2 * block
@@ -195,62 +185,99 @@ def _matvec_int8(codes, halves, offset, stride, n_rows, cols, x, out):  # type: 
             q = add_scaled(f, number_at(room, group + N_LANES), q)
             r = add_scaled(g, number_at(room, group + 2 * N_LANES), r)
             s = add_scaled(h, number_at(room, group + 3 * N_LANES), s)
-        out[first], out[second], out[third], out[fourth] = sum_four(p, q, r, s)
+        out[i], out_b[i], out_c[i], out_d[i] = sum_four(p, q, r, s)
+
+
+@njit(**_FAST_KERNEL)
+def _prepare_int4(x, first, last, room):  # type: ignore[no-untyped-def]
+    """Lay out x[first:last] (up to 16 groups) for bytes b = l + 16 h that hold two codes, each 8 too large.
+
+    (l - 8) y + (h - 8) z = l (y - z/16) + b z/16 - 8 (y + z): per group two lanes of y - z/16, two of z/16, and one of
+    -8 (y + z), summed.  A byte is converted whole, only its lower code is cut out.
+    """
+    minus_8, sixteenth = np.float32(-8), np.float32(0.0625)
+    for group in range((last - first + GROUP - 1) // GROUP):
+        at = first + group * GROUP
+        half = min(GROUP, last - at) // 2
+        lifted = zero_lanes()
+        for k in range(2):
+            n = min(N_LANES, max(0, half - k * N_LANES))
+            y = load_f32_part(x, at + k * N_LANES, n)
+            z = add_scaled(load_f32_part(x, at + half + k * N_LANES, n), sixteenth, zero_lanes())
+            put(room, LOW + 2 * group + k, add_scaled(z, np.float32(-1), y))
+            put(room, HIGH + 2 * group + k, z)
+            lifted = add_scaled(z, np.float32(-128), add_scaled(y, minus_8, lifted))
+        put(room, LIFTED + group, lifted)
 
 
 @njit(**_FAST_KERNEL)
 def _matvec_int4(codes, halves, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
-    room, n_whole, n_groups = shelf(), cols // GROUP, (cols + GROUP - 1) // GROUP
-    scale_at, minus_8 = (cols // 2 + 1) // 2 * 2, np.float32(-8)
-    for i in range((n_rows + 3) // 4):
-        first, second, third, fourth = _four_rows(i, n_rows)
-        a, b, c, d = (
-            offset + first * stride,
-            offset + second * stride,
-            offset + third * stride,
-            offset + fourth * stride,
+    room, block, scale_at = shelf(), N_LANES * GROUP, (cols // 2 + 1) // 2 * 2
+    for first in range(0, cols, block):
+        last = min(first + block, cols)
+        _prepare_int4(x, first, last, room)
+        at = scale_at + first // GROUP * 2
+        _multiply_int4(
+            codes, halves, offset + first // 2, offset + at, stride, n_rows, last - first, first > 0, room, out
         )
+
+
+@njit(**_FAST_KERNEL)
+def _multiply_int4(codes, halves, offset, scales, stride, n_rows, cols, add, room, out):  # type: ignore[no-untyped-def]
+    """out = (or +=) the rows of up to 16 groups from byte `offset` on, times what is on the shelf."""
+    n_whole, n_groups = cols // GROUP, (cols + GROUP - 1) // GROUP
+    size, second, third, fourth = _runs(n_rows)
+    out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
+    in_b, in_c, in_d = second * stride, third * stride, fourth * stride
+    for i in range(size):
+        a, at = offset + i * stride, scales + i * stride
+        b, c, d = a + in_b, a + in_c, a + in_d
         p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
-        for block in range(0, n_groups, N_LANES):
-            at = scale_at + 2 * block
-            _lay_scales(halves, a + at, b + at, c + at, d + at, min(N_LANES, n_groups - block), room)
-            for group in range(min(N_LANES, n_whole - block)):
-                j = (block + group) * GROUP
-                lifted = zero_lanes()
-                for k in range(j, j + GROUP, N_LANES):
-                    lifted = add_scaled(load_f32(x, k), minus_8, lifted)
-                e, f, g, h = lifted, lifted, lifted, lifted
-                for k in range(0, GROUP // 2, N_LANES):
-                    low, high, at = load_f32(x, j + k), load_f32(x, j + k + GROUP // 2), j // 2 + k
-                    e = add_product(load_high(codes, a + at), high, add_product(load_low(codes, a + at), low, e))
-                    f = add_product(load_high(codes, b + at), high, add_product(load_low(codes, b + at), low, f))
-                    g = add_product(load_high(codes, c + at), high, add_product(load_low(codes, c + at), low, g))
-                    h = add_product(load_high(codes, d + at), high, add_product(load_low(codes, d + at), low, h))
-                p = add_scaled(e, number_at(room, group), p)
-                q = add_scaled(f, number_at(room, group + N_LANES), q)
-                r = add_scaled(g, number_at(room, group + 2 * N_LANES), r)
-                s = add_scaled(h, number_at(room, group + 3 * N_LANES), s)
-        if n_whole < n_groups:
-            j, half = n_whole * GROUP, (cols - n_whole * GROUP) // 2
-            lifted = zero_lanes()
-            for k in range(j, cols, N_LANES):
-                lifted = add_scaled(load_f32_part(x, k, min(N_LANES, cols - k)), minus_8, lifted)
-            e, f, g, h = lifted, lifted, lifted, lifted
-            for k in range(0, half, N_LANES):
-                n, at = min(N_LANES, half - k), j // 2 + k
-                low, high = load_f32_part(x, j + k, n), load_f32_part(x, j + half + k, n)
-                e = _add_int4(codes, a + at, n, low, high, e)
-                f = _add_int4(codes, b + at, n, low, high, f)
-                g = _add_int4(codes, c + at, n, low, high, g)
-                h = _add_int4(codes, d + at, n, low, high, h)
-            group = n_whole % N_LANES
+        _lay_scales(halves, at, at + in_b, at + in_c, at + in_d, n_groups, room)
+        for group in range(n_whole):
+            e = lanes_at(room, LIFTED + group)
+            f, g, h = e, e, e
+            for k in range(2):
+                low, both, j = (
+                    lanes_at(room, LOW + 2 * group + k),
+                    lanes_at(room, HIGH + 2 * group + k),
+                    32 * group + 16 * k,
+                )
+                e = add_product(load_byte(codes, a + j), both, add_product(load_low(codes, a + j), low, e))
+                f = add_product(load_byte(codes, b + j), both, add_product(load_low(codes, b + j), low, f))
+                g = add_product(load_byte(codes, c + j), both, add_product(load_low(codes, c + j), low, g))
+                h = add_product(load_byte(codes, d + j), both, add_product(load_low(codes, d + j), low, h))
             p = add_scaled(e, number_at(room, group), p)
             q = add_scaled(f, number_at(room, group + N_LANES), q)
             r = add_scaled(g, number_at(room, group + 2 * N_LANES), r)
             s = add_scaled(h, number_at(room, group + 3 * N_LANES), s)
-        out[first], out[second], out[third], out[fourth] = sum_four(p, q, r, s)
-
-
-@njit(**_FAST_KERNEL)
-def _add_int4(codes, at, n, low, high, z):  # type: ignore[no-untyped-def]
-    return add_product(load_high_part(codes, at, n), high, add_product(load_low_part(codes, at, n), low, z))
+        if n_whole < n_groups:
+            e, half = lanes_at(room, LIFTED + n_whole), (cols - n_whole * GROUP) // 2
+            f, g, h = e, e, e
+            for k in range((half + N_LANES - 1) // N_LANES):
+                low, both = lanes_at(room, LOW + 2 * n_whole + k), lanes_at(room, HIGH + 2 * n_whole + k)
+                n, j = min(N_LANES, half - 16 * k), 32 * n_whole + 16 * k
+                e = add_product(
+                    load_byte_part(codes, a + j, n), both, add_product(load_low_part(codes, a + j, n), low, e)
+                )
+                f = add_product(
+                    load_byte_part(codes, b + j, n), both, add_product(load_low_part(codes, b + j, n), low, f)
+                )
+                g = add_product(
+                    load_byte_part(codes, c + j, n), both, add_product(load_low_part(codes, c + j, n), low, g)
+                )
+                h = add_product(
+                    load_byte_part(codes, d + j, n), both, add_product(load_low_part(codes, d + j, n), low, h)
+                )
+            p = add_scaled(e, number_at(room, n_whole), p)
+            q = add_scaled(f, number_at(room, n_whole + N_LANES), q)
+            r = add_scaled(g, number_at(room, n_whole + 2 * N_LANES), r)
+            s = add_scaled(h, number_at(room, n_whole + 3 * N_LANES), s)
+        sums = sum_four(p, q, r, s)
+        if add:  # a row of two runs is added to by the second of them only
+            out[i] += sums[0] if i < second else np.float32(0)
+            out_b[i] += sums[1] if second + i < third else np.float32(0)
+            out_c[i] += sums[2] if third + i < fourth else np.float32(0)
+            out_d[i] += sums[3]
+        else:
+            out[i], out_b[i], out_c[i], out_d[i] = sums

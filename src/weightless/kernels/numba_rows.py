@@ -17,6 +17,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from weightless.kernels.codes import BF16, F16, F32, INT8
+from weightless.kernels.numba_lanes import N_LANES, load_f16_part, load_int8, number_at, put, scaled, shelf, store
 
 GROUP = 64
 KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
@@ -110,7 +111,7 @@ def decode_row(memory, at, cols, form, out):  # type: ignore[no-untyped-def]
     elif form == F16:
         _decode_f16(halves[at // 2 : at // 2 + cols], cols, out)
     elif form == INT8:
-        _decode_int8(bytes_, at, cols, out)
+        _decode_int8(bytes_, halves, at, cols, out)
     else:
         _decode_int4(bytes_, at, cols, out)
 
@@ -135,18 +136,19 @@ def _decode_f16(row, cols, out):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _decode_int8(bytes_, at, cols, out):  # type: ignore[no-untyped-def]
-    scale_at = at + cols + (cols & 1)
+def _decode_int8(codes, halves, at, cols, out):  # type: ignore[no-untyped-def]
+    room, scale_at = shelf(), (at + cols + (cols & 1)) // 2
     for first in range(0, cols, GROUP):
-        size = min(GROUP, cols - first)
-        codes, part, scale = (
-            bytes_[at + first : at + first + size],
-            out[first : first + size],
-            half_at(bytes_, scale_at),
-        )
-        for j in range(size):
-            part[j] = np.float32(np.int8(codes[j])) * scale
-        scale_at += 2
+        group = first // GROUP
+        if group % N_LANES == 0:
+            put(room, 0, load_f16_part(halves, scale_at + group, min(N_LANES, (cols - first + GROUP - 1) // GROUP)))
+        scale = number_at(room, group % N_LANES)
+        if first + GROUP <= cols:
+            for j in range(first, first + GROUP, N_LANES):
+                store(out, j, scaled(load_int8(codes, at + j), scale))
+        else:
+            for j in range(first, cols):
+                out[j] = np.float32(np.int8(codes[at + j])) * scale
 
 
 @njit(**KERNEL)

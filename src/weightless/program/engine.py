@@ -15,7 +15,7 @@ import numpy as np
 from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.kernels.numba_rows import views
 from weightless.program import interpreter as vm
-from weightless.program.arena import Arena
+from weightless.program.arena import Arena, aligned
 from weightless.program.operator import N_FLOATS, N_INTS, SCRATCH_BYTES, Access
 from weightless.program.program import HEADS, OUTCOME, PROBABILITIES, Program
 
@@ -39,7 +39,7 @@ class Engine:
         self.poison = poison
         self.registers = np.zeros(vm.N_REGISTERS, dtype=np.int64)
         self.uniforms = np.zeros(N_UNIFORMS)
-        self.scratch = np.zeros(SCRATCH_BYTES // 4, dtype=np.float32)
+        self.scratch = aligned(SCRATCH_BYTES).view(np.float32)
         self._code, self._floats, self._spans = _assemble(program)
         self._outcome = program.layout.places[OUTCOME].offset
         self._one = np.zeros(1, dtype=np.int64)
