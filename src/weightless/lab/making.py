@@ -28,6 +28,8 @@ from weightless.program.program import OUTCOME
 
 FITTING = "fitting.wl"
 HELD_OUT_SHARE = 0.1
+FLOOR_NATS = 2e-3
+"""What the least weight that a part can have may cost: -ln(1 - 0.001), and some."""
 
 
 @dataclass(frozen=True)
@@ -117,17 +119,26 @@ def mixed(
     started = time.perf_counter()
     trial = room.compose(config, neural.arrays, table.config, table.arrays)
     pack(folder / FITTING, model.family, *trial)
-    weights = room.fit(*part_nats(open_packed(folder / FITTING), held_out), len(trial[1][WEIGHTS]))
+    nats = part_nats(open_packed(folder / FITTING), held_out)
+    weights = room.fit(*nats, len(trial[1][WEIGHTS]))
     (folder / FITTING).unlink()
     seconds = table.record["train_seconds"] + time.perf_counter() - started
     table = counted(counted_room, counted_config, tokens)
     record = {**neural.record, "curve": None}
     record["train_seconds"] += seconds + table.record["train_seconds"]
     record["n_parameters"] += table.record["n_parameters"] + len(weights)
-    told = f"neural weight {weights.min():.3f} to {weights.max():.3f} in {len(weights)} classes, {n_held:,} tokens"
-    fitted = {"ok": bool(weights.min() < weights.max()), "detail": told}
-    record["observed"] = {**neural.record["observed"], "mixing weights differ by context": fitted}
+    record["observed"] = {**neural.record["observed"], "the mixture is no worse than its parts": gain(*nats, weights)}
     return Made(*room.compose(config, neural.arrays, table.config, table.arrays, weights), record)
+
+
+def gain(neural: np.ndarray, counted: np.ndarray, gates: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
+    """An assertion for the run record: nats per token of both parts and of the mixture, where it was fitted."""
+    w = weights[:, 0].astype(np.float64)[gates]
+    parts = [float(neural.mean()), float(counted.mean())]
+    mixture = -float(np.log(w * np.exp(-neural) + (1 - w) * np.exp(-counted)).mean())
+    told = f"{mixture:.4f} nats per token of {len(gates):,}; neural {parts[0]:.4f}, counted {parts[1]:.4f}; "
+    told += f"neural weight {weights.min():.3f} to {weights.max():.3f} in {len(weights)} classes"
+    return {"ok": mixture <= min(parts) + FLOOR_NATS, "detail": told}
 
 
 def part_nats(packed: Packed, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -28,7 +28,7 @@ ARTIFACT, DONE = "model.wl", "done.json"
 
 def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path) -> dict[str, Any]:
     """The model's entry of summary.json; nothing is done again that is done already."""
-    asked = fingerprint(_wanted(model), to_dict(recipe.eval), to_dict(recipe.sample), seed, corpus.sha256,
+    asked = fingerprint(wanted(model), to_dict(recipe.eval), to_dict(recipe.sample), seed, corpus.sha256,
                         corpus.manifest["tokenizer_sha256"])  # fmt: skip
     if (folder / DONE).exists():
         done = read_json(folder / DONE)
@@ -49,7 +49,7 @@ def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, fol
     return entry
 
 
-def _wanted(model: ModelRecipe) -> dict[str, Any]:
+def wanted(model: ModelRecipe) -> dict[str, Any]:
     """What decides the model; a setting that is not used does not, so that models made before it existed stay valid."""
     values = to_dict(model)
     return values if model.train_tokens else {key: value for key, value in values.items() if key != "train_tokens"}

@@ -1,0 +1,128 @@
+"""Making models from recipes: by number of training tokens, and a mixture of a trained and a counted part.
+
+Oracles: the parts' own artifacts for the nats that the weights are fitted on; the same training without a mixture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from weightless.base.errors import ConfigError
+from weightless.data import fables
+from weightless.evals.bits_per_byte import evaluate
+from weightless.export.lower import pack
+from weightless.export.packed import open_packed
+from weightless.lab import making, stages
+from weightless.lab.corpora import prepared
+from weightless.lab.recipe import DataRecipe, ModelRecipe, fingerprint, load_recipe
+from weightless.program.compose import WEIGHTS
+
+TRAIN = {"num_steps": 400, "batch_size": 2, "threads": 1, "eval_tokens": 128, "max_lr": 1e-2}
+NEURAL = {"d_model": 32, "n_layers": 1, "n_heads": 1}
+MIXTURE = ModelRecipe("mixed", "mixture", config={
+    "context": 64, "neural": "dense", "neural_config": NEURAL, "counted_config": {"order": 2}, "held_out": 700,
+}, train=TRAIN)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    text = folder / "fables.txt"
+    text.write_bytes(b"\n<|endoftext|>\n".join(fables.documents(seed=5, n_bytes=60_000)))
+    return prepared(DataRecipe(text.as_posix(), vocab_size=300), folder / "data", show_progress=False, workers=1)
+
+
+@pytest.fixture(scope="module")
+def made(corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mixed")
+    return making.make(MIXTURE, 0, corpus, folder, "mixed"), folder
+
+
+def test_a_mixture_is_better_than_its_parts_on_held_out_text(corpus, made, tmp_path):
+    """Three artifacts, the same tokens: the counted part counts all, the neural part is the mixture's own."""
+    mixture, folder = made
+    pack(tmp_path / "mixed.wl", "mixture", mixture.config, mixture.arrays)
+    counted = making.make(ModelRecipe("ngram", "ngram", config={"order": 2, "context": 64}), 0, corpus, folder, "ngram")
+    pack(tmp_path / "counted.wl", "ngram", counted.config, counted.arrays)
+    _, neural_config = mixture.config.part("neural")
+    own = {name.removeprefix("neural."): a for name, a in mixture.arrays.items() if name.startswith("neural.")}
+    pack(tmp_path / "neural.wl", "dense", neural_config, own)
+    tokens, pieces = corpus.tokens("val"), corpus.tokenizer().token_bytes
+    losses = {name: evaluate(open_packed(tmp_path / f"{name}.wl"), tokens, pieces, n_threads=1).nats_per_token
+              for name in ("mixed", "counted", "neural")}  # fmt: skip
+    assert losses["mixed"] < losses["counted"] and losses["mixed"] < losses["neural"], losses
+    assert all(np.array_equal(mixture.arrays[f"counted.{name}"], a) for name, a in counted.arrays.items())
+
+
+def test_the_weights_are_fitted_on_what_the_parts_score(corpus, made, tmp_path):
+    """Nats read from the state of the mixture = nats of each part's own artifact, window by window."""
+    mixture, _ = made
+    pack(tmp_path / "mixed.wl", "mixture", mixture.config, mixture.arrays)
+    tokens = np.asarray(corpus.tokens("train")[-200:], dtype=np.int64)
+    neural, counted, gates = making.part_nats(open_packed(tmp_path / "mixed.wl"), tokens)
+    for name, have in (("neural", neural), ("counted", counted)):
+        room, config = mixture.config.part(name)
+        own = {key.removeprefix(f"{name}."): a for key, a in mixture.arrays.items() if key.startswith(f"{name}.")}
+        pack(tmp_path / "part.wl", room.__name__.rsplit(".", 1)[-1], config, own)
+        engine, wanted = open_packed(tmp_path / "part.wl").engine(), []
+        for first in range(0, len(tokens) - 1, 64):
+            engine.reset()
+            window = tokens[first : first + 65]
+            wanted.append(engine.score_stream(window[:-1], window[1:]))
+        assert np.array_equal(have, np.concatenate(wanted))
+    assert 0 <= gates.min() and gates.max() < len(mixture.arrays[WEIGHTS]) and len(set(gates.tolist())) > 3
+
+
+def test_what_is_recorded(made, corpus):
+    mixture, folder = made
+    assert mixture.record["curve"] is None and mixture.record["steps"] == 400
+    assert mixture.record["train_tokens"] == len(corpus.tokens("train"))
+    assert mixture.record["observed"]["the mixture is no worse than its parts"]["ok"]
+    assert not (folder / making.FITTING).exists() and (folder / "neural" / "checkpoint").exists()
+    weights = mixture.arrays[WEIGHTS]
+    assert 0 < weights.min() < weights.max() < 1
+
+
+def test_the_neural_part_never_sees_the_held_out_tokens(corpus, made):
+    """Its parameters are those of the same training on all but the last 700 tokens."""
+    mixture, folder = made
+    _, config = mixture.config.part("neural")
+    tokens = corpus.tokens("train")
+    alone = making.trained("dense", config, MIXTURE, 0, corpus, tokens[: len(tokens) - 700], folder / "alone", "alone")
+    assert all(np.array_equal(mixture.arrays[f"neural.{name}"], a) for name, a in alone.arrays.items())
+
+
+def test_models_by_number_of_training_tokens(corpus, tmp_path):
+    path = tmp_path / "sizes.toml"
+    path.write_text('name = "sizes"\n[[model]]\nname = "n"\nfamily = "ngram"\ntrain_tokens = [2000, 300_000]\n'
+                    '[[model]]\nname = "m"\nfamily = "ngram"\ntrain_tokens = [900]\n')  # fmt: skip
+    small, large, one = load_recipe(path).model
+    assert (small.name, large.name, one.name) == ("n-0.002M", "n-0.3M", "m")
+    assert (small.train_tokens, large.train_tokens, one.train_tokens) == ((2000,), (300_000,), (900,))
+    counted = making.make(small, 0, corpus, tmp_path, "small")
+    first = np.asarray(corpus.tokens("train")[:2000])
+    assert counted.record["train_tokens"] == counted.record["tokens_seen"] == 2000
+    assert np.array_equal(np.asarray(making.training_tokens(small, corpus)), first)
+    with pytest.raises(ConfigError, match="300,000 training tokens"):
+        making.make(large, 0, corpus, tmp_path, "large")
+    with pytest.raises(ConfigError, match="train_tokens"):
+        ModelRecipe("x", "ngram", train_tokens=(0,))
+    with pytest.raises(ConfigError, match="counted"):
+        making.make(dataclasses.replace(one, train={"num_steps": 1}), 0, corpus, tmp_path, "one")
+
+
+def test_a_model_made_before_there_were_sizes_is_still_the_same():
+    """The recorded fingerprint of a model without train_tokens."""
+    plain = stages.wanted(ModelRecipe("dense", "dense"))
+    assert "train_tokens" not in plain and fingerprint(plain) == "3c1589320ff67b36"
+    assert "train_tokens" in stages.wanted(ModelRecipe("dense", "dense", train_tokens=(5,)))
+
+
+def test_a_mixture_of_almost_no_tokens_is_told(corpus, tmp_path):
+    tiny = dataclasses.replace(MIXTURE, train_tokens=(15,))
+    with pytest.raises(ConfigError, match="none to fit"):
+        making.make(tiny, 0, corpus, Path(tmp_path), "tiny")
