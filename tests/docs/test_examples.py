@@ -1,4 +1,4 @@
-"""The examples in the documents are true: every `>>>` in a python block of docs/*.md is executed, in order.
+"""The examples in the documents are true: every `>>>` in a python block under docs/ is executed, in order.
 
 Oracle: what stands in the document.  Blocks of one document share their names, as in a session.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-WITH_EXAMPLES = sorted(path for path in DOCS.glob("*.md") if re.search(r"^>>> ", path.read_text("utf-8"), re.M))
+WITH_EXAMPLES = sorted(path for path in DOCS.rglob("*.md") if re.search(r"^>>> ", path.read_text("utf-8"), re.M))
 
 
 def examples_of(text: str, name: str) -> doctest.DocTest:
@@ -34,7 +34,7 @@ def failures_of(text: str, name: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.relative_to(DOCS).as_posix())
 def test_examples(path):
     text = path.read_text("utf-8")
     assert len(examples_of(text, path.name).examples) == len(re.findall(r"^>>> ", text, re.M)), (
@@ -44,8 +44,9 @@ def test_examples(path):
     assert not failed, "".join(failed)
 
 
-def test_the_page_about_unicode_is_among_them():
-    assert "unicode.md" in [path.name for path in WITH_EXAMPLES]
+def test_pages_of_every_folder_are_among_them():
+    found = {path.relative_to(DOCS).as_posix() for path in WITH_EXAMPLES}
+    assert {"unicode.md", "algorithms/layer_norm.md"} <= found
 
 
 def test_a_wrong_example_is_found():
