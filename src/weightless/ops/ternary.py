@@ -13,6 +13,10 @@ taken for the identity and the scale for a constant (straight-through, Bengio et
 The projection is not idempotent: the mean of |what| is s times the share of non-zero codes (about 0.69 for Gaussian
 weights), so projecting what again shrinks it.  Codes and scales, once taken, are the master copy.
 Cost: O(rows x columns).  Stored: 2 bits per weight and 2 bytes per group, 2.125 bits per weight.
+
+Packed: four codes to a byte along the input, code + 1 in two bits, the first column in the lowest; a row begins on a new
+byte, and what its last byte has too much is filled with code 0 (bits 01):
+    byte b of a row = sum over j < 4 of (code_{4b+j} + 1) 4^j          bits 11 stand for nothing
 """
 
 from __future__ import annotations
@@ -70,3 +74,41 @@ def ternary_linear_backward(dy: Any, cache: tuple[np.ndarray, np.ndarray]) -> tu
     same_shape("dy", dy, "y", (*x.shape[:-1], what.shape[0]))
     dy_NR, x_NC = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
     return dy @ what, dy_NR.T @ x_NC
+
+
+def ternary_pack(codes: Any) -> np.ndarray:
+    """uint8 [R, ceil(C / 4)] of codes [R, C] from {-1, 0, 1}; the module says how.
+
+    Raises ArgumentError for a wrong rank, an empty matrix or other codes.
+    """
+    codes = np.asarray(codes)
+    if codes.ndim != 2 or codes.size == 0:
+        raise ArgumentError(f"codes should have the axes (R, C), none empty, but their shape is {codes.shape}")
+    if not np.isin(codes, (-1, 0, 1)).all():
+        raise ArgumentError(f"codes of shape {codes.shape} hold others than -1, 0 and 1")
+    n_rows, n_columns = codes.shape
+    bits = np.ones((n_rows, -(-n_columns // 4) * 4), np.uint8)
+    bits[:, :n_columns] = codes + 1
+    return np.bitwise_or.reduce(bits.reshape(n_rows, -1, 4) << np.arange(0, 8, 2, dtype=np.uint8), axis=2)
+
+
+def ternary_unpack(packed: Any, n_columns: int) -> np.ndarray:
+    """The codes int8 [R, n_columns] of packed uint8 [R, ceil(n_columns / 4)].
+
+    Raises ArgumentError for another shape or type, and for bits 11.
+    """
+    packed, n_columns = np.asarray(packed), whole_number("n_columns", n_columns)
+    if packed.dtype != np.uint8 or packed.ndim != 2:
+        raise ArgumentError(f"packed should be uint8 [R, bytes], not {packed.dtype} of shape {packed.shape}")
+    same_shape("packed", packed, f"rows of {n_columns} codes", (len(packed), -(-n_columns // 4)))
+    bits = (packed[:, :, None] >> np.arange(0, 8, 2, dtype=np.uint8)) & 3
+    if (bits == 3).any():
+        raise ArgumentError(f"packed of shape {packed.shape} holds the bits 11, which stand for no code")
+    return bits.reshape(len(packed), -1)[:, :n_columns].astype(np.int8) - np.int8(1)
+
+
+def ternary_matvec(x: Any, packed: Any, scales: np.ndarray, group_size: int = 128) -> np.ndarray:
+    """y [..., R] = x what^T from packed codes and their scales; x [..., C], sums in float64, y in the type of x."""
+    x = finite("x", float_array("x", x, "C", at_least=True))
+    what = ternary_expand(ternary_unpack(packed, x.shape[-1]), scales, group_size, np.float64)
+    return (x.astype(np.float64) @ what.T).astype(x.dtype)
