@@ -94,7 +94,7 @@ def sizes_png(source: str | Path | dict[str, Any], path: str | Path) -> Path:
 
     figure = Figure(figsize=(16, 6.4), dpi=100, facecolor=PAPER[0], layout="constrained")
     canvas, panels = FigureCanvasAgg(figure), figure.subplots(1, 3, sharey=True)
-    keys = {"tokens": "training tokens", "touched": "bytes touched per next token", "stored": "bytes stored"}
+    keys = {"tokens": "training tokens, millions", "touched": "bytes touched per next token", "stored": "bytes stored"}
     for axes, (key, title) in zip(panels, keys.items(), strict=True):
         _panel(axes, series, key, f"{title} (log scale)")
     panels[0].set_ylabel("bits per byte of held-out text (lower is better)", color=MUTED[0])
@@ -111,6 +111,10 @@ def _panel(axes: Any, series: list[Series], key: str, title: str) -> None:
         axes.plot([getattr(p, key) for p in s.points], [p.loss for p in s.points], color=look.light, lw=2,
                   marker=_MARKS[look.shape], markersize=8, markeredgecolor=PAPER[0], label=s.name)  # fmt: skip
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1e6:g}" if key == "tokens" else human_bytes(x))
+    axes.xaxis.set_minor_formatter(lambda x, _: "")
+    if key == "tokens":
+        axes.set_xticks(sorted({p.tokens for s in series for p in s.points}))
     axes.set_xlabel(title, color=MUTED[0])
     axes.set_facecolor(PAPER[0])
     axes.grid(color=RULE[0], lw=0.8)
