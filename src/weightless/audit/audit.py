@@ -25,6 +25,10 @@ POSITIONS = 1000
 AT_MOST_DECODED = 1 << 22
 
 
+def unseen(amount: float, note: str) -> None:
+    """Nobody watches the progress."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What is known beside the predictor.  Without a field, the checks that need it are not applicable.
@@ -75,23 +79,23 @@ class Report:
 
 def audit(
     predictor: Predictor, tokens: np.ndarray, evidence: Evidence | None = None, name: str = "predictor",
-    positions: int = POSITIONS, seed: int = 0, tolerance: float = 0.0, tick: Callable[[str], None] = lambda _: None,
+    positions: int = POSITIONS, seed: int = 0, tolerance: float = 0.0, tick: Callable[[float, str], object] = unseen,
 ) -> Report:  # fmt: skip
-    """Run every check; `tick` is told what begins.  A failed check is a finding, not an error."""
+    """Run every check; `tick(positions read, what begins)`.  A failed check is a finding, not an error."""
     evidence = evidence or Evidence()
     texts = probes.stretches(tokens, predictor.context, positions)
     rng = rng_for(seed, "audit", "probes")
-    tick("normalisation")
+    tick(0, "normalisation")
     predictor.fresh()
-    first = probes.read(predictor, texts)
+    first = probes.read(predictor, texts, lambda n: tick(n, ""))
     findings = [probes.normalisation(first)]
-    tick("causality")
+    tick(0, "causality")
     findings.append(probes.causality(predictor, texts, first, rng, tolerance))
-    tick("score before update")
+    tick(0, "score before update")
     findings.append(probes.score_before_update(predictor, texts, first, rng, tolerance))
-    tick("single pass")
-    findings.append(probes.single_pass(predictor, texts, first, tolerance))
-    tick("bytes and data")
+    tick(0, "single pass")
+    findings.append(probes.single_pass(predictor, texts, first, tolerance, lambda n: tick(n, "")))
+    tick(0, "bytes and data")
     findings += _coverage(predictor, tokens, evidence)
     findings += _bytes(predictor, texts, tokens, evidence)
     findings += _training(evidence)

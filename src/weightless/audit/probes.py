@@ -15,7 +15,7 @@ bits" becomes "log p of the true next token within so many nats" (a GPU may add 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,12 @@ MEAN_TOLERANCE = 2e-4
 ENOUGH_POSITIONS = 1000
 SAMPLED = 24
 FUTURE = 8
+
+Tick = Callable[[int], object]
+
+
+def silent(amount: int) -> None:
+    """Nobody is told how far the reading is."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +85,8 @@ def places(texts: Sequence[np.ndarray]) -> Iterator[Place]:
             index += 1
 
 
-def read(predictor: Predictor, texts: Sequence[np.ndarray]) -> Reading:
-    """Ask for every position in order, keeping of each answer what the probes need."""
+def read(predictor: Predictor, texts: Sequence[np.ndarray], tick: Tick = silent) -> Reading:
+    """Ask for every position in order, keeping of each answer what the probes need; `tick(1)` after each."""
     sums, largest, target, digests = [], [], [], []
     for place in places(texts):
         log_p = predictor.log_probs(place.prefix)
@@ -92,6 +98,7 @@ def read(predictor: Predictor, texts: Sequence[np.ndarray]) -> Reading:
         largest.append(float(log_p.max()))
         target.append(float(log_p[place.tokens[place.t]]))
         digests.append(digest(log_p))
+        tick(1)
     return Reading(np.array(sums), np.array(largest), np.array(target), tuple(digests))
 
 
@@ -114,13 +121,15 @@ def normalisation(reading: Reading) -> Finding:
     return judged("normalisation", failure, f"|sum of p - 1| <= {off.max():.1e} at {n:,} positions{few}")
 
 
-def single_pass(predictor: Predictor, texts: Sequence[np.ndarray], first: Reading, tolerance: float) -> Finding:
+def single_pass(
+    predictor: Predictor, texts: Sequence[np.ndarray], first: Reading, tolerance: float, tick: Tick = silent
+) -> Finding:
     """Read again with what the last reading left, then from a fresh start; both must repeat the first."""
-    again = _unlike(first, read(predictor, texts), tolerance)
+    again = _unlike(first, read(predictor, texts, tick), tolerance)
     if again:
         return judged("single pass", f"a second reading differs: {again}", "")
     predictor.fresh()
-    fresh = _unlike(first, read(predictor, texts), tolerance)
+    fresh = _unlike(first, read(predictor, texts, tick), tolerance)
     failure = f"a reading from a fresh start differs: {fresh}" if fresh else ""
     told = f"read three times, the last from a fresh start: {_same(tolerance)} at {len(first.digests):,} positions"
     return judged("single pass", failure, told)

@@ -40,6 +40,8 @@ class Eval:
     split: str = "val"
     tokens: int = 0
     """Score about so many tokens, in windows spread evenly over the text; 0 means all."""
+    sentencepiece: str = ""
+    """The .model file behind imported ids (Parameter Golf's, for example): bits per byte by its pieces."""
     stride: int = 0
     """Windows start every so many tokens and score only their last part; 0 means side by side."""
     threads: int = 0
@@ -78,7 +80,9 @@ def _eval(options: Eval) -> int:
     packed = open_packed(options.artifact)
     tokens = _tokens(options, packed)
     pieces, silent = None, []
-    if packed.has_tokenizer:
+    if options.sentencepiece:
+        pieces = _piece_table(options, packed)
+    elif packed.has_tokenizer:
         pieces, silent = packed.tokenizer.token_bytes, list(packed.tokenizer.special_tokens.values())
     result = evaluate(packed, tokens, pieces, silent, options.stride or None, options.tokens, options.threads or None)
     if options.json:
@@ -89,6 +93,18 @@ def _eval(options: Eval) -> int:
     print(f"{result.nats_per_token:.4f} nats per token, {in_bytes}")
     print(f"{result.n_tokens:,} targets, {result.n_bytes:,} bytes, {result.tokens_per_second:,.0f} tokens/s")
     return 0
+
+
+def _piece_table(options: Eval, packed: Any) -> Any:
+    """Bytes of the ids of a SentencePiece model, for an artifact that has no tokenizer of its own."""
+    from weightless.tokenizer.sentencepiece import byte_table
+
+    table = byte_table(options.sentencepiece)
+    if packed.has_tokenizer or len(table.base) > packed.program.vocab_size:
+        own = "a tokenizer of its own" if packed.has_tokenizer else f"a vocabulary of {packed.program.vocab_size}"
+        raise WeightlessError(f"{options.artifact} has {own}, {options.sentencepiece} holds {len(table.base)} pieces: "
+                              "the ids were not made with it")  # fmt: skip
+    return table
 
 
 def _tokens(options: Eval, packed: Any):  # type: ignore[no-untyped-def]

@@ -92,7 +92,7 @@ def _models(options: Audit) -> Iterator[Report]:
         tokens, evidence = _material(options, own, packed.program.vocab_size, file)
         evidence = _with_claim(evidence, options, file, len(tokens), packed.program.context)
         name = file.parent.name if path.is_dir() else str(file)
-        with _progress(name) as tick:
+        with _progress(name, options.positions) as tick:
             yield audit(EnginePredictor(packed), tokens, evidence, name, options.positions, options.seed,
                         options.tolerance, tick)  # fmt: skip
 
@@ -108,7 +108,7 @@ def _code(options: Audit) -> Iterator[Report]:
         tokens, evidence = _material(options, None, predictor.vocab_size, None)
         if options.claim:
             evidence = _with_claim(evidence, options, None, len(tokens), 0)
-        with _progress(options.what) as tick:
+        with _progress(options.what, options.positions) as tick:
             yield audit(predictor, tokens, evidence, options.what, options.positions, options.seed,
                         options.tolerance, tick)  # fmt: skip
 
@@ -215,18 +215,11 @@ def _with_claim(evidence: Evidence, options: Audit, file: Path | None, n_tokens:
     return replace(evidence, claim=replace(claim, ranges=picked, sampled=True))
 
 
-def _progress(name: str) -> Any:
-    """A display that names the check under way."""
-    from contextlib import contextmanager
-
+def _progress(name: str, positions: int) -> Any:
+    """A display of the positions read, three times over, that names the check under way."""
     from weightless.base.progress import progress
 
-    @contextmanager
-    def show() -> Iterator[Any]:
-        with progress(f"audit {name}", 5, "checks") as tick:
-            yield lambda check: tick(1, check)
-
-    return show()
+    return progress(f"audit {name}", 3 * positions, "positions")
 
 
 def print_report(report: Report) -> None:

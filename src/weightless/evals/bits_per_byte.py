@@ -9,6 +9,7 @@ With `limit` only so many windows are scored that they hold about that many targ
 
     bits per byte = sum of nats / (ln 2 * source bytes of the targets)        <|endoftext|> costs nats and 0 bytes
 
+For ids of a SentencePiece model a ByteTable takes the place of `token_bytes` (sentencepiece_bytes.py).
 Without `token_bytes` (ids whose tokenizer nobody knows) there are no source bytes, and bits per byte are None.
 """
 
@@ -26,8 +27,10 @@ import numpy as np
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.progress import progress
 from weightless.base.units import LN2, bits_per_byte
+from weightless.evals.sentencepiece_bytes import token_counts
 from weightless.export.packed import Packed
 from weightless.program.interpreter import N_TRAFFIC
+from weightless.tokenizer.sentencepiece import ByteTable
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def spread(todo: list[tuple[int, int, int]], limit: int) -> list[tuple[int, int,
 def evaluate(
     packed: Packed,
     tokens: Sequence[int] | np.ndarray,
-    token_bytes: Sequence[bytes] | None,
+    token_bytes: Sequence[bytes] | ByteTable | None,
     no_bytes: Sequence[int] = (),
     stride: int | None = None,
     limit: int = 0,
@@ -126,9 +129,19 @@ def evaluate(
         for done in [pool.submit(work, chunk) for chunk in chunks]:
             done.result()
     seconds = time.perf_counter() - started
-    lengths = np.array([len(piece) for piece in token_bytes or [b""] * packed.program.vocab_size])
-    lengths[list(no_bytes)] = 0
     at = np.concatenate([np.arange(scored, end) for _, scored, end in todo])
-    return Score(
-        float(nats[at].sum()), len(at), int(lengths[tokens[at]].sum()), len(at) / seconds, data[at], positions[at]
-    )
+    n_bytes = _bytes_at(at, tokens, token_bytes, no_bytes)
+    return Score(float(nats[at].sum()), len(at), n_bytes, len(at) / seconds, data[at], positions[at])
+
+
+def _bytes_at(
+    at: np.ndarray, tokens: np.ndarray, token_bytes: Sequence[bytes] | ByteTable | None, no_bytes: Sequence[int]
+) -> int:
+    """Source bytes of the targets at these places; 0 when nobody knows them."""
+    if token_bytes is None:
+        return 0
+    if isinstance(token_bytes, ByteTable):
+        return int(token_counts(token_bytes, tokens, at).sum())
+    lengths = np.array([len(piece) for piece in token_bytes])
+    lengths[list(no_bytes)] = 0
+    return int(lengths[tokens[at]].sum())
