@@ -19,6 +19,7 @@ from weightless.export.packed import open_packed
 from weightless.lab import making, stages
 from weightless.lab.corpora import prepared
 from weightless.lab.recipe import DataRecipe, ModelRecipe, fingerprint, load_recipe
+from weightless.models import ngram
 from weightless.program.compose import WEIGHTS
 
 TRAIN = {"num_steps": 400, "batch_size": 2, "threads": 1, "eval_tokens": 128, "max_lr": 1e-2}
@@ -94,6 +95,17 @@ def test_the_neural_part_never_sees_the_held_out_tokens(corpus, made):
     tokens = corpus.tokens("train")
     alone = making.trained("dense", config, MIXTURE, 0, corpus, tokens[: len(tokens) - 700], folder / "alone", "alone")
     assert all(np.array_equal(mixture.arrays[f"neural.{name}"], a) for name, a in alone.arrays.items())
+
+
+def test_the_fit_sees_a_table_without_the_held_out_tokens(corpus, made, tmp_path, monkeypatch):
+    """First counted without them, then again with them; the training is the one that the folder already holds."""
+    counted, seen = ngram.count, []
+    monkeypatch.setattr(
+        ngram, "count", lambda c, tokens, **more: seen.append(len(tokens)) or counted(c, tokens, **more)
+    )
+    making.make(MIXTURE, 0, corpus, made[1], "mixed")
+    n = len(corpus.tokens("train"))
+    assert seen == [n - 700, n]
 
 
 def test_models_by_number_of_training_tokens(corpus, tmp_path):
