@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from weightless.program.operator import Access, Place
 from weightless.program.tensor import LINE, Tensor, align
 from weightless.quant.formats import decode_rows, encode_rows
 
+PLAIN = MappingProxyType({"f32": "<f4", "u32": "<u4", "u16": "<u2"})
+"""Formats whose rows are numbers as the machine holds them."""
 KEPT_BYTES = 1 << 29
 """Decoded weights that an arena keeps, in bytes of float32."""
 
@@ -76,6 +79,11 @@ class Arena:
         n_state = max(layout.state_bytes, 64)
         self.state = np.full(n_state, 0xFF, dtype=np.uint8) if poison else np.zeros(n_state, dtype=np.uint8)
         self.registers = Registers()
+        self._numbers = {
+            name: _numbers(self._segment(place.tensor), place)
+            for name, place in layout.places.items()
+            if place.tensor.format in PLAIN and _is_tight(place.tensor)
+        }
         self._kept: dict[tuple[str, int, int], np.ndarray] = {}
         self._kept_bytes = 0
         self.log: list[tuple[int, Access]] | None = None
@@ -86,30 +94,32 @@ class Arena:
 
     def rows(self, name: str, first: int = 0, n: int | None = None) -> np.ndarray:
         """Decoded rows first..first+n-1 (all rows when n is None) as float32 or integers [n, columns]."""
-        place = self.layout.places[name]
-        tensor = place.tensor
+        tensor = self.layout.places[name].tensor
         n = tensor.shape[0] - first if n is None else n
         if first < 0 or n < 0 or first + n > tensor.shape[0]:
             raise CorruptFileError(f"rows {first}..{first + n} lie outside {name} {tensor.shape}")
         self._note(tensor, first, n, write=False)
         if tensor.kind == "state":
-            return self._decoded(place, first, n).copy()
+            return self._decoded(name, first, n).copy()
         key = (name, first, n)
-        if key not in self._kept:
-            decoded = self._decoded(place, first, n)
-            decoded.flags.writeable = False
-            if self._kept_bytes + decoded.nbytes > KEPT_BYTES:
-                return decoded
+        kept = self._kept.get(key)
+        return self._keep(key) if kept is None else kept
+
+    def _keep(self, key: tuple[str, int, int]) -> np.ndarray:
+        """Decode weights, and remember them while there is room."""
+        decoded = self._decoded(*key)
+        decoded.flags.writeable = False
+        if self._kept_bytes + decoded.nbytes <= KEPT_BYTES:
             self._kept[key] = decoded
             self._kept_bytes += decoded.nbytes
-        return self._kept[key]
+        return decoded
 
-    def _decoded(self, place: Place, first: int, n: int) -> np.ndarray:
-        tensor = place.tensor
-        block = self._segment(tensor)[place.offset + first * tensor.row_stride :][: n * tensor.row_stride]
+    def _decoded(self, name: str, first: int, n: int) -> np.ndarray:
+        if name in self._numbers:
+            return self._numbers[name][first : first + n]
+        offset, tensor = self.layout.places[name]
+        block = self._segment(tensor)[offset + first * tensor.row_stride :][: n * tensor.row_stride]
         packed = block.reshape(n, tensor.row_stride)[:, : tensor.row_bytes]
-        if tensor.format == "f32" and packed.flags.c_contiguous:
-            return packed.view("<f4")
         return decode_rows(np.ascontiguousarray(packed), tensor.format, tensor.shape[1])
 
     def row(self, name: str, at: int = 0) -> np.ndarray:
@@ -118,11 +128,13 @@ class Arena:
 
     def put_rows(self, name: str, first: int, values: np.ndarray) -> None:
         """Encode and store rows [n, columns] of a state tensor."""
-        place = self.layout.places[name]
-        tensor = place.tensor
-        packed = _encoded(np.atleast_2d(np.asarray(values)), tensor.format)
-        self._note(tensor, first, len(packed), write=True)
-        start = place.offset + first * tensor.row_stride
+        offset, tensor = self.layout.places[name]
+        self._note(tensor, first, len(values), write=True)
+        if name in self._numbers and first + len(values) <= tensor.shape[0]:
+            self._numbers[name][first : first + len(values)] = values
+            return
+        packed = encode_rows(values, tensor.format)
+        start = offset + first * tensor.row_stride
         target = self.state[start : start + len(packed) * tensor.row_stride]
         target.reshape(len(packed), tensor.row_stride)[:, : tensor.row_bytes] = packed
 
@@ -140,16 +152,14 @@ class Arena:
         self._plain(name, first, len(values), write=True)[:] = values
 
     def _plain(self, name: str, first: int, n: int, write: bool) -> np.ndarray:
-        place = self.layout.places[name]
-        tensor = place.tensor
-        dtype = np.dtype({"f32": "<f4", "u32": "<u4", "u16": "<u2"}[tensor.format])
+        tensor = self.layout.places[name].tensor
         if first < 0 or first + n > tensor.shape[1] or tensor.shape[0] != 1:
             raise CorruptFileError(f"elements {first}..{first + n} lie outside {name} {tensor.shape}")
+        numbers = self._numbers[name][0]
         if self.log is not None:
-            entry = Access(name, first * dtype.itemsize, n * dtype.itemsize, write)
+            entry = Access(name, first * numbers.itemsize, n * numbers.itemsize, write)
             self.log.append((self.operator_index, entry))
-        start = place.offset + first * dtype.itemsize
-        return self._segment(tensor)[start : start + n * dtype.itemsize].view(dtype)
+        return numbers[first : first + n]
 
     def _segment(self, tensor: Tensor) -> np.ndarray:
         return self.state if tensor.kind == "state" else self.weights
@@ -166,8 +176,13 @@ class Arena:
             self.log.append((self.operator_index, entry))
 
 
-def _encoded(rows: np.ndarray, fmt: str) -> np.ndarray:
-    """Stored bytes of rows; float32 needs no conversion."""
-    if fmt == "f32" and rows.dtype == np.float32:
-        return np.ascontiguousarray(rows).view(np.uint8)
-    return encode_rows(rows, fmt)
+def _is_tight(tensor: Tensor) -> bool:
+    """No padding between rows; what lies behind a single row is no part of it."""
+    return tensor.shape[0] == 1 or tensor.row_stride == tensor.row_bytes
+
+
+def _numbers(segment: np.ndarray, place: Place) -> np.ndarray:
+    """A tightly packed tensor of plain numbers as it lies in memory, [rows, columns]."""
+    n_bytes = place.tensor.shape[0] * place.tensor.row_bytes
+    stored = segment[place.offset : place.offset + n_bytes]
+    return stored.view(PLAIN[place.tensor.format]).reshape(place.tensor.shape)
