@@ -41,7 +41,7 @@ def test_every_figure_is_committed_and_small(drawn):
 def test_figures_show_what_the_library_does_today(drawn):
     for name, svg in drawn.items():
         kept = (FOLDER / name).read_text("utf-8")
-        assert words(svg) == words(kept) and len(words(kept)) > 8, f"{name}: run docs/algorithms/figures.py"
+        assert words(svg) == words(kept) and len(words(kept)) > 4, f"{name}: run docs/algorithms/figures.py"
         assert svg.count("<path") == kept.count("<path"), f"{name}: run docs/algorithms/figures.py"
 
 
