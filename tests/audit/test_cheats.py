@@ -10,7 +10,8 @@ import pytest
 from audit import planted
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy import arange, array, concatenate, full, int64, log
+from numpy import arange, array, concatenate, errstate, full, int64, log, nan
+from numpy.random import default_rng
 
 from weightless.audit.audit import Evidence, audit
 from weightless.audit.byte_counts import Claim, TokenBytes, identity, no_pad_scored, scored_once, sliding_windows
@@ -37,6 +38,8 @@ CHEATS = {
     planted.TwoPassScores: {"causality", "score before update"},
     planted.Rescorer: {"causality", "score before update", "single pass"},
     planted.TargetGate: {"score before update"},
+    planted.SmallGain: {"score before update"},
+    planted.RareTokensForNothing: {"score before update"},
     planted.UpdateThenScore: {"score before update"},
     planted.TailTwice: {"every target once"},
     planted.TailNever: {"every target once"},
@@ -261,6 +264,58 @@ def test_a_claim_is_read_strictly(tmp_path):
         Claim.read(tmp_path / "a.json")
     (tmp_path / "a.json").write_text('{"bits_per_byte": 1, "ranges": [[1, 5], [5, 9]]}')
     assert Claim.read(tmp_path / "a.json").ranges == ((1, 5), (5, 9))
+
+
+def test_a_log_of_losses_says_which_targets_were_scored(tmp_path):
+    (tmp_path / "log.json").write_text('{"targets": [1, 2, 4, 3, 5, 4, 5]}')
+    ranges = Claim.read(tmp_path / "log.json").ranges
+    finding = scored_once(ranges, 7)
+    assert "2 targets are scored more than once (first 4)" in finding.detail
+    assert "1 are never scored (first 6)" in finding.detail
+    assert scored_once(ranges[:5], 7, sampled=True).verdict == OK
+    (tmp_path / "log.json").write_text('{"targets": [1, 2.5]}')
+    with pytest.raises(CorruptFileError, match="whole numbers"):
+        Claim.read(tmp_path / "log.json")
+
+
+@pytest.mark.parametrize("wrong", [nan, 0.5])
+def test_what_is_no_probability_is_told(wrong):
+    """NaN in one entry, or one p above 1 (log p = 0.5)."""
+
+    class Odd(planted.Adaptive):
+        def log_probs(self, prefix):
+            log_p = super().log_probs(prefix)
+            log_p[7] = wrong
+            return log_p
+
+    finding = audit(ObjectPredictor(Odd), TEXT, positions=20).findings[0]
+    assert finding.verdict == "FAILED" and "20 hold NaN or p > 1" in finding.detail
+
+
+def test_a_probability_of_zero_is_legal():
+    class Sparse(planted.Adaptive):
+        def log_probs(self, prefix):
+            with errstate(divide="ignore"):
+                return log((arange(planted.V) < 128) / 128)
+
+    assert audit(ObjectPredictor(Sparse), TEXT, positions=40).ok
+
+
+def test_a_tolerance_lets_rounding_pass_and_nothing_else():
+    """Noise of 1e-7 nats, as a GPU that adds in another order: refused for its bits, allowed by --tolerance 1e-5."""
+
+    class Noisy(planted.Adaptive):
+        def __init__(self):
+            self.rng = default_rng()
+
+        def log_probs(self, prefix):
+            return super().log_probs(prefix) + 1e-7 * self.rng.standard_normal()
+
+    def found(kind, tolerance):
+        return set(audit(ObjectPredictor(kind), TEXT, positions=40, tolerance=tolerance).failed)
+
+    assert "causality" in found(Noisy, 0.0) and found(Noisy, 1e-5) == set()
+    assert "single pass" in found(planted.Rescorer, 1e-5)
 
 
 def test_tokens_of_another_text_are_noticed():

@@ -81,16 +81,23 @@ class Claim:
 
     @classmethod
     def read(cls, path: str | Path) -> Claim:
-        """From JSON; ConfigError for unknown keys, CorruptFileError for what is no number."""
+        """From JSON; ConfigError for unknown keys, CorruptFileError for what is no number.
+
+        Beside the fields it may hold `targets`: the places of the scored tokens one by one, as a log of losses does.
+        """
         values = read_json(path)
         if not isinstance(values, dict):
             raise CorruptFileError(f"{path} should hold an object with keys such as nats_per_token and bits_per_byte")
-        known = {field.name for field in fields(cls)}
+        known = {"targets", *(field.name for field in fields(cls))}
         for key, value in values.items():
             if key not in known:
                 raise ConfigError(f"{path}: unknown key {key!r}: {nearest(key, known)}")
-            if key != "ranges" and not (value is None or (isinstance(value, (int, float)) and value == value)):
+            if key not in ("ranges", "targets") and not (
+                value is None or (isinstance(value, (int, float)) and value == value)
+            ):
                 raise CorruptFileError(f"{path}: {key} is {value!r:.40}, and should be a number")
+        if (log := values.pop("targets", None)) is not None:
+            values["ranges"] = [(i, i + 1) for i in _whole_numbers(log, f"{path}: targets")]
         if (ranges := values.get("ranges")) is not None:
             values["ranges"] = tuple(map(tuple, _checked_ranges(ranges, str(path)).tolist()))
         return cls(**values)
@@ -147,6 +154,12 @@ def _checked_ranges(ranges: Iterable[Sequence[int]], where: str) -> np.ndarray:
     if len(pairs) and (pairs.min() < 0 or (pairs[:, 0] > pairs[:, 1]).any()):
         raise CorruptFileError(f"{where}: a range begins below 0 or behind its end")
     return pairs
+
+
+def _whole_numbers(values: object, where: str) -> list[int]:
+    if not isinstance(values, list) or any(type(value) is not int for value in values):
+        raise CorruptFileError(f"{where} should be a list of whole numbers")
+    return values
 
 
 def bytes_of_the_text(table: TokenBytes, tokens: np.ndarray, source: bytes | None = None) -> Finding:
