@@ -1,8 +1,17 @@
-"""For all tests: those marked gpu are skipped where there is no CUDA device."""
+"""For all tests: those marked gpu are skipped where there is no CUDA device, and Triton is interpreted there.
+
+Triton reads TRITON_INTERPRET when it is first imported, which another package may do, so it is set before any test
+module is imported.
+"""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+if not os.path.exists("/dev/nvidiactl"):  # asking PyTorch would cost every run a second
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_collection_modifyitems(items):

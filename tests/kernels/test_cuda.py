@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ops.checks_softmax_topk import by_torch
 
-from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.errors import ArgumentError, ConfigError, WeightlessError
 from weightless.kernels.cuda import __main__ as command
 from weightless.kernels.cuda import build
 from weightless.ops.layer_norm import layer_norm_backward, layer_norm_forward
@@ -139,3 +139,36 @@ def test_a_missing_compiler_is_one_line(monkeypatch, tmp_path, capsys):
     assert "nvcc is not on the path" in capsys.readouterr().err
     assert command.main(["gpus"]) == 2
     assert "did you mean 'gpu'?" in capsys.readouterr().err
+
+
+@needs_gcc
+def test_calls_with_torch_tensors(libraries):
+    """The wrappers for torch, here with the CPU builds: shapes, types and views; the numbers are held above."""
+    torch = pytest.importorskip("torch")
+    from weightless.kernels.cuda import torch_calls
+
+    z = torch.randn(2, 3, 50, generator=torch.Generator().manual_seed(0)).transpose(0, 1)
+    index, p = torch_calls.softmax_topk_by(libraries["softmax_topk"], z.half(), 4)
+    wanted = softmax_topk(z.half().numpy(), 4)
+    assert p.dtype == torch.float16 and (index.numpy() == wanted[0]).all()
+    np.testing.assert_allclose(p.float().numpy(), wanted[1].astype(np.float32), rtol=1e-3)
+    x, dy, gamma = z.numpy(), (z * z).numpy(), z[0, 0].numpy()
+    cache = layer_norm_forward(x, gamma, gamma)[1]
+    found = torch_calls.layer_norm_backward_by(
+        libraries["layer_norm_backward"], torch.from_numpy(dy), type(cache)(*(torch.from_numpy(a) for a in cache))
+    )
+    for got, truth in zip(found, layer_norm_backward(dy, cache)):
+        assert got.shape == truth.shape and np.abs(got.numpy() - truth).max() <= 1e-5 * np.abs(truth).max()
+
+
+def test_calls_with_torch_tensors_refuse_what_would_end_the_process(libraries, monkeypatch, tmp_path):
+    torch = pytest.importorskip("torch")
+    from weightless.kernels.cuda import torch_calls
+
+    monkeypatch.setenv("WEIGHTLESS_CUDA", str(tmp_path))
+    with pytest.raises(ConfigError, match="run python -m weightless.kernels.cuda"):
+        torch_calls.softmax_topk(torch.zeros(1, 5), 1)
+    with pytest.raises(ArgumentError, match="logits should be a torch tensor on a CUDA device, not on cpu"):
+        torch_calls.on_gpu("logits", torch.zeros(1, 5))
+    with pytest.raises(ArgumentError, match="k is 65; the CUDA kernel serves up to 64"):
+        torch_calls.softmax_topk_by(libraries["softmax_topk"], torch.zeros(1, 99), 65)

@@ -20,7 +20,7 @@ VERSIONED = re.compile(r"(^|_)v\d+$|^new_|_new$|^old_|_old$")
 # A capital letter means a constructor (a table of frozen dataclasses is a constant).
 DECLARATIONS = {
     "dataclass", "dataclass_transform", "field", "njit", "jit", "vectorize", "guvectorize", "overload",
-    "contextmanager", "cache",
+    "contextmanager", "cache", "constexpr",
     "lru_cache", "cached_property", "property", "wraps", "no_grad", "inference_mode", "custom_op", "namedtuple",
     "cast", "get_logger", "getLogger", "version", "operator", "register_model", "loader",
 }  # fmt: skip

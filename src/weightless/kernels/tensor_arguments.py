@@ -34,6 +34,12 @@ def float_tensor(name: str, value: Any, axes: str, at_least: bool = False, kinds
     return value
 
 
+def same_shape(name: str, tensor: Any, other: str, shape: tuple[int, ...]) -> None:
+    """Refuse `tensor` unless it has the shape of `other`."""
+    if tuple(tensor.shape) != tuple(shape):
+        raise ArgumentError(f"{name} of shape {tuple(tensor.shape)} should have the shape of {other}, {tuple(shape)}")
+
+
 def same_device(**tensors: Any) -> None:
     """Refuse tensors that lie on different devices."""
     places = {name: str(tensor.device) for name, tensor in tensors.items()}

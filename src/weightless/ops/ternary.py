@@ -14,8 +14,8 @@ The projection is not idempotent: the mean of |what| is s times the share of non
 weights), so projecting what again shrinks it.  Codes and scales, once taken, are the master copy.
 Cost: O(rows x columns).  Stored: 2 bits per weight and 2 bytes per group, 2.125 bits per weight.
 
-Packed: four codes to a byte along the input, code + 1 in two bits, the first column in the lowest; a row begins on a new
-byte, and what its last byte has too much is filled with code 0 (bits 01):
+Packed: four codes to a byte along the input, code + 1 in two bits, the first column in the lowest; a row begins on a
+new byte, and what its last byte has too much is filled with code 0 (bits 01):
     byte b of a row = sum over j < 4 of (code_{4b+j} + 1) 4^j          bits 11 stand for nothing
 """
 

@@ -30,13 +30,10 @@ import triton
 import triton.language as tl
 
 from weightless.base.errors import ArgumentError
-from weightless.kernels.tensor_arguments import float_tensor, same_device
-from weightless.kernels.triton.launch import largest, power_of_two
-from weightless.ops.arguments import same_shape, whole_number
+from weightless.kernels.tensor_arguments import float_tensor, same_device, same_shape
+from weightless.kernels.triton.launch import largest, options, power_of_two
+from weightless.ops.arguments import whole_number
 
-LARGEST_TILE = 128
-FORWARD_BYTES, BACKWARD_BYTES = 32_768, 16_384
-"""Fast memory for one tile of keys (of queries in the backward pass), of which a few are held at a time."""
 WIDEST = 256
 LOG2E = tl.constexpr(1.4426950408889634)
 
@@ -255,8 +252,8 @@ def flash_attention_fwd(
     B, H, N, _ = Q.shape
     O = Q.new_empty((B, H, N, V.shape[3]))
     L = torch.empty((B, H, N), dtype=_sums_of(Q), device=Q.device)
-    tile, sizes = _sizes(Q, V, tile_size, FORWARD_BYTES, tf32)
-    forward_kernel[(triton.cdiv(N, tile), B * H)](
+    sizes = _sizes(Q, V, tile_size, True, tf32)
+    forward_kernel[(triton.cdiv(N, sizes["QUERIES"]), B * H)](
         Q, K, V, padding, O, L, H, K.shape[1], N, K.shape[2], *numbers, **sizes, **flags
     )
     return (O, {"O": O, "L": L, "Q": Q, "K": K, "V": V}) if return_cache else O
@@ -283,12 +280,12 @@ def flash_attention_bwd(
     padding, numbers, flags = _masks(Q, K, causal, q_offset, window, key_padding_mask)
     (B, H, N, _), (_, G, M, _) = Q.shape, K.shape
     dQ, dK, dV, Delta = (torch.empty_like(tensor) for tensor in (Q, K, V, L))
-    tile, sizes = _sizes(Q, V, tile_size, BACKWARD_BYTES, tf32)
+    sizes = _sizes(Q, V, tile_size, False, tf32)
     counts = (H, G, N, M, *numbers)
-    query_gradient_kernel[(triton.cdiv(N, tile), B * H)](
+    query_gradient_kernel[(triton.cdiv(N, sizes["QUERIES"]), B * H)](
         Q, K, V, padding, O, L, dO, dQ, Delta, *counts, **sizes, **flags
     )
-    key_gradient_kernel[(triton.cdiv(M, tile), B * G)](
+    key_gradient_kernel[(triton.cdiv(M, sizes["KEYS"]), B * G)](
         Q, K, V, padding, L, dO, Delta, dK, dV, *counts, **sizes, **flags
     )
     return dQ, dK, dV
@@ -332,16 +329,18 @@ def _masks(Q: Any, K: Any, causal: bool, q_offset: Any, window: Any, padding: An
     return padding.contiguous().view(torch.uint8), (q_offset, window), flags
 
 
-def _sizes(Q: Any, V: Any, tile_size: int, fast_bytes: int, tf32: bool) -> tuple[int, dict[str, Any]]:
-    """The tile and the constants of the kernels."""
+def _sizes(Q: Any, V: Any, tile_size: int, forward: bool, tf32: bool = False) -> dict[str, Any]:
+    """Constants and options of the kernels: tiles as asked for, within what the fast memory of a GPU holds (100 kB)."""
     D, E = Q.shape[3], V.shape[3]
     DP, EP = power_of_two(D, 16), power_of_two(E, 16)
-    fits = max(16, fast_bytes // (max(DP, EP) * Q.element_size()))
-    tile = min(power_of_two(whole_number("tile_size", tile_size), 16), LARGEST_TILE, 1 << fits.bit_length() - 1)
-    return tile, {
-        "SCALE": 1.0 / math.sqrt(D), "D": D, "E": E, "DP": DP, "EP": EP, "QUERIES": tile, "KEYS": tile,
+    wanted = power_of_two(whole_number("tile_size", tile_size), 16)
+    row_bytes, small = max(DP, EP) * Q.element_size(), Q.element_size() == 2
+    keys = min(wanted, 64, max(16, (16_384 if small else 8_192) // row_bytes))
+    queries = min(wanted, 128, max(16, 32_768 // row_bytes)) if forward and small else keys
+    return {
+        "SCALE": 1.0 / math.sqrt(D), "D": D, "E": E, "DP": DP, "EP": EP, "QUERIES": queries, "KEYS": keys,
         "ACC": tl.float64 if Q.dtype == torch.float64 else tl.float32, "PRECISION": "tf32" if tf32 else "ieee",
-        "num_warps": 8 if tile >= 128 else 4, "num_stages": 2,
+        **options(8 if queries >= 128 else 4),
     }  # fmt: skip
 
 

@@ -28,9 +28,8 @@ import triton
 import triton.language as tl
 
 from weightless.base.errors import ArgumentError
-from weightless.kernels.tensor_arguments import float_tensor, rows, same_device
-from weightless.kernels.triton.launch import largest, power_of_two, programs, warps_for
-from weightless.ops.arguments import same_shape
+from weightless.kernels.tensor_arguments import float_tensor, rows, same_device, same_shape
+from weightless.kernels.triton.launch import largest, options, options_for, power_of_two, programs
 from weightless.ops.layer_norm import LayerNormCache
 
 WIDEST = 16_384
@@ -127,7 +126,7 @@ def layer_norm_forward(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> tupl
     n_rows, n_columns = _tile(width)
     layer_norm_kernel[(triton.cdiv(n, n_rows),)](
         x_ND, gamma.contiguous(), beta.contiguous(), y_ND, xhat_ND, r_N, n, width, EPS=float(eps), ROWS=n_rows,
-        COLUMNS=n_columns, ACC=_accumulator(x), num_warps=warps_for(n_rows * n_columns),
+        COLUMNS=n_columns, ACC=_accumulator(x), **options_for(n_rows * n_columns),
     )  # fmt: skip
     return y_ND.view(x.shape), LayerNormCache(xhat_ND.view(x.shape), r_N.view(*x.shape[:-1], 1), gamma)
 
@@ -148,11 +147,11 @@ def layer_norm_backward(dy: Any, cache: LayerNormCache, n_programs: int | None =
     parts = torch.empty((n_parts, 2 * width), dtype=_sums_of(dy), device=dy.device)
     layer_norm_backward_kernel[(n_parts,)](
         dy_ND, xhat_ND, r.contiguous(), gamma.contiguous(), dx_ND, parts, len(dy_ND), width, ROWS=n_rows,
-        COLUMNS=n_columns, ACC=_accumulator(dy), num_warps=warps_for(n_rows * n_columns),
+        COLUMNS=n_columns, ACC=_accumulator(dy), **options_for(n_rows * n_columns),
     )  # fmt: skip
     sums = torch.empty(2 * width, dtype=gamma.dtype, device=dy.device)
     add_parts_kernel[(triton.cdiv(2 * width, 128),)](
-        parts, sums, n_parts, 2 * width, PARTS=PARTS_AT_ONCE, COLUMNS=128, ACC=_accumulator(dy), num_warps=4
+        parts, sums, n_parts, 2 * width, PARTS=PARTS_AT_ONCE, COLUMNS=128, ACC=_accumulator(dy), **options(4)
     )
     return dx_ND.view(dy.shape), sums[:width], sums[width:]
 

@@ -32,7 +32,7 @@ import triton
 import triton.language as tl
 
 from weightless.kernels.tensor_arguments import float_tensor, rows
-from weightless.kernels.triton.launch import largest, power_of_two, programs, warps_for
+from weightless.kernels.triton.launch import largest, options_for, power_of_two, programs
 from weightless.ops.arguments import whole_number
 
 LARGEST_K = 256
@@ -132,12 +132,10 @@ def softmax_topk(logits: Any, k: int, n_parts: int | None = None) -> tuple[Any, 
     m, l = (torch.empty((n, n_parts), dtype=torch.float32, **on_device) for _ in range(2))
     index_RK = torch.empty((n, k), dtype=torch.int64, **on_device)
     p_RK = torch.empty((n, k), dtype=logits.dtype, **on_device)
-    topk_parts_kernel[(n, n_parts)](
-        z_RV, keys, m, l, vocab_size, per_part, K=K, BLOCK=block, num_warps=warps_for(block)
-    )
+    topk_parts_kernel[(n, n_parts)](z_RV, keys, m, l, vocab_size, per_part, K=K, BLOCK=block, **options_for(block))
     parts = power_of_two(n_parts)
     topk_merge_kernel[(n,)](
-        keys, m, l, index_RK, p_RK, k, n_parts, K=K, PARTS=parts, num_warps=warps_for(parts * K)
+        keys, m, l, index_RK, p_RK, k, n_parts, K=K, PARTS=parts, **options_for(parts * K)
     )  # fmt: skip
     shape = (*logits.shape[:-1], k)
     return index_RK.view(shape), p_RK.view(shape)

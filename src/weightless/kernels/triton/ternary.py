@@ -23,9 +23,9 @@ import triton
 import triton.language as tl
 
 from weightless.base.errors import ArgumentError
-from weightless.kernels.tensor_arguments import float_tensor, rows, same_device
-from weightless.kernels.triton.launch import power_of_two
-from weightless.ops.arguments import same_shape, whole_number
+from weightless.kernels.tensor_arguments import float_tensor, rows, same_device, same_shape
+from weightless.kernels.triton.launch import options, power_of_two
+from weightless.ops.arguments import whole_number
 
 ROWS, MOST_BYTES = 8, 128
 """Outputs of a program, and bytes of codes per row that it takes at a time."""
@@ -74,6 +74,6 @@ def ternary_matvec(x: Any, packed: Any, scales: Any, group_size: int = 128) -> A
     y_NR = x.new_empty((len(x_NC), n_rows))
     ternary_matvec_kernel[(triton.cdiv(n_rows, ROWS), len(x_NC))](
         packed.contiguous(), scales, x_NC, y_NR, n_rows, width, n_bytes, scales.shape[1],
-        BYTES_PER_GROUP=group_size // 4, ROWS=ROWS, BYTES=min(MOST_BYTES, power_of_two(n_bytes)), num_warps=4,
+        BYTES_PER_GROUP=group_size // 4, ROWS=ROWS, BYTES=min(MOST_BYTES, power_of_two(n_bytes)), **options(4),
     )  # fmt: skip
     return y_NR.view(*x.shape[:-1], n_rows)
