@@ -34,7 +34,8 @@ class Count:
     """
 
     what: Annotated[str, tyro.conf.Positional]
-    """An artifact, a recipe (.toml), the folder of a model or of a run, or a family: dense, feather, ngram."""
+    """An artifact, a recipe (.toml), the folder of a model or of a run, or a family: dense, feather, ngram, infinigram,
+    mixture."""
     other: Annotated[str, tyro.conf.Positional] = ""
     """A second model: the two are compared line by line."""
     set: tuple[str, ...] = ()

@@ -19,8 +19,9 @@ import numpy as np
 from weightless.base.random import rng_for
 from weightless.decode.sampling import Sampling, StopStrings, adjusted, draw
 from weightless.export.packed import Packed
-from weightless.program.cost import touched_by_formula
+from weightless.program.cost import fixed_by_position, is_exact, touched_by_formula
 from weightless.program.engine import N_UNIFORMS, Engine
+from weightless.program.program import Program
 
 __all__ = ["Sampling", "adjusted", "generate", "next_token", "text_stream", "token_stream"]
 
@@ -32,8 +33,13 @@ def next_token(engine: Engine, sampling: Sampling, rng: np.random.Generator, see
     return draw(sampling.distribution(engine.distribution(), seen or []), rng.random())
 
 
-def token_stream(packed: Packed, prompt: list[int], sampling: Sampling) -> Iterator[int]:
-    """The tokens that follow `prompt`; ends after max_tokens, or before <|endoftext|>."""
+def token_stream(
+    packed: Packed, prompt: list[int], sampling: Sampling, costs: list[tuple[int, int]] | None = None
+) -> Iterator[int]:
+    """The tokens that follow `prompt`; ends after max_tokens, or before <|endoftext|>.
+
+    `costs` receives (position, bytes touched where the data decides the cost) of every draw.
+    """
     tokenizer, context = packed.tokenizer, packed.program.context
     engine, rng = packed.engine(), rng_for(sampling.seed, "generate")
     history = [tokenizer.end_of_text, *prompt]
@@ -41,7 +47,10 @@ def token_stream(packed: Packed, prompt: list[int], sampling: Sampling) -> Itera
     for token in fed:
         engine.feed(token)
     for _ in range(sampling.max_tokens):
+        decided = 0 if costs is None else engine.decided_bytes()
         token = next_token(engine, sampling, rng, history)
+        if costs is not None:
+            costs.append((engine.position, decided + engine.decided_bytes()))
         if sampling.stop_at_end and token == tokenizer.end_of_text:
             return
         yield token
@@ -65,9 +74,9 @@ def text_stream(packed: Packed, tokens: Iterator[int], sampling: Sampling) -> It
 
 def generate(packed: Packed, prompt: str, sampling: Sampling) -> dict[str, Any]:
     """{"prompt", "text", …}: the continuation as text, with how it was drawn and what a token cost."""
-    stream = token_stream(packed, list(packed.tokenizer.encode(prompt)), sampling)
+    costs: list[tuple[int, int]] = []
+    stream = token_stream(packed, list(packed.tokenizer.encode(prompt)), sampling, costs)
     pieces = list(text_stream(packed, stream, sampling))
-    cost = touched_by_formula(packed.program, sampling.mode).T.mean
     return {
         "prompt": prompt,
         "text": "".join(text for _, text in pieces),
@@ -76,5 +85,17 @@ def generate(packed: Packed, prompt: str, sampling: Sampling) -> dict[str, Any]:
         "top_p": sampling.top_p,
         "seed": sampling.seed,
         "mode": "S" if sampling.mode == "sample" else "F",
-        "bytes_per_token": cost,
+        "bytes_per_token": mean_cost(packed.program, sampling.mode, costs),
     }
+
+
+def mean_cost(program: Program, head: str, costs: list[tuple[int, int]]) -> float:
+    """Bytes touched per token: by formula over the headline's positions, or, where the text decides, at those drawn.
+
+    `costs` = (position, bytes that the engine counted in operators whose cost the text decides) of every token.
+    """
+    if is_exact(program) or not costs:
+        return touched_by_formula(program, head).T.mean
+    positions, decided = np.array(costs).T
+    fixed = fixed_by_position(program, head, int(positions.max()))
+    return float(decided.mean() + sum(column[positions].mean() for column in fixed.values()))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from weightless.audit.agreement import Audited, audit, check
-from weightless.base.random import rng_for
+from weightless.audit.real_text import mode_s_costs
 from weightless.data.corpus import Corpus
 from weightless.decode.generate import Sampling, generate
 from weightless.evals.bits_per_byte import Score, evaluate
@@ -20,16 +20,14 @@ from weightless.export.packed import Packed
 from weightless.lab.recipe import EvalRecipe, SampleRecipe
 from weightless.program.cost import (
     HEADLINE_POSITIONS,
-    Reducer,
     Spread,
     Touched,
     decided_components,
+    fixed_by_position,
     flops,
     is_exact,
-    step_bytes,
     touched_by_formula,
 )
-from weightless.program.engine import N_UNIFORMS
 
 AUDITED_POSITIONS = (1, 2, 3, 5, 17, 63, 64, 65, 128, 255, 256, 257, 511, 512)
 
@@ -70,21 +68,12 @@ def _touched_by_data(packed: Packed, result: Score, audited: Sequence[Audited]) 
     decided, positions = result.data_bytes[here], result.positions[here]
     lines = decided_components(packed.program)
     means = {name: float(column.mean()) for name, column in zip(lines, decided.T, strict=True) if name}
-    fixed = _fixed_by_position(packed, int(positions.max()))
+    fixed = fixed_by_position(packed.program, "score", int(positions.max()))
     for name, column in fixed.items():
         means[name] = means.get(name, 0.0) + float(column[positions].mean())
     total = decided.sum(axis=1) + sum(column[positions] for column in fixed.values())
     components = {name: (means[name], *logged.components[name][1:]) for name in logged.components}
     return Touched(Spread.of(total), logged.U, logged.T64, components, int(here.sum()))  # type: ignore[arg-type]
-
-
-def _fixed_by_position(packed: Packed, last: int) -> dict[str, np.ndarray]:
-    """{component: T at positions 0..last} of the operators whose cost follows from shapes."""
-    tensors, reducer = packed.program.by_name, Reducer(packed.program)
-    ops = [op for op in packed.program.operators("score") if not op.decided()]
-    steps = [reducer.step([op.accesses(tensors, t) for op in ops]) for t in range(1, last + 1)]
-    names = dict.fromkeys(name for step in steps for name in step)
-    return {name: np.array([0, *(step[name].T if name in step else 0 for step in steps)]) for name in names}
 
 
 def _sampling_check(packed: Packed, window: np.ndarray) -> dict[str, Any]:
@@ -97,26 +86,12 @@ def _sampling_check(packed: Packed, window: np.ndarray) -> dict[str, Any]:
             "ok": score_T == sample_T,
             "detail": f"{score_T:,.1f} and {sample_T:,.1f} bytes, by formula",
         }
-    means = _measured_heads(packed, window)
-    detail = (
-        f"scoring {means['score']:,.1f}, sampling {means['sample']:,.1f} bytes, means over {len(window) - 1} positions"
-    )
-    return {"name": name, "ok": means["sample"] <= means["score"], "detail": detail}
-
-
-def _measured_heads(packed: Packed, window: np.ndarray) -> dict[str, float]:
-    engine, rng = packed.audit_engine(), rng_for(0, "sampling cost")
-    totals = {"score": [], "sample": []}
-    n_body = len(packed.program.body)
-    for token, target in zip(window[:-1], window[1:], strict=True):
-        engine.feed(int(token))
-        engine.score(int(target))
-        n_score = len(engine.steps)
-        engine.sample(rng.random(N_UNIFORMS))
-        steps = [accesses for _, accesses, _ in engine.steps]
-        for head, part in (("score", steps[:n_score]), ("sample", steps[:n_body] + steps[n_score:])):
-            totals[head].append(sum(b.T for b in step_bytes(packed.program, part).values()))
-    return {head: float(np.mean(values)) for head, values in totals.items()}
+    ok, parts = True, []
+    for told, feed in (("held-out text", "text"), ("its own continuation", "samples")):
+        means = mode_s_costs(packed, window, feed)
+        ok = ok and means["sample"] <= means["score"]
+        parts.append(f"on {told} scoring {means['score']:,.1f}, sampling {means['sample']:,.1f} bytes")
+    return {"name": name, "ok": ok, "detail": f"{'; '.join(parts)} (means over {len(window) - 1} positions)"}
 
 
 def sample(packed: Packed, recipe: SampleRecipe, folder: Path | None = None) -> dict[str, Any]:

@@ -219,6 +219,15 @@ def touched_by_formula(program: Program, head: str = "score", positions: int = H
     return Touched.of([reducer.step([op.accesses(tensors, t) for op in ops]) for t in range(1, last + 1)])
 
 
+def fixed_by_position(program: Program, head: str, last: int) -> dict[str, np.ndarray]:
+    """{component: T at positions 0..last} of the operators whose cost follows from shapes, not from the data."""
+    tensors, reducer = program.by_name, Reducer(program)
+    ops = [op for op in program.operators(head) if not op.decided()]
+    steps = [reducer.step([op.accesses(tensors, t) for op in ops]) for t in range(1, last + 1)]
+    names = dict.fromkeys(name for step in steps for name in step)
+    return {name: np.array([0, *(step[name].T if name in step else 0 for step in steps)]) for name in names}
+
+
 def flops(program: Program, head: str = "score", positions: int = HEADLINE_POSITIONS) -> float:
     """Mean floating-point operations per token over positions 1..min(positions, context)."""
     last, tensors = min(positions, program.context), program.by_name

@@ -72,6 +72,10 @@ class Engine:
         place = self.program.layout.places[PROBABILITIES]
         return self.S[place.offset : place.offset + place.tensor.row_bytes].view(np.float32).copy()
 
+    def decided_bytes(self) -> int:
+        """Bytes that the last feed, score, sample or distribution touched where the data decides the cost."""
+        return int(self.registers[vm.IN_STATE :].sum())
+
     def score_stream(self, tokens: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Nats of each target, float64 [n]."""
         return self.score_stream_with_traffic(tokens, targets)[0]
