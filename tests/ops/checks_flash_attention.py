@@ -2,8 +2,8 @@
 alike.
 
 Oracle: PyTorch in float64 (scaled_dot_product_attention with an explicit mask, and its autograd), 1e-12 relative to the
-largest entry: element by element a relative error is undefined, because row 0 of dQ is exactly zero under a causal
-mask.
+largest entry: element by element a relative error is undefined, because row 0 of dQ is zero (but for rounding)
+under a causal mask.
 """
 
 from __future__ import annotations

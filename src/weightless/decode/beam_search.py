@@ -9,7 +9,8 @@ likely one that was only kept because its rival had gone.  Selection is by score
 differ often. A prompt is done when no unfinished beam is kept, and the search when all prompts are or max_new_tokens
 are made.
 
-2K proposals, not K: at most K of them could be finished at once, and K others must remain to go on with.
+2K proposals are the custom of searches that set finished beams aside; here, where they stay in the pool, K would select
+the same (docs/algorithms/beam_search.md).
 At the first step there is one beam (the prompt), so its copies cannot fill the pool.
 Ties: the earlier beam, then the lower token id.  Tokens of probability 0 are never proposed.
 
