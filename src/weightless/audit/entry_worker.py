@@ -102,7 +102,7 @@ def load(entry: str) -> Any:
     else:
         sys.path.insert(0, os.getcwd())
         module = importlib.import_module(where)
-    found = reduce(getattr, attribute.split("."), module)
+    found: Any = reduce(getattr, attribute.split("."), module)
     if inspect.isclass(found) or (callable(found) and not hasattr(found, "log_probs") and not needs_arguments(found)):
         found = found()
     if not hasattr(found, "log_probs") and callable(found):
