@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 
@@ -75,11 +76,6 @@ def test_the_door_imports_neither_torch_nor_triton():
         "import sys; from weightless.kernels.dispatch import dispatch; dispatch('softmax_topk', 'numpy'); "
         "dispatch('layer_norm_forward'); print([m for m in ('torch', 'triton') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=_environment())
+    environment = {**os.environ, "PYTHONPATH": str(build.here().parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout == "[]\n", done.stderr
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return {**os.environ, "PYTHONPATH": str(build.HERE.parents[2])}

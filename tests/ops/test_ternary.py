@@ -9,7 +9,10 @@ from weightless.ops.ternary import (
     ternary_expand,
     ternary_linear_backward,
     ternary_linear_forward,
+    ternary_matvec,
+    ternary_pack,
     ternary_project,
+    ternary_unpack,
 )
 
 
@@ -100,3 +103,36 @@ BAD = [
 def test_bad_input_is_named(arguments, message):
     with pytest.raises(ArgumentError, match=message):
         ternary_project(*arguments)
+
+
+def test_packed_codes_by_hand():
+    """Codes 1, 0, -1, 1, then 0 and filling: bits 10 00 01 10 from the high end, then 01 01 01 01."""
+    packed = ternary_pack(np.array([[1, 0, -1, 1, 0]], np.int8))
+    assert packed.dtype == np.uint8 and packed.tolist() == [[0b10_00_01_10, 0b01_01_01_01]]
+
+
+@pytest.mark.parametrize("n_columns", [1, 3, 4, 63, 128, 1023])
+def test_packing_loses_nothing(n_columns):
+    codes, scales = ternary_project(random(5, n_columns))
+    packed = ternary_pack(codes)
+    assert packed.shape == (5, -(-n_columns // 4))
+    assert (ternary_unpack(packed, n_columns) == codes).all()
+    x = random(2, 3, n_columns, seed=1)
+    wanted = x @ ternary_expand(codes, scales, dtype=np.float64).T
+    np.testing.assert_allclose(ternary_matvec(x, packed, scales), wanted, atol=1e-12)
+
+
+BAD_PACKS = [
+    (lambda: ternary_pack(np.zeros(3, np.int8)), r"codes should have the axes \(R, C\)"),
+    (lambda: ternary_pack(np.array([[0, 2]])), "hold others than -1, 0 and 1"),
+    (lambda: ternary_unpack(np.array([[0b11]], np.uint8), 1), "bits 11, which stand for no code"),
+    (lambda: ternary_unpack(np.array([[1]], np.uint8), 5), "packed of shape"),
+    (lambda: ternary_unpack(np.array([[1.0]]), 1), "packed should be uint8"),
+    (lambda: ternary_matvec(np.ones(5), np.ones((2, 2), np.uint8), np.ones((2, 2), np.float16)), "scales of shape"),
+]
+
+
+@pytest.mark.parametrize("call, message", BAD_PACKS)
+def test_bad_packs_are_named(call, message):
+    with pytest.raises(ArgumentError, match=message):
+        call()
