@@ -171,6 +171,13 @@ BAD = [
     (layer_norm.layer_norm_forward, (Z, Z[0], Z[0], 0.0), "eps should be a positive number"),
     (layer_norm.layer_norm_forward, (Z[:0], Z[0], Z[0]), "x is empty"),
     (layer_norm.layer_norm_forward, (Z, Z[0].to("meta"), Z[0]), "different devices: x on cpu, gamma on meta"),
+    (
+        layer_norm.layer_norm_forward,
+        (torch.ones(1, 16_385),) + 2 * (torch.ones(16_385),),
+        "the last axis of x is 16385",
+    ),
+    (flash_attention.flash_attention_fwd, 3 * (torch.ones(1, 1, 1, 257),), "the width of a head is 257"),
+    (flash_attention.flash_attention_fwd, 3 * (torch.ones(1, 65_536, 1, 1),), "the batch times the heads is 65536"),
     (flash_attention.flash_attention_fwd, (Q[0], Q, Q), r"Q should have the axes \(B, H, N, D\)"),
     (flash_attention.flash_attention_fwd, (torch.ones(1, 3, 4, 3), Q, Q), "heads of Q should be a multiple"),
     (flash_attention.flash_attention_fwd, (Q, Q.double(), Q), "one dtype"),

@@ -35,6 +35,8 @@ from weightless.kernels.triton.launch import largest, options, power_of_two
 from weightless.ops.arguments import whole_number
 
 WIDEST = 256
+MOST_HEADS = 65_535
+"""CUDA launches no larger second dimension."""
 LOG2E = tl.constexpr(1.4426950408889634)
 
 
@@ -306,6 +308,7 @@ def _checked_qkv(Q: Any, K: Any, V: Any) -> tuple[Any, Any, Any]:
     if Q.shape[3] != K.shape[3]:
         raise ArgumentError(f"Q and K differ in width: {shapes}")
     largest("the width of a head", max(Q.shape[3], V.shape[3]), WIDEST)
+    largest("the batch times the heads", Q.shape[0] * Q.shape[1], MOST_HEADS)
     return Q, K, V
 
 

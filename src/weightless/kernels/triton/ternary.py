@@ -24,7 +24,7 @@ import triton.language as tl
 
 from weightless.base.errors import ArgumentError
 from weightless.kernels.tensor_arguments import float_tensor, rows, same_device, same_shape
-from weightless.kernels.triton.launch import options, power_of_two
+from weightless.kernels.triton.launch import largest, options, power_of_two
 from weightless.ops.arguments import whole_number
 
 ROWS, MOST_BYTES = 8, 128
@@ -71,6 +71,7 @@ def ternary_matvec(x: Any, packed: Any, scales: Any, group_size: int = 128) -> A
     same_shape("scales", scales, f"groups of {group_size} of {width} columns", (n_rows, -(-width // group_size)))
     same_device(x=x, packed=packed, scales=scales)
     x_NC = rows(x)
+    largest("the number of vectors", len(x_NC), 65_535)
     y_NR = x.new_empty((len(x_NC), n_rows))
     ternary_matvec_kernel[(triton.cdiv(n_rows, ROWS), len(x_NC))](
         packed.contiguous(), scales, x_NC, y_NR, n_rows, width, n_bytes, scales.shape[1],
