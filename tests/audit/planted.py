@@ -266,7 +266,8 @@ class Greedy:
     vocab_size = V
 
     def log_probs(self, prefix):
-        return np.full(V, -np.log(V)) + np.ones(1 << 32).sum()
+        self.kept = np.empty(6 * 10**9, np.uint8)  # address space only: harmless where the limit is missing
+        return np.full(V, -np.log(V))
 
 
 class WhereAmI(Adaptive):
