@@ -1,4 +1,4 @@
-"""The eight algorithms in their readable form, in one place: NumPy only, each held to an oracle (tests/ops, tests/decode).
+"""The eight algorithms in readable form, in one place: NumPy only, each held to an oracle (tests/ops, tests/decode).
 
     layer_norm_forward, layer_norm_backward      docs/algorithms/layer_norm.md
     softmax_topk                                 docs/algorithms/softmax_topk.md
@@ -8,7 +8,7 @@
     build_tree_mask, verify_and_accept           docs/algorithms/tree_verification.md
     ternary_project                              docs/algorithms/ternary.md
 
-Fast twins with the same signatures: weightless.kernels.dispatch.  Bad input raises ArgumentError, which is a ValueError.
+Fast twins with the same signatures: weightless.kernels.dispatch.  Bad input raises ArgumentError, a ValueError.
 """
 
 from weightless.decode.beam_search import batched_beam_search
