@@ -165,9 +165,9 @@ def log_sum_exp(values, n):  # type: ignore[no-untyped-def]
 
 @njit(**KERNEL)
 def exp_shifted(values, shift, n, out):  # type: ignore[no-untyped-def]
-    """out[:n] = exp(values[:n] - shift): probabilities, if shift is the log-sum-exp."""
+    """out[:n] = exp(values[:n] - shift): probabilities, if shift is the log-sum-exp, in float32."""
     for j in range(n):
-        out[j] = exp_64(np.float64(values[j]) - shift)
+        out[j] = exp(np.float32(np.float64(values[j]) - shift))
 
 
 DRAWN_AT_ONCE = 256
