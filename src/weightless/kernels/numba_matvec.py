@@ -42,7 +42,7 @@ from weightless.kernels.numba_lanes import (
 from weightless.kernels.numba_rows import FAST, GROUP, KERNEL
 
 _FAST_KERNEL = {**KERNEL, "fastmath": FAST}
-LOW, HIGH, LIFTED = 4, 36, 68  # places on the shelf, behind four rows of scales: of int4's x, two, two and one per group
+LOW, HIGH, LIFTED = 4, 36, 68  # places on the shelf behind four rows of scales: int4's x, two, two and one per group
 
 
 @njit(**KERNEL)
