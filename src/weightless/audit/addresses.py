@@ -46,7 +46,8 @@ def addresses(runnable: Runnable, tokens: np.ndarray, targets: np.ndarray, t: in
 
 
 def _masks(program: Program, logging: AuditEngine, before: np.ndarray) -> Addresses:
-    out = Addresses(np.zeros(program.layout.weight_bytes, bool), *(np.zeros(len(before), bool) for _ in "rw"), before)
+    n_weights, n_state = program.layout.weight_bytes, len(before)
+    out = Addresses(np.zeros(n_weights, bool), np.zeros(n_state, bool), np.zeros(n_state, bool), before)
     for _, log, _ in logging.steps:
         written: list[slice] = []
         for access in log:

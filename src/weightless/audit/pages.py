@@ -75,8 +75,8 @@ class _Memory:
         """Pages per chunk that hold a touched byte."""
         pages = np.zeros(self.n_bytes, dtype=bool)
         pages[: len(touched)] = touched
-        pages = pages.reshape(-1, PAGE).any(axis=1)
-        return np.add.reduceat(pages.astype(np.int64), np.arange(0, len(pages), self.pages_per_chunk))
+        per_page = pages.reshape(-1, PAGE).max(axis=1).astype(np.int64)
+        return np.add.reduceat(per_page, np.arange(0, self.n_bytes // PAGE, self.pages_per_chunk))
 
     def forget(self) -> None:
         """Drop remembered translations, so that the next visit sets the accessed bit again."""

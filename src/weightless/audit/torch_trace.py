@@ -144,10 +144,10 @@ class Trace(TorchDispatchMode):
             self._note(tensor, write=False)
         for row in set(ids.detach().reshape(-1).tolist()):
             size, stride = tuple(table.shape[1:]), tuple(table.stride()[1:])
-            self._mark(table, table.storage_offset() + row * table.stride(0), size, stride, rule == PUT_ROWS)
+            self._mark(table, int(table.storage_offset()) + row * table.stride(0), size, stride, rule == PUT_ROWS)
 
     def _note(self, tensor: torch.Tensor, write: bool) -> None:
-        self._mark(tensor, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), write)
+        self._mark(tensor, int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride(), write)
 
     def _mark(self, tensor: torch.Tensor, offset: int, size: tuple, stride: tuple, write: bool) -> None:
         key, region = self._known(tensor), self._regions[-1]

@@ -62,7 +62,7 @@ def lines_of_two(a: dict[str, Any], b: dict[str, Any]) -> list[dict[str, Any]]:
         sides = [_components(ledger, quantity) for ledger in (a, b)]
         names = sorted({*sides[0], *sides[1]}, key=lambda n: -max(sides[0].get(n, 0), sides[1].get(n, 0)))
         rows = [(name, sides[0].get(name, 0), sides[1].get(name, 0)) for name in names]
-        rows.append(("total", *(sum(side.values()) for side in sides)))
+        rows.append(("total", sum(sides[0].values()), sum(sides[1].values())))
         out += [{"quantity": quantity, "line": name, "a": x, "b": y, "ratio": x / y if y else None}
                 for name, x, y in rows if x or y]  # fmt: skip
     others = [(key, a[key], b[key]) for key in ("parameters", "flops_per_token")]
