@@ -128,7 +128,8 @@ def mixed(
     record["train_seconds"] += seconds + table.record["train_seconds"]
     record["n_parameters"] += table.record["n_parameters"] + len(weights)
     record["observed"] = {**neural.record["observed"], "the mixture is no worse than its parts": gain(*nats, weights)}
-    return Made(*room.compose(config, neural.arrays, table.config, table.arrays, weights), record)
+    config, arrays = room.compose(config, neural.arrays, table.config, table.arrays, weights)
+    return Made(config, arrays, record)
 
 
 def gain(neural: np.ndarray, counted: np.ndarray, gates: np.ndarray, weights: np.ndarray) -> dict[str, Any]:

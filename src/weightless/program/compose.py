@@ -79,12 +79,12 @@ def _gates(counted: Program) -> list[Any]:
 
 
 def _mixes() -> dict[str, Any]:
-    outcomes = [prefixed(part, OUTCOME) for part in (NEURAL, COUNTED)]
-    distributions = [prefixed(part, PROBABILITIES) for part in (NEURAL, COUNTED)]
+    one, two = prefixed(NEURAL, OUTCOME), prefixed(COUNTED, OUTCOME)
+    p_one, p_two = prefixed(NEURAL, PROBABILITIES), prefixed(COUNTED, PROBABILITIES)
     return {
-        "score": MixScore(*outcomes, GATE, WEIGHTS, OUTCOME),
-        "sample": MixSample(*outcomes, GATE, WEIGHTS, OUTCOME),
-        "full": MixFull(*distributions, GATE, WEIGHTS, PROBABILITIES),
+        "score": MixScore(one, two, GATE, WEIGHTS, OUTCOME),
+        "sample": MixSample(one, two, GATE, WEIGHTS, OUTCOME),
+        "full": MixFull(p_one, p_two, GATE, WEIGHTS, PROBABILITIES),
     }
 
 
