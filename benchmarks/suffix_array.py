@@ -4,7 +4,8 @@
     python benchmarks/suffix_array.py                                              (Zipfian text made on the spot)
 
 `--tokens` is a .npy array of ids or a .bin shard of a prepared corpus.  The peers (pydivsufsort and infini-gram
-of PyPI) are left out when they are missing.  Rounds are interleaved, so that a busy machine slows all alike; ratios are medians
+of PyPI) are left out when they are missing.  Rounds are interleaved, so that a busy machine slows all alike; ratios are
+medians
 of the rounds, one thread each, kernels warm.  pydivsufsort sorts the same tokens and must give the same array.
 infini-gram sorts the bytes of the tokens and leaves an index on disk (its indexing program, one job); its engine then
 counts one pattern per call from Python, which is what its interface offers, and must count the same.

@@ -107,9 +107,17 @@ def timed(work: Callable[[], Any]) -> dict[str, float]:
     wall, processor = time.perf_counter(), time.process_time()
     work()
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    scale = 1e6 if sys.platform == "darwin" else 1e3
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
-    return {"wall": wall, "processor": processor, "peak": peak}
+    return {"wall": wall, "processor": processor, "peak": peak_megabytes()}
+
+
+def peak_megabytes() -> float:
+    """Largest resident memory of this process since it began; getrusage may tell the parent's."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 976.5625
+    except (OSError, StopIteration):
+        scale = 1e6 if sys.platform == "darwin" else 1e3
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
 def train_weightless(arguments: argparse.Namespace) -> dict[str, float]:

@@ -29,6 +29,15 @@ class Letters:
     def decode(self, ids) -> str:
         return "".join(chr(i + 256) for i in ids)
 
+    def stream_decoder(self):
+        return self
+
+    def push(self, token: int) -> str:
+        return self.decode([token])
+
+    def finish(self) -> str:
+        return ""
+
 
 @pytest.fixture(
     params=[("dense", "tied_mha_swiglu_f32"), ("feather", "as_it_comes"), ("ngram", "order_4")], ids="-".join
