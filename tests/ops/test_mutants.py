@@ -79,7 +79,7 @@ FLASH = {
     ),
     "diagonal off by one": ("seen &= ahead >= 0", "seen &= ahead >= 1", flash.check_against_torch),
     "a tile too many skipped": ("tile.start <= high", "tile.start < high", flash.check_against_torch),
-    "offset ignored": ("q_offset = n_keys - Q.shape[2]", "q_offset = 0", flash.check_against_torch),
+    "offset ignored": ("offset = n_keys - Q.shape[2] if", "offset = 0 if", flash.check_against_torch),
     "window off by one": (
         "seen &= np.abs(ahead) < self.window",
         "seen &= np.abs(ahead) <= self.window",

@@ -104,4 +104,6 @@ def answered(packed: Packed, prompts: Sequence[str], sampling: Sampling, most: i
 
 def _ids(packed: Packed, prompt: str) -> list[int]:
     """<|endoftext|> and the prompt: what a document begins with."""
-    return [packed.tokenizer.end_of_text, *packed.tokenizer.encode(prompt)]
+    end = packed.tokenizer.end_of_text
+    ids = list(packed.tokenizer.encode(prompt))
+    return ids if end is None else [end, *ids]

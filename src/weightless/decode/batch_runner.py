@@ -119,8 +119,8 @@ class BatchRunner:
             cache.keep(sequence, n, also)
         self._tokens[sequence] = [*fed[:n], *(fed[place] for place in also)]
 
-    def forward(self, work: Sequence[Work | tuple[Any, ...]]) -> list[np.ndarray]:
-        """log p (n, V) of each item, after each of its tokens."""
+    def forward(self, work: Sequence[Any]) -> list[np.ndarray]:
+        """log p (n, V) of each item (a Work, or its fields as a tuple), after each of its tokens."""
         items = self._laid_out([Work(*entry) for entry in work])
         state: dict[str, np.ndarray] = {}
         for op in (*self.program.body, *self.program.heads["full"]):

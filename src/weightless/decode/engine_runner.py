@@ -82,7 +82,7 @@ class EngineRunner:
             )
         self._memory[sequence] = [memories[at]]
 
-    def forward(self, work: Sequence[Work | tuple[Any, ...]]) -> list[np.ndarray]:
+    def forward(self, work: Sequence[Any]) -> list[np.ndarray]:
         """log p (n, V) of each item, after each of its tokens."""
         return [self._one(*Work(*entry)) for entry in work]
 

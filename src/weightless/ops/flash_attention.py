@@ -203,19 +203,18 @@ def visible(
     n_batch, n_keys = K.shape[0], K.shape[2]
     if window is not None:
         window = whole_number("window", window)
-    if q_offset is None:
-        q_offset = n_keys - Q.shape[2]
-    elif isinstance(q_offset, bool) or not isinstance(q_offset, (int, np.integer)):
+    offset = n_keys - Q.shape[2] if q_offset is None else q_offset
+    if isinstance(offset, bool) or not isinstance(offset, (int, np.integer)):
         raise ArgumentError(f"q_offset should be a whole number, not {q_offset!r}")
     if key_padding_mask is None:
-        return [Visible(bool(causal), int(q_offset), window)] * n_batch
+        return [Visible(bool(causal), int(offset), window)] * n_batch
     padding = np.asarray(key_padding_mask)
     if padding.dtype != bool or padding.shape != (n_batch, n_keys):
         found = f"{padding.dtype} of shape {padding.shape}"
         raise ArgumentError(
             f"key_padding_mask should be bool of shape {(n_batch, n_keys)}, True = may be seen, not {found}"
         )
-    return [Visible(bool(causal), int(q_offset), window, row) for row in padding]
+    return [Visible(bool(causal), int(offset), window, row) for row in padding]
 
 
 def checked_qkv(Q: Any, K: Any, V: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -39,7 +39,7 @@ def ternary_project(W: Any, group_size: int = 128) -> tuple[np.ndarray, np.ndarr
     W = finite("W", float_array("W", W, "RC"))
     group_size = whole_number("group_size", group_size)
     starts = np.arange(0, W.shape[1], group_size)
-    lengths = np.diff(np.append(starts, W.shape[1]))
+    lengths: np.ndarray = np.diff(np.append(starts, W.shape[1]))
     means = np.add.reduceat(np.abs(W.astype(np.float64)), starts, axis=1) / lengths
     if means.max() > LARGEST_SCALE:
         raise ArgumentError(f"W of shape {W.shape} has a group of mean {means.max():.4g}, beyond fp16; rescale it")
