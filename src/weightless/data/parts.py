@@ -305,6 +305,6 @@ def _merged(folder: Path, plan: Plan, journals: list[Journal]) -> Corpus:
     shards = {role: [shard for journal in journals for shard in journal.plain_shards(role)] for role in SPLITS}
     finished = write_manifest(folder, plan.head, plan.split, shards)
     leftovers = [*(journal.path for journal in journals), folder / f"{plan.name}.plan.json"]
-    for leftover in [*leftovers, *torn_files(folder, (f"{plan.name}_",))]:
+    for leftover in [*leftovers, *torn_files(folder, (f"{plan.name}_", f"{plan.name}.part-"))]:
         leftover.unlink(missing_ok=True)
     return finished
