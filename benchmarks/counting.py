@@ -2,7 +2,7 @@
 
     python benchmarks/counting.py [--rounds 7]
 
-Commands are interleaved (A B C A B C ...).  Processor time, because a busy machine disturbs it less than the wall clock.
+Commands are interleaved (A B C A B C ...).  Processor time, which a busy machine disturbs less than the wall clock.
 """
 
 from __future__ import annotations
