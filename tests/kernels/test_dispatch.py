@@ -48,7 +48,7 @@ def test_reasons(monkeypatch, tmp_path):
     assert found["cuda"] == "its library is not built; run python -m weightless.kernels.cuda"
     if importlib.util.find_spec("triton"):
         assert found["triton"] == "PyTorch finds no CUDA device, and TRITON_INTERPRET=1 is not set"
-    build.library_path("softmax_topk", "gpu").write_bytes(b"")
+    build.path_of_build("softmax_topk", "gpu").write_bytes(b"")
     assert door.available("softmax_topk")["cuda"] == "PyTorch finds no CUDA device"
     assert "have CUDA sources" in door.available("flash_attention_fwd")["cuda"]
     monkeypatch.setattr(door, "find_spec", lambda name: None)

@@ -67,11 +67,11 @@ def _why_not(name: str, backend: str) -> str:
             return ""
         return "PyTorch finds no CUDA device, and TRITON_INTERPRET=1 is not set"
     if backend == "cuda":
-        from weightless.kernels.cuda.build import library_path
+        from weightless.kernels.cuda.build import path_of_build
 
         if name not in ON_CUDA:
             return f"only {' and '.join(ON_CUDA)} have CUDA sources"
-        if not library_path(name, "gpu").exists():
+        if not path_of_build(name, "gpu").exists():
             return "its library is not built; run python -m weightless.kernels.cuda"
         return "" if _has_gpu() else "PyTorch finds no CUDA device"
     return ""

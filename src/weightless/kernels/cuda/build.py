@@ -46,7 +46,7 @@ def source(name: str) -> Path:
     return here() / f"{name}.cu"
 
 
-def library_path(name: str, kind: str, folder: Path | None = None) -> Path:
+def path_of_build(name: str, kind: str, folder: Path | None = None) -> Path:
     """Path of a build of kind "gpu" or "cpu", named by what it was made from."""
     digest = hashlib.sha256(source(name).read_bytes() + (here() / "cpu_shim.h").read_bytes()).hexdigest()[:12]
     return (folder or folder_of_builds()) / f"{name}-{kind}-{digest}.so"
@@ -61,14 +61,14 @@ def cubin(name: str, folder: Path, arch: str = "sm_90") -> tuple[Path, str]:
 
 def gpu_library(name: str, folder: Path | None = None, arch: str = "native") -> Path:
     """A shared library for the GPU at hand (or `arch`)."""
-    out = library_path(name, "gpu", folder)
+    out = path_of_build(name, "gpu", folder)
     return _built(out, [_tool("nvcc"), f"-arch={arch}", "-O3", "-shared", "-Xcompiler", "-fPIC", str(source(name))])
 
 
 def cpu_library(name: str, folder: Path | None = None) -> Path:
     """The same source for the CPU, through the shim."""
     flags = ["-O2", "-std=c++17", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-DCPU_SHIM", "-shared", "-fPIC"]
-    return _built(library_path(name, "cpu", folder), [_tool("g++"), *flags, "-x", "c++", str(source(name))])
+    return _built(path_of_build(name, "cpu", folder), [_tool("g++"), *flags, "-x", "c++", str(source(name))])
 
 
 def load(path: Path) -> ctypes.CDLL:

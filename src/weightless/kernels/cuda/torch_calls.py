@@ -80,7 +80,7 @@ def layer_norm_backward_by(library: ctypes.CDLL, dy: Any, cache: Any, n_blocks: 
 @functools.cache
 def gpu_library(name: str) -> ctypes.CDLL:
     """The library of a kernel that was built for this GPU."""
-    path = build.library_path(name, "gpu")
+    path = build.path_of_build(name, "gpu")
     if not path.exists():
         raise ConfigError(f"no library at {path}: run python -m weightless.kernels.cuda")
     return build.load(path)
