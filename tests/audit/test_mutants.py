@@ -14,7 +14,7 @@ from audit.small_subjects import subject
 
 from weightless.audit.agreement import DisagreementError
 from weightless.audit.verify import SKIPPED, Verification, verify
-from weightless.program import arena, operator
+from weightless.program import arena, logged_engine, operator
 from weightless.program.arena import Arena
 from weightless.program.engine import Engine
 from weightless.program.operators import attention, class_head, feedforward, lookup
@@ -57,7 +57,7 @@ def test_without_a_fault_all_counters_agree(case):
     skipped = {counter.name for counter in found.counters if counter.verdict == SKIPPED}
     assert found.ok and skipped <= ({"torch trace", "pages"} if case == NGRAM else {"pages"})
     by_name = {counter.name: counter.components for counter in found.counters}
-    assert by_name["formula"] == by_name["engine log"]
+    assert by_name["formula"] == by_name["engine log"] == by_name["compiled log"]
     assert case == NGRAM or by_name["formula"] == by_name["torch trace"]
 
 
@@ -105,7 +105,7 @@ def test_scales_forgotten_in_formula_and_log(monkeypatch):
             self.log[-1] = (index, codes_only(lambda *_: [access])(tensor)[0])
 
     monkeypatch.setattr(Arena, "_note", logged)
-    assert disagreeing(DENSE) == {"torch trace", "poison"}
+    assert disagreeing(DENSE) == {"compiled log", "torch trace", "poison"}
 
 
 def test_a_row_too_many_in_the_formula(monkeypatch):
@@ -125,7 +125,7 @@ def test_a_row_too_many_in_formula_and_log(monkeypatch):
         return honest(self, name, first, n)
 
     monkeypatch.setattr(Arena, "rows", rows)
-    assert "torch trace" in disagreeing(FEATHER, "word_score")
+    assert {"torch trace", "compiled log"} <= disagreeing(FEATHER, "word_score")
     assert "engine log" not in disagreeing(FEATHER)
 
 
@@ -139,7 +139,7 @@ def test_a_row_too_many_in_the_log(monkeypatch):
         return honest(self, name, first, n)
 
     monkeypatch.setattr(Arena, "rows", rows)
-    assert disagreeing(FEATHER, "gather_row") == {"engine log"}
+    assert disagreeing(FEATHER, "gather_row") == {"engine log", "compiled log"}
 
 
 def test_a_dropped_write_in_the_formula(monkeypatch):
@@ -159,7 +159,7 @@ def test_a_dropped_write_in_formula_and_log(monkeypatch):
             note(self, tensor, first, n, write)
 
     monkeypatch.setattr(Arena, "_note", logged)
-    assert disagreeing(FEATHER) == {"torch trace", "poison"}
+    assert disagreeing(FEATHER) == {"compiled log", "torch trace", "poison"}
 
 
 def test_a_recurrent_read_charged_as_zero(monkeypatch):
@@ -180,6 +180,26 @@ def test_probes_that_the_compiled_engine_does_not_count(monkeypatch):
     assert disagreeing(NGRAM, "the compiled engine counted") == {"compiled engine"}
 
 
+def test_a_compiled_log_that_forgets_a_record(monkeypatch):
+    """Its last record of every operator is dropped; the readable log, which has it, is agreed to by all others."""
+    honest = logged_engine.accesses_of
+    monkeypatch.setattr(logged_engine, "accesses_of", lambda *given: [found[:-1] for found in honest(*given)])
+    assert disagreeing(FEATHER, "accept_token: the compiled engine's log has written bytes []") == {"compiled log"}
+
+
+def test_a_compiled_log_that_is_added_up_wrongly(monkeypatch):
+    """The addresses are right; the reduction gives half of them."""
+    honest = logged_engine.reduce_log
+
+    def halved(*given):
+        found = honest(*given)
+        given[-1][:] //= 2
+        return found
+
+    monkeypatch.setattr(logged_engine, "reduce_log", halved)
+    assert disagreeing(NGRAM, "amounts to") == {"compiled log"}
+
+
 def test_a_compiled_engine_that_reads_something_else(monkeypatch):
     """The compiled block normalises with another layer's weights: other nats, and PyTorch sides with the log."""
     honest = feedforward.NormFfnAdd.lower
@@ -189,7 +209,7 @@ def test_a_compiled_engine_that_reads_something_else(monkeypatch):
         return honest(dataclasses.replace(self, norm=other), places)
 
     monkeypatch.setattr(feedforward.NormFfnAdd, "lower", lower)
-    assert disagreeing(DENSE, "the compiled") == {"compiled engine", "torch trace"}
+    assert disagreeing(DENSE, "the compiled") == {"compiled engine", "compiled log", "torch trace"}
 
 
 def test_a_program_that_its_configuration_does_not_ask_for():

@@ -32,7 +32,16 @@ def test_a_configuration_alone_can_be_verified(name):
     assert found.ok, found.counters
     plain = found.to_plain()
     assert plain["ok"] and plain["fed"] == "made weights and tokens" and plain["poison"]["complete"]
-    names = ["configuration", "formula", "engine log", "compiled engine", "torch trace", "pages", "poison"]
+    names = [
+        "configuration",
+        "formula",
+        "engine log",
+        "compiled engine",
+        "compiled log",
+        "torch trace",
+        "pages",
+        "poison",
+    ]
     assert [counter["name"] for counter in plain["counters"]] == names
 
 

@@ -16,6 +16,7 @@ from weightless.models import dense, feather, infinigram, mixture, ngram
 from weightless.models.catalog import family
 from weightless.program.compose import COUNTED, NEURAL
 from weightless.program.engine import AuditEngine, Engine
+from weightless.program.logged_engine import LoggedEngine
 from weightless.program.program import Program
 from weightless.quant.formats import encode_rows
 from weightless.quant.straight_through import fake_quantise
@@ -119,6 +120,9 @@ class Bench(NamedTuple):
 
     def audit_engine(self, poison: bool = True) -> AuditEngine:
         return AuditEngine(self.program, self.weights, poison)
+
+    def logged_engine(self, poison: bool = True) -> LoggedEngine:
+        return LoggedEngine(self.program, self.weights, poison)
 
 
 @cache

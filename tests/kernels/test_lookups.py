@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from weightless.kernels.numba_hashing import hashed_row
 from weightless.kernels.numba_layers import draw, log_sum_exp
-from weightless.kernels.numba_ngram_walk import QUANTA, draw_entry, id_at, own_quanta, search
+from weightless.kernels.numba_memory import id_at
+from weightless.kernels.numba_ngram_walk import QUANTA, draw_entry, own_quanta, search
+from weightless.kernels.numba_rows import views
 from weightless.ops.hashing import row_index_scalar, start_of
 from weightless.program.operators import full_head
 
@@ -33,10 +35,10 @@ def test_hashed_row_is_exact_integer_arithmetic(history, order, seed, pad, n_row
 def test_ids_of_both_sizes_at_any_byte():
     values = np.array([0, 1, 255, 256, 65535, 2**31, 2**32 - 1], np.uint32)
     memory = np.concatenate([np.zeros(7, np.uint8), values.view(np.uint8)])
-    assert [id_at(memory, 7, 4, i) for i in range(len(values))] == values.tolist()
+    assert [id_at(views(memory), 7, 4, i) for i in range(len(values))] == values.tolist()
     small = values[:5].astype(np.uint16)
     memory = np.concatenate([np.zeros(3, np.uint8), small.view(np.uint8)])
-    assert [id_at(memory, 3, 2, i) for i in range(5)] == small.tolist()
+    assert [id_at(views(memory), 3, 2, i) for i in range(5)] == small.tolist()
 
 
 @settings(max_examples=150, deadline=None)
@@ -46,7 +48,7 @@ def test_search_finds_what_searchsorted_finds(ids, key, data):
     end = data.draw(st.integers(first, len(ids)))
     key = data.draw(st.sampled_from([key, *ids]))
     for dtype, size in ((np.uint16, 2), (np.uint32, 4)):
-        at, probes = search(np.array(ids, dtype).view(np.uint8), 0, size, first, end, key)
+        at, probes = search(views(np.array(ids, dtype).view(np.uint8)), 0, size, first, end, key)
         assert at == (ids.index(key) if key in ids[first:end] else -1)
         assert probes <= (end - first).bit_length() and (probes > 0) == (end > first)
 
@@ -55,7 +57,7 @@ def test_search_finds_what_searchsorted_finds(ids, key, data):
 @given(st.lists(st.integers(1, 2**27), min_size=1, max_size=30), st.floats(0, 1, exclude_max=True), st.data())
 def test_draw_entry_inverts_the_running_sum(quanta, u, data):
     cum = np.cumsum(quanta).astype(np.uint32)
-    memory = cum.view(np.uint8)
+    memory = views(cum.view(np.uint8))
     quantum = int(u * int(QUANTA))
     first = data.draw(st.integers(0, len(quanta) - 1))
     at, read = draw_entry(memory, 0, 0, len(cum), u)

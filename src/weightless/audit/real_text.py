@@ -1,4 +1,4 @@
-"""Bytes touched on real text: T, U and lines over positions and text, from the addresses that the engine logs.
+"""Bytes touched on real text: T, U and lines over positions and text, from the addresses that the compiled engine logs.
 
 Where the text decides what is read (n-gram back-off, the class of a word) a configuration gives only a bound; here
 windows spread evenly over a text are fed, and every step is measured in the mode asked for:
@@ -16,8 +16,10 @@ import numpy as np
 from weightless.audit.subjects import Runnable
 from weightless.base.errors import WeightlessError
 from weightless.base.random import rng_for
-from weightless.program.cost import HEADLINE_POSITIONS, Bytes, Reducer, Touched
-from weightless.program.engine import N_UNIFORMS, AuditEngine
+from weightless.program.cost import HEADLINE_POSITIONS, Touched
+from weightless.program.engine import N_UNIFORMS
+from weightless.program.log_reduction import T
+from weightless.program.logged_engine import LoggedEngine
 
 TOKENS = 2048
 
@@ -25,16 +27,17 @@ TOKENS = 2048
 def touched_on_text(runnable: Runnable, tokens: np.ndarray, head: str = "score", limit: int = TOKENS,
                     positions: int = HEADLINE_POSITIONS) -> Touched:  # fmt: skip
     """The distribution over about `limit` steps (0: all), at positions 1..min(positions, context) of windows."""
-    engine, rng = runnable.audit_engine(), rng_for(0, "real text")
-    reducer = Reducer(runnable.program)
-    steps = []
+    engine, rng, found = runnable.logged_engine(), rng_for(0, "real text"), []
     for window in windows(tokens, min(positions, runnable.program.context), limit):
         engine.reset()
-        for token, target in zip(window[:-1], window[1:], strict=True):
+        if head == "score":
+            found.append(engine.touched(window[:-1], window[1:])[1])
+            continue
+        for token in window[:-1]:
             engine.feed(int(token))
-            run_head(engine, head, int(target), rng)
-            steps.append(reducer.step([accesses for _, accesses, _ in engine.steps]))
-    return Touched.of(steps)
+            run_head(engine, head, rng)
+            found.append(engine.touched_since_feed(head)[None])
+    return Touched.of_counts(engine.components, np.concatenate(found))
 
 
 def windows(tokens: np.ndarray, length: int, limit: int) -> Iterator[np.ndarray]:
@@ -49,11 +52,9 @@ def windows(tokens: np.ndarray, length: int, limit: int) -> Iterator[np.ndarray]
         yield tokens[first : first + length + 1]
 
 
-def run_head(engine: AuditEngine, head: str, target: int, rng: np.random.Generator) -> None:
-    """One head after a feed."""
-    if head == "score":
-        engine.score(target)
-    elif head == "sample":
+def run_head(engine: LoggedEngine, head: str, rng: np.random.Generator) -> None:
+    """Draw a token, or compute all probabilities, after a feed."""
+    if head == "sample":
         engine.sample(rng.random(N_UNIFORMS))
     else:
         engine.distribution()
@@ -67,17 +68,13 @@ def mode_s_costs(
     With `continue_with` = "text" the window is fed as it stands; with "samples" every token after the first is drawn
     from the model, and scoring costs what scoring that draw costs.
     """
-    engine, rng, program = runnable.audit_engine(), rng_for(seed, "sampling cost"), runnable.program
-    reducers = {head: Reducer(program) for head in ("score", "sample")}
-    totals: dict[str, list[int]] = {head: [] for head in reducers}
-    n_body, token = len(program.body), int(tokens[0])
-    for i in range(min(len(tokens) - 1, program.context)):
+    engine, rng, token = runnable.logged_engine(), rng_for(seed, "sampling cost"), int(tokens[0])
+    totals: dict[str, list[int]] = {"score": [], "sample": []}
+    for i in range(min(len(tokens) - 1, runnable.program.context)):
         engine.feed(token)
         drawn = engine.sample(rng.random(N_UNIFORMS))
         token = drawn if continue_with == "samples" else int(tokens[i + 1])
-        n_sample = len(engine.steps)
         engine.score(token)
-        steps = [accesses for _, accesses, _ in engine.steps]
-        for head, part in (("sample", steps[:n_sample]), ("score", steps[:n_body] + steps[n_sample:])):
-            totals[head].append(sum(reducers[head].step(part).values(), Bytes()).T)
+        for head, of_steps in totals.items():
+            of_steps.append(int(engine.touched_since_feed(head)[:, T].sum()))
     return {head: float(np.mean(values)) for head, values in totals.items()}

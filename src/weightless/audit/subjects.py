@@ -18,6 +18,7 @@ from weightless.base.random import rng_for
 from weightless.export.packed import Packed
 from weightless.models.catalog import family
 from weightless.program.engine import AuditEngine, Engine
+from weightless.program.logged_engine import LoggedEngine
 from weightless.program.program import Program
 from weightless.quant.formats import decode_rows, encode_rows
 
@@ -41,6 +42,8 @@ class Runnable(Protocol):
     def engine(self, poison: bool = False) -> Engine: ...
 
     def audit_engine(self, poison: bool = False) -> AuditEngine: ...
+
+    def logged_engine(self, poison: bool = False) -> LoggedEngine: ...
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,9 @@ class Subject:
 
     def audit_engine(self, poison: bool = False) -> AuditEngine:
         return AuditEngine(self.program, self.weights, poison)
+
+    def logged_engine(self, poison: bool = False) -> LoggedEngine:
+        return LoggedEngine(self.program, self.weights, poison)
 
     @property
     def has_torch_model(self) -> bool:

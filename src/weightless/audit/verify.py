@@ -2,7 +2,8 @@
 
     formula           the operators' own statement, from the configuration alone
     engine log        must equal the formula, per operator and component
-    compiled engine   must score what the logging engine scores, and count the same where the data decides
+    compiled engine   must score what the readable engine scores, and count the same where the data decides
+    compiled log      the same engine compiled with its log: the same bits, and the same addresses as the readable log
     torch trace       must equal the formula, per operator and component (families that train in PyTorch), and its
                       nats must be the engine's
     pages             the operating system must see exactly the pages that the log names
@@ -121,12 +122,16 @@ def _engines(steps: list[Audited], failure: str) -> list[Counter]:
     told = f"{len(steps)} positions up to {steps[-1].position}, per operator and component" if steps else failure
     by_formula = _means([{n: x.T for n, x in s.formula.items()} for s in steps])
     by_log = _means([{n: x.T for n, x in s.logged.items()} for s in steps])
+    by_compiled_log = _means([{n: x.T for n, x in s.compiled_log.items()} for s in steps])
     worst = max((abs(s.nats - s.compiled_nats) for s in steps), default=0.0)
     return [
         Counter("formula", REFERENCE, "from the configuration alone", by_formula),
         _judged("engine log", [failure, *(s.formula_and_log for s in steps)], told, by_log),
         _judged("compiled engine", [failure, *(s.between_engines for s in steps)],
                 f"the same nats within {worst:.1e}, the same bytes where the data decides", {}),
+        _judged("compiled log", [failure, *(s.between_logs for s in steps)],
+                "the same bits as without a log, the same addresses as the readable log, operator by operator",
+                by_compiled_log),
     ]  # fmt: skip
 
 

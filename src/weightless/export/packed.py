@@ -14,6 +14,7 @@ from weightless.artifact.file import Artifact, open_artifact
 from weightless.base.errors import CorruptFileError, WeightlessError
 from weightless.export.lower import TOKENIZER
 from weightless.program.engine import AuditEngine, Engine
+from weightless.program.logged_engine import LoggedEngine
 from weightless.program.program import HEADS, Program
 from weightless.quant.formats import decode_rows
 from weightless.tokenizer import Tokenizer
@@ -65,8 +66,12 @@ class Packed:
         return Engine(self.program, self.weights, poison)
 
     def audit_engine(self, poison: bool = False) -> AuditEngine:
-        """A fresh logging engine over the same weights."""
+        """A fresh readable engine that logs, over the same weights."""
         return AuditEngine(self.program, self.weights, poison)
+
+    def logged_engine(self, poison: bool = False) -> LoggedEngine:
+        """A fresh compiled engine that logs, over the same weights."""
+        return LoggedEngine(self.program, self.weights, poison)
 
     def stored_bytes(self) -> dict[str, int]:
         """{"file": all of it, "weights": tensors of the program, "tokenizer": its section}."""

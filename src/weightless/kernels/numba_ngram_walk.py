@@ -1,24 +1,18 @@
-"""Binary searches over packed columns of ids, with the probes counted: the fast twin of `program.operators.ngram`."""
+"""Binary searches over packed columns of ids, with the probes counted: the fast twin of `program.operators.ngram`.
+
+`memory` is a tuple of views (`numba_memory`), whose log, if it has one, takes every probe.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
+from weightless.kernels.numba_memory import id_at
 from weightless.kernels.numba_rows import KERNEL
 from weightless.ops import kneser_ney
 
 QUANTA = np.int64(kneser_ney.QUANTA)
-
-
-@njit(**KERNEL)
-def id_at(memory, offset, size, row):  # type: ignore[no-untyped-def]
-    """The `row`-th little-endian unsigned number of `size` (2 or 4) bytes."""
-    at = offset + row * size
-    value = np.int64(memory[at]) | np.int64(memory[at + 1]) << 8
-    if size == 4:
-        value |= np.int64(memory[at + 2]) << 16 | np.int64(memory[at + 3]) << 24
-    return value
 
 
 @njit(**KERNEL)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from weightless.kernels.numba_ngram_walk import id_at
+from weightless.kernels.numba_memory import id_at
 from weightless.kernels.numba_rows import KERNEL
 
 END = -1

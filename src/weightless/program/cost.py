@@ -203,6 +203,14 @@ class Touched:
         spreads = [Spread.of(np.array([getattr(total, key) for total in totals])) for key in ("T", "U", "T64")]
         return Touched(*spreads, components=means, n_steps=len(steps))  # type: ignore[arg-type]
 
+    @staticmethod
+    def of_counts(components: Sequence[str], counts: np.ndarray) -> Touched:
+        """From bytes [steps, components, (T, U, T64)]; components that no step touches are left out."""
+        spreads = [Spread.of(counts[:, :, i].sum(axis=1)) for i in range(3)]
+        touched = np.flatnonzero(counts.any(axis=(0, 2))).tolist()
+        means = {components[i]: tuple(map(float, counts[:, i].mean(axis=0))) for i in touched}
+        return Touched(*spreads, components=means, n_steps=len(counts))  # type: ignore[arg-type]
+
     def to_plain(self) -> dict[str, object]:
         """The JSON of a ledger."""
         return {

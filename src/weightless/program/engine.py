@@ -86,11 +86,14 @@ class Engine:
         The columns are those of `cost.decided_components`.
         """
         tokens, targets = np.asarray(tokens, dtype=np.int64), np.asarray(targets, dtype=np.int64)
+        self._check_stream(tokens, targets)
+        return self._drive("body", "score", tokens, targets)
+
+    def _check_stream(self, tokens: np.ndarray, targets: np.ndarray) -> None:
         _check_pairs(tokens, targets)
         _check_room(self.program, self.position, len(tokens))
         _check_ids(self.program, tokens)
         _check_ids(self.program, targets)
-        return self._drive("body", "score", tokens, targets)
 
     def _head(self, head: str, target: int = 0) -> np.ndarray:
         if self.position == 0:

@@ -7,9 +7,10 @@ import math
 import numpy as np
 from numba import njit
 
+from weightless.kernels.numba_memory import load_id, loaded, store_id, stored
 from weightless.kernels.numba_rows import KERNEL
 from weightless.program import opcodes as op
-from weightless.program.registers import IN_STATE, STATUS, ids, vector
+from weightless.program.registers import IN_STATE, STATUS
 
 _GATE_BY_LIST, _GATE_BY_MATCH = op.GATE_BY_LIST, op.GATE_BY_MATCH
 _MIX_SCORE, _MIX_SAMPLE = op.MIX_SCORE, op.MIX_SAMPLE
@@ -23,41 +24,39 @@ def _size_class(n):  # type: ignore[no-untyped-def]
 
 @njit(**KERNEL)
 def _gate_by_list(c, S, R):  # type: ignore[no-untyped-def]
-    found, gate, level = ids(S, c[0], 4), ids(S, c[1], 1), c[2]
+    level, n = c[2], load_id(S, c[0] + 12) - load_id(S, c[0] + 8)
     R[IN_STATE] += 8
-    n = np.int64(found[3]) - np.int64(found[2])
     if n > 0:
-        gate[0] = np.uint32(1 + (level - 1) * 4 + _size_class(n))
+        store_id(S, c[1], 1 + (level - 1) * 4 + _size_class(n))
         R[IN_STATE] += 4
     elif level == 1:
-        gate[0] = np.uint32(0)
+        store_id(S, c[1], 0)
         R[IN_STATE] += 4
 
 
 @njit(**KERNEL)
 def _gate_by_match(c, S, R):  # type: ignore[no-untyped-def]
-    matched, gate = np.int64(ids(S, c[0], 1)[0]), ids(S, c[2], 1)
+    matched = load_id(S, c[0])
     R[IN_STATE] += 8
-    gate[0] = np.uint32(0)
+    store_id(S, c[2], 0)
     if matched == 0:
         return
     if matched >= c[3]:
         R[STATUS] = 1
         return
-    found = ids(S, c[1] + 8 * matched, 2)
+    n = load_id(S, c[1] + 8 * matched + 4) - load_id(S, c[1] + 8 * matched)
     R[IN_STATE] += 8
-    n = np.int64(found[1]) - np.int64(found[0])
-    gate[0] = np.uint32(1 + (matched - 1) * 4 + _size_class(n))
+    store_id(S, c[2], 1 + (matched - 1) * 4 + _size_class(n))
 
 
 @njit(**KERNEL)
 def _mix(kind, c, W, S, R, u):  # type: ignore[no-untyped-def]
-    gate, width = np.int64(ids(S, c[2], 1)[0]), c[6]
+    gate, width = load_id(S, c[2]), c[6]
     if gate >= c[4]:
         R[STATUS] = 1
         return
-    w = np.float64(vector(W, c[3] + 4 * gate, 1)[0])
-    a, b, out = vector(S, c[0], width), vector(S, c[1], width), vector(S, c[5], width)
+    w = np.float64(loaded(W, c[3] + 4 * gate, 1)[0])
+    a, b, out = loaded(S, c[0], width), loaded(S, c[1], width), stored(S, c[5], width)
     if kind == _MIX_SCORE:
         x, y = np.float64(a[0]), np.float64(b[0])
         least = min(x, y)

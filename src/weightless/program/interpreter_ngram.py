@@ -11,12 +11,11 @@ import math
 import numpy as np
 from numba import njit
 
-from weightless.kernels.numba_ngram_walk import QUANTA, draw_entry, id_at, own_quanta, search
+from weightless.kernels.numba_memory import READ, WRITE, id_at, load_id, loaded, store_id, stored, touch, updated
+from weightless.kernels.numba_ngram_walk import QUANTA, draw_entry, own_quanta, search
 from weightless.kernels.numba_rows import KERNEL
 from weightless.program import opcodes as op
 from weightless.program.registers import IN_CONTEXT, IN_CUM, IN_STATE, IN_WORDS, STATUS, TARGET, T
-from weightless.program.registers import ids as _ids
-from weightless.program.registers import vector as _vector
 
 _NGRAM_CONTEXT, _NGRAM_SCORE, _NGRAM_SAMPLE = op.NGRAM_CONTEXT, op.NGRAM_SCORE, op.NGRAM_SAMPLE
 _NGRAM_FULL, _NGRAM_FINISH = op.NGRAM_FULL, op.NGRAM_FINISH
@@ -26,33 +25,32 @@ _UNIGRAM_SAMPLE = op.UNIGRAM_SAMPLE
 @njit(**KERNEL)
 def _ngram_context(c, W, S, R):  # type: ignore[no-untyped-def]
     node_at, n_cols, n_rows, level = c[2], c[3], c[4], c[5]
-    history, found = _ids(S, c[0], R[T]), _ids(S, c[1], 4)
     at = np.int64(-1)
     R[IN_STATE] += 16
     if level == 1:
-        at = np.int64(history[R[T] - 1])
+        at = load_id(S, c[0] + 4 * (R[T] - 1))
         R[IN_STATE] += 4
     elif R[T] >= level:
-        parent = _ids(S, c[6], 2)
+        first, end = load_id(S, c[6]), load_id(S, c[6] + 4)
         R[IN_STATE] += 8
-        first, end = np.int64(parent[0]), np.int64(parent[1])
         if end > n_rows - 1:
             R[STATUS] = 1
             return
         if first < end:
-            at, probes = search(W[0], c[7], c[8], first, end, np.int64(history[R[T] - level]))
+            at, probes = search(W, c[7], c[8], first, end, load_id(S, c[0] + 4 * (R[T] - level)))
             R[IN_STATE] += 4
             R[IN_CONTEXT] += probes * c[8]
-    found[:] = np.uint32(0)
     if at >= n_rows - 1:
         R[STATUS] = 1
-    elif at >= 0:
+        return
+    for field in range(4):
+        store_id(S, c[1] + 4 * field, 0)
+    if at >= 0:
         R[IN_CONTEXT] += 8 * n_cols
         first_cell = n_cols * at
-        found[2] = id_at(W[0], node_at, 4, first_cell + n_cols - 1)
-        found[3] = id_at(W[0], node_at, 4, first_cell + 2 * n_cols - 1)
-        if n_cols == 2:
-            found[0], found[1] = id_at(W[0], node_at, 4, first_cell), id_at(W[0], node_at, 4, first_cell + 2)
+        for field in range(4 - 2 * n_cols, 4):  # children (where there is a deeper level), then continuations
+            column = n_cols - 1 if field >= 2 else 0
+            store_id(S, c[1] + 4 * field, id_at(W, node_at, 4, first_cell + n_cols * (field & 1) + column))
 
 
 @njit(**KERNEL)
@@ -60,9 +58,8 @@ def _list_range(c, S, R):  # type: ignore[no-untyped-def]
     """(first, end) of this level's continuation list; level 0 owns the whole table."""
     if c[3] == 0:
         return np.int64(0), c[2]
-    found = _ids(S, c[4], 4)
+    first, end = load_id(S, c[4] + 8), load_id(S, c[4] + 12)
     R[IN_STATE] += 8
-    first, end = np.int64(found[2]), np.int64(found[3])
     if end > c[2]:
         R[STATUS] = 1
         return np.int64(0), np.int64(0)
@@ -71,21 +68,21 @@ def _list_range(c, S, R):  # type: ignore[no-untyped-def]
 
 @njit(**KERNEL)
 def _ngram_score(c, W, S, R):  # type: ignore[no-untyped-def]
-    p, cum_at = _vector(S, c[0], 1), c[1]
+    cum_at = c[1]
     first, end = _list_range(c, S, R)
     if c[3] == 0:
-        p[0] = np.float64(own_quanta(W[0], cum_at, 0, R[TARGET])) / QUANTA
+        stored(S, c[0], 1)[0] = np.float64(own_quanta(W, cum_at, 0, R[TARGET])) / QUANTA
         R[IN_STATE] += 4
         R[IN_CUM] += 8 if R[TARGET] > 0 else 4
         return
     if first >= end:
         return
-    at, probes = search(W[0], c[5], c[6], first, end, R[TARGET])
+    at, probes = search(W, c[5], c[6], first, end, R[TARGET])
     own, entries = np.int64(0), 1
     if at >= 0:
-        own = own_quanta(W[0], cum_at, first, at)
+        own = own_quanta(W, cum_at, first, at)
         entries += (1 if at < end - 1 else 0) + (1 if at > first else 0)
-    gamma = QUANTA - id_at(W[0], cum_at, 4, end - 1)
+    gamma, p = QUANTA - id_at(W, cum_at, 4, end - 1), updated(S, c[0], 1)
     p[0] = (np.float64(own) + np.float64(gamma) * np.float64(p[0])) / QUANTA
     R[IN_STATE] += 8
     R[IN_WORDS] += probes * c[6]
@@ -94,63 +91,67 @@ def _ngram_score(c, W, S, R):  # type: ignore[no-untyped-def]
 
 @njit(**KERNEL)
 def _ngram_sample(c, W, S, R, u):  # type: ignore[no-untyped-def]
-    outcome, is_first = _vector(S, c[0], 1), c[7] != 0
+    is_first = c[7] != 0
     if not is_first:
         R[IN_STATE] += 4
-        if outcome[0] >= 0:
+        if loaded(S, c[0], 1)[0] >= 0:
             return
     first, end = _list_range(c, S, R)
-    at, read = draw_entry(W[0], c[1], first, end, u[c[3]])
+    at, read = draw_entry(W, c[1], first, end, u[c[3]])
     R[IN_CUM] += 4 * read
     if at >= 0:
-        outcome[0] = id_at(W[0], c[5], c[6], at) if c[3] > 0 else at
+        stored(S, c[0], 1)[0] = id_at(W, c[5], c[6], at) if c[3] > 0 else at
         R[IN_WORDS] += c[6]
         R[IN_STATE] += 4
     elif is_first:
-        outcome[0] = -1.0
+        stored(S, c[0], 1)[0] = -1.0
         R[IN_STATE] += 4
 
 
 @njit(**KERNEL)
 def _ngram_full(c, W, S, R):  # type: ignore[no-untyped-def]
     vocab_size = c[7]
-    p = _vector(S, c[0], vocab_size)
+    p = S[1][c[0] // 4 : c[0] // 4 + vocab_size]
     first, end = _list_range(c, S, R)
+    if c[3] == 0 or first < end:
+        touch(S, c[0], 4 * vocab_size, WRITE)
     if c[3] == 0:
         R[IN_STATE] += 4 * vocab_size
         R[IN_CUM] += 4 * vocab_size
         for j in range(vocab_size):
-            p[j] = np.float64(own_quanta(W[0], c[1], 0, j)) / QUANTA
+            p[j] = np.float64(own_quanta(W, c[1], 0, j)) / QUANTA
         return
     if first >= end:
         return
+    touch(S, c[0], 4 * vocab_size, READ)
     R[IN_STATE] += 8 * vocab_size
     R[IN_WORDS] += (end - first) * c[6]
     R[IN_CUM] += (end - first) * 4
-    gamma = np.float64(QUANTA - id_at(W[0], c[1], 4, end - 1)) / QUANTA
+    gamma = np.float64(QUANTA - id_at(W, c[1], 4, end - 1)) / QUANTA
     for j in range(vocab_size):
         p[j] = np.float64(p[j]) * gamma
     for i in range(first, end):
-        word = id_at(W[0], c[5], c[6], i)
+        word = id_at(W, c[5], c[6], i)
         if word >= vocab_size:
             R[STATUS] = 1
             return
-        p[word] += np.float64(own_quanta(W[0], c[1], first, i)) / QUANTA
+        p[word] += np.float64(own_quanta(W, c[1], first, i)) / QUANTA
 
 
 @njit(**KERNEL)
 def _unigram_sample(c, W, S, R, u):  # type: ignore[no-untyped-def]
-    n, outcome = c[1], _vector(S, c[2], 1)
+    n = c[1]
     if c[3] == 0:
         R[IN_STATE] += 4
-        if outcome[0] >= 0:
+        if loaded(S, c[2], 1)[0] >= 0:
             return
     x = u[0] * n
     column = min(np.int64(x), n - 1)
     word = column
-    if np.int64((x - column) * QUANTA) >= id_at(W[0], c[0], 4, 2 * column):
-        word = id_at(W[0], c[0], 4, 2 * column + 1)
-    outcome[0] = word
+    touch(W, c[0] + 8 * column, 8, READ)  # a row is fetched whole
+    if np.int64((x - column) * QUANTA) >= id_at(W, c[0], 4, 2 * column):
+        word = id_at(W, c[0], 4, 2 * column + 1)
+    stored(S, c[2], 1)[0] = word
     R[IN_CUM] += 8
     R[IN_STATE] += 4
 
@@ -169,4 +170,4 @@ def run_ngram(kind, c, W, S, R, u):  # type: ignore[no-untyped-def]
     elif kind == _UNIGRAM_SAMPLE:
         _unigram_sample(c, W, S, R, u)
     elif kind == _NGRAM_FINISH:
-        _vector(S, c[1], 1)[0] = -math.log(np.float64(_vector(S, c[0], 1)[0]))
+        stored(S, c[1], 1)[0] = -math.log(np.float64(loaded(S, c[0], 1)[0]))

@@ -1,4 +1,4 @@
-"""The compiled engine's registers, and how its kernels see named memory.
+"""The compiled engine's registers.
 
     ints   [T, TOKEN, TARGET, STATUS, and six of traffic]; STATUS != 0 stops the run: data points outside its table
     floats uniforms in [0, 1)
@@ -9,9 +9,6 @@ their `accesses`, by where they lie: state, context index, word index, probabili
 
 from __future__ import annotations
 
-from numba import njit
-
-from weightless.kernels.numba_rows import KERNEL
 from weightless.program import opcodes as op
 
 T, TOKEN, TARGET, STATUS = 0, 1, 2, 3
@@ -20,16 +17,3 @@ IN_CONTEXT, IN_WORDS = IN_STATE + op.CONTEXT_INDEX, IN_STATE + op.WORD_INDEX
 IN_CUM, IN_SUFFIXES, IN_TEXT = IN_STATE + op.PROBABILITY, IN_STATE + op.SUFFIX, IN_STATE + op.TEXT
 N_TRAFFIC = op.N_TRAFFIC
 N_REGISTERS = IN_STATE + N_TRAFFIC
-
-
-# Inlined, because a function that returns a slice would have to count references to it.
-@njit(inline="always", **KERNEL)
-def vector(memory, offset, n):  # type: ignore[no-untyped-def]
-    """`n` float32 from byte `offset` on."""
-    return memory[1][offset // 4 : offset // 4 + n]
-
-
-@njit(inline="always", **KERNEL)
-def ids(S, offset, n):  # type: ignore[no-untyped-def]
-    """`n` uint32 of the state from byte `offset` on."""
-    return S[3][offset // 4 : offset // 4 + n]
