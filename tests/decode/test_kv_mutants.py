@@ -220,7 +220,7 @@ MUTANTS = {
     ),
     "a full cache forgets an empty sequence": (
         paged_cache,
-        "            if is_new:\n",
+        "            if begins:\n",
         "            if not any(table.lengths):\n",
         blocks.check_full,
     ),

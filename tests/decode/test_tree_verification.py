@@ -114,7 +114,7 @@ BAD = [
     (([], [1], [-1]), {}, "prompt_len should be a whole number of at least 1"),
     (([1], [1], []), {}, "1 tree_tokens and 0 tree_parents"),
     (([1], [1, 2], [-1, 1]), {}, r"tree_parents\[1\] is 1"),
-    (([1], [1, 2], [-2, 0]), {}, r"tree_parents\[0\] is -2"),
+    (([1], [1, 2], [-2, 0]), {}, r"tree_parents\[0\] should be a whole number of at least -1, not -2"),
     (([1], [99], [-1]), {}, "tree token 99 is outside the vocabulary"),
     (([1], [1], [-1]), {"temperature": -1.0}, "temperature should be 0"),
     (([1], [1], [-1]), {"temperature": 1.0, "draft_probs": np.ones((1, 7))}, "draft_probs of shape"),

@@ -29,9 +29,9 @@ import numpy as np
 
 from weightless.base.errors import ArgumentError, WeightlessError
 from weightless.decode.cache_attention import Piece, attend_pieces
-from weightless.decode.kv_cache import CacheShape, checked_kept
+from weightless.decode.kv_cache import CacheShape, checked_kept, is_new
 from weightless.decode.kv_storage import Storage
-from weightless.ops.arguments import whole_number
+from weightless.ops.arguments import whole_number, whole_numbers
 
 GONE = -1  # a table entry whose block the window has left behind
 
@@ -106,14 +106,14 @@ class PagedKVCache:
         """Add T positions to one layer; CacheFull (nothing changed) when the blocks do not suffice."""
         layer = self.shape.checked_layer(layer)
         k, v = self.shape.checked_kv(k_HTK, v_HTK)
-        is_new = sequence not in self._sequences
-        table = self._begin(sequence) if is_new else self._sequences[sequence]
+        begins = is_new(sequence, self._sequences)
+        table = self._begin(sequence) if begins else self._sequences[sequence]
         self._leave_behind(table)  # before: the new positions have yet to look back
         first, stop = table.lengths[layer], table.lengths[layer] + k.shape[1]
         try:
             self._own(table, first, stop)
         except CacheFull:
-            if is_new:
+            if begins:
                 del self._sequences[sequence]
             raise
         for block, slot, position, n in self._spans(table, first, stop):
@@ -168,7 +168,7 @@ class PagedKVCache:
 
     def remember(self, sequence: int, tokens: Sequence[int]) -> int:
         """File the full blocks of a sequence that holds exactly these tokens; returns how many it could file."""
-        table = self._found(sequence)
+        table, tokens = self._found(sequence), whole_numbers("tokens", tokens)
         if len(tokens) != min(table.lengths):
             raise ArgumentError(f"{len(tokens)} tokens for a sequence of {min(table.lengths)} positions")
         filed: list[bytes] = []
@@ -183,6 +183,7 @@ class PagedKVCache:
 
     def resume(self, tokens: Sequence[int]) -> tuple[int, int]:
         """(new sequence, how many of the first tokens it holds already); at least one token is left to compute."""
+        tokens = whole_numbers("tokens", tokens)
         sequence, names = self._unused(), []
         for name in self._names(tokens[: max(0, len(tokens) - 1)]):
             if name not in self._remembered:
@@ -215,12 +216,10 @@ class PagedKVCache:
         return self._next - 1
 
     def _begin(self, sequence: int) -> _Table:
-        if isinstance(sequence, bool) or not isinstance(sequence, (int, np.integer)) or sequence < 0:
-            raise ArgumentError(f"sequence should be a whole number of at least 0, not {sequence!r}")
-        return self._sequences.setdefault(int(sequence), _Table([], [0] * self.n_layers))
+        return self._sequences.setdefault(whole_number("sequence", sequence, 0), _Table([], [0] * self.n_layers))
 
     def _found(self, sequence: int) -> _Table:
-        if sequence not in self._sequences:
+        if not isinstance(sequence, (int, np.integer)) or sequence not in self._sequences:
             raise ArgumentError(f"sequence {sequence!r} is not in the cache; it holds {self.sequences}")
         return self._sequences[sequence]
 
