@@ -237,7 +237,8 @@ def checked_qkv(Q: Any, K: Any, V: Any) -> tuple[np.ndarray, np.ndarray, np.ndar
 def checked_cache(cache: Any) -> tuple[np.ndarray, ...]:
     """Q, K, V, O, L of a forward pass, or ArgumentError."""
     if not isinstance(cache, dict) or not set("QKVOL") <= set(cache):
-        raise ArgumentError(f"cache should be what flash_attention_fwd returned (O, L, Q, K, V), not {cache!r:.60}")
+        found = f"a {type(cache).__name__} without them"
+        raise ArgumentError(f"cache should be what flash_attention_fwd returned (O, L, Q, K, V), not {found}")
     return tuple(cache[name] for name in "QKVOL")
 
 

@@ -80,5 +80,6 @@ def layer_norm_backward(dy: Any, cache: LayerNormCache) -> tuple[np.ndarray, np.
 def checked_cache(cache: Any) -> LayerNormCache:
     """The cache of a forward pass, or ArgumentError."""
     if not isinstance(cache, tuple) or [np.ndim(part) for part in cache[1:]] != [np.ndim(cache[0]), 1]:
-        raise ArgumentError(f"cache should be what layer_norm_forward returned (xhat, r, gamma), not {cache!r:.60}")
+        found = f"a {type(cache).__name__} without them"
+        raise ArgumentError(f"cache should be what layer_norm_forward returned (xhat, r, gamma), not {found}")
     return LayerNormCache(*cache)
