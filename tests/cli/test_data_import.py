@@ -76,7 +76,7 @@ def test_import_without_a_tokenizer(command, material, tmp_path):
     assert score["bits_per_byte"] is None and 0 < score["nats_per_token"] < 9
     assert "bits per byte unknown" in command("eval", tmp_path / "m/model.wl", "--data", tmp_path / "data")[1]
     code, _, err = command("generate", tmp_path / "m/model.wl")
-    assert code == 2 and "import its data with --tokenizer" in err
+    assert code == 2 and "make its data with a byte-level --tokenizer" in err
     ids = corpus(tmp_path / "data").tokens("val")[3:8]
     assert command("data", "inspect", tmp_path / "data", "--split", "val", "--start", "3", "--n", "5")[1].split() == [
         str(i) for i in ids]  # fmt: skip

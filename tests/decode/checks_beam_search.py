@@ -65,7 +65,7 @@ def check_independence(search) -> None:
 
 def by_definition(prompt, K: int, n_steps: int, alpha: float) -> list[tuple[list[int], float]]:
     """The rules of the algorithm with sets of tuples: 2K proposals, finished beams in the pool, selection by score."""
-    beams = {(): 0.0}
+    beams: dict[tuple[int, ...], float] = {(): 0.0}
     for _ in range(n_steps):
         pool = {tokens: acc for tokens, acc in beams.items() if tokens and tokens[-1] == END}
         for tokens, acc in beams.items():
@@ -116,10 +116,24 @@ def check_finished_beams_stay(search) -> None:
 
 
 def check_first_step(search) -> None:
-    """One prompt is one beam: K different first tokens, not K copies of the best; V < 2K is no trouble."""
+    """One prompt is one beam: K different first tokens, not K copies of the best."""
     found = search([[1, 2]], 4, 1, 0.6, END, tiny_model)[0]
     assert len({tuple(tokens) for tokens, _ in found}) == 4
-    assert len(search([[1, 2]], 50, 1, 0.6, END, tiny_model)[0]) == V
+
+
+def check_small_vocabulary(search) -> None:
+    """V < 2K: a beam proposes all V tokens, and there are no others."""
+    try:
+        found = search([[1, 2]], 50, 1, 0.6, END, tiny_model)[0]
+    except (ValueError, IndexError) as error:
+        raise AssertionError(f"2K = 100 proposals from {V} tokens: {error}") from error
+    assert sorted(tokens for tokens, _ in found) == [[token] for token in range(V)]
+
+
+def check_impossible_tokens(search) -> None:
+    """Two tokens are possible, so there are two beams, whatever K is: none of probability 0 fills up."""
+    model = scripted({(): {END: -1.0, 1: -2.0}})
+    assert search([[4]], 4, 1, 0.6, END, model)[0] == [([END], -1.0), ([1], -2.0)]
 
 
 def check_stops_early(search) -> None:
@@ -143,5 +157,7 @@ CHECKS = [
     check_pruned,
     check_finished_beams_stay,
     check_first_step,
+    check_small_vocabulary,
+    check_impossible_tokens,
     check_stops_early,
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from decode.exact_draws import distribution
 
 V = 7
 
@@ -114,29 +115,43 @@ def enumerated(model, prompt, depth: int, temperature: float) -> dict[tuple[int,
     return found
 
 
-def check_sampling(build, verify, n: int = 12_000) -> None:
-    """Frequencies of the first two tokens against the enumerated distribution: |z| < 4.5 for every pair."""
+def check_sampling(build, verify) -> None:
+    """The first two tokens have the target's distribution, enumerated (exact_draws.py), to 1e-12; siblings repeat."""
     model, prompt, temperature = MinimalLM(10, 4), [1, 3], 4.0
-    wanted = enumerated(model, prompt, 2, temperature)
     tokens, parents = [2, 0, 2, 1, 3, 0], [-1, -1, 0, 0, 1, 1]
     memory = model(prompt + tokens, build(2, parents), np.array([0, 1, 2, 2, 3, 3, 3, 3]))
+    found = dict.fromkeys(enumerated(model, prompt, 2, temperature), 0.0)
+    one_pass = distribution(lambda rng: emitted(verify(prompt, tokens, parents, lambda *_: memory, temperature, rng)))
+    for path, p in one_pass.items():
+        for longer, share in enumerated(model, [*prompt, *path], max(0, 2 - len(path)), temperature).items():
+            found[(*path, *longer)[:2]] += p * share
+    for path, p in enumerated(model, prompt, 2, temperature).items():
+        assert abs(found[path] - p) < 1e-12, (path, found[path], p)
+
+
+def emitted(result: tuple[list[int], int]) -> tuple[int, ...]:
+    """Everything that one pass adds to the text."""
+    return (*result[0], result[1])
+
+
+def check_drawn_children(build, verify) -> None:
+    """Two children drawn from q without replacement, q given: over every pair they could be, the next token has p."""
     rng = np.random.default_rng(0)
-    count = dict.fromkeys(wanted, 0)
-    after = {(token,): _softmax(model.next([*prompt, token]) / temperature) for token in range(4)}
-    for _ in range(n):
-        accepted, new = verify(prompt, tokens, parents, lambda *_: memory, temperature, rng)
-        path = [*accepted, new]
-        if len(path) == 1:
-            path.append(int(np.searchsorted(after[tuple(path)].cumsum(), rng.random())))
-        count[tuple(path[:2])] += 1
-    for path, p in wanted.items():
-        z = (count[path] / n - p) / (p * (1 - p) / n) ** 0.5
-        assert abs(z) < 4.5, (path, count[path] / n, p)
+    for _ in range(5):
+        p, q = rng.dirichlet(np.ones(4)), rng.dirichlet(np.ones(4))
+        found = np.zeros(4)
+        for a, b in ((a, b) for a in range(4) for b in range(4) if a != b):
+            for token, share in next_token(verify, p, q, [a, b]).items():
+                found[token] += q[a] * q[b] / (1 - q[a]) * share
+        np.testing.assert_allclose(found, p, rtol=0, atol=1e-12)
 
 
-def _softmax(z: np.ndarray) -> np.ndarray:
-    e = np.exp(z - z.max())
-    return e / e.sum()
+def next_token(verify, p: np.ndarray, q: np.ndarray, children: list[int]) -> dict:
+    """Exact probabilities of the token after a prompt, where every place has the target p and the draft q."""
+    logits, draft, roots = np.log([p] * (1 + len(children))), np.array([q] * (1 + len(children))), [-1] * len(children)
+    return distribution(
+        lambda rng: emitted(verify([0], children, roots, lambda *_: logits, 1.0, rng, draft_probs=draft))[0]
+    )
 
 
-CHECKS = [check_greedy, check_longest, check_siblings, check_mask, check_sampling]
+CHECKS = [check_greedy, check_longest, check_siblings, check_mask, check_sampling, check_drawn_children]

@@ -119,4 +119,17 @@ def test_bad_input_is_named():
         runner.forward([(sequence, [V])])
     with pytest.raises(ConfigError, match="at least one token"):
         runner.forward([(sequence, [])])
+    with pytest.raises(ConfigError, match="a step feeds each sequence once"):
+        runner.forward([(sequence, [1]), (sequence, [2])])
     assert runner.tokens(sequence) == []
+
+
+def test_a_refused_step_has_fed_nobody():
+    """The good half of a bad step leaves no trace: the sequence goes on as a fresh one does."""
+    model = bench("dense", "tied_mha_swiglu_f32")
+    runner = runner_of(model)
+    good, bad = runner.begin(), runner.begin()
+    with pytest.raises(ConfigError, match=f"token id {V} is outside"):
+        runner.forward([(good, [5, 9]), (bad, [V])])
+    assert runner.tokens(good) == []
+    same(runner.forward([(good, [5, 9])])[0], by_engine(model, [5, 9]), is_exact(model))

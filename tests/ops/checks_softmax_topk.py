@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from ops.checks_flash_attention import peak_of
 
 SIZES = [1, 5, 6, 7, 1000, 4097, 50257, 151936]
 K = 7
@@ -69,6 +70,16 @@ def check_not_renormalised(topk, dtype=np.float64, tolerance=1e-12) -> None:
     """Uniform logits: each of k has 1/V, not 1/k."""
     _, p = topk(np.zeros((1, 1000), dtype), 4)
     np.testing.assert_allclose(p, 0.001, rtol=tolerance)
+
+
+def check_memory(topk, dtype=np.float64) -> None:
+    """Nothing as long as the row: the peak is below a tenth of 1,000,000 logits, and twice as many need no more."""
+    peaks = []
+    for V in (1_000_000, 2_000_000):
+        logits = np.zeros((1, V), dtype)
+        peaks.append(peak_of(lambda logits=logits: topk(logits, K)))
+    assert peaks[0] < 0.1 * 1_000_000 * np.dtype(dtype).itemsize, peaks
+    assert peaks[1] < 1.1 * peaks[0] + 10_000, peaks
 
 
 CHECKS = [check_sizes, check_ties, check_offsets, check_rising, check_minus_infinity, check_not_renormalised]

@@ -55,10 +55,24 @@ def test_threads_change_nothing():
     assert all((a == b).all() for a, b in zip(*results))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("twin", TWINS)
+def test_tiles_beyond_all_memory_are_tiles_of_what_is_there(twin, dtype):
+    """A tile of 10^9 keys for nine of them: the buffers of a tile are as large as the work, and the result is equal."""
+    Q, K, V, dO = inputs((1, 1, 1, 9, 9, 5, 0), dtype)
+    forward, backward = TWINS[twin]
+    results = []
+    for tile in (9, 10**9):
+        O, cache = forward(Q, K, V, tile, True, True)
+        results.append((O, *backward(dO, cache, tile)))
+    assert all((a == b).all() for a, b in zip(*results))
+
+
 GOOD = np.ones((1, 2, 4, 3))
 BAD = [
     ((GOOD[0], GOOD, GOOD, 2), {}, r"Q should have the axes \(B, H, N, D\), but its shape is \(2, 4, 3\)"),
     ((GOOD, GOOD[:, :, :0], GOOD, 2), {}, "K is empty"),
+    ((GOOD[:0], GOOD[:0], GOOD[:0], 2), {}, r"Q is empty: its shape is \(0, 2, 4, 3\)"),
     ((np.ones((1, 3, 4, 3)), GOOD, GOOD, 2), {}, r"heads of Q should be a multiple .* Q \(1, 3, 4, 3\)"),
     ((GOOD, GOOD, np.ones((1, 2, 5, 3)), 2), {}, "K and V differ in length"),
     ((GOOD, np.ones((1, 2, 4, 5)), GOOD, 2), {}, "Q and K differ in width"),
@@ -85,3 +99,12 @@ def test_bad_gradients_are_named(twin):
     _, cache = forward(GOOD, GOOD, GOOD, 2, True, True)
     with pytest.raises(ArgumentError, match=r"dO of shape \(1, 2, 3, 3\) should have the shape of O"):
         backward(GOOD[:, :, :3], cache, 2)
+    for arguments, message in (
+        ((GOOD[0], cache, 2), r"dO should have the axes \(B, H, N, E\)"),
+        ((GOOD * np.nan, cache, 2), "dO of shape .* holds nan"),
+        ((GOOD, cache, 0), "tile_size should be a whole number of at least 1, not 0"),
+        ((GOOD, {}, 2), "cache should be what flash_attention_fwd returned"),
+        ((GOOD, None, 2), "cache should be what flash_attention_fwd returned"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            backward(*arguments)

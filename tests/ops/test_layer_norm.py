@@ -15,8 +15,9 @@ TWINS = {
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_numpy(check):
-    check(*TWINS["numpy"])
+@pytest.mark.parametrize("twin", TWINS)
+def test_checks(twin, check):
+    check(*TWINS[twin])
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 5), (3, 5, 63), (2, 33, 768), (65,), (7, 1023)])
@@ -45,6 +46,9 @@ BAD = [
     ((np.zeros((2, 3), int), np.ones(3), np.ones(3)), "x of shape .* holds int64"),
     ((np.full((2, 3), np.nan), np.ones(3), np.ones(3)), r"x of shape \(2, 3\) holds nan at \(0, 0\)"),
     ((np.zeros((2, 3)), np.ones(3), np.ones(3), 0.0), "eps should be a positive number"),
+    ((np.zeros((2, 3)), np.ones(3), np.ones(3), float("nan")), "eps should be a finite number, not nan"),
+    ((np.zeros((2, 3), np.float32), *2 * [np.ones(3, np.float32)], "x"), "eps should be a finite number, not 'x'"),
+    ((np.zeros((0, 2, 3)), np.ones(3), np.ones(3)), r"x is empty: its shape is \(0, 2, 3\)"),
     ((np.float64(3), np.ones(3), np.ones(3)), "x should have the axes"),
 ]
 
@@ -65,3 +69,6 @@ def test_bad_gradients_are_named(twin, dtype):
         backward(np.ones((2, 4), dtype), cache)
     with pytest.raises(ArgumentError, match="dy of shape .* holds inf"):
         backward(np.full((2, 3), np.inf, dtype), cache)
+    for wrong in (None, (1, 2), cache[:2], (*cache, 1)):
+        with pytest.raises(ArgumentError, match="cache should be what layer_norm_forward returned"):
+            backward(np.ones((2, 3), dtype), wrong)

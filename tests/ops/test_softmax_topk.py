@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
-from ops.checks_softmax_topk import CHECKS
+from ops.checks_softmax_topk import CHECKS, check_memory
 
 from weightless.base.errors import ArgumentError
 from weightless.kernels import fast_ops
@@ -26,6 +26,12 @@ def test_fast_twin(check):
     check(fast_ops.softmax_topk, **{k: v for k, v in {"dtype": np.float32, "tolerance": 2e-6}.items() if k in takes})
 
 
+@pytest.mark.parametrize("twin, dtype", [(softmax_topk, np.float64), (fast_ops.softmax_topk, np.float32)])
+def test_nothing_as_long_as_a_row_is_held(twin, dtype):
+    twin(np.zeros((1, 9), dtype), 1)  # compiled now, not while its memory is watched
+    check_memory(twin, dtype)
+
+
 @pytest.mark.parametrize("block", [1, 7, 1000])
 def test_the_size_of_a_block_changes_nothing(block):
     logits = np.random.default_rng(0).standard_normal((3, 1000)).round(1)
@@ -45,6 +51,8 @@ BAD = [
     ((np.zeros((2, 5)), 0), "k should be a whole number of at least 1, not 0"),
     ((np.zeros((2, 5)), 2.0), "k should be a whole number"),
     ((np.zeros((2, 0)), 1), "logits is empty"),
+    ((np.zeros((0, 5)), 1), r"logits is empty: its shape is \(0, 5\)"),
+    (([[1.0], [1.0, 2.0]], 1), "logits is no array"),
     ((np.zeros((2, 5), int), 1), "logits of shape .* holds int64"),
     ((np.array([[0, 1], [np.nan, 1]]), 1), "logits .*hold.* row 1"),
     ((np.array([[0, 1], [np.inf, 1]], np.float32), 1), "logits .*hold.* row 1"),

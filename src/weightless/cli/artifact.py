@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from weightless.base.errors import WeightlessError
 from weightless.base.units import human_bytes
 from weightless.cli.parse import parse
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from weightless.data.corpus import Corpus
+    from weightless.export.packed import Packed
 
 
 @dataclass(frozen=True)
@@ -74,16 +80,14 @@ def _pack(options: Pack) -> int:
 
 
 def _eval(options: Eval) -> int:
+    from weightless.data.corpus import corpus
     from weightless.evals.bits_per_byte import evaluate
     from weightless.export.packed import open_packed
 
     packed = open_packed(options.artifact)
-    tokens = _tokens(options, packed)
-    pieces, silent = None, []
-    if options.sentencepiece:
-        pieces = _piece_table(options, packed)
-    elif packed.has_tokenizer:
-        pieces, silent = packed.tokenizer.token_bytes, list(packed.tokenizer.special_tokens.values())
+    found = None if options.text else corpus(options.data or find_data(Path(options.artifact)))
+    tokens = _text_tokens(options, packed) if found is None else _corpus_tokens(options, packed, found)
+    pieces, silent = _pieces(options, packed, found)
     result = evaluate(packed, tokens, pieces, silent, options.stride or None, options.tokens, options.threads or None)
     if options.json:
         print(json.dumps({"artifact": options.artifact, **result.to_plain()}))
@@ -93,6 +97,17 @@ def _eval(options: Eval) -> int:
     print(f"{result.nats_per_token:.4f} nats per token, {in_bytes}")
     print(f"{result.n_tokens:,} targets, {result.n_bytes:,} bytes, {result.tokens_per_second:,.0f} tokens/s")
     return 0
+
+
+def _pieces(options: Eval, packed: Any, found: Corpus | None) -> tuple[Any, list[int]]:
+    """What tells the bytes of ids, and which ids stand for none; (None, []) where nobody knows the text."""
+    if options.sentencepiece:
+        return _piece_table(options, packed), []
+    if packed.has_tokenizer:
+        return packed.tokenizer.token_bytes, list(packed.tokenizer.special_tokens.values())
+    if found is not None and found.has_tokenizer:  # then it is a SentencePiece model: artifacts hold any other
+        return found.tokenizer().byte_table, []  # type: ignore[union-attr]
+    return None, []
 
 
 def _piece_table(options: Eval, packed: Any) -> Any:
@@ -107,22 +122,22 @@ def _piece_table(options: Eval, packed: Any) -> Any:
     return table
 
 
-def _tokens(options: Eval, packed: Any):  # type: ignore[no-untyped-def]
+def _text_tokens(options: Eval, packed: Packed) -> np.ndarray:
     import numpy as np
 
-    from weightless.data.corpus import corpus
     from weightless.data.sources import open_source
 
-    if options.text:
-        tokenizer, parts = packed.tokenizer, []
-        for document in open_source(options.text):
-            parts += [np.array([tokenizer.end_of_text]), tokenizer.encode_ordinary_array(document)]
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
-    folder = Path(options.data) if options.data else find_data(Path(options.artifact))
-    found = corpus(folder)
-    if not (packed.has_tokenizer or found.has_tokenizer) and found.vocab_size == packed.program.vocab_size:
+    tokenizer, parts = packed.tokenizer, []
+    for document in open_source(options.text):
+        parts += [np.array([tokenizer.end_of_text]), tokenizer.encode_ordinary_array(document)]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+def _corpus_tokens(options: Eval, packed: Packed, found: Corpus) -> Any:
+    """The split, if the model's ids are the corpus's: by the tokenizer, or by their number where the file has none."""
+    if not packed.has_tokenizer and found.tokenizer_json() is None and found.vocab_size == packed.program.vocab_size:
         return found.tokens(options.split)
     if found.manifest["tokenizer_sha256"] != packed.tokenizer.sha256:
-        raise WeightlessError(f"{folder} was tokenised with another tokenizer than the one in {options.artifact}: "
+        raise WeightlessError(f"{found.folder} was tokenised with another tokenizer than that in {options.artifact}: "
                               "prepare the data with the model's tokenizer, or score a text with --text")  # fmt: skip
     return found.tokens(options.split)

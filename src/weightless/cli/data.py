@@ -32,7 +32,6 @@ class Inspect:
 def _inspect(arguments: list[str]) -> int:
     from weightless.data.corpus import corpus
     from weightless.data.inspect import page
-    from weightless.tokenizer import Tokenizer
 
     options = parse(Inspect, "data inspect", arguments)
     found = corpus(options.data)
@@ -40,7 +39,7 @@ def _inspect(arguments: list[str]) -> int:
         print(*found.tokens(options.split)[options.start : options.start + options.n])
         print(f"ids only: {found.folder} was imported without a tokenizer", file=sys.stderr)
         return 0
-    pieces = Tokenizer.load(found.tokenizer_path).token_bytes
+    pieces = found.tokenizer().token_bytes
     print(page(found.tokens(options.split), pieces, options.start, options.n))
     return 0
 

@@ -15,6 +15,7 @@ from weightless.cli.parse import parse
 if TYPE_CHECKING:
     from weightless.data.import_plan import Vocabulary
     from weightless.data.row_sets import Rows
+    from weightless.tokenizer.opening import AnyTokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -127,7 +128,7 @@ def _tokenizer(options: Import) -> Vocabulary | None:
     if not name and not options.vocab_size:
         if (Path(options.source) / MANIFEST).exists():
             found = corpus(options.source)
-            return found.tokenizer() if found.has_tokenizer else None
+            return _byte_level(found.tokenizer(), found.folder) if found.has_tokenizer else None
         name = KNOWN[options.source].tokenizer if options.source in KNOWN else ""
     if not name:
         return None
@@ -135,10 +136,14 @@ def _tokenizer(options: Import) -> Vocabulary | None:
 
 
 def _opened(path: Path) -> Vocabulary:
-    from weightless.tokenizer import Tokenizer
     from weightless.tokenizer.opening import open_tokenizer
 
-    found = open_tokenizer(path)
+    return _byte_level(open_tokenizer(path), path)
+
+
+def _byte_level(found: AnyTokenizer, path: Path) -> Vocabulary:
+    from weightless.tokenizer import Tokenizer
+
     if not isinstance(found, Tokenizer):
         raise ConfigError(f"{path} is no byte-level tokenizer: import its ids with --vocab_size and --end_of_text")
     return found

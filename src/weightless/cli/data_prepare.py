@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from weightless.data.corpus import Corpus
     from weightless.data.parts import Part
     from weightless.data.sources import Source
-    from weightless.tokenizer import Tokenizer
+    from weightless.tokenizer.opening import AnyTokenizer
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Prepare:
     validation: str = ""
     """A held-out text, instead of a part split off."""
     tokenizer: str = ""
-    """A tokenizer.json of ours; empty trains one."""
+    """A tokenizer.json of ours, or a SentencePiece .model; empty trains one."""
     vocab_size: int = 4096
     field: str = "text"
     """The field of jsonl and parquet files that holds the text."""
@@ -99,13 +99,13 @@ def _whole(options: Prepare) -> Corpus:
     return prepared(recipe, Path(options.out), workers=workers)
 
 
-def _inputs(options: Prepare) -> tuple[Source, Tokenizer, dict[str, Any]]:
+def _inputs(options: Prepare) -> tuple[Source, AnyTokenizer, dict[str, Any]]:
     from weightless.data.sources import open_source
-    from weightless.tokenizer import Tokenizer
+    from weightless.tokenizer.opening import load_saved
 
     source = open_source(options.text, options.field)
     held_out = open_source(options.validation, options.field) if options.validation else None
-    return source, Tokenizer.load(options.tokenizer), {"validation": held_out, "fraction": options.val_fraction}
+    return source, load_saved(options.tokenizer), {"validation": held_out, "fraction": options.val_fraction}
 
 
 def _one_part(options: Prepare) -> Corpus | None:

@@ -4,13 +4,15 @@
 
 The stream of a split is, for each document, the <|endoftext|> id and then the document's tokens; a document may
 run on into the next shard.  Bytes are UTF-8 bytes of documents: <|endoftext|> counts 0.
+The tokenizer's file is what its `save` writes: our JSON, or under the same name the bytes of a SentencePiece .model.
 An imported corpus (import_tokens.py) holds the ids of somebody else, <|endoftext|> where they put it; when only the
 size of their vocabulary is known, the manifest has null for the tokenizer, the bytes and what else is unknown.
 
-    corpus(folder) -> Corpus    .tokens("train") .n_bytes("val") .n_documents .tokenizer() .manifest .sha256
+    corpus(folder) -> Corpus    .tokens("train") .n_bytes("val") .n_documents .tokenizer() .tokenizer_json()
+                                .manifest .sha256
 
-Errors: CorruptFileError when a file contradicts the manifest; WeightlessError for a missing corpus, or a tokenizer
-that is not the one the shards were made with.
+Errors: CorruptFileError when a file contradicts the manifest or is damaged; WeightlessError for a missing corpus, or a
+tokenizer that is not the one the shards were made with.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from weightless.base.files import read_json, sha256_file
 from weightless.data.shards import LARGEST_VOCABULARY, TokenView, read_shard
 
 if TYPE_CHECKING:
-    from weightless.tokenizer import Tokenizer
+    from weightless.tokenizer.opening import AnyTokenizer
 
 SPLITS = ("train", "val")
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
@@ -94,14 +96,24 @@ class Corpus:
             raise WeightlessError(f"{what} needs the text behind the ids, and {self.folder} was imported with a "
                                   "vocabulary size only: import it again with --tokenizer")  # fmt: skip
 
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer the shards were made with; CorruptFileError when the file is another."""
-        from weightless.tokenizer import Tokenizer
+    def tokenizer(self) -> AnyTokenizer:
+        """The tokenizer the shards were made with: a byte-level one, or a SentencePiece model.
+
+        CorruptFileError when the file is neither, WeightlessError when it is another than that of the manifest.
+        """
+        from weightless.tokenizer.opening import load_saved
 
         self.require_tokenizer("reading ids as text")
-        found = Tokenizer.load(self.tokenizer_path)
+        found = load_saved(self.tokenizer_path)
         self.check_tokenizer(found)
         return found
+
+    def tokenizer_json(self) -> str | None:
+        """What an artifact takes along: the JSON of a byte-level tokenizer.  None where there is none."""
+        from weightless.tokenizer import Tokenizer
+
+        found = self.tokenizer() if self.has_tokenizer else None
+        return self.tokenizer_path.read_text(encoding="utf-8") if isinstance(found, Tokenizer) else None
 
     def check_tokenizer(self, tokenizer: TextEncoder) -> None:
         """Refuse a tokenizer whose content differs from that of the manifest."""

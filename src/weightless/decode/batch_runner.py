@@ -128,6 +128,9 @@ class BatchRunner:
         return [state["log p"][item.rows] for item in items]
 
     def _laid_out(self, work: Sequence[Work]) -> list[_Item]:
+        """Rows, positions and paths of all the work; when something is wrong with any of it, nothing has been fed."""
+        if len({entry.sequence for entry in work}) < len(work):
+            raise ConfigError("a step feeds each sequence once: join its tokens, or feed them in two steps")
         items, start = [], 0
         for sequence, tokens, parents in work:
             past, n = self._tokens[sequence], len(tokens)
@@ -147,8 +150,9 @@ class BatchRunner:
             tree = None if chain else build_tree_mask(1, above)[1:, 1:]
             position_N = len(past) - 1 + np.array(depth)
             items.append(_Item(sequence, slice(start, start + n), position_N, paths, tree))
-            past.extend(int(token) for token in tokens)
             start += n
+        for sequence, tokens, _ in work:
+            self._tokens[sequence].extend(int(token) for token in tokens)
         return items
 
     def _check(self, tokens: Sequence[int], length: int) -> None:

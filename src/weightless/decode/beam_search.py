@@ -20,7 +20,6 @@ With K at least the number of prefixes that can exist it is exhaustive; a larger
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +27,9 @@ from typing import Any
 import numpy as np
 
 from weightless.base.errors import ArgumentError
-from weightless.ops.arguments import whole_number
+from weightless.ops.arguments import real_number, whole_number, whole_numbers
 
+LARGEST_ALPHA = 40
 LogProbs = Callable[[list[list[int]]], np.ndarray]
 
 
@@ -63,8 +63,10 @@ def batched_beam_search(
     items = _checked_prompts(prompts)
     K = whole_number("beam_width", beam_width)
     n_steps = whole_number("max_new_tokens", max_new_tokens)
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float, np.number)) or not math.isfinite(alpha):
-        raise ArgumentError(f"alpha should be a finite number, not {alpha!r}")
+    if abs(real_number("alpha", alpha)) > LARGEST_ALPHA:
+        raise ArgumentError(
+            f"alpha should lie in -{LARGEST_ALPHA}..{LARGEST_ALPHA}, where n^alpha is a float: {alpha!r}"
+        )
     kept = [[Beam((), 0.0, False)] for _ in items]
     for _ in range(n_steps):
         open_beams = [(item, beam) for item, beams in enumerate(kept) for beam in beams if not beam.finished]
@@ -97,12 +99,12 @@ def most_probable(logp_V: np.ndarray, n: int) -> np.ndarray:
 
 
 def _checked_prompts(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-    if isinstance(prompts, (str, bytes)) or not len(prompts):
+    if isinstance(prompts, (str, bytes)) or not isinstance(prompts, (Sequence, np.ndarray)) or not len(prompts):
         raise ArgumentError(f"prompts should be a list of lists of token ids, not {prompts!r:.60}")
-    for number, prompt in enumerate(prompts):
-        if isinstance(prompt, (str, bytes)) or np.ndim(prompt) != 1 or not len(prompt):
-            raise ArgumentError(f"prompts[{number}] should be a list of at least one token id, not {prompt!r:.60}")
-    return [[int(token) for token in prompt] for prompt in prompts]
+    checked = [whole_numbers(f"prompts[{number}]", prompt) for number, prompt in enumerate(prompts)]
+    if [] in checked:
+        raise ArgumentError(f"prompts[{checked.index([])}] should be a list of at least one token id, not []")
+    return checked
 
 
 def _checked(found: Any, n: int) -> np.ndarray:
@@ -118,6 +120,6 @@ def _checked(found: Any, n: int) -> np.ndarray:
 def _checked_end(eos_token_id: int | None, vocab_size: int) -> int | None:
     if eos_token_id is None or eos_token_id == -1:
         return None
-    if not 0 <= eos_token_id < vocab_size:
+    if whole_number("eos_token_id", eos_token_id, 0) >= vocab_size:
         raise ArgumentError(f"eos_token_id {eos_token_id} is not in the vocabulary 0..{vocab_size - 1}; None: no end")
     return int(eos_token_id)

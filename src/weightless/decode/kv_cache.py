@@ -19,7 +19,7 @@ slack of doubling and shares what sequences have in common.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +27,8 @@ import numpy as np
 
 from weightless.base.errors import ArgumentError
 from weightless.decode.cache_attention import attend_pieces
-from weightless.decode.kv_storage import Storage
-from weightless.ops.arguments import finite, float_array, whole_number
+from weightless.decode.kv_storage import LARGEST, Storage
+from weightless.ops.arguments import finite, float_array, whole_number, whole_numbers
 
 FIRST_ROOM = 16
 
@@ -48,6 +48,7 @@ class CacheShape:
             whole_number(name, getattr(self, name))
         if self.window is not None:
             whole_number("window", self.window)
+        Storage(1, 1, 1, 1, self.format)  # refuses an unknown format
         self.work = np.float64 if self.format == "f64" else np.float32
 
     def checked_layer(self, layer: Any) -> int:
@@ -63,6 +64,8 @@ class CacheShape:
         for name, array in (("k_HTK", k), ("v_HTK", v)):
             if array.shape[::2] != (self.n_kv_heads, self.d_head) or array.shape != k.shape:
                 raise ArgumentError(f"{name} of shape {array.shape} should have the shape {wanted}, k and v alike")
+            if (size := np.abs(array).max()) > LARGEST[self.format]:
+                raise ArgumentError(f"{name} of shape {array.shape} holds {size:.4g}, too much for {self.format}")
         return k, v
 
     def checked_q(self, q_HTK: Any, n_keys: int) -> np.ndarray:
@@ -141,7 +144,7 @@ class KVCache:
         """Add T positions to one layer; ArgumentError for shapes that do not fit, NaN, or an unknown layer."""
         layer = self.shape.checked_layer(layer)
         k, v = self.shape.checked_kv(k_HTK, v_HTK)
-        piece = self._sequences.get(sequence) or self._begin(sequence)
+        piece = self._begin(sequence) if is_new(sequence, self._sequences) else self._sequences[sequence]
         self._make_room(piece, piece.lengths[layer] + k.shape[1])
         slot = piece.lengths[layer] - piece.dropped
         piece.keys.write(layer, 0, slot, k)
@@ -195,17 +198,15 @@ class KVCache:
         return self._next - 1
 
     def _begin(self, sequence: int) -> _Piece:
-        if isinstance(sequence, bool) or not isinstance(sequence, (int, np.integer)) or sequence < 0:
-            raise ArgumentError(f"sequence should be a whole number of at least 0, not {sequence!r}")
         stores = [Storage(self.n_layers, self.n_kv_heads, self.d_head, FIRST_ROOM, self.format) for _ in range(2)]
         for store in stores:
             store.resize(1)
         piece = _Piece(stores[0], stores[1], [0] * self.n_layers)
-        self._sequences[int(sequence)] = piece
+        self._sequences[whole_number("sequence", sequence, 0)] = piece
         return piece
 
     def _found(self, sequence: int) -> _Piece:
-        if sequence not in self._sequences:
+        if not isinstance(sequence, (int, np.integer)) or sequence not in self._sequences:
             raise ArgumentError(f"sequence {sequence!r} is not in the cache; it holds {self.sequences}")
         return self._sequences[sequence]
 
@@ -231,9 +232,14 @@ class KVCache:
         piece.dropped = until
 
 
+def is_new(sequence: Any, there: Container[int]) -> bool:
+    """Whether a number is to begin a sequence; ArgumentError when it is no number."""
+    return whole_number("sequence", sequence, 0) not in there
+
+
 def checked_kept(n: int, also: Sequence[int], length: int, dropped: int) -> list[int]:
     """The positions to keep behind the first `n`, or ArgumentError."""
-    chosen = [int(position) for position in also]
+    n, chosen = whole_number("n", n, 0), whole_numbers("also", also)
     ascending = all(a < b for a, b in zip([n - 1, *chosen], chosen))
     if not dropped <= n <= length or not ascending or (chosen and chosen[-1] >= length):
         raise ArgumentError(f"keep({n}, {chosen}): positions should ascend and lie in {dropped}..{length - 1}")

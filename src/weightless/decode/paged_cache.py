@@ -8,7 +8,8 @@ table[p // block_size], slot p % block_size.  Each block counts the tables that 
 
 Prefix reuse.  remember(sequence, tokens) files every full block under hash(hash of the block before, its tokens); a
 later resume(tokens) begins a sequence with the longest run of remembered blocks, so a shared system prompt is computed
-once. Remembered blocks that nobody names stay until room is needed, least recently used first.
+once. Remembered blocks that nobody names stay until room is needed: least recently used first, and of one text its end
+before its beginning, which alone makes the end findable.
 
 Waste is at most block_size - 1 positions per sequence (a contiguous cache that doubles wastes up to half).  With a
 window, blocks that no query can see any more are given back.  `n_blocks` fixes the memory (CacheFull when it is used
@@ -28,9 +29,9 @@ import numpy as np
 
 from weightless.base.errors import ArgumentError, WeightlessError
 from weightless.decode.cache_attention import Piece, attend_pieces
-from weightless.decode.kv_cache import CacheShape, checked_kept
+from weightless.decode.kv_cache import CacheShape, checked_kept, is_new
 from weightless.decode.kv_storage import Storage
-from weightless.ops.arguments import whole_number
+from weightless.ops.arguments import whole_number, whole_numbers
 
 GONE = -1  # a table entry whose block the window has left behind
 
@@ -105,10 +106,16 @@ class PagedKVCache:
         """Add T positions to one layer; CacheFull (nothing changed) when the blocks do not suffice."""
         layer = self.shape.checked_layer(layer)
         k, v = self.shape.checked_kv(k_HTK, v_HTK)
-        table = self._sequences.get(sequence) or self._begin(sequence)
+        begins = is_new(sequence, self._sequences)
+        table = self._begin(sequence) if begins else self._sequences[sequence]
         self._leave_behind(table)  # before: the new positions have yet to look back
         first, stop = table.lengths[layer], table.lengths[layer] + k.shape[1]
-        self._own(sequence, table, first, stop)
+        try:
+            self._own(table, first, stop)
+        except CacheFull:
+            if begins:
+                del self._sequences[sequence]
+            raise
         for block, slot, position, n in self._spans(table, first, stop):
             part = slice(position - first, position - first + n)
             self.keys.write(layer, block, slot, k[:, part])
@@ -132,7 +139,8 @@ class PagedKVCache:
         twin = self._unused() if into is None else into
         if twin in self._sequences:
             raise ArgumentError(f"sequence {twin} is in the cache already; it holds {self.sequences}")
-        self._sequences[twin] = _Table(list(table.blocks), list(table.lengths))
+        copy = self._begin(twin)
+        copy.blocks, copy.lengths = list(table.blocks), list(table.lengths)
         for block in table.blocks:
             if block != GONE:
                 self.references[block] += 1
@@ -147,9 +155,10 @@ class PagedKVCache:
     def keep(self, sequence: int, n: int, also: Sequence[int] = ()) -> None:
         """Keep the first `n` positions, then the positions `also` (ascending, all >= n), moved up behind them."""
         table = self._found(sequence)
-        chosen = checked_kept(n, also, min(table.lengths), 0)
+        dropped = self.block_size * sum(block == GONE for block in table.blocks)
+        chosen = checked_kept(n, also, min(table.lengths), dropped)
         if chosen:
-            self._own(sequence, table, n, n + len(chosen))
+            self._own(table, n, n + len(chosen))
         for to, position in enumerate(chosen, start=n):
             self._move(table, position, to)
         table.lengths = [n + len(chosen)] * self.n_layers
@@ -159,30 +168,38 @@ class PagedKVCache:
 
     def remember(self, sequence: int, tokens: Sequence[int]) -> int:
         """File the full blocks of a sequence that holds exactly these tokens; returns how many it could file."""
-        table = self._found(sequence)
+        table, tokens = self._found(sequence), whole_numbers("tokens", tokens)
         if len(tokens) != min(table.lengths):
             raise ArgumentError(f"{len(tokens)} tokens for a sequence of {min(table.lengths)} positions")
-        filed = 0
+        filed: list[bytes] = []
         for block, name in zip(table.blocks, self._names(tokens)):
             if block == GONE:
                 break
-            filed += 1
+            filed.append(name)
             if name not in self._remembered and block not in self._hash_of:
                 self._remembered[name], self._hash_of[block] = block, name
-        return filed
+        self._used(filed)
+        return len(filed)
 
     def resume(self, tokens: Sequence[int]) -> tuple[int, int]:
         """(new sequence, how many of the first tokens it holds already); at least one token is left to compute."""
-        sequence, found = self._unused(), []
+        tokens = whole_numbers("tokens", tokens)
+        sequence, names = self._unused(), []
         for name in self._names(tokens[: max(0, len(tokens) - 1)]):
             if name not in self._remembered:
                 break
-            self._remembered.move_to_end(name)
-            found.append(self._remembered[name])
-            self.references[found[-1]] += 1
-        n = len(found) * self.block_size
-        self._sequences[sequence] = _Table(found, [n] * self.n_layers)
+            names.append(name)
+            self.references[self._remembered[name]] += 1
+        n = len(names) * self.block_size
+        self._sequences[sequence] = _Table([self._remembered[name] for name in names], [n] * self.n_layers)
+        self._used(names)
         return sequence, n
+
+    def _used(self, chain: Sequence[bytes]) -> None:
+        """These blocks were used just now, the end of the chain before its beginning: without it, it is not found."""
+        for name in reversed(chain):
+            if name in self._remembered:
+                self._remembered.move_to_end(name)
 
     def _names(self, tokens: Sequence[int]) -> Iterator[bytes]:
         """The chained hash of each full block of tokens."""
@@ -199,24 +216,20 @@ class PagedKVCache:
         return self._next - 1
 
     def _begin(self, sequence: int) -> _Table:
-        if isinstance(sequence, bool) or not isinstance(sequence, (int, np.integer)) or sequence < 0:
-            raise ArgumentError(f"sequence should be a whole number of at least 0, not {sequence!r}")
-        return self._sequences.setdefault(int(sequence), _Table([], [0] * self.n_layers))
+        return self._sequences.setdefault(whole_number("sequence", sequence, 0), _Table([], [0] * self.n_layers))
 
     def _found(self, sequence: int) -> _Table:
-        if sequence not in self._sequences:
+        if not isinstance(sequence, (int, np.integer)) or sequence not in self._sequences:
             raise ArgumentError(f"sequence {sequence!r} is not in the cache; it holds {self.sequences}")
         return self._sequences[sequence]
 
-    def _own(self, sequence: int, table: _Table, first: int, stop: int) -> None:
+    def _own(self, table: _Table, first: int, stop: int) -> None:
         """Let `table` alone name the blocks of positions first … stop - 1: new ones, and copies of shared ones."""
         last = -(-stop // self.block_size)
         shared = [i for i in range(first // self.block_size, min(last, len(table.blocks)))
                   if self.references[table.blocks[i]] > 1]  # fmt: skip
         wanted = len(shared) + max(0, last - len(table.blocks))
         if wanted > self.n_free_blocks and self.n_blocks is not None:
-            if not any(table.lengths):
-                del self._sequences[sequence]
             found = f"{wanted} blocks of {self.block_size} positions are wanted, {self.n_free_blocks} are free"
             raise CacheFull(f"{found}; free a sequence, or make the cache with more n_blocks")
         for i in shared:

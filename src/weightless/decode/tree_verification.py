@@ -21,14 +21,13 @@ Cost: one forward pass of P + N tokens (N with a cache), a mask of (P + N)^2 boo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from weightless.base.errors import ArgumentError
-from weightless.ops.arguments import whole_number
+from weightless.ops.arguments import real_number, whole_number, whole_numbers
 from weightless.ops.attention import softmax
 
 TargetModel = Callable[[list[int], np.ndarray, np.ndarray], np.ndarray]
@@ -70,8 +69,7 @@ def verify_and_accept(
     prompt's children were drawn from, row 1 + i the same for node i's children.  `rng` None makes an unseeded one.
     Raises ArgumentError for an empty prompt, a tree that is none, a temperature below 0, NaN logits or wrong shapes.
     """
-    prompt = [int(token) for token in prompt_tokens]
-    tokens = [int(token) for token in tree_tokens]
+    prompt, tokens = whole_numbers("prompt_tokens", prompt_tokens), whole_numbers("tree_tokens", tree_tokens)
     mask = build_tree_mask(len(prompt), tree_parents)
     if len(tokens) != len(tree_parents):
         raise ArgumentError(f"{len(tokens)} tree_tokens and {len(tree_parents)} tree_parents: one parent per token")
@@ -89,10 +87,10 @@ def accept(
     draft_probs: np.ndarray | None = None,
 ) -> tuple[list[int], int]:
     """(accepted nodes from the top down, new token), from logits (1 + N, V): after the prompt, then after each node."""
-    if not 0 <= temperature < math.inf:
+    if real_number("temperature", temperature) < 0:
         raise ArgumentError(f"temperature should be 0 (greedy) or a positive number, not {temperature!r}")
-    if draft_probs is not None and np.shape(draft_probs) != logits.shape:
-        raise ArgumentError(f"draft_probs of shape {np.shape(draft_probs)} should have the shape {logits.shape}")
+    if draft_probs is not None:
+        _check_draft(np.asarray(draft_probs), logits)
     if outside := [token for token in tokens if not 0 <= token < logits.shape[1]]:
         raise ArgumentError(f"tree token {outside[0]} is outside the vocabulary of {logits.shape[1]}")
     rng = rng or np.random.default_rng()
@@ -138,11 +136,18 @@ def _try_children(
 
 def checked_parents(tree_parents: Sequence[int]) -> list[int]:
     """Parents as ints, each -1 or the index of an earlier node."""
-    parents = [int(parent) for parent in tree_parents]
+    parents = whole_numbers("tree_parents", tree_parents, -1)
     for node, parent in enumerate(parents):
         if not -1 <= parent < node:
             raise ArgumentError(f"tree_parents[{node}] is {parent}; a parent is -1 or a node before its child")
     return parents
+
+
+def _check_draft(draft: np.ndarray, logits: np.ndarray) -> None:
+    if draft.shape != logits.shape:
+        raise ArgumentError(f"draft_probs of shape {draft.shape} should have the shape {logits.shape}")
+    if not (np.isfinite(draft).all() and (draft >= 0).all()):
+        raise ArgumentError(f"draft_probs of shape {draft.shape} should hold probabilities, none below 0 and no NaN")
 
 
 def checked_logits(found: Any, n: int) -> np.ndarray:
@@ -150,6 +155,8 @@ def checked_logits(found: Any, n: int) -> np.ndarray:
     logits = np.asarray(found, dtype=np.float64)
     if logits.ndim != 2 or len(logits) != n:
         raise ArgumentError(f"target_model should return logits of shape ({n}, V), not {logits.shape}")
+    if not logits.shape[1] or (logits == -np.inf).all(axis=1).any():
+        raise ArgumentError(f"target_model gave no token a chance in a row of logits of shape {logits.shape}")
     if np.isnan(logits).any() or (logits == np.inf).any():
         raise ArgumentError(f"target_model returned NaN or +inf in logits of shape {logits.shape}")
     return logits

@@ -50,7 +50,7 @@ class Packed:
         """The tokenizer in the file; WeightlessError when it was packed without one."""
         if not self.has_tokenizer:
             raise WeightlessError(f"{self.artifact.path} was packed without a tokenizer, so it knows ids and no text: "
-                                  "import its data with --tokenizer and pack it again")  # fmt: skip
+                                  "make its data with a byte-level --tokenizer and pack it again")  # fmt: skip
         text = self.artifact.view(TOKENIZER).tobytes()
         try:
             tokenizer = Tokenizer.from_json(text.decode())

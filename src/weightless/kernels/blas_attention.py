@@ -25,7 +25,7 @@ def forward_head(
     q_ND: np.ndarray, k_MD: np.ndarray, v_ME: np.ndarray, tile_size: int, seen: Visible
 ) -> tuple[np.ndarray, np.ndarray]:
     """(O [N, E], L [N]) of one head."""
-    n, width = len(q_ND), v_ME.shape[1]
+    n, width, tile_size = len(q_ND), v_ME.shape[1], min(tile_size, max(len(q_ND), len(k_MD)))
     q_ND = q_ND * np.float32(1 / np.sqrt(q_ND.shape[1]))
     O_NE, L_N = np.zeros((n, width), np.float32), np.empty(n, np.float32)
     s_flat = np.empty(tile_size * tile_size, np.float32)
@@ -60,6 +60,7 @@ def backward_head(
     """(dQ, dK, dV) of one head."""
     scale = np.float32(1 / np.sqrt(q_ND.shape[1]))
     q_ND = q_ND * scale
+    tile_size = min(tile_size, max(len(q_ND), len(k_MD)))
     D_N = np.einsum("ne,ne->n", dO_NE, O_NE)
     dQ, dK, dV = np.zeros_like(q_ND), np.zeros_like(k_MD), np.zeros_like(v_ME)
     s_flat, dp_flat = (np.empty(tile_size * tile_size, np.float32) for _ in range(2))

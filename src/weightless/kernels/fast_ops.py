@@ -21,7 +21,7 @@ from weightless.base.errors import ArgumentError
 from weightless.ops import flash_attention as tiled
 from weightless.ops import layer_norm as norm
 from weightless.ops import softmax_topk as topk
-from weightless.ops.arguments import finite, float_array, same_shape, whole_number
+from weightless.ops.arguments import finite, float_array, real_number, same_shape, whole_number
 
 FEWEST_ROWS = 4
 """Rows worth a thread of their own."""
@@ -55,7 +55,7 @@ def layer_norm_forward(
 
     x = float_array("x", x, "D", at_least=True)
     gamma, beta = np.asarray(gamma), np.asarray(beta)
-    if not x.dtype == gamma.dtype == beta.dtype == np.float32 or not 0 < eps < np.inf:
+    if not x.dtype == gamma.dtype == beta.dtype == np.float32 or real_number("eps", eps) <= 0:
         return norm.layer_norm_forward(x, gamma, beta, eps)
     same_shape("gamma", gamma, "the last axis of x", x.shape[-1:])
     same_shape("beta", beta, "the last axis of x", x.shape[-1:])
@@ -73,7 +73,7 @@ def layer_norm_backward(
     """(dx, dgamma, dbeta)."""
     from weightless.kernels.numba_layer_norm import layer_norm_backward_rows
 
-    xhat, r, gamma = cache
+    xhat, r, gamma = norm.checked_cache(cache)
     dy = float_array("dy", dy, "D", at_least=True)
     if not dy.dtype == xhat.dtype == gamma.dtype == np.float32:
         return norm.layer_norm_backward(dy, cache)
@@ -138,7 +138,7 @@ def flash_attention_bwd(
     """As the twin, key-value heads shared out over threads (the query heads of one of them add into it in turn)."""
     from weightless.kernels import blas_attention
 
-    Q, K, V, O, L = (cache[name] for name in "QKVOL")
+    Q, K, V, O, L = tiled.checked_cache(cache)
     dO = finite("dO", float_array("dO", dO, "BHNE"))
     same_shape("dO", dO, "O", O.shape)
     tile_size = whole_number("tile_size", tile_size)

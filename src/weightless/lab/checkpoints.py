@@ -57,6 +57,5 @@ def pack_checkpoint(folder: Path, data: Path, out: Path, weight_format: str = ""
                               "name the data it was trained on with --data")  # fmt: skip
     arrays = {key: tensor.numpy() for key, tensor in {**saved.parameters, **saved.constants}.items()}
     notes = {"name": folder.name, "step": saved.state.get("next_step"), "seed": saved.state["config"].get("seed")}
-    text = tokens.tokenizer_path.read_text(encoding="utf-8") if tokens.has_tokenizer else None
-    pack(out, name, config, arrays, text, notes)
+    pack(out, name, config, arrays, tokens.tokenizer_json(), notes)
     return out

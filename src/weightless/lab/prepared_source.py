@@ -27,6 +27,9 @@ def linked(recipe: DataRecipe, folder: Path) -> Corpus:
     """The corpus that the recipe names, as `folder`; errors when a recipe cannot be made from it."""
     there = corpus(recipe.source)
     there.require_tokenizer("a run's table of bits per byte")
+    if there.tokenizer_json() is None:
+        raise ConfigError(f"{recipe.source} holds ids of a SentencePiece model, and a run packs byte-level tokenizers: "
+                          "use train, pack and eval one by one instead")  # fmt: skip
     if recipe.validation:
         raise ConfigError(
             f"{recipe.source} brings its own validation split: take the validation text out of the recipe"

@@ -40,10 +40,9 @@ def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, fol
     folder.mkdir(parents=True, exist_ok=True)
     label = folder.name
     made = make(model, seed, corpus, folder, label)
-    tokenizer_json = corpus.tokenizer_path.read_text(encoding="utf-8")
     notes = {"name": model.name, "seed": seed, "description": model.description, "training": made.record,
              "corpus": {"name": corpus.name, "sha256": corpus.sha256}}  # fmt: skip
-    pack(folder / ARTIFACT, model.family, made.config, made.arrays, tokenizer_json, notes)
+    pack(folder / ARTIFACT, model.family, made.config, made.arrays, corpus.tokenizer_json(), notes)
     entry = _measured(recipe, model, seed, corpus, folder, made)
     write_json(folder / DONE, {"asked": asked, "entry": entry})
     return entry

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,10 @@ def float_array(name: str, value: Any, axes: str, at_least: bool = False) -> np.
 
     With `at_least`, more axes may stand in front.  Integers and booleans are refused: a gradient has no meaning there.
     """
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # lists of different lengths
+        raise ArgumentError(f"{name} is no array: {error}") from None
     fits = array.ndim >= len(axes) if at_least else array.ndim == len(axes)
     if not fits:
         wanted = ("..., " if at_least else "") + ", ".join(axes)
@@ -44,6 +49,22 @@ def whole_number(name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
         raise ArgumentError(f"{name} should be a whole number of at least {least}, not {value!r}")
     return int(value)
+
+
+def whole_numbers(name: str, values: Any, least: int = 0) -> list[int]:
+    """A flat sequence of whole numbers of at least `least` as a list; token ids, parents, positions."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, (Sequence, np.ndarray)):
+        raise ArgumentError(f"{name} should be a list of whole numbers, not {values!r:.60}")
+    return [whole_number(f"{name}[{i}]", value, least) for i, value in enumerate(values)]
+
+
+def real_number(name: str, value: Any) -> float:
+    """`value` as a float that is neither NaN nor infinite; True is no number."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ArgumentError(f"{name} should be a finite number, not {value!r}")
+    if not math.isfinite(value):
+        raise ArgumentError(f"{name} should be a finite number, not {value!r}")
+    return float(value)
 
 
 def same_shape(name: str, array: np.ndarray, other: str, shape: tuple[int, ...]) -> None:

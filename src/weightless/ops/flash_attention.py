@@ -112,7 +112,7 @@ def flash_attention_bwd(
     key_padding_mask: Any = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(dQ, dK, dV) in the shapes of Q, K, V, from dO and the forward pass's cache; give the same masks as there."""
-    Q, K, V, O, L = (cache[name] for name in "QKVOL")
+    Q, K, V, O, L = checked_cache(cache)
     dO = finite("dO", float_array("dO", dO, "BHNE"))
     same_shape("dO", dO, "O", O.shape)
     tile_size = whole_number("tile_size", tile_size)
@@ -232,6 +232,14 @@ def checked_qkv(Q: Any, K: Any, V: Any) -> tuple[np.ndarray, np.ndarray, np.ndar
     if Q.shape[3] != K.shape[3]:
         raise ArgumentError(f"Q and K differ in width: {shapes}")
     return Q, K, V
+
+
+def checked_cache(cache: Any) -> tuple[np.ndarray, ...]:
+    """Q, K, V, O, L of a forward pass, or ArgumentError."""
+    if not isinstance(cache, dict) or not set("QKVOL") <= set(cache):
+        found = f"a {type(cache).__name__} without them"
+        raise ArgumentError(f"cache should be what flash_attention_fwd returned (O, L, Q, K, V), not {found}")
+    return tuple(cache[name] for name in "QKVOL")
 
 
 def tiles(n: int, tile_size: int) -> Iterator[slice]:

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from weightless.base.errors import ArgumentError
-from weightless.ops.arguments import finite, float_array, same_shape
+from weightless.ops.arguments import finite, float_array, real_number, same_shape
 
 
 class LayerNormCache(NamedTuple):
@@ -50,7 +50,7 @@ def layer_norm_forward(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> tupl
     gamma, beta = (finite(name, float_array(name, v, "D")) for name, v in (("gamma", gamma), ("beta", beta)))
     same_shape("gamma", gamma, "the last axis of x", x.shape[-1:])
     same_shape("beta", beta, "the last axis of x", x.shape[-1:])
-    if not 0 < eps < np.inf:
+    if real_number("eps", eps) <= 0:
         raise ArgumentError(f"eps should be a positive number, not {eps!r}")
     centred = x - x.mean(axis=-1, keepdims=True, dtype=np.float64)
     centred -= centred.mean(axis=-1, keepdims=True)  # what rounding left of the mean
@@ -64,7 +64,7 @@ def layer_norm_forward(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> tupl
 
 def layer_norm_backward(dy: Any, cache: LayerNormCache) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(dx, dgamma, dbeta) from the upstream gradient dy, which has the shape of x; dtypes of dy and gamma."""
-    xhat, r, gamma = cache
+    xhat, r, gamma = checked_cache(cache)
     dy = finite("dy", float_array("dy", dy, "D", at_least=True))
     same_shape("dy", dy, "x", xhat.shape)
     dyhat = dy * gamma.astype(np.float64)
@@ -75,3 +75,11 @@ def layer_norm_backward(dy: Any, cache: LayerNormCache) -> tuple[np.ndarray, np.
     dgamma = np.sum(dy * xhat.astype(np.float64), axis=rows)
     dbeta = np.sum(dy, axis=rows, dtype=np.float64)
     return dx.astype(dy.dtype), dgamma.astype(gamma.dtype), dbeta.astype(gamma.dtype)
+
+
+def checked_cache(cache: Any) -> LayerNormCache:
+    """The cache of a forward pass, or ArgumentError."""
+    if not isinstance(cache, tuple) or [np.ndim(part) for part in cache[1:]] != [np.ndim(cache[0]), 1]:
+        found = f"a {type(cache).__name__} without them"
+        raise ArgumentError(f"cache should be what layer_norm_forward returned (xhat, r, gamma), not {found}")
+    return LayerNormCache(*cache)

@@ -40,7 +40,8 @@ def ternary_project(W: Any, group_size: int = 128) -> tuple[np.ndarray, np.ndarr
     group_size = whole_number("group_size", group_size)
     starts = np.arange(0, W.shape[1], group_size)
     lengths: np.ndarray = np.diff(np.append(starts, W.shape[1]))
-    means = np.add.reduceat(np.abs(W.astype(np.float64)), starts, axis=1) / lengths
+    with np.errstate(over="ignore"):  # a sum beyond float64 is refused below
+        means = np.add.reduceat(np.abs(W.astype(np.float64)), starts, axis=1) / lengths
     if means.max() > LARGEST_SCALE:
         raise ArgumentError(f"W of shape {W.shape} has a group of mean {means.max():.4g}, beyond fp16; rescale it")
     scales = means.astype(np.float16)

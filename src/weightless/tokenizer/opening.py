@@ -1,6 +1,7 @@
 """Open any tokenizer file, and convert one into the format of another program.
 
     open_tokenizer(path) -> Tokenizer | SentencePieceTokenizer      the format is told by the content
+    load_saved(path) -> the same                                     only what `save` of either writes
     convert(source, target, to) -> Tokenizer                         written, read back, compared
 
 Formats: "weightless" (own JSON), "huggingface" (tokenizer.json), "tiktoken" (rank file), "gpt2" (vocab.json and
@@ -47,6 +48,12 @@ def open_tokenizer(
             return interchange.load_gpt2(*_gpt2_pair(path), list(special_tokens), pattern)
         case _:
             return SentencePieceTokenizer.load(_inside(path, "tokenizer.model"))
+
+
+def load_saved(path: str | Path) -> AnyTokenizer:
+    """A file that a tokenizer's own `save` wrote, whatever its name; CorruptFileError for any other."""
+    path = Path(path)
+    return SentencePieceTokenizer.load(path) if format_of(path) == "sentencepiece" else Tokenizer.load(path)
 
 
 def format_of(path: Path) -> str:

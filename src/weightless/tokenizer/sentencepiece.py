@@ -138,9 +138,13 @@ class SentencePieceTokenizer:
         """The token before each document: BOS, else EOS, else None."""
         return next((i for i in (self.model.bos_id, self.model.eos_id) if i is not None), None)
 
-    @cached_property
+    @property
     def token_bytes(self) -> list[bytes]:
         """What each token looks like on a page: its bytes, spaces as spaces; control pieces by name."""
+        return self._all_shown
+
+    @cached_property
+    def _all_shown(self) -> list[bytes]:
         return [self._shown(i) for i in range(self.vocab_size)]
 
     def _shown(self, i: int) -> bytes:
