@@ -6,6 +6,7 @@ AVX2 or four of SSE and NEON elsewhere.  It lives in local variables of kernels 
 
     load_*(array, i), load_*_part(array, i, n)     elements i..i+15, or the first n of them and zeros, as float32
     load_f32_or(array, i, n, number)               the first n of them and `number`
+    load_stored(array, i), load_stored_part(array, i, n)           float32 or bf16, as the array's type says
     store(array, i, x), store_part(array, i, n, x) the same way back
     zero_lanes(), filled(number), add_product(x, y, z)             x * y + z
     product(x, y), scaled(x, number), less(x, number), add_scaled(x, number, z)    x * number + z
@@ -72,13 +73,13 @@ def _multiply_add(builder: Any, x: Any, y: Any, z: Any) -> Any:
     return builder.fadd(builder.fmul(x, y, flags=FLAGS), z, flags=FLAGS)
 
 
-def _address(context: Any, builder: Any, kind: Any, array: Any, i: Any, element: ir.Type) -> Any:
+def sixteen_from(context: Any, builder: Any, kind: Any, array: Any, i: Any, element: ir.Type) -> Any:
     """Pointer to sixteen `element`s from array[i] on."""
     data = context.make_array(kind)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [i]), ir.PointerType(ir.VectorType(element, N_LANES)))
 
 
-def _masked(builder: Any, pointer: Any, n: Any, element: ir.Type, nbytes: int, rest: Any = None) -> Any:
+def masked(builder: Any, pointer: Any, n: Any, element: ir.Type, nbytes: int, rest: Any = None) -> Any:
     """The first n elements, zeros (or lanes of `rest`) behind them; nothing behind them is read."""
     kind = ir.VectorType(element, N_LANES)
     wanted = _first(builder, n)
@@ -88,13 +89,18 @@ def _masked(builder: Any, pointer: Any, n: Any, element: ir.Type, nbytes: int, r
     return builder.call(load, [pointer, ir.Constant(_I32, nbytes), wanted, rest or ir.Constant(kind, None)])
 
 
-def loader(element: ir.Type, nbytes: int, widen: Callable[[Any, Any, Any], Any]) -> tuple[Any, Any]:
-    """(load, load_part) of elements of that stored type, converted by `widen`."""
+Stored = tuple[ir.Type, int, Callable[[Any, Any, Any], Any]]
+"""How elements are stored: their type, its bytes, and what makes float32 of sixteen of them."""
+
+
+def loader(stored_in: Callable[[Any], Stored]) -> tuple[Any, Any]:
+    """(load, load_part) of elements as `stored_in` says of the array's type."""
 
     @intrinsic
     def load(typingctx, array, i):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            pointer = _address(context, builder, signature.args[0], *args, element)
+            element, nbytes, widen = stored_in(signature.args[0])
+            pointer = sixteen_from(context, builder, signature.args[0], *args, element)
             return widen(context, builder, builder.load(pointer, align=nbytes))
 
         return lanes(array, types.intp), generate
@@ -102,8 +108,9 @@ def loader(element: ir.Type, nbytes: int, widen: Callable[[Any, Any, Any], Any])
     @intrinsic
     def load_part(typingctx, array, i, n):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            pointer = _address(context, builder, signature.args[0], args[0], args[1], element)
-            return widen(context, builder, _masked(builder, pointer, args[2], element, nbytes))
+            element, nbytes, widen = stored_in(signature.args[0])
+            pointer = sixteen_from(context, builder, signature.args[0], args[0], args[1], element)
+            return widen(context, builder, masked(builder, pointer, args[2], element, nbytes))
 
         return lanes(array, types.intp, types.intp), generate
 
@@ -126,13 +133,14 @@ def _from_half(context: Any, b: Any, stored: Any) -> Any:
     return b.bitcast(b.or_(value, b.shl(b.and_(wide, every_lane(0x8000)), every_lane(16))), FLOATS)
 
 
-load_f32, load_f32_part = loader(ir.FloatType(), 4, lambda _, b, v: v)
-load_bf16, load_bf16_part = loader(_I16, 2, lambda _, b, v: b.bitcast(b.shl(b.zext(v, _INTS), every_lane(16)), FLOATS))
-load_f16, load_f16_part = loader(_I16, 2, _from_half)
-load_int8, load_int8_part = loader(_I8, 1, lambda _, b, v: b.sitofp(b.sext(v, _INTS), FLOATS))
-# Bytes of two codes, and the lower codes alone (signed conversion: one instruction where unsigned takes many).
-load_byte, load_byte_part = loader(_I8, 1, lambda _, b, v: b.sitofp(b.zext(v, _INTS), FLOATS))
-load_low, load_low_part = loader(_I8, 1, lambda _, b, v: b.sitofp(b.and_(b.zext(v, _INTS), every_lane(15)), FLOATS))
+_F32: Stored = ir.FloatType(), 4, lambda _, b, v: v
+_BF16: Stored = _I16, 2, lambda _, b, v: b.bitcast(b.shl(b.zext(v, _INTS), every_lane(16)), FLOATS)
+_INT8: Stored = _I8, 1, lambda _, b, v: b.sitofp(b.sext(v, _INTS), FLOATS)
+load_f32, load_f32_part = loader(lambda array: _F32)
+load_bf16, load_bf16_part = loader(lambda array: _BF16)
+load_f16, load_f16_part = loader(lambda array: (_I16, 2, _from_half))
+load_int8, load_int8_part = loader(lambda array: _INT8)
+load_stored, load_stored_part = loader(lambda array: _F32 if array.dtype == types.float32 else _BF16)
 
 
 @intrinsic
@@ -140,8 +148,8 @@ def load_f32_or(typingctx, array, i, n, number):  # type: ignore[no-untyped-def]
     """The first n of sixteen float32 from array[i] on, and `number` in the lanes behind them."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        pointer = _address(context, builder, signature.args[0], args[0], args[1], ir.FloatType())
-        return _masked(builder, pointer, args[2], ir.FloatType(), 4, spread(builder, args[3], FLOATS))
+        pointer = sixteen_from(context, builder, signature.args[0], args[0], args[1], ir.FloatType())
+        return masked(builder, pointer, args[2], ir.FloatType(), 4, spread(builder, args[3], FLOATS))
 
     return lanes(array, types.intp, types.intp, types.float32), generate
 
@@ -151,7 +159,7 @@ def store(typingctx, array, i, x):  # type: ignore[no-untyped-def]
     """array[i : i + 16] = x for a float32 array."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        pointer = _address(context, builder, signature.args[0], args[0], args[1], ir.FloatType())
+        pointer = sixteen_from(context, builder, signature.args[0], args[0], args[1], ir.FloatType())
         builder.store(args[2], pointer, align=4)
         return context.get_dummy_value()
 
@@ -163,7 +171,7 @@ def store_part(typingctx, array, i, n, x):  # type: ignore[no-untyped-def]
     """The first n lanes of x to array[i : i + n]."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        pointer = _address(context, builder, signature.args[0], args[0], args[1], ir.FloatType())
+        pointer = sixteen_from(context, builder, signature.args[0], args[0], args[1], ir.FloatType())
         wanted = _first(builder, args[2])
         kind = ir.FunctionType(ir.VoidType(), [FLOATS, pointer.type, _I32, wanted.type])
         write = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.store.v16f32.p0")

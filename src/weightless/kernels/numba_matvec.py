@@ -24,25 +24,31 @@ from weightless.kernels.numba_lanes import (
     lanes_at,
     load_bf16,
     load_bf16_part,
-    load_byte,
-    load_byte_part,
     load_f16_part,
     load_f32,
     load_f32_part,
     load_int8,
     load_int8_part,
-    load_low,
-    load_low_part,
     number_at,
     put,
+    scaled,
     shelf,
     sum_four,
     zero_lanes,
 )
+from weightless.kernels.numba_nibbles import (
+    NIBBLES,
+    add_nibbles,
+    load_words,
+    load_words_part,
+    pair_at,
+    put_number,
+    unit_of_nibbles,
+)
 from weightless.kernels.numba_rows import FAST, GROUP, KERNEL
 
 _FAST_KERNEL = {**KERNEL, "fastmath": FAST}
-LOW, HIGH, LIFTED = 4, 36, 68  # places on the shelf behind four rows of scales: int4's x, two, two and one per group
+PAIRS, LIFTED = 4, 68  # places on the shelf behind four rows of scales: eight lanes of int4's x, and one, per pair
 
 
 @njit(**KERNEL)
@@ -190,24 +196,30 @@ def _matvec_int8(codes, halves, offset, stride, n_rows, cols, x, out):  # type: 
 
 @njit(**_FAST_KERNEL)
 def _prepare_int4(x, first, last, room):  # type: ignore[no-untyped-def]
-    """Lay out x[first:last] (up to 16 groups) for bytes b = l + 16 h that hold two codes, each 8 too large.
+    """Lay out x[first:last] (up to 16 groups) for words of eight codes, each code 8 too large (numba_nibbles.py).
 
-    (l - 8) y + (h - 8) z = l (y - z/16) + b z/16 - 8 (y + z): per group two lanes of y - z/16, two of z/16, and one of
-    -8 (y + z), summed.  A byte is converted whole, only its lower code is cut out.
+    Two groups fill sixteen words.  Per pair of groups eight lanes of x_k - x_(k+1)/16, and -8 times the sum of the x_k.
     """
-    minus_8, sixteenth = np.float32(-8), np.float32(0.0625)
-    for group in range((last - first + GROUP - 1) // GROUP):
-        at = first + group * GROUP
-        half = min(GROUP, last - at) // 2
+    n_pairs = (last - first + 2 * GROUP - 1) // (2 * GROUP)
+    for place in range(PAIRS, PAIRS + NIBBLES * n_pairs):
+        put(room, place, zero_lanes())
+    for at in range(first, last, GROUP):
+        half, side = min(GROUP, last - at) // 2, (at - first) // GROUP
+        place = (PAIRS + NIBBLES * (side // 2)) * N_LANES + side % 2 * (N_LANES // 2)
+        for byte in range(half):
+            low = place + byte % 4 * 2 * N_LANES + byte // 4
+            put_number(room, low, x[at + byte])
+            put_number(room, low + N_LANES, x[at + half + byte])
+    unit, minus_8, sixteenth = unit_of_nibbles(), np.float32(-8), np.float32(-0.0625)
+    for pair in range(n_pairs):
         lifted = zero_lanes()
-        for k in range(2):
-            n = min(N_LANES, max(0, half - k * N_LANES))
-            y = load_f32_part(x, at + k * N_LANES, n)
-            z = add_scaled(load_f32_part(x, at + half + k * N_LANES, n), sixteenth, zero_lanes())
-            put(room, LOW + 2 * group + k, add_scaled(z, np.float32(-1), y))
-            put(room, HIGH + 2 * group + k, z)
-            lifted = add_scaled(z, np.float32(-128), add_scaled(y, minus_8, lifted))
-        put(room, LIFTED + group, lifted)
+        for place in range(PAIRS + NIBBLES * pair, PAIRS + NIBBLES * (pair + 1)):
+            y = lanes_at(room, place)
+            lifted = add_scaled(y, minus_8, lifted)
+            if place < PAIRS + NIBBLES * (pair + 1) - 1:
+                y = add_scaled(lanes_at(room, place + 1), sixteenth, y)
+            put(room, place, scaled(y, unit))
+        put(room, LIFTED + pair, lifted)
 
 
 @njit(**_FAST_KERNEL)
@@ -225,7 +237,8 @@ def _matvec_int4(codes, halves, offset, stride, n_rows, cols, x, out):  # type: 
 @njit(**_FAST_KERNEL)
 def _multiply_int4(codes, halves, offset, scales, stride, n_rows, cols, add, room, out):  # type: ignore[no-untyped-def]
     """out = (or +=) the rows of up to 16 groups from byte `offset` on, times what is on the shelf."""
-    n_whole, n_groups = cols // GROUP, (cols + GROUP - 1) // GROUP
+    n_pairs, n_groups = cols // (2 * GROUP), (cols + GROUP - 1) // GROUP
+    rest = (cols - n_pairs * 2 * GROUP + 7) // 8  # the last word can reach into the scales: its x are zeros
     size, second, third, fourth = _runs(n_rows)
     out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
     in_b, in_c, in_d = second * stride, third * stride, fourth * stride
@@ -234,45 +247,20 @@ def _multiply_int4(codes, halves, offset, scales, stride, n_rows, cols, add, roo
         b, c, d = a + in_b, a + in_c, a + in_d
         p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
         _lay_scales(halves, at, at + in_b, at + in_c, at + in_d, n_groups, room)
-        for group in range(n_whole):
-            e = lanes_at(room, LIFTED + group)
-            f, g, h = e, e, e
-            for k in range(2):
-                low, both, j = (
-                    lanes_at(room, LOW + 2 * group + k),
-                    lanes_at(room, HIGH + 2 * group + k),
-                    32 * group + 16 * k,
-                )
-                e = add_product(load_byte(codes, a + j), both, add_product(load_low(codes, a + j), low, e))
-                f = add_product(load_byte(codes, b + j), both, add_product(load_low(codes, b + j), low, f))
-                g = add_product(load_byte(codes, c + j), both, add_product(load_low(codes, c + j), low, g))
-                h = add_product(load_byte(codes, d + j), both, add_product(load_low(codes, d + j), low, h))
-            p = add_scaled(e, number_at(room, group), p)
-            q = add_scaled(f, number_at(room, group + N_LANES), q)
-            r = add_scaled(g, number_at(room, group + 2 * N_LANES), r)
-            s = add_scaled(h, number_at(room, group + 3 * N_LANES), s)
-        if n_whole < n_groups:
-            e, half = lanes_at(room, LIFTED + n_whole), (cols - n_whole * GROUP) // 2
-            f, g, h = e, e, e
-            for k in range((half + N_LANES - 1) // N_LANES):
-                low, both = lanes_at(room, LOW + 2 * n_whole + k), lanes_at(room, HIGH + 2 * n_whole + k)
-                n, j = min(N_LANES, half - 16 * k), 32 * n_whole + 16 * k
-                e = add_product(
-                    load_byte_part(codes, a + j, n), both, add_product(load_low_part(codes, a + j, n), low, e)
-                )
-                f = add_product(
-                    load_byte_part(codes, b + j, n), both, add_product(load_low_part(codes, b + j, n), low, f)
-                )
-                g = add_product(
-                    load_byte_part(codes, c + j, n), both, add_product(load_low_part(codes, c + j, n), low, g)
-                )
-                h = add_product(
-                    load_byte_part(codes, d + j, n), both, add_product(load_low_part(codes, d + j, n), low, h)
-                )
-            p = add_scaled(e, number_at(room, n_whole), p)
-            q = add_scaled(f, number_at(room, n_whole + N_LANES), q)
-            r = add_scaled(g, number_at(room, n_whole + 2 * N_LANES), r)
-            s = add_scaled(h, number_at(room, n_whole + 3 * N_LANES), s)
+        for pair in range(n_pairs):
+            j, g, place, lifted = 64 * pair, 2 * pair, PAIRS + NIBBLES * pair, lanes_at(room, LIFTED + pair)
+            p = add_product(add_nibbles(load_words(codes, a + j), room, place, lifted), pair_at(room, g), p)
+            q = add_product(add_nibbles(load_words(codes, b + j), room, place, lifted), pair_at(room, g + 16), q)
+            r = add_product(add_nibbles(load_words(codes, c + j), room, place, lifted), pair_at(room, g + 32), r)
+            s = add_product(add_nibbles(load_words(codes, d + j), room, place, lifted), pair_at(room, g + 48), s)
+        if rest > 0:
+            j, g, place, lifted = 64 * n_pairs, 2 * n_pairs, PAIRS + NIBBLES * n_pairs, lanes_at(room, LIFTED + n_pairs)
+            e, f = load_words_part(codes, a + j, rest), load_words_part(codes, b + j, rest)
+            p = add_product(add_nibbles(e, room, place, lifted), pair_at(room, g), p)
+            q = add_product(add_nibbles(f, room, place, lifted), pair_at(room, g + 16), q)
+            e, f = load_words_part(codes, c + j, rest), load_words_part(codes, d + j, rest)
+            r = add_product(add_nibbles(e, room, place, lifted), pair_at(room, g + 32), r)
+            s = add_product(add_nibbles(f, room, place, lifted), pair_at(room, g + 48), s)
         sums = sum_four(p, q, r, s)
         if add:  # a row of two runs is added to by the second of them only
             out[i] += sums[0] if i < second else np.float32(0)
