@@ -144,6 +144,21 @@ load_stored, load_stored_part = loader(lambda array: _F32 if array.dtype == type
 
 
 @intrinsic
+def load_f16_fours(typingctx, array, i, j, k, m):  # type: ignore[no-untyped-def]
+    """Four float16 numbers from each of four places of an array, converted at once."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        four, data = ir.VectorType(_I16, 4), context.make_array(signature.args[0])(context, builder, args[0]).data
+        a, b, c, d = (builder.load(builder.bitcast(builder.gep(data, [at]), ir.PointerType(four)), align=2)
+                      for at in args[1:])  # fmt: skip
+        eight = ir.Constant(ir.VectorType(_I32, 8), list(range(8)))
+        halves = [builder.shuffle_vector(*two, eight) for two in ((a, b), (c, d))]
+        return _from_half(context, builder, builder.shuffle_vector(*halves, ir.Constant(_INTS, list(range(N_LANES)))))
+
+    return lanes(array, types.intp, types.intp, types.intp, types.intp), generate
+
+
+@intrinsic
 def load_f32_or(typingctx, array, i, n, number):  # type: ignore[no-untyped-def]
     """The first n of sixteen float32 from array[i] on, and `number` in the lanes behind them."""
 

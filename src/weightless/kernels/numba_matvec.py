@@ -24,6 +24,7 @@ from weightless.kernels.numba_lanes import (
     lanes_at,
     load_bf16,
     load_bf16_part,
+    load_f16_fours,
     load_f16_part,
     load_f32,
     load_f32_part,
@@ -38,9 +39,10 @@ from weightless.kernels.numba_lanes import (
 )
 from weightless.kernels.numba_nibbles import (
     NIBBLES,
-    add_nibbles,
+    deal,
     load_words,
     load_words_part,
+    nibble_sums,
     pair_at,
     put_number,
     unit_of_nibbles,
@@ -145,11 +147,18 @@ def _matvec_f16(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[n
 
 @njit(**_FAST_KERNEL)
 def _lay_scales(halves, a, b, c, d, n, room):  # type: ignore[no-untyped-def]
-    """n scales of each of four rows, which begin at these bytes, onto the shelf."""
+    """n scales of each of four rows, which begin at these bytes, onto the shelf; returns how far apart rows are there.
+
+    Rows of four groups are common (d_model 256) and short: their scales are converted together.
+    """
+    if n == 4:
+        put(room, 0, load_f16_fours(halves, a // 2, b // 2, c // 2, d // 2))
+        return 4
     put(room, 0, load_f16_part(halves, a // 2, n))
     put(room, 1, load_f16_part(halves, b // 2, n))
     put(room, 2, load_f16_part(halves, c // 2, n))
     put(room, 3, load_f16_part(halves, d // 2, n))
+    return N_LANES
 
 
 @njit(**_FAST_KERNEL)
@@ -161,9 +170,11 @@ def _matvec_int8(codes, halves, offset, stride, n_rows, cols, x, out):  # type: 
         a = offset + i * stride
         b, c, d = a + second * stride, a + third * stride, a + fourth * stride
         p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
+        apart = N_LANES
         for block in range(0, n_groups, N_LANES):
             at = scale_at + 2 * block
-            _lay_scales(halves, a + at, b + at, c + at, d + at, min(N_LANES, n_groups - block), room)
+            n = min(N_LANES, n_groups - block)
+            apart = _lay_scales(halves, a + at, b + at, c + at, d + at, n, room)
             for group in range(min(N_LANES, n_whole - block)):
                 j = (block + group) * GROUP
                 e, f, g, h = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
@@ -174,9 +185,9 @@ def _matvec_int8(codes, halves, offset, stride, n_rows, cols, x, out):  # type: 
                     g = add_product(load_int8(codes, c + k), part, g)
                     h = add_product(load_int8(codes, d + k), part, h)
                 p = add_scaled(e, number_at(room, group), p)
-                q = add_scaled(f, number_at(room, group + N_LANES), q)
-                r = add_scaled(g, number_at(room, group + 2 * N_LANES), r)
-                s = add_scaled(h, number_at(room, group + 3 * N_LANES), s)
+                q = add_scaled(f, number_at(room, group + apart), q)
+                r = add_scaled(g, number_at(room, group + 2 * apart), r)
+                s = add_scaled(h, number_at(room, group + 3 * apart), s)
         if n_whole < n_groups:
             e, f, g, h = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
             for k in range(n_whole * GROUP, cols, N_LANES):
@@ -188,10 +199,37 @@ def _matvec_int8(codes, halves, offset, stride, n_rows, cols, x, out):  # type: 
                 h = add_product(load_int8_part(codes, d + k, n), part, h)
             group = n_whole % N_LANES
             p = add_scaled(e, number_at(room, group), p)
-            q = add_scaled(f, number_at(room, group + N_LANES), q)
-            r = add_scaled(g, number_at(room, group + 2 * N_LANES), r)
-            s = add_scaled(h, number_at(room, group + 3 * N_LANES), s)
+            q = add_scaled(f, number_at(room, group + apart), q)
+            r = add_scaled(g, number_at(room, group + 2 * apart), r)
+            s = add_scaled(h, number_at(room, group + 3 * apart), s)
         out[i], out_b[i], out_c[i], out_d[i] = sum_four(p, q, r, s)
+
+
+@njit(**_FAST_KERNEL)
+def _deal_pair(x, at, place, room):  # type: ignore[no-untyped-def]
+    """x[at:at+128], two groups, to eight places: lane i of the k-th is what nibble k of word i is multiplied by."""
+    half, next_ = GROUP // 2, GROUP
+    for odd in range(2):  # lower codes of a byte belong to the first half of a group, higher ones to the second
+        i = at + odd * half
+        j = i + next_
+        a, b, c, d = deal(load_f32(x, i), load_f32(x, i + 16), load_f32(x, j), load_f32(x, j + 16))
+        put(room, place + odd, a)
+        put(room, place + 2 + odd, b)
+        put(room, place + 4 + odd, c)
+        put(room, place + 6 + odd, d)
+
+
+@njit(**_FAST_KERNEL)
+def _deal_rest(x, at, last, place, room):  # type: ignore[no-untyped-def]
+    """The same for x[at:last], less than two groups: zeros beside it."""
+    for k in range(NIBBLES):
+        put(room, place + k, zero_lanes())
+    for first in range(at, last, GROUP):
+        half, lane = min(GROUP, last - first) // 2, 0 if first == at else N_LANES // 2
+        for byte in range(half):
+            low = (place + byte % 4 * 2) * N_LANES + lane + byte // 4
+            put_number(room, low, x[first + byte])
+            put_number(room, low + N_LANES, x[first + half + byte])
 
 
 @njit(**_FAST_KERNEL)
@@ -200,25 +238,22 @@ def _prepare_int4(x, first, last, room):  # type: ignore[no-untyped-def]
 
     Two groups fill sixteen words.  Per pair of groups eight lanes of x_k - x_(k+1)/16, and -8 times the sum of the x_k.
     """
-    n_pairs = (last - first + 2 * GROUP - 1) // (2 * GROUP)
-    for place in range(PAIRS, PAIRS + NIBBLES * n_pairs):
-        put(room, place, zero_lanes())
-    for at in range(first, last, GROUP):
-        half, side = min(GROUP, last - at) // 2, (at - first) // GROUP
-        place = (PAIRS + NIBBLES * (side // 2)) * N_LANES + side % 2 * (N_LANES // 2)
-        for byte in range(half):
-            low = place + byte % 4 * 2 * N_LANES + byte // 4
-            put_number(room, low, x[at + byte])
-            put_number(room, low + N_LANES, x[at + half + byte])
     unit, minus_8, sixteenth = unit_of_nibbles(), np.float32(-8), np.float32(-0.0625)
-    for pair in range(n_pairs):
-        lifted = zero_lanes()
-        for place in range(PAIRS + NIBBLES * pair, PAIRS + NIBBLES * (pair + 1)):
-            y = lanes_at(room, place)
+    for at in range(first, last, 2 * GROUP):
+        pair = (at - first) // (2 * GROUP)
+        place = PAIRS + NIBBLES * pair
+        if at + 2 * GROUP <= last:
+            _deal_pair(x, at, place, room)
+        else:
+            _deal_rest(x, at, last, place, room)
+        above = lanes_at(room, place)
+        lifted = scaled(above, minus_8)
+        for k in range(1, NIBBLES):
+            y = lanes_at(room, place + k)
+            put(room, place + k - 1, scaled(add_scaled(y, sixteenth, above), unit))
             lifted = add_scaled(y, minus_8, lifted)
-            if place < PAIRS + NIBBLES * (pair + 1) - 1:
-                y = add_scaled(lanes_at(room, place + 1), sixteenth, y)
-            put(room, place, scaled(y, unit))
+            above = y
+        put(room, place + NIBBLES - 1, scaled(above, unit))
         put(room, LIFTED + pair, lifted)
 
 
@@ -246,21 +281,21 @@ def _multiply_int4(codes, halves, offset, scales, stride, n_rows, cols, add, roo
         a, at = offset + i * stride, scales + i * stride
         b, c, d = a + in_b, a + in_c, a + in_d
         p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
-        _lay_scales(halves, at, at + in_b, at + in_c, at + in_d, n_groups, room)
+        apart = _lay_scales(halves, at, at + in_b, at + in_c, at + in_d, n_groups, room)
         for pair in range(n_pairs):
-            j, g, place, lifted = 64 * pair, 2 * pair, PAIRS + NIBBLES * pair, lanes_at(room, LIFTED + pair)
-            p = add_product(add_nibbles(load_words(codes, a + j), room, place, lifted), pair_at(room, g), p)
-            q = add_product(add_nibbles(load_words(codes, b + j), room, place, lifted), pair_at(room, g + 16), q)
-            r = add_product(add_nibbles(load_words(codes, c + j), room, place, lifted), pair_at(room, g + 32), r)
-            s = add_product(add_nibbles(load_words(codes, d + j), room, place, lifted), pair_at(room, g + 48), s)
+            j, g, place = 64 * pair, 2 * pair, PAIRS + NIBBLES * pair
+            e, f = load_words(codes, a + j), load_words(codes, b + j)
+            h, k = load_words(codes, c + j), load_words(codes, d + j)
+            e, f, h, k = nibble_sums(e, f, h, k, room, place, lanes_at(room, LIFTED + pair))
+            p, q = add_product(e, pair_at(room, g), p), add_product(f, pair_at(room, g + apart), q)
+            r, s = add_product(h, pair_at(room, g + 2 * apart), r), add_product(k, pair_at(room, g + 3 * apart), s)
         if rest > 0:
-            j, g, place, lifted = 64 * n_pairs, 2 * n_pairs, PAIRS + NIBBLES * n_pairs, lanes_at(room, LIFTED + n_pairs)
+            j, g, place = 64 * n_pairs, 2 * n_pairs, PAIRS + NIBBLES * n_pairs
             e, f = load_words_part(codes, a + j, rest), load_words_part(codes, b + j, rest)
-            p = add_product(add_nibbles(e, room, place, lifted), pair_at(room, g), p)
-            q = add_product(add_nibbles(f, room, place, lifted), pair_at(room, g + 16), q)
-            e, f = load_words_part(codes, c + j, rest), load_words_part(codes, d + j, rest)
-            r = add_product(add_nibbles(e, room, place, lifted), pair_at(room, g + 32), r)
-            s = add_product(add_nibbles(f, room, place, lifted), pair_at(room, g + 48), s)
+            h, k = load_words_part(codes, c + j, rest), load_words_part(codes, d + j, rest)
+            e, f, h, k = nibble_sums(e, f, h, k, room, place, lanes_at(room, LIFTED + n_pairs))
+            p, q = add_product(e, pair_at(room, g), p), add_product(f, pair_at(room, g + apart), q)
+            r, s = add_product(h, pair_at(room, g + 2 * apart), r), add_product(k, pair_at(room, g + 3 * apart), s)
         sums = sum_four(p, q, r, s)
         if add:  # a row of two runs is added to by the second of them only
             out[i] += sums[0] if i < second else np.float32(0)

@@ -4,7 +4,7 @@ A word d = sum_k n_k 16^k times eight numbers x_k: shifted left by 28 - 4k bits,
     U_k = (d 2^(28 - 4k) mod 2^32) / 2^28 = n_k + U_(k-1) / 16
     sum_k n_k x_k = sum_k U_k (x_k - x_(k+1) / 16)                    with x_8 = 0
 so no nibble is ever cut out: a shift, a conversion, a fused product.  What the conversion rounds off U_k is 2^-24 of
-it, as a product would.  `words_of` and `add_nibbles` keep these parts together, `pair_at` spreads two scales.
+it, as a product would.  `words_of` and `nibble_sums` keep these parts together, `pair_at` spreads two scales.
 
 A conversion of unsigned words is one instruction of AVX-512 and of NEON; other x86 processors convert half of it.
 """
@@ -30,7 +30,7 @@ def _converts_unsigned(context: Any) -> bool:
 
 @intrinsic
 def unit_of_nibbles(typingctx):  # type: ignore[no-untyped-def]
-    """What `add_nibbles` expects its x_k multiplied by."""
+    """What `nibble_sums` expects its x_k multiplied by."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         return ir.Constant(ir.FloatType(), 2.0**-28 if _converts_unsigned(context) else 2.0**-27)
@@ -61,24 +61,44 @@ def load_words_part(typingctx, array, i, n):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def add_nibbles(typingctx, words, room, k, z):  # type: ignore[no-untyped-def]
-    """z + sum over nibbles of U_k times what lies in the eight places of the shelf from place k on."""
+def nibble_sums(typingctx, p, q, r, s, room, k, z):  # type: ignore[no-untyped-def]
+    """For the words of four rows: z + sum over nibbles of U_k times what lies in eight places from place k on.
+
+    Row after row for every nibble, since a row's sum waits for itself.
+    """
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        bits, sums = builder.bitcast(args[0], _WORDS), [args[3], None]  # two: one would wait for itself
-        first = builder.gep(builder.bitcast(args[1], ir.PointerType(FLOATS)), [args[2]])
+        rows, sums = [builder.bitcast(words, _WORDS) for words in args[:4]], [args[6]] * 4
+        first = builder.gep(builder.bitcast(args[4], ir.PointerType(FLOATS)), [args[5]])
         for nibble in range(NIBBLES):
-            top = builder.shl(bits, every_lane(28 - 4 * nibble)) if nibble < NIBBLES - 1 else bits
-            if _converts_unsigned(context):
-                value = builder.uitofp(top, FLOATS)
-            else:
-                value = builder.sitofp(builder.lshr(top, every_lane(1)), FLOATS)
             x = builder.load(builder.gep(first, [ir.Constant(ir.IntType(64), nibble)]), align=4)
-            product, before = builder.fmul(value, x, flags=FLAGS), sums[nibble % 2]
-            sums[nibble % 2] = product if before is None else builder.fadd(product, before, flags=FLAGS)
-        return builder.fadd(*sums, flags=FLAGS)
+            for i, bits in enumerate(rows):
+                top = builder.shl(bits, every_lane(28 - 4 * nibble)) if nibble < NIBBLES - 1 else bits
+                if _converts_unsigned(context):
+                    value = builder.uitofp(top, FLOATS)
+                else:
+                    value = builder.sitofp(builder.lshr(top, every_lane(1)), FLOATS)
+                sums[i] = builder.fadd(builder.fmul(value, x, flags=FLAGS), sums[i], flags=FLAGS)
+        return context.make_tuple(builder, signature.return_type, sums)
 
-    return lanes(lanes, room, types.intp, lanes), generate
+    return types.UniTuple(lanes, 4)(lanes, lanes, lanes, lanes, room, types.intp, lanes), generate
+
+
+@intrinsic
+def deal(typingctx, p, q, r, s):  # type: ignore[no-untyped-def]
+    """Every fourth number of (p, q) and behind them of (r, s), from the first, second, third and fourth on."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        p, q, r, s = args
+        hands, all_ = [], ir.Constant(_WORDS, list(range(N_LANES)))
+        for c in range(4):
+            every = ir.Constant(ir.VectorType(_WORD, 8), list(range(c, 2 * N_LANES, 4)))
+            hands.append(
+                builder.shuffle_vector(builder.shuffle_vector(p, q, every), builder.shuffle_vector(r, s, every), all_)
+            )
+        return context.make_tuple(builder, signature.return_type, hands)
+
+    return types.UniTuple(lanes, 4)(lanes, lanes, lanes, lanes), generate
 
 
 @intrinsic
