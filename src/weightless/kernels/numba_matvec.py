@@ -22,7 +22,6 @@ from weightless.kernels.numba_lanes import (
     add_product,
     add_scaled,
     lanes_at,
-    load_bf16,
     load_bf16_part,
     load_f16_fours,
     load_f16_part,
@@ -37,17 +36,19 @@ from weightless.kernels.numba_lanes import (
     sum_four,
     zero_lanes,
 )
-from weightless.kernels.numba_nibbles import (
+from weightless.kernels.numba_rows import FAST, GROUP, KERNEL
+from weightless.kernels.numba_words import (
     NIBBLES,
+    bf16_of,
     deal,
     load_words,
     load_words_part,
     nibble_sums,
     pair_at,
     put_number,
+    split,
     unit_of_nibbles,
 )
-from weightless.kernels.numba_rows import FAST, GROUP, KERNEL
 
 _FAST_KERNEL = {**KERNEL, "fastmath": FAST}
 PAIRS, LIFTED = 4, 68  # places on the shelf behind four rows of scales: eight lanes of int4's x, and one, per pair
@@ -104,26 +105,30 @@ def _matvec_f32(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[n
 
 @njit(**_FAST_KERNEL)
 def _matvec_bf16(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
-    whole = cols // N_LANES * N_LANES
-    n = cols - whole
+    pairs = cols // (2 * N_LANES) * (2 * N_LANES)
     size, second, third, fourth = _runs(n_rows)
     out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
     for i in range(size):
         a = offset + i * stride
         b, c, d = a + second * stride, a + third * stride, a + fourth * stride
         p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
-        for j in range(0, whole, N_LANES):
-            part = load_f32(x, j)
-            p = add_product(load_bf16(stored, a + j), part, p)
-            q = add_product(load_bf16(stored, b + j), part, q)
-            r = add_product(load_bf16(stored, c + j), part, r)
-            s = add_product(load_bf16(stored, d + j), part, s)
-        if n > 0:
-            part = load_f32_part(x, whole, n)
-            p = add_product(load_bf16_part(stored, a + whole, n), part, p)
-            q = add_product(load_bf16_part(stored, b + whole, n), part, q)
-            r = add_product(load_bf16_part(stored, c + whole, n), part, r)
-            s = add_product(load_bf16_part(stored, d + whole, n), part, s)
+        for j in range(0, pairs, 2 * N_LANES):
+            even, odd = split(load_f32(x, j), load_f32(x, j + N_LANES))
+            low, high = bf16_of(load_words(stored, a + j))
+            p = add_product(high, odd, add_product(low, even, p))
+            low, high = bf16_of(load_words(stored, b + j))
+            q = add_product(high, odd, add_product(low, even, q))
+            low, high = bf16_of(load_words(stored, c + j))
+            r = add_product(high, odd, add_product(low, even, r))
+            low, high = bf16_of(load_words(stored, d + j))
+            s = add_product(high, odd, add_product(low, even, s))
+        for j in range(pairs, cols, N_LANES):
+            n = min(N_LANES, cols - j)
+            part = load_f32_part(x, j, n)
+            p = add_product(load_bf16_part(stored, a + j, n), part, p)
+            q = add_product(load_bf16_part(stored, b + j, n), part, q)
+            r = add_product(load_bf16_part(stored, c + j, n), part, r)
+            s = add_product(load_bf16_part(stored, d + j, n), part, s)
         out[i], out_b[i], out_c[i], out_d[i] = sum_four(p, q, r, s)
 
 
@@ -234,7 +239,7 @@ def _deal_rest(x, at, last, place, room):  # type: ignore[no-untyped-def]
 
 @njit(**_FAST_KERNEL)
 def _prepare_int4(x, first, last, room):  # type: ignore[no-untyped-def]
-    """Lay out x[first:last] (up to 16 groups) for words of eight codes, each code 8 too large (numba_nibbles.py).
+    """Lay out x[first:last] (up to 16 groups) for words of eight codes, each code 8 too large (numba_words.py).
 
     Two groups fill sixteen words.  Per pair of groups eight lanes of x_k - x_(k+1)/16, and -8 times the sum of the x_k.
     """

@@ -1,10 +1,13 @@
-"""Sums over 128 four-bit codes at a time, sixteen words of eight nibbles, with less than three instructions per 16.
+"""Sixteen words that hold several stored numbers each, multiplied without widening them first.
 
-A word d = sum_k n_k 16^k times eight numbers x_k: shifted left by 28 - 4k bits, d has n_k on top,
+Two bf16 in a word: one shifted left and one with the other masked away are float32 already, so that two instructions
+give 32 numbers where loads that widen take four.  What they are multiplied by has to be split likewise (`split`).
+
+Eight nibbles in a word d = sum_k n_k 16^k times eight numbers x_k: shifted left by 28 - 4k bits, d has n_k on top,
     U_k = (d 2^(28 - 4k) mod 2^32) / 2^28 = n_k + U_(k-1) / 16
     sum_k n_k x_k = sum_k U_k (x_k - x_(k+1) / 16)                    with x_8 = 0
 so no nibble is ever cut out: a shift, a conversion, a fused product.  What the conversion rounds off U_k is 2^-24 of
-it, as a product would.  `words_of` and `nibble_sums` keep these parts together, `pair_at` spreads two scales.
+it, as a product would.
 
 A conversion of unsigned words is one instruction of AVX-512 and of NEON; other x86 processors convert half of it.
 """
@@ -58,6 +61,29 @@ def load_words_part(typingctx, array, i, n):  # type: ignore[no-untyped-def]
         return builder.bitcast(masked(builder, pointer, args[2], _WORD, 1), FLOATS)
 
     return lanes(array, types.intp, types.intp), generate
+
+
+@intrinsic
+def bf16_of(typingctx, words):  # type: ignore[no-untyped-def]
+    """The lower bf16 of every word, and the upper one."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        bits = builder.bitcast(args[0], _WORDS)
+        both = [builder.shl(bits, every_lane(16)), builder.and_(bits, every_lane(-65536))]
+        return context.make_tuple(builder, signature.return_type, [builder.bitcast(each, FLOATS) for each in both])
+
+    return types.UniTuple(lanes, 2)(lanes), generate
+
+
+@intrinsic
+def split(typingctx, x, y):  # type: ignore[no-untyped-def]
+    """Of the 32 numbers (x, y) the first, third, ..., and the second, fourth, ..."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        places = [ir.Constant(_WORDS, list(range(first, 2 * N_LANES, 2))) for first in (0, 1)]
+        return context.make_tuple(builder, signature.return_type, [builder.shuffle_vector(*args, at) for at in places])
+
+    return types.UniTuple(lanes, 2)(lanes, lanes), generate
 
 
 @intrinsic
