@@ -47,7 +47,6 @@ from weightless.kernels.numba_words import (
     pair_at,
     put_number,
     split,
-    unit_of_nibbles,
 )
 
 _FAST_KERNEL = {**KERNEL, "fastmath": FAST}
@@ -241,9 +240,8 @@ def _deal_rest(x, at, last, place, room):  # type: ignore[no-untyped-def]
 def _prepare_int4(x, first, last, room):  # type: ignore[no-untyped-def]
     """Lay out x[first:last] (up to 16 groups) for words of eight codes, each code 8 too large (numba_words.py).
 
-    Two groups fill sixteen words.  Per pair of groups eight lanes of x_k - x_(k+1)/16, and -8 times the sum of the x_k.
+    Two groups fill sixteen words.  Per pair of groups eight lanes of x_k 16^-k (but x_7), and -8 times the sum of x_k.
     """
-    unit, minus_8, sixteenth = unit_of_nibbles(), np.float32(-8), np.float32(-0.0625)
     for at in range(first, last, 2 * GROUP):
         pair = (at - first) // (2 * GROUP)
         place = PAIRS + NIBBLES * pair
@@ -251,14 +249,12 @@ def _prepare_int4(x, first, last, room):  # type: ignore[no-untyped-def]
             _deal_pair(x, at, place, room)
         else:
             _deal_rest(x, at, last, place, room)
-        above = lanes_at(room, place)
-        lifted = scaled(above, minus_8)
-        for k in range(1, NIBBLES):
+        lifted, unit = zero_lanes(), np.float32(1)
+        for k in range(NIBBLES):
             y = lanes_at(room, place + k)
-            put(room, place + k - 1, scaled(add_scaled(y, sixteenth, above), unit))
-            lifted = add_scaled(y, minus_8, lifted)
-            above = y
-        put(room, place + NIBBLES - 1, scaled(above, unit))
+            lifted = add_scaled(y, np.float32(-8), lifted)
+            put(room, place + k, scaled(y, unit if k < NIBBLES - 1 else np.float32(1)))
+            unit *= np.float32(0.0625)
         put(room, LIFTED + pair, lifted)
 
 

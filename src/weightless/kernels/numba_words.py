@@ -3,18 +3,12 @@
 Two bf16 in a word: one shifted left and one with the other masked away are float32 already, so that two instructions
 give 32 numbers where loads that widen take four.  What they are multiplied by has to be split likewise (`split`).
 
-Eight nibbles in a word d = sum_k n_k 16^k times eight numbers x_k: shifted left by 28 - 4k bits, d has n_k on top,
-    U_k = (d 2^(28 - 4k) mod 2^32) / 2^28 = n_k + U_(k-1) / 16
-    sum_k n_k x_k = sum_k U_k (x_k - x_(k+1) / 16)                    with x_8 = 0
-so no nibble is ever cut out: a shift, a conversion, a fused product.  What the conversion rounds off U_k is 2^-24 of
-it, as a product would.
-
-A conversion of unsigned words is one instruction of AVX-512 and of NEON; other x86 processors convert half of it.
+Eight nibbles in a word d = sum_k n_k 16^k times eight numbers x_k: the bits of nibble k alone are the whole number
+n_k 16^k, which float32 holds exactly, and x_k 16^-k is laid out beforehand.  So no nibble is shifted into place but the
+seventh, whose highest bit would be a sign: a mask, a conversion, a fused product.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -25,20 +19,6 @@ from weightless.kernels.numba_lanes import FLAGS, FLOATS, N_LANES, every_lane, l
 NIBBLES = 8
 _WORD = ir.IntType(32)
 _WORDS = ir.VectorType(_WORD, N_LANES)
-
-
-def _converts_unsigned(context: Any) -> bool:
-    return "avx512" in context.codegen().magic_tuple()[2] or "x86" not in context.codegen().magic_tuple()[0]
-
-
-@intrinsic
-def unit_of_nibbles(typingctx):  # type: ignore[no-untyped-def]
-    """What `nibble_sums` expects its x_k multiplied by."""
-
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return ir.Constant(ir.FloatType(), 2.0**-28 if _converts_unsigned(context) else 2.0**-27)
-
-    return types.float32(), generate
 
 
 @intrinsic
@@ -88,7 +68,8 @@ def split(typingctx, x, y):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def nibble_sums(typingctx, p, q, r, s, room, k, z):  # type: ignore[no-untyped-def]
-    """For the words of four rows: z + sum over nibbles of U_k times what lies in eight places from place k on.
+    """For the words of four rows: z + sum over nibbles of n_k x_k; place k of the shelf and seven more hold x_k 16^-k,
+    but x_7 as it is.
 
     Row after row for every nibble, since a row's sum waits for itself.
     """
@@ -99,12 +80,12 @@ def nibble_sums(typingctx, p, q, r, s, room, k, z):  # type: ignore[no-untyped-d
         for nibble in range(NIBBLES):
             x = builder.load(builder.gep(first, [ir.Constant(ir.IntType(64), nibble)]), align=4)
             for i, bits in enumerate(rows):
-                top = builder.shl(bits, every_lane(28 - 4 * nibble)) if nibble < NIBBLES - 1 else bits
-                if _converts_unsigned(context):
-                    value = builder.uitofp(top, FLOATS)
+                if nibble < NIBBLES - 1:
+                    alone = builder.and_(bits, every_lane(15 << (4 * nibble)))
                 else:
-                    value = builder.sitofp(builder.lshr(top, every_lane(1)), FLOATS)
-                sums[i] = builder.fadd(builder.fmul(value, x, flags=FLAGS), sums[i], flags=FLAGS)
+                    alone = builder.lshr(bits, every_lane(28))
+                product = builder.fmul(builder.sitofp(alone, FLOATS), x, flags=FLAGS)
+                sums[i] = builder.fadd(product, sums[i], flags=FLAGS)
         return context.make_tuple(builder, signature.return_type, sums)
 
     return types.UniTuple(lanes, 4)(lanes, lanes, lanes, lanes, room, types.intp, lanes), generate
