@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,8 +24,12 @@ from weightless.ops import layer_norm as norm
 from weightless.ops import softmax_topk as topk
 from weightless.ops.arguments import finite, float_array, real_number, same_shape, whole_number
 
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
 FEWEST_ROWS = 4
 """Rows worth a thread of their own."""
+PARTS_PER_THREAD = 4
 
 
 def cores() -> int:
@@ -71,7 +76,7 @@ def layer_norm_backward(
     dy: Any, cache: norm.LayerNormCache, n_threads: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(dx, dgamma, dbeta)."""
-    from weightless.kernels.numba_layer_norm import layer_norm_backward_rows
+    from weightless.kernels.numba_layer_norm import STRIP, layer_norm_backward_rows
 
     xhat, r, gamma = norm.checked_cache(cache)
     dy = float_array("dy", dy, "D", at_least=True)
@@ -87,7 +92,7 @@ def layer_norm_backward(
         layer_norm_backward_rows(dy_ND, xhat_ND, r_N, gamma, a, b, dx_ND, strip_2D, sums_2D)
         return sums_2D
 
-    dgamma, dbeta = np.sum(_shared_out(part, len(dy_ND), n_threads), axis=0)
+    dgamma, dbeta = np.sum(_shared_out(part, len(dy_ND), n_threads, STRIP), axis=0)  # whole strips: the same sums
     if not np.isfinite(dbeta).all():
         finite("dy", dy)
     return dx_ND.reshape(dy.shape), dgamma.astype(np.float32), dbeta.astype(np.float32)
@@ -158,21 +163,56 @@ def flash_attention_bwd(
     return dQ, dK, dV
 
 
-def _shared_out(work: Callable[[int, int], Any], n_rows: int, n_threads: int | None) -> list[Any]:
-    """work(first, stop) over contiguous parts of the rows, one per thread."""
-    n = max(1, min(n_threads or cores(), n_rows // FEWEST_ROWS))
-    edges = np.linspace(0, n_rows, n + 1).astype(int).tolist()
-    if n == 1:
-        return [work(0, n_rows)]
-    with ThreadPoolExecutor(n) as pool:
-        return list(pool.map(work, edges[:-1], edges[1:]))
+def _shared_out(
+    work: Callable[[int, int], Any], n_rows: int, n_threads: int | None, grain: int = FEWEST_ROWS
+) -> list[Any]:
+    """work(first, stop) over contiguous parts of the rows that begin at multiples of `grain`, on threads.
+
+    There are several parts per thread: a core that is busy with something else would hold up equal shares.
+    """
+    n_grains = -(-n_rows // grain)
+    n = min(n_threads or cores(), n_grains)
+    n_parts = min(PARTS_PER_THREAD * n, n_grains) if n > 1 else 1
+    edges = [min(n_rows, int(i) * grain) for i in np.linspace(0, n_grains, n_parts + 1)]
+    return _on_threads(work, list(zip(edges[:-1], edges[1:], strict=True)), n)
 
 
 def _per_head(work: Callable[[int, int], None], shape: tuple[int, ...], n_threads: int | None) -> None:
     """work(b, h) for every pair, on threads, with BLAS held to one thread each."""
-    from threadpoolctl import threadpool_limits
-
     pairs = list(np.ndindex(*shape))
-    n = max(1, min(n_threads or cores(), len(pairs)))
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(n) as pool:
-        list(pool.map(lambda pair: work(*pair), pairs))
+    with _blas().limit(limits=1, user_api="blas"):
+        _on_threads(work, pairs, min(n_threads or cores(), len(pairs)))
+
+
+def _on_threads(work: Callable[..., Any], jobs: list[tuple[int, int]], n_threads: int) -> list[Any]:
+    """The results of work(*job); the calling thread and n_threads - 1 helpers draw jobs until none is left."""
+    results: list[Any] = [None] * len(jobs)
+    waiting = iter(range(len(jobs)))
+
+    def draw() -> None:
+        for i in waiting:
+            results[i] = work(*jobs[i])
+
+    helpers = [_helpers(n_threads - 1, os.getpid()).submit(draw) for _ in range(n_threads - 1)]
+    try:
+        draw()
+    finally:  # one that has not begun finds nothing to do; the arrays of others must outlive them
+        wait([helper for helper in helpers if not helper.cancel()])
+    for helper in helpers:
+        if not helper.cancelled():
+            helper.result()
+    return results
+
+
+@cache
+def _helpers(n: int, process: int) -> ThreadPoolExecutor:
+    """Threads that are kept: starting one costs as much as some calls.  A forked process has none of its parent's."""
+    return ThreadPoolExecutor(n, "weightless")
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The BLAS libraries of this process: looking for them takes longer than a small product."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

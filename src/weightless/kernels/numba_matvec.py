@@ -22,27 +22,35 @@ from weightless.kernels.numba_lanes import (
     add_product,
     add_scaled,
     lanes_at,
-    load_bf16,
     load_bf16_part,
-    load_byte,
-    load_byte_part,
+    load_f16_fours,
     load_f16_part,
     load_f32,
     load_f32_part,
     load_int8,
     load_int8_part,
-    load_low,
-    load_low_part,
     number_at,
     put,
+    scaled,
     shelf,
     sum_four,
     zero_lanes,
 )
 from weightless.kernels.numba_rows import FAST, GROUP, KERNEL
+from weightless.kernels.numba_words import (
+    NIBBLES,
+    bf16_of,
+    deal,
+    load_words,
+    load_words_part,
+    nibble_sums,
+    pair_at,
+    put_number,
+    split,
+)
 
 _FAST_KERNEL = {**KERNEL, "fastmath": FAST}
-LOW, HIGH, LIFTED = 4, 36, 68  # places on the shelf behind four rows of scales: int4's x, two, two and one per group
+PAIRS, LIFTED = 4, 68  # places on the shelf behind four rows of scales: eight lanes of int4's x, and one, per pair
 
 
 @njit(**KERNEL)
@@ -96,26 +104,30 @@ def _matvec_f32(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[n
 
 @njit(**_FAST_KERNEL)
 def _matvec_bf16(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
-    whole = cols // N_LANES * N_LANES
-    n = cols - whole
+    pairs = cols // (2 * N_LANES) * (2 * N_LANES)
     size, second, third, fourth = _runs(n_rows)
     out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
     for i in range(size):
         a = offset + i * stride
         b, c, d = a + second * stride, a + third * stride, a + fourth * stride
         p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
-        for j in range(0, whole, N_LANES):
-            part = load_f32(x, j)
-            p = add_product(load_bf16(stored, a + j), part, p)
-            q = add_product(load_bf16(stored, b + j), part, q)
-            r = add_product(load_bf16(stored, c + j), part, r)
-            s = add_product(load_bf16(stored, d + j), part, s)
-        if n > 0:
-            part = load_f32_part(x, whole, n)
-            p = add_product(load_bf16_part(stored, a + whole, n), part, p)
-            q = add_product(load_bf16_part(stored, b + whole, n), part, q)
-            r = add_product(load_bf16_part(stored, c + whole, n), part, r)
-            s = add_product(load_bf16_part(stored, d + whole, n), part, s)
+        for j in range(0, pairs, 2 * N_LANES):
+            even, odd = split(load_f32(x, j), load_f32(x, j + N_LANES))
+            low, high = bf16_of(load_words(stored, a + j))
+            p = add_product(high, odd, add_product(low, even, p))
+            low, high = bf16_of(load_words(stored, b + j))
+            q = add_product(high, odd, add_product(low, even, q))
+            low, high = bf16_of(load_words(stored, c + j))
+            r = add_product(high, odd, add_product(low, even, r))
+            low, high = bf16_of(load_words(stored, d + j))
+            s = add_product(high, odd, add_product(low, even, s))
+        for j in range(pairs, cols, N_LANES):
+            n = min(N_LANES, cols - j)
+            part = load_f32_part(x, j, n)
+            p = add_product(load_bf16_part(stored, a + j, n), part, p)
+            q = add_product(load_bf16_part(stored, b + j, n), part, q)
+            r = add_product(load_bf16_part(stored, c + j, n), part, r)
+            s = add_product(load_bf16_part(stored, d + j, n), part, s)
         out[i], out_b[i], out_c[i], out_d[i] = sum_four(p, q, r, s)
 
 
@@ -139,11 +151,18 @@ def _matvec_f16(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[n
 
 @njit(**_FAST_KERNEL)
 def _lay_scales(halves, a, b, c, d, n, room):  # type: ignore[no-untyped-def]
-    """n scales of each of four rows, which begin at these bytes, onto the shelf."""
+    """n scales of each of four rows, which begin at these bytes, onto the shelf; returns how far apart rows are there.
+
+    Rows of four groups are common (d_model 256) and short: their scales are converted together.
+    """
+    if n == 4:
+        put(room, 0, load_f16_fours(halves, a // 2, b // 2, c // 2, d // 2))
+        return 4
     put(room, 0, load_f16_part(halves, a // 2, n))
     put(room, 1, load_f16_part(halves, b // 2, n))
     put(room, 2, load_f16_part(halves, c // 2, n))
     put(room, 3, load_f16_part(halves, d // 2, n))
+    return N_LANES
 
 
 @njit(**_FAST_KERNEL)
@@ -155,9 +174,11 @@ def _matvec_int8(codes, halves, offset, stride, n_rows, cols, x, out):  # type: 
         a = offset + i * stride
         b, c, d = a + second * stride, a + third * stride, a + fourth * stride
         p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
+        apart = N_LANES
         for block in range(0, n_groups, N_LANES):
             at = scale_at + 2 * block
-            _lay_scales(halves, a + at, b + at, c + at, d + at, min(N_LANES, n_groups - block), room)
+            n = min(N_LANES, n_groups - block)
+            apart = _lay_scales(halves, a + at, b + at, c + at, d + at, n, room)
             for group in range(min(N_LANES, n_whole - block)):
                 j = (block + group) * GROUP
                 e, f, g, h = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
@@ -168,9 +189,9 @@ def _matvec_int8(codes, halves, offset, stride, n_rows, cols, x, out):  # type: 
                     g = add_product(load_int8(codes, c + k), part, g)
                     h = add_product(load_int8(codes, d + k), part, h)
                 p = add_scaled(e, number_at(room, group), p)
-                q = add_scaled(f, number_at(room, group + N_LANES), q)
-                r = add_scaled(g, number_at(room, group + 2 * N_LANES), r)
-                s = add_scaled(h, number_at(room, group + 3 * N_LANES), s)
+                q = add_scaled(f, number_at(room, group + apart), q)
+                r = add_scaled(g, number_at(room, group + 2 * apart), r)
+                s = add_scaled(h, number_at(room, group + 3 * apart), s)
         if n_whole < n_groups:
             e, f, g, h = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
             for k in range(n_whole * GROUP, cols, N_LANES):
@@ -182,32 +203,59 @@ def _matvec_int8(codes, halves, offset, stride, n_rows, cols, x, out):  # type: 
                 h = add_product(load_int8_part(codes, d + k, n), part, h)
             group = n_whole % N_LANES
             p = add_scaled(e, number_at(room, group), p)
-            q = add_scaled(f, number_at(room, group + N_LANES), q)
-            r = add_scaled(g, number_at(room, group + 2 * N_LANES), r)
-            s = add_scaled(h, number_at(room, group + 3 * N_LANES), s)
+            q = add_scaled(f, number_at(room, group + apart), q)
+            r = add_scaled(g, number_at(room, group + 2 * apart), r)
+            s = add_scaled(h, number_at(room, group + 3 * apart), s)
         out[i], out_b[i], out_c[i], out_d[i] = sum_four(p, q, r, s)
 
 
 @njit(**_FAST_KERNEL)
-def _prepare_int4(x, first, last, room):  # type: ignore[no-untyped-def]
-    """Lay out x[first:last] (up to 16 groups) for bytes b = l + 16 h that hold two codes, each 8 too large.
+def _deal_pair(x, at, place, room):  # type: ignore[no-untyped-def]
+    """x[at:at+128], two groups, to eight places: lane i of the k-th is what nibble k of word i is multiplied by."""
+    half, next_ = GROUP // 2, GROUP
+    for odd in range(2):  # lower codes of a byte belong to the first half of a group, higher ones to the second
+        i = at + odd * half
+        j = i + next_
+        a, b, c, d = deal(load_f32(x, i), load_f32(x, i + 16), load_f32(x, j), load_f32(x, j + 16))
+        put(room, place + odd, a)
+        put(room, place + 2 + odd, b)
+        put(room, place + 4 + odd, c)
+        put(room, place + 6 + odd, d)
 
-    (l - 8) y + (h - 8) z = l (y - z/16) + b z/16 - 8 (y + z): per group two lanes of y - z/16, two of z/16, and one of
-    -8 (y + z), summed.  A byte is converted whole, only its lower code is cut out.
+
+@njit(**_FAST_KERNEL)
+def _deal_rest(x, at, last, place, room):  # type: ignore[no-untyped-def]
+    """The same for x[at:last], less than two groups: zeros beside it."""
+    for k in range(NIBBLES):
+        put(room, place + k, zero_lanes())
+    for first in range(at, last, GROUP):
+        half, lane = min(GROUP, last - first) // 2, 0 if first == at else N_LANES // 2
+        for byte in range(half):
+            low = (place + byte % 4 * 2) * N_LANES + lane + byte // 4
+            put_number(room, low, x[first + byte])
+            put_number(room, low + N_LANES, x[first + half + byte])
+
+
+@njit(**_FAST_KERNEL)
+def _prepare_int4(x, first, last, room):  # type: ignore[no-untyped-def]
+    """Lay out x[first:last] (up to 16 groups) for words of eight codes, each code 8 too large (numba_words.py).
+
+    Two groups fill sixteen words.  Per pair of groups eight lanes of x_k 16^-k (but x_7), and -8 times the sum of x_k.
     """
-    minus_8, sixteenth = np.float32(-8), np.float32(0.0625)
-    for group in range((last - first + GROUP - 1) // GROUP):
-        at = first + group * GROUP
-        half = min(GROUP, last - at) // 2
-        lifted = zero_lanes()
-        for k in range(2):
-            n = min(N_LANES, max(0, half - k * N_LANES))
-            y = load_f32_part(x, at + k * N_LANES, n)
-            z = add_scaled(load_f32_part(x, at + half + k * N_LANES, n), sixteenth, zero_lanes())
-            put(room, LOW + 2 * group + k, add_scaled(z, np.float32(-1), y))
-            put(room, HIGH + 2 * group + k, z)
-            lifted = add_scaled(z, np.float32(-128), add_scaled(y, minus_8, lifted))
-        put(room, LIFTED + group, lifted)
+    for at in range(first, last, 2 * GROUP):
+        pair = (at - first) // (2 * GROUP)
+        place = PAIRS + NIBBLES * pair
+        if at + 2 * GROUP <= last:
+            _deal_pair(x, at, place, room)
+        else:
+            _deal_rest(x, at, last, place, room)
+        lifted, unit = zero_lanes(), np.float32(1)
+        for k in range(NIBBLES):
+            y = lanes_at(room, place + k)
+            lifted = add_scaled(y, np.float32(-8), lifted)
+            put(room, place + k, scaled(y, unit if k < NIBBLES - 1 else np.float32(1)))
+            unit *= np.float32(0.0625)
+        put(room, LIFTED + pair, lifted)
 
 
 @njit(**_FAST_KERNEL)
@@ -225,7 +273,8 @@ def _matvec_int4(codes, halves, offset, stride, n_rows, cols, x, out):  # type: 
 @njit(**_FAST_KERNEL)
 def _multiply_int4(codes, halves, offset, scales, stride, n_rows, cols, add, room, out):  # type: ignore[no-untyped-def]
     """out = (or +=) the rows of up to 16 groups from byte `offset` on, times what is on the shelf."""
-    n_whole, n_groups = cols // GROUP, (cols + GROUP - 1) // GROUP
+    n_pairs, n_groups = cols // (2 * GROUP), (cols + GROUP - 1) // GROUP
+    rest = (cols - n_pairs * 2 * GROUP + 7) // 8  # the last word can reach into the scales: its x are zeros
     size, second, third, fourth = _runs(n_rows)
     out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
     in_b, in_c, in_d = second * stride, third * stride, fourth * stride
@@ -233,46 +282,21 @@ def _multiply_int4(codes, halves, offset, scales, stride, n_rows, cols, add, roo
         a, at = offset + i * stride, scales + i * stride
         b, c, d = a + in_b, a + in_c, a + in_d
         p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
-        _lay_scales(halves, at, at + in_b, at + in_c, at + in_d, n_groups, room)
-        for group in range(n_whole):
-            e = lanes_at(room, LIFTED + group)
-            f, g, h = e, e, e
-            for k in range(2):
-                low, both, j = (
-                    lanes_at(room, LOW + 2 * group + k),
-                    lanes_at(room, HIGH + 2 * group + k),
-                    32 * group + 16 * k,
-                )
-                e = add_product(load_byte(codes, a + j), both, add_product(load_low(codes, a + j), low, e))
-                f = add_product(load_byte(codes, b + j), both, add_product(load_low(codes, b + j), low, f))
-                g = add_product(load_byte(codes, c + j), both, add_product(load_low(codes, c + j), low, g))
-                h = add_product(load_byte(codes, d + j), both, add_product(load_low(codes, d + j), low, h))
-            p = add_scaled(e, number_at(room, group), p)
-            q = add_scaled(f, number_at(room, group + N_LANES), q)
-            r = add_scaled(g, number_at(room, group + 2 * N_LANES), r)
-            s = add_scaled(h, number_at(room, group + 3 * N_LANES), s)
-        if n_whole < n_groups:
-            e, half = lanes_at(room, LIFTED + n_whole), (cols - n_whole * GROUP) // 2
-            f, g, h = e, e, e
-            for k in range((half + N_LANES - 1) // N_LANES):
-                low, both = lanes_at(room, LOW + 2 * n_whole + k), lanes_at(room, HIGH + 2 * n_whole + k)
-                n, j = min(N_LANES, half - 16 * k), 32 * n_whole + 16 * k
-                e = add_product(
-                    load_byte_part(codes, a + j, n), both, add_product(load_low_part(codes, a + j, n), low, e)
-                )
-                f = add_product(
-                    load_byte_part(codes, b + j, n), both, add_product(load_low_part(codes, b + j, n), low, f)
-                )
-                g = add_product(
-                    load_byte_part(codes, c + j, n), both, add_product(load_low_part(codes, c + j, n), low, g)
-                )
-                h = add_product(
-                    load_byte_part(codes, d + j, n), both, add_product(load_low_part(codes, d + j, n), low, h)
-                )
-            p = add_scaled(e, number_at(room, n_whole), p)
-            q = add_scaled(f, number_at(room, n_whole + N_LANES), q)
-            r = add_scaled(g, number_at(room, n_whole + 2 * N_LANES), r)
-            s = add_scaled(h, number_at(room, n_whole + 3 * N_LANES), s)
+        apart = _lay_scales(halves, at, at + in_b, at + in_c, at + in_d, n_groups, room)
+        for pair in range(n_pairs):
+            j, g, place = 64 * pair, 2 * pair, PAIRS + NIBBLES * pair
+            e, f = load_words(codes, a + j), load_words(codes, b + j)
+            h, k = load_words(codes, c + j), load_words(codes, d + j)
+            e, f, h, k = nibble_sums(e, f, h, k, room, place, lanes_at(room, LIFTED + pair))
+            p, q = add_product(e, pair_at(room, g), p), add_product(f, pair_at(room, g + apart), q)
+            r, s = add_product(h, pair_at(room, g + 2 * apart), r), add_product(k, pair_at(room, g + 3 * apart), s)
+        if rest > 0:
+            j, g, place = 64 * n_pairs, 2 * n_pairs, PAIRS + NIBBLES * n_pairs
+            e, f = load_words_part(codes, a + j, rest), load_words_part(codes, b + j, rest)
+            h, k = load_words_part(codes, c + j, rest), load_words_part(codes, d + j, rest)
+            e, f, h, k = nibble_sums(e, f, h, k, room, place, lanes_at(room, LIFTED + n_pairs))
+            p, q = add_product(e, pair_at(room, g), p), add_product(f, pair_at(room, g + apart), q)
+            r, s = add_product(h, pair_at(room, g + 2 * apart), r), add_product(k, pair_at(room, g + 3 * apart), s)
         sums = sum_four(p, q, r, s)
         if add:  # a row of two runs is added to by the second of them only
             out[i] += sums[0] if i < second else np.float32(0)

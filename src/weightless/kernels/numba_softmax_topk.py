@@ -1,12 +1,8 @@
 """Softmax + top-k in compiled code: one pass over each row in blocks that stay in the first-level cache.
 
-Per block of 1,024 logits, three loops over what was just read: largest value,
-sum of exp(z - m), and, only if the block can change them, the k best.  The twin and its oracle: ops/softmax_topk.py;
-float32 only.
-
-exp of x <= 0 is 2^n 2^f with n the whole number nearest to x log2 e and |f| <= 1/2, 2^f by a polynomial of degree 6
-(relative error below 2e-7): arithmetic that fills vector lanes, which a library call per number does not.  Below -87
-it is taken at -87 (1.6e-38): nothing that a sum of float32 above 1e-33 would notice.
+Per block of 1,024 logits, three loops over what was just read: largest value, sum of exp(z - m)
+(numba_exponential.py), and, only if the block can change them, the k best.  The twin and its oracle:
+ops/softmax_topk.py; float32 only.
 """
 
 from __future__ import annotations
@@ -14,52 +10,52 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from weightless.kernels.numba_rows import KERNEL, bits_of_float, float_of_bits
+from weightless.kernels.numba_exponential import add_exp_below
+from weightless.kernels.numba_lanes import (
+    N_LANES,
+    filled,
+    lanes_above,
+    larger,
+    largest_lane,
+    load_f32,
+    load_f32_or,
+    lowest_bit,
+    sum_lanes,
+    zero_lanes,
+)
+from weightless.kernels.numba_rows import KERNEL
 
 BLOCK = 1024
-LOG2_E = 1.4426950408889634
-# 2^f = sum of (f ln 2)^i / i!: Taylor to degree 6 is good to 1.2e-7 for |f| <= 1/2
-C1, C2, C3 = 0.6931471805599453, 0.2402265069591007, 0.05550410866482158
-C4, C5, C6 = 0.009618129107628477, 0.0013333558146428443, 0.00015403530393381608
-PIECE = 64
-MINUS_INFINITY_KEY = -0x7F800001
+MINUS_INFINITY = np.float32(-np.inf)
 
 
 @njit(**KERNEL)
 def largest(z, first, stop):  # type: ignore[no-untyped-def]
-    """The largest value.  As integers, because a maximum of floats fills no vector lanes while NaN has a meaning.
+    """The largest of z[first:stop], NaN passed over (the sum of exponentials finds it); -inf if there is none.
 
-    The bits of a float order like a sign and magnitude; flipping the magnitude of negative ones makes them an int32 of
-    the same order.  (NaN becomes larger than +inf or smaller than -inf; the sum of exponentials finds it.)
+    Four running maxima, since one would wait for itself.
     """
-    best = np.int32(MINUS_INFINITY_KEY)
-    block = z[first:stop]
-    for i in range(block.size):
-        bits = np.int32(bits_of_float(block[i]))
-        key = np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
-        best = max(best, key)
-    return float_of_bits(np.uint32(best ^ np.int32(np.int32(best >> np.int32(31)) & np.int32(0x7FFFFFFF))))
+    e = f = g = h = filled(MINUS_INFINITY)
+    fours = first + (stop - first) // (4 * N_LANES) * (4 * N_LANES)
+    for i in range(first, fours, 4 * N_LANES):
+        e, f = larger(load_f32(z, i), e), larger(load_f32(z, i + N_LANES), f)
+        g, h = larger(load_f32(z, i + 2 * N_LANES), g), larger(load_f32(z, i + 3 * N_LANES), h)
+    for i in range(fours, stop, N_LANES):
+        e = larger(load_f32_or(z, i, stop - i, MINUS_INFINITY), e)
+    return largest_lane(larger(larger(e, f), larger(g, h)))
 
 
-@njit(**KERNEL, fastmath={"reassoc", "contract", "nsz"})
+@njit(**KERNEL)
 def _sum_of_exp(z, first, stop, m):  # type: ignore[no-untyped-def]
-    """Sum of exp(z - m) in float32 lanes; NaN if one of them is."""
-    total = np.float32(0)
-    block = z[first:stop]
-    for i in range(block.size):
-        x = block[i] - m
-        x = np.float32(-87.0) if x < np.float32(-87.0) else x  # NaN stays NaN
-        t = x * np.float32(LOG2_E)
-        n = np.int32(t - np.float32(0.5))  # towards zero: t <= 0
-        f = t - np.float32(n)
-        p = np.float32(C5) + f * np.float32(C6)
-        p = np.float32(C4) + f * p
-        p = np.float32(C3) + f * p
-        p = np.float32(C2) + f * p
-        p = np.float32(C1) + f * p
-        p = np.float32(1.0) + f * p
-        total += p * float_of_bits(np.uint32((n + np.int32(127)) << np.int32(23)))
-    return total
+    """Sum of exp(z - m) over z[first:stop]; NaN if one of them is."""
+    total, other = zero_lanes(), zero_lanes()
+    pairs = first + (stop - first) // (2 * N_LANES) * (2 * N_LANES)
+    for i in range(first, pairs, 2 * N_LANES):
+        total = add_exp_below(load_f32(z, i), m, total)
+        other = add_exp_below(load_f32(z, i + N_LANES), m, other)
+    for i in range(pairs, stop, N_LANES):
+        total = add_exp_below(load_f32_or(z, i, stop - i, MINUS_INFINITY), m, total)
+    return np.float64(sum_lanes(total)) + np.float64(sum_lanes(other))
 
 
 @njit(**KERNEL)
@@ -74,13 +70,17 @@ def _insert(best, index, k, value, at):  # type: ignore[no-untyped-def]
 
 @njit(**KERNEL)
 def _collect(z, start, stop, best, index, k):  # type: ignore[no-untyped-def]
-    """Enter what beats the k best so far; pieces of 64 that hold nothing such are passed over by their maximum."""
-    for first in range(start, stop, PIECE):
-        last = min(stop, first + PIECE)
-        if largest(z, first, last) > best[k - 1]:
-            for i in range(first, last):
-                if z[i] > best[k - 1]:
-                    _insert(best, index, k, z[i], i)
+    """Enter what beats the k best so far: few do, so sixteen at a time are compared and passed over."""
+    for first in range(start, stop, N_LANES):
+        if first + N_LANES <= stop:
+            above = lanes_above(load_f32(z, first), best[k - 1])
+        else:
+            above = lanes_above(load_f32_or(z, first, stop - first, MINUS_INFINITY), best[k - 1])
+        while above:
+            i = first + lowest_bit(above)
+            if z[i] > best[k - 1]:  # which may have risen since
+                _insert(best, index, k, z[i], i)
+            above &= above - np.uint32(1)
 
 
 @njit(**KERNEL)
@@ -92,9 +92,9 @@ def softmax_topk_rows(z_RV, k, first_row, stop_row, index_RK, p_RK):  # type: ig
     vocab_size = z_RV.shape[1]
     for row in range(first_row, stop_row):
         z, best, index = z_RV[row], p_RK[row], index_RK[row]
-        best[:] = np.float32(-np.inf)
+        best[:] = MINUS_INFINITY
         index[:] = -1
-        m = np.float32(-np.inf)
+        m = MINUS_INFINITY
         total = 0.0
         for start in range(0, vocab_size, BLOCK):
             stop = min(vocab_size, start + BLOCK)
@@ -105,7 +105,7 @@ def softmax_topk_rows(z_RV, k, first_row, stop_row, index_RK, p_RK):  # type: ig
                 total *= np.exp(np.float64(m) - np.float64(top))
                 m = top
             # while all is -inf, a shift of 0 leaves them there (and NaN is still found)
-            total += _sum_of_exp(z, start, stop, m if m > np.float32(-np.inf) else np.float32(0))
+            total += _sum_of_exp(z, start, stop, m if m > MINUS_INFINITY else np.float32(0))
             if top > best[k - 1]:
                 _collect(z, start, stop, best, index, k)
         if total != total:
