@@ -1,15 +1,18 @@
 """The fast CPU twins beside PyTorch and beside their readable forms, in interleaved rounds (A B C A B C ...).
 
-    python benchmarks/kernels.py [--rounds 9] [--threads 2] [--only attention softmax norm speculation] [--artifact
-    model.wl]
+    python benchmarks/kernels.py [--rounds 9] [--threads 2] [--only attention softmax norm speculation]
+                                 [--artifact model.wl]
 
-Every pair is checked for equal results first; no time is printed for a pair that disagrees.  Medians of wall time, and
-the ratio of medians; both sides get the same number of threads, and 50 ms of rest before a call of attention.  Kernels
-are compiled before a clock starts; what that costs cold is printed.  Gates (goal of the project, PASS or FAIL):
-    attention    forward + backward, (1, 8, 2048, 64), causal, float32      >= 0.9 x SDPA with autograd, >= 1.8 x naive
-    NumPy softmax      top-k of (64, 50257), k = 10 (k = 1 and 50 beside it)       >= 3 x torch.softmax + torch.topk
-    norm         layer-norm backward of (32, 512, 768)                      >= 1.5 x autograd speculation  text with
-    repetition, suffix drafter                       faster than plain decoding, never other text
+Every pair is checked for equal results first; no time is printed for a pair that disagrees.  A turn is TURN_SECONDS of
+calls, three at least.  Its figure is the median of its calls, so that what the contender before left behind (worker
+threads that spin, caches full of other things) does not decide; a turn's first call is printed beside it.
+Medians over rounds of wall time, and the ratio of medians; both sides get the same number of threads.  Kernels are
+compiled before a clock starts; what that costs cold is printed.  Gates (goals of the project, printed as PASS or FAIL):
+
+    attention     forward + backward, (1, 8, 2048, 64), causal, float32   >= 0.9 x SDPA with autograd, >= 1.8 x naive
+    softmax       top-k of (64, 50257), k = 10 (k = 1 and 50 beside it)   >= 3 x torch.softmax + torch.topk
+    norm          layer-norm backward of (32, 512, 768)                   >= 1.5 x autograd
+    speculation   text with repetition, suffix drafter                    faster than plain decoding, never other text
 """
 
 from __future__ import annotations
@@ -22,11 +25,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 Work = Callable[[], Any]
+TURN_SECONDS, FEWEST_CALLS = 0.05, 3
 
 
 def main() -> int:
@@ -70,37 +74,47 @@ def blas() -> str:
     return ", ".join(found) + (f" (OPENBLAS_CORETYPE={forced})" if forced else "")
 
 
-def interleaved(works: dict[str, Work], rounds: int, pause: float = 0.0) -> dict[str, float]:
-    """Median seconds of each, one after another in every round, with `pause` seconds before each.
+class Figures(NamedTuple):
+    """Seconds: of a call, and of the first call after another contender's turn."""
 
-    Worker threads of BLAS and OpenMP spin for some milliseconds after a call, on the cores of whoever comes next.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in works}
+    steady: float
+    first: float
+
+
+def interleaved(works: dict[str, Work], rounds: int) -> dict[str, Figures]:
+    """Medians over rounds in which each has its turn, one after another."""
+    turns: dict[str, list[Figures]] = {name: [] for name in works}
     for work in works.values():
         work()
     for _ in range(rounds):
         for name, work in works.items():
-            time.sleep(pause)
-            began = time.perf_counter()
-            work()
-            seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+            calls: list[float] = []
+            while len(calls) < FEWEST_CALLS or sum(calls) < TURN_SECONDS:
+                began = time.perf_counter()
+                work()
+                calls.append(time.perf_counter() - began)
+            turns[name].append(Figures(statistics.median(calls), calls[0]))
+    return {name: Figures(*map(statistics.median, zip(*figures))) for name, figures in turns.items()}
 
 
-def report(title: str, medians: dict[str, float], gates: dict[str, float]) -> bool:
+def report(title: str, figures: dict[str, Figures], gates: dict[str, float]) -> bool:
     """One line per peer: how many times faster the first is; True when every gate is met."""
-    ours, *peers = medians
-    print(f"\n{title}\n  {ours:<28} {1e3 * medians[ours]:9.2f} ms")
+    ours, *peers = figures
+    print(f"\n{title}\n  {described(ours, figures[ours])}")
     good = True
     for peer in peers:
-        ratio = medians[peer] / medians[ours]
+        ratio = figures[peer].steady / figures[ours].steady
         verdict = ""
         if peer in gates:
             passed = ratio >= gates[peer]
             good &= passed
             verdict = f"   gate {gates[peer]:g} x: {'PASS' if passed else 'FAIL'}"
-        print(f"  {peer:<28} {1e3 * medians[peer]:9.2f} ms   {ratio:5.2f} x{verdict}")
+        print(f"  {described(peer, figures[peer])}   {ratio:5.2f} x{verdict}")
     return good
+
+
+def described(name: str, figures: Figures) -> str:
+    return f"{name:<28} {1e3 * figures.steady:9.2f} ms (first of a turn {1e3 * figures.first:8.2f})"
 
 
 def agree(title: str, found: Any, wanted: Any, tolerance: float) -> None:
@@ -138,9 +152,9 @@ def attention(options: argparse.Namespace) -> bool:
     agree("attention", ours(), sdpa(), 1e-5)
     agree("attention", ours(), naive(), 1e-5)
     works = {"tiled, BLAS + numba": ours, "torch SDPA + autograd": sdpa, "naive NumPy": naive}
-    medians = interleaved(works, options.rounds, pause=0.05)
+    figures = interleaved(works, options.rounds)
     gates = {"torch SDPA + autograd": 0.9, "naive NumPy": 1.8}
-    return report("attention forward + backward, (1, 8, 2048, 64) causal float32", medians, gates)
+    return report("attention forward + backward, (1, 8, 2048, 64) causal float32", figures, gates)
 
 
 def softmax(options: argparse.Namespace) -> bool:
@@ -161,9 +175,9 @@ def softmax(options: argparse.Namespace) -> bool:
 
         index, p = ours()
         agree(f"softmax + top-{k}", (index, p), (theirs().indices, theirs().values), 1e-5)
-        medians = interleaved({"numba, one pass": ours, "torch softmax + topk": theirs}, options.rounds)
+        figures = interleaved({"numba, one pass": ours, "torch softmax + topk": theirs}, options.rounds)
         gates = {"torch softmax + topk": 3.0} if k == 10 else {}
-        good &= report(f"softmax + top-{k} of (64, 50257) float32", medians, gates)
+        good &= report(f"softmax + top-{k} of (64, 50257) float32", figures, gates)
     return good
 
 
@@ -186,8 +200,8 @@ def norm(options: argparse.Namespace) -> bool:
         return torch.autograd.grad(y, tensors, torch.from_numpy(dy), retain_graph=True)
 
     agree("layer norm", ours(), theirs(), 1e-4)
-    medians = interleaved({"numba": ours, "torch autograd": theirs}, options.rounds)
-    return report("layer-norm backward of (32, 512, 768) float32", medians, {"torch autograd": 1.5})
+    figures = interleaved({"numba": ours, "torch autograd": theirs}, options.rounds)
+    return report("layer-norm backward of (32, 512, 768) float32", figures, {"torch autograd": 1.5})
 
 
 def speculation(options: argparse.Namespace) -> bool:
@@ -211,8 +225,8 @@ def speculation(options: argparse.Namespace) -> bool:
         if decode(SuffixDrafter(2, 8), record) != decode(None):
             sys.exit("speculation: other text than plain decoding; no time is reported on a red check")
         works = {"suffix drafter, tree 2x8": lambda: decode(SuffixDrafter(2, 8)), "plain": lambda: decode(None)}
-        medians = interleaved(works, options.rounds)
-    good = report("120 tokens of greedy decoding after text with repetition", medians, {"plain": 1.0})
+        figures = interleaved(works, options.rounds)
+    good = report("120 tokens of greedy decoding after text with repetition", figures, {"plain": 1.0})
     print(f"  {record.tokens_per_cycle:.2f} tokens per pass, {100 * record.acceptance:.0f} % of drafts accepted")
     return good
 
