@@ -6,12 +6,15 @@ give 32 numbers where loads that widen take four.  What they are multiplied by h
 Eight nibbles in a word d = sum_k n_k 16^k times eight numbers x_k: the bits of nibble k alone are the whole number
 n_k 16^k, which float32 holds exactly, and x_k 16^-k is laid out beforehand.  So no nibble is shifted into place but the
 seventh, whose highest bit would be a sign: a mask, a conversion, a fused product.
+
+`fetch_ahead` asks for a line of packed rows before its turn.
 """
 
 from __future__ import annotations
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from weightless.kernels.numba_lanes import FLAGS, FLOATS, N_LANES, every_lane, lanes, masked, sixteen_from
@@ -129,3 +132,18 @@ def put_number(typingctx, room, i, number):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(room, types.intp, types.float32), generate
+
+
+@intrinsic
+def fetch_ahead(typingctx, array, i):  # type: ignore[no-untyped-def]
+    """Ask for the line that holds array[i] (uint8), which need not be part of the array."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        pointer = builder.gep(data, [args[1]])
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _WORD, _WORD, _WORD])
+        ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(ask, [pointer, ir.Constant(_WORD, 0), ir.Constant(_WORD, 3), ir.Constant(_WORD, 1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
