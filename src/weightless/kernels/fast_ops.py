@@ -1,8 +1,8 @@
 """Fast CPU twins with the signatures of ops: compiled rows or tiles in BLAS, spread over threads.
 
-    softmax_topk, layer_norm_forward, layer_norm_backward     numba, rows shared out; other types than float32 go to
-    the twin flash_attention_fwd, flash_attention_bwd                  the tiles of the twin, matrix products in BLAS,
-    threads over heads
+    softmax_topk, layer_norm_forward, layer_norm_backward     numba, rows shared out over threads (float32; the twin
+                                                              takes other types)
+    flash_attention_fwd, flash_attention_bwd                  the twin's tiles, products in BLAS, threads over heads
 
 Threads and BLAS: each head is worked by one thread with single-threaded BLAS (two pools on the same cores wait for each
 other), so `n_threads` is all the parallelism there is.  Errors are those of the twins.

@@ -1,4 +1,4 @@
-"""exp(x - m) of sixteen numbers at a time, for x <= m: in eleven vector instructions, good to 1.7e-7 relative.
+"""exp(x - m) of sixteen numbers at a time, for x <= m: in about twelve vector instructions, good to 1.7e-7 relative.
 
     exp(d) = 2^n 2^f        n the whole number nearest to d log2 e, f = d log2 e - n in [-1/2, 1/2]
 
