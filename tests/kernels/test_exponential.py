@@ -26,7 +26,9 @@ def total(x, m):
 
 @pytest.mark.parametrize("options", [PLAIN, {**PLAIN, "fastmath": FAST}])
 def test_exponential(options):
-    """float64, at float32 differences that are exact: 2e-7 near zero, and what d log2 e loses by rounding below.
+    """float64, at float32 differences that are exact: 2e-7 near zero, and below it what d log2 e loses by rounding.
+
+    That is 2^-24 of d, and what log2 e itself was rounded by, where no processor fuses product and difference.
 
     With the caller's permission to reassociate, too: it must not reach the number that is added to be taken away.
     """
@@ -34,7 +36,7 @@ def test_exponential(options):
     d = np.concatenate([d, np.zeros(-d.size % 16, np.float32)])
     out, wanted = np.empty_like(d), np.exp(d.astype(np.float64))
     njit(**options)(each)(d, np.float32(0), out)
-    assert (np.abs(out / wanted - 1) <= 1.8e-7 + 1.5e-8 * np.abs(d)).all()
+    assert (np.abs(out / wanted - 1) <= 1.8e-7 + 7.5e-8 * np.abs(d)).all()
     assert out[-1] == 1
     assert abs(njit(**options)(total)(d, np.float32(0)) / wanted.sum() - 1) < 2e-6  # of 1,900 sums in each lane
 
