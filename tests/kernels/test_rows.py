@@ -59,9 +59,9 @@ def test_matvec_is_decode_times_vector(fmt, cols):
 
 
 @pytest.mark.parametrize("fmt", list(FORMAT_CODES))
-@pytest.mark.parametrize("cols", [1024, 1090, 2178])
+@pytest.mark.parametrize("cols", [1024, 1090, 2178, 4096, 4230])
 def test_matvec_of_any_number_of_wide_rows(fmt, cols):
-    """Rows are taken four at a time and 16 groups at a time: every remainder, each row exactly once, nothing beyond."""
+    """Rows are taken four at a time and 64 groups at a time: every remainder, each row exactly once, nothing beyond."""
     rng = np.random.default_rng(cols)
     rows = encode_rows(rng.standard_normal((9, cols)).astype(np.float32), fmt)
     memory = np.full(-(-rows.size // 64) * 64, 0xFF, np.uint8)

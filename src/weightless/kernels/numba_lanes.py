@@ -28,7 +28,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-N_LANES, N_SHELVES = 16, 84
+N_LANES, N_SHELVES = 16, 304
 FLAGS = ("reassoc", "contract", "nsz")
 _I8, _I16, _I32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 FLOATS, _INTS = ir.VectorType(ir.FloatType(), N_LANES), ir.VectorType(_I32, N_LANES)
@@ -352,7 +352,7 @@ def sum_four(typingctx, p, q, r, s):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def shelf(typingctx):  # type: ignore[no-untyped-def]
-    """Room for N_SHELVES lanes on the stack (5 KiB); one load from there spreads a single number to all lanes."""
+    """Room for N_SHELVES lanes on the stack (19 KiB); one load from there spreads a single number to all lanes."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         with builder.goto_entry_block():  # once per call, wherever it is asked for; what lies there is left as it is
