@@ -11,7 +11,7 @@ import pytest
 from contract.cases import ALL, bench
 from contract.test_family_bytes import run_head
 
-from weightless.audit.agreement import intervals
+from weightless.audit.agreement import TOLERANCE_NATS, intervals
 from weightless.program import logged_engine
 from weightless.program.cost import Bytes, Reducer, step_bytes
 from weightless.program.logged_engine import LoggedEngine
@@ -47,7 +47,8 @@ def test_5_a_stream_amounts_to_what_the_readable_log_does(case):
     b = bench(*case)
     compiled, readable = beside(b)
     nats, counts = compiled.touched(b.tokens, b.targets)
-    assert np.array_equal(nats, b.engine().score_stream(b.tokens, b.targets))
+    plain = b.engine().score_stream(b.tokens, b.targets)
+    assert (np.abs(nats - plain) <= TOLERANCE_NATS * np.maximum(1, plain)).all()  # sums may be in another order
     reducer, engine = Reducer(b.program), b.engine()
     for t, (token, target) in enumerate(zip(b.tokens, b.targets, strict=True)):
         readable.arena.state[:] = engine.S

@@ -3,7 +3,7 @@
     formula           the operators' own statement, from the configuration alone
     engine log        must equal the formula, per operator and component
     compiled engine   must score what the readable engine scores, and count the same where the data decides
-    compiled log      the same engine compiled with its log: the same bits, and the same addresses as the readable log
+    compiled log      the same engine compiled with its log: the same nats, and the same addresses as the readable log
     torch trace       must equal the formula, per operator and component (families that train in PyTorch), and its
                       nats must be the engine's
     pages             the operating system must see exactly the pages that the log names
@@ -130,7 +130,7 @@ def _engines(steps: list[Audited], failure: str) -> list[Counter]:
         _judged("compiled engine", [failure, *(s.between_engines for s in steps)],
                 f"the same nats within {worst:.1e}, the same bytes where the data decides", {}),
         _judged("compiled log", [failure, *(s.between_logs for s in steps)],
-                "the same bits as without a log, the same addresses as the readable log, operator by operator",
+                "the same nats as without a log, the same addresses as the readable log, operator by operator",
                 by_compiled_log),
     ]  # fmt: skip
 

@@ -14,7 +14,7 @@ AVX2 or four of SSE and NEON elsewhere.  It lives in local variables of kernels 
     lanes_above(x, number), lowest_bit(bits)       which lanes are larger, as bits of a whole number
     shelf(), put(shelf, k, x), lanes_at(shelf, k), number_at(shelf, i)      room for N_SHELVES of them on the stack
 
-`array` is one-dimensional and contiguous.  Nothing is checked.  Sums may be reassociated and products fused; NaN
+`array` is one-dimensional and contiguous.  Nothing is checked.  Products may be fused with sums; NaN
 and infinity keep their meaning.
 """
 
@@ -29,7 +29,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 N_LANES, N_SHELVES = 16, 304
-FLAGS = ("reassoc", "contract", "nsz")
+# No reassociation: sums here are ordered by hand, and two compilations of a kernel shall give the same bits.
+FLAGS = ("contract", "nsz")
 _I8, _I16, _I32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 FLOATS, _INTS = ir.VectorType(ir.FloatType(), N_LANES), ir.VectorType(_I32, N_LANES)
 
