@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
 from weightless.base import progress as module
-from weightless.base.progress import progress
+from weightless.base.progress import progress, told_if_slow
 
 
 @pytest.fixture
@@ -90,3 +91,12 @@ def test_a_budget_of_seconds_has_no_rate(clock, capsys):
         tick(6, note="loss 3.0, 9,000 tokens/s")
         clock.now += 1
     assert capsys.readouterr().err.splitlines()[0] == "train: 6/60 (10 %), 54.0 s left, loss 3.0, 9,000 tokens/s"
+
+
+def test_a_wait_is_told_once_and_a_short_one_not_at_all(capsys):
+    with told_if_slow("wait a while", after=30):
+        pass
+    assert capsys.readouterr().err == ""
+    with told_if_slow("wait a while", after=0.01):
+        time.sleep(0.2)
+    assert capsys.readouterr().err == "wait a while\n"

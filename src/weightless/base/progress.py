@@ -1,8 +1,9 @@
-"""Progress a person can read: a rich bar on a terminal, a plain line every few seconds elsewhere."""
+"""Progress a person can read: a rich bar on a terminal, plain lines now and then elsewhere; a word about a wait."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,18 @@ def progress(label: str, total: float | None, unit: str = "", start: float = 0) 
         yield bar.tick
     finally:
         bar.close()
+
+
+@contextmanager
+def told_if_slow(message: str, after: float = 2.0) -> Iterator[None]:
+    """Say `message` on standard error, once, if the block takes longer than `after` seconds."""
+    timer = threading.Timer(after, print, (message,), {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _amount(value: float, unit: str) -> str:

@@ -10,9 +10,12 @@ Both have the same verbs, and are held to each other by the contract tests:
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 
 from weightless.base.errors import ConfigError, CorruptFileError
+from weightless.base.progress import told_if_slow
 from weightless.kernels.numba_rows import views
 from weightless.program import interpreter as vm
 from weightless.program.arena import Arena, aligned
@@ -20,6 +23,7 @@ from weightless.program.operator import N_FLOATS, N_INTS, SCRATCH_BYTES, Access
 from weightless.program.program import HEADS, OUTCOME, PROBABILITIES, Program
 
 N_UNIFORMS = 8
+COMPILING = "compiling the engine: about half a minute, once per machine and version of the code"
 POINTS_OUTSIDE = "an index of the model points outside its data; pack the model again"
 
 
@@ -28,6 +32,9 @@ class Engine:
 
     `state` is memory of the caller's (uint8, aligned to 64 bytes, zeroed or not) to decode in, instead of its own.
     """
+
+    is_loaded = False
+    """Whether this process has run an engine of this very class: then its code is compiled or loaded."""
 
     def __init__(
         self, program: Program, weights: np.ndarray, poison: bool = False, state: np.ndarray | None = None
@@ -104,8 +111,11 @@ class Engine:
         """(outcome of the head after each token, bytes of data-decided operators at each token, by where)."""
         results, traffic = np.zeros(len(tokens)), np.zeros((len(tokens), vm.N_TRAFFIC), dtype=np.int64)
         spans = (*self._spans[body], *self._spans[head], self._outcome)
-        vm.drive(self._code, self._floats, spans, *self._memory, self.registers, self.uniforms, self.scratch,
-                 tokens, targets, results, traffic)  # fmt: skip
+        kind = type(self)
+        with nullcontext() if vars(kind).get("is_loaded") else told_if_slow(COMPILING):
+            vm.drive(self._code, self._floats, spans, *self._memory, self.registers, self.uniforms, self.scratch,
+                     tokens, targets, results, traffic)  # fmt: skip
+        kind.is_loaded = True
         self._check_status()
         return results, traffic
 
