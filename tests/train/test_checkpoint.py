@@ -61,7 +61,12 @@ def test_a_mismatched_pair_is_noticed(tmp_path: Path) -> None:
         ("latest.json", '{"generation": "../../etc"}', "does not name"),
         ("latest.json", "{", "not valid JSON"),
         ("step_000000003/state.json", "[]", "not a checkpoint"),
-        ("step_000000003/state.json", '{"format": "weightless-checkpoint", "version": 9}', "version 1"),
+        (
+            "step_000000003/state.json",
+            '{"format": "weightless-checkpoint", "version": 9}',
+            "version 9, .* reads 1: .* update",
+        ),
+        ("step_000000003/state.json", '{"format": "weightless-checkpoint", "version": 0}', "version 1"),
     ],
 )
 def test_damaged_json(tmp_path: Path, file: str, text: str, message: str) -> None:

@@ -11,7 +11,7 @@
 
     file = header | data region | meta (JSON) | section table (JSON), without gaps
 
-Errors: `Header.unpack` raises CorruptFileError for anything that is not this.
+Errors: `Header.unpack` raises CorruptFileError for anything that is not this, NewerFileError for a later version.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import hashlib
 import struct
 from dataclasses import dataclass
 
-from weightless.base.errors import CorruptFileError
+from weightless.base.errors import CorruptFileError, NewerFileError
 
 MAGIC = b"\x89WL\r\n\x1a\n\0"
 INCOMPLETE = b"WL-PART\0"
@@ -104,7 +104,9 @@ def _check_kind(head: bytes, file_bytes: int, path: object) -> None:
             f"{path} is not a weightless artifact (wrong first bytes): give a file made by `weightless pack`"
         )
     version = int.from_bytes(head[8:12], "little")
-    if version != VERSION:
-        raise CorruptFileError(
-            f"{path} has format version {version}, this program reads {VERSION}: pack it again, or update"
+    if version > VERSION:
+        raise NewerFileError(
+            f"{path} has format version {version}, and this version of weightless reads {VERSION}: update weightless"
         )
+    if version != VERSION:
+        raise CorruptFileError(f"{path} has format version {version}, this program reads {VERSION}: pack it again")

@@ -18,6 +18,10 @@ class CorruptFileError(WeightlessError):
     """A file's bytes contradict its format: truncated, damaged, or of another kind."""
 
 
+class NewerFileError(CorruptFileError):
+    """A file is sound, but a later version of this program wrote it; making it anew is no remedy, updating is."""
+
+
 class ConfigError(WeightlessError):
     """A recipe, option or configuration asks for something that cannot be."""
 

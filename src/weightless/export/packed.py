@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from weightless.artifact.file import Artifact, open_artifact
-from weightless.base.errors import CorruptFileError, WeightlessError
+from weightless.base.errors import CorruptFileError, NewerFileError, WeightlessError
 from weightless.export.lower import TOKENIZER
 from weightless.program.engine import AuditEngine, Engine
 from weightless.program.logged_engine import LoggedEngine
@@ -95,6 +95,8 @@ def open_packed(path: str | Path, verify: bool = True) -> Packed:
         raise CorruptFileError(f"{path} is an artifact, but not of a model: nothing can be run from it")
     try:
         program = Program.from_plain(artifact.meta.get("program"))
+    except NewerFileError as error:
+        raise NewerFileError(f"{path}: {error}") from error
     except CorruptFileError as error:
         raise CorruptFileError(f"{path}: {error}; pack the model again") from error
     for place in program.layout.places.values():

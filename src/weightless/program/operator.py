@@ -7,6 +7,9 @@ the compiled engine (`lower`).  Nothing survives an operator except through memo
 to 256 KiB (docs/bytes.md).
 
 Positions count from 1: at position t the operator attends to t entries.
+
+Programs outlive the code.  A field that an operator gains has a default that means what was done before, and raises the
+operator's `version`: a file without the field means the default, a file of a later version is refused by name.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_transform
 
-from weightless.base.errors import CorruptFileError, nearest
+from weightless.base.errors import CorruptFileError, NewerFileError, nearest
 from weightless.program.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ class Operator(Protocol):
     """The interface; see the module's docstring."""
 
     name: ClassVar[str]
+    version: ClassVar[int]
 
     def check(self, tensors: Tensors) -> None:
         """Raise CorruptFileError unless every named tensor has the shape and format this operator needs."""
@@ -84,12 +88,15 @@ C = TypeVar("C", bound=type)
 
 
 @dataclass_transform(frozen_default=True)
-def operator(name: str) -> Callable[[C], C]:
-    """Class decorator: freeze the dataclass and enter it in the registry under `name`."""
+def operator(name: str, version: int = 1) -> Callable[[C], C]:
+    """Class decorator: freeze the dataclass and enter it in the registry under `name`.
+
+    `version` counts the changes of its fields: 1 as it first came, one more whenever it gains a field.
+    """
 
     def enter(cls: C) -> C:
         frozen: Any = dataclasses.dataclass(frozen=True)(cls)
-        frozen.name = name
+        frozen.name, frozen.version = name, version
         if not hasattr(frozen, "decided"):
             frozen.decided = _nothing_decided
         REGISTRY[name] = frozen
@@ -114,17 +121,51 @@ def from_plain(values: Any, where: str) -> Any:
         raise CorruptFileError(f"{where}: an operator should be an object with a name, not {values!r:.80}")
     name = values["op"]
     if name not in REGISTRY:
-        raise CorruptFileError(f"{where}: unknown operator {name!r} ({nearest(name, REGISTRY)})")
+        raise CorruptFileError(f"{where}: unknown operator {name!r:.60} ({nearest(name, REGISTRY)})")
     cls = REGISTRY[name]
-    fields = {f.name: f for f in dataclasses.fields(cls)}
     given = {key: value for key, value in values.items() if key != "op"}
-    if set(given) != set(fields):
-        odd = sorted(set(given) ^ set(fields))
-        raise CorruptFileError(f"{where}: operator {name!r} has missing or unknown fields {odd}")
-    for key, value in given.items():
-        if not _fits(value, str(fields[key].type)):
-            raise CorruptFileError(f"{where}: field {key!r} of operator {name!r} cannot be {value!r:.40}")
+    check_fields(cls, given, f"{where}: operator {name!r}")
+    for field in dataclasses.fields(cls):
+        if field.name in given and not _fits(given[field.name], str(field.type)):
+            value = given[field.name]
+            raise CorruptFileError(f"{where}: field {field.name!r} of operator {name!r} cannot be {value!r:.40}")
     return cls(**given)
+
+
+def check_fields(cls: type[Any], given: Mapping[str, Any], what: str) -> None:
+    """Every field that has no default, and none that `cls` does not have; CorruptFileError otherwise.
+
+    An absent field means its default: that is how a file of an earlier version says what it means.
+    """
+    fields = dataclasses.fields(cls)
+    needed = {f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    odd = (needed - set(given)) | (set(given) - {f.name for f in fields})
+    if odd:
+        raise CorruptFileError(f"{what} has missing or unknown fields {sorted(map(str, odd))!s:.200}")
+
+
+def check_versions(versions: Any, used: set[str]) -> None:
+    """The operators' versions as the file gives them: those it uses, and none later than this code's.
+
+    Raises NewerFileError naming the operator and both versions, CorruptFileError when the table is no such thing.
+    """
+    if not isinstance(versions, dict) or any(type(n) is not int or n < 1 for n in versions.values()):
+        raise CorruptFileError(f"the versions of the operators should be whole numbers by name, not {versions!r:.80}")
+    for name in sorted(versions):
+        known = getattr(REGISTRY.get(name), "version", None)
+        if known is None:
+            raise NewerFileError(
+                f"the program uses an operator {name!r:.60} (version {versions[name]}) that this version of weightless "
+                f"does not have ({nearest(name, REGISTRY)}): open it with the version that wrote it, or update"
+            )
+        if versions[name] > known:
+            raise NewerFileError(
+                f"the program uses version {versions[name]} of operator {name!r}, and this version of weightless knows "
+                f"version {known}: update weightless"
+            )
+    if set(versions) != used:
+        odd = sorted(set(versions) ^ used)
+        raise CorruptFileError(f"the versions of the operators are not of those in use: {odd!s:.200}")
 
 
 def _fits(value: Any, kind: str) -> bool:

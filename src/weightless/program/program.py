@@ -17,14 +17,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
+from weightless.base.errors import ConfigError, CorruptFileError, NewerFileError, WeightlessError
 from weightless.program import operators as _operators  # fills the registry
 from weightless.program.arena import Layout
-from weightless.program.operator import N_FLOATS, N_INTS, REGISTRY, Lowered, from_plain, need, to_plain
+from weightless.program.operator import (
+    N_FLOATS,
+    N_INTS,
+    REGISTRY,
+    Lowered,
+    check_fields,
+    check_versions,
+    from_plain,
+    need,
+    to_plain,
+)
 from weightless.program.tensor import Tensor
 
 __all__ = ["HEADS", "OUTCOME", "PROBABILITIES", "Program"]
 
+VERSION = 1  # of the JSON form: raised when it gains a key that an older program must not overlook
 HEADS = ("score", "sample", "full")
 OUTCOME, PROBABILITIES = "outcome", "probabilities"
 MAX_VOCAB = 2**24  # a token id must be exact in float32
@@ -85,10 +96,12 @@ class Program:
 
     def to_plain(self) -> dict[str, Any]:
         """JSON form, kept in the artifact."""
+        versions = {op.name: op.version for op in (*self.body, *(op for head in HEADS for op in self.heads[head]))}
         return {
-            "version": 1,
+            "version": VERSION,
             "vocab_size": self.vocab_size,
             "context": self.context,
+            "operators": versions,
             "tensors": [dataclasses.asdict(tensor) for tensor in self.tensors],
             "body": [to_plain(op) for op in self.body],
             "heads": {name: [to_plain(op) for op in self.heads[name]] for name in HEADS},
@@ -96,24 +109,34 @@ class Program:
 
     @staticmethod
     def from_plain(values: Any) -> Program:
-        """Rebuild from untrusted JSON; CorruptFileError when anything is off."""
-        if not isinstance(values, dict) or values.get("version") != 1:
-            raise CorruptFileError("the file holds no decode program of version 1")
-        _only(values, {"version", "vocab_size", "context", "tensors", "body", "heads"}, "the decode program")
-        if type(values["vocab_size"]) is not int or type(values["context"]) is not int:
+        """Rebuild from untrusted JSON; NewerFileError when a later version wrote it, else CorruptFileError."""
+        _check_version(values)
+        if type(values.get("vocab_size")) is not int or type(values.get("context")) is not int:
             raise CorruptFileError("vocab_size and context of the decode program should be whole numbers")
         try:
             _only(values["heads"], set(HEADS), "the table of heads")
+            listed = {"body": values["body"], **{name: values["heads"][name] for name in HEADS}}
+            if "operators" in values:
+                check_versions(values["operators"], {entry["op"] for entries in listed.values() for entry in entries})
             tensors = tuple(_tensor(entry) for entry in values["tensors"])
-            body = tuple(from_plain(entry, f"body[{i}]") for i, entry in enumerate(values["body"]))
-            heads = {
-                name: tuple(from_plain(entry, f"{name}[{i}]") for i, entry in enumerate(values["heads"][name]))
-                for name in HEADS
-            }
-            program = Program(values["vocab_size"], values["context"], tensors, body, heads)
+            ops = {part: tuple(from_plain(entry, f"{part}[{i}]") for i, entry in enumerate(entries))
+                   for part, entries in listed.items()}  # fmt: skip
+            program = Program(values["vocab_size"], values["context"], tensors, ops.pop("body"), ops)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CorruptFileError(f"the decode program is malformed ({type(error).__name__}: {error})") from error
         return program.validate()
+
+
+def _check_version(values: Any) -> None:
+    """A program made before operators had versions lacks `operators`: all of them are of version 1."""
+    version = values.get("version") if isinstance(values, dict) else None
+    if type(version) is int and version > VERSION:
+        raise NewerFileError(f"its decode program is of version {version}, and this version of weightless reads "
+                             f"version {VERSION}: update weightless")  # fmt: skip
+    if version != VERSION or type(version) is not int:
+        raise CorruptFileError(f"the file holds no decode program of version {VERSION}")
+    known = {"version", "vocab_size", "context", "tensors", "body", "heads"}
+    _only({"operators": None, **values}, known | {"operators"}, "the decode program")
 
 
 def _only(values: Any, known: set[str], what: str) -> None:
@@ -123,7 +146,8 @@ def _only(values: Any, known: set[str], what: str) -> None:
 
 
 def _tensor(entry: Mapping[str, Any]) -> Tensor:
-    _only(entry, {field.name for field in dataclasses.fields(Tensor)}, "a tensor of the program")
+    check_fields(Tensor, entry, "a tensor of the program")
+    entry = {field.name: field.default for field in dataclasses.fields(Tensor)} | dict(entry)
     rows, cols = entry["shape"]
     shape = (rows, cols)
     if any(type(size) is not int or not 0 <= size < 2**40 for size in shape):

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from weightless import __version__
-from weightless.base.errors import CorruptFileError, WeightlessError
+from weightless.base.errors import CorruptFileError, NewerFileError, WeightlessError
 from weightless.base.files import read_json, sha256_file, write_json
 
 FORMAT, VERSION = "weightless-checkpoint", 1
@@ -78,6 +78,12 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         return None
     path = folder / name
     state = read_json(path / STATE)
+    version = state.get("version") if isinstance(state, dict) else None
+    if type(version) is int and version > VERSION and state.get("format") == FORMAT:
+        raise NewerFileError(
+            f"{path / STATE} is a checkpoint of version {version}, and this version of weightless reads {VERSION}: "
+            "continue with the version that wrote it, or update"
+        )
     if not isinstance(state, dict) or (state.get("format"), state.get("version")) != (FORMAT, VERSION):
         raise CorruptFileError(
             f"{path / STATE} is not a checkpoint of version {VERSION}; delete {folder} to start anew"
