@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -241,6 +242,45 @@ def test_text_as_documents_and_as_rows(server, tmp_path):
     rows = open_rows("hub:some/stories", Reading(257, 256, ByteTokenizer()))
     found = import_tokens(rows, tmp_path / "a", show_progress=False)
     assert found.tokens("val")[:].tolist() == [256, *b"held out"]
+
+
+@pytest.fixture(params=["nobody listens", "nobody answers"])
+def unreachable(request, tmp_path, monkeypatch):
+    """An address on the loopback that refuses the connection, or takes it and says nothing."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if request.param == "nobody answers":
+            listener.listen()
+            monkeypatch.setattr(hub, "FIRST_ANSWER", 0.3)
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        yield
+
+
+@pytest.mark.parametrize("typed", ["fineweb-edu-gpt2", "hub:some/stories:big"])
+def test_without_a_network_it_is_told_at_once(unreachable, capsys, monkeypatch, typed):
+    """The pauses are the real ones: one second and no more; the name is the one that was typed, and a way on."""
+    began = time.monotonic()
+    with pytest.raises(WeightlessError) as refused:
+        open_rows(typed, Reading(V))
+    assert time.monotonic() - began < 5, "33 seconds of silence before"
+    told = str(refused.value)
+    assert told.startswith(typed) and "no connection to the hub" in told and "\n" not in told
+    assert "without a network, fetch its files where there is one (hf download" in told and "name DIR instead" in told
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith("asking the Hugging Face hub at http://127.0.0.1") and typed in first and not rest
+
+
+def test_the_line_comes_before_the_question(server, capsys, monkeypatch):
+    masked(server)
+    seen = []
+
+    def asked(seconds, action):
+        seen.append(capsys.readouterr().err)
+        return action()
+
+    monkeypatch.setattr(hub, "_within", asked)
+    hub.repository(hub.parse("hub:kushalt/fineweb-edu-gpt2"))
+    assert len(seen) == 1 and "hub:kushalt/fineweb-edu-gpt2" in seen[0]
 
 
 def test_without_the_extra_the_command_is_named(monkeypatch):

@@ -132,7 +132,8 @@ def _tokenizer(options: Import) -> Vocabulary | None:
         name = KNOWN[options.source].tokenizer if options.source in KNOWN else ""
     if not name:
         return None
-    return _opened(_downloaded(name) if name.startswith(PREFIX) else Path(name))
+    typed = "" if options.tokenizer else f"the tokenizer of {options.source}"
+    return _opened(_downloaded(name, typed) if name.startswith(PREFIX) else Path(name))
 
 
 def _opened(path: Path) -> Vocabulary:
@@ -149,11 +150,11 @@ def _byte_level(found: AnyTokenizer, path: Path) -> Vocabulary:
     return found
 
 
-def _downloaded(name: str) -> Path:
+def _downloaded(name: str, typed: str) -> Path:
     """tokenizer.json, or vocab.json and merges.txt, of a model on the hub."""
     from weightless.data import hub
 
-    repository = hub.repository(hub.parse(name), "model")
+    repository = hub.repository(hub.parse(name, typed), "model")
     for wanted in (("vocab.json", "merges.txt"), ("tokenizer.json",)):
         if all(file in repository.files for file in wanted):
             return [repository.fetch(file) for file in wanted][0]

@@ -8,7 +8,8 @@
 
 A file goes to the cache as a whole, so that reading it again (after a kill, by another run) costs no network; what a
 cut connection left is continued from the byte it broke off.  Trouble that passes (a lost connection, 429, 5xx) is
-tried again with growing pauses; 401, 403 and 404 are not.
+tried again with growing pauses; 401, 403 and 404 are not.  Whoever is not there at the first question is asked once
+more and no longer than FIRST_ANSWER seconds each time: a machine without a network should hear so at once.
 
 Environment: HF_ENDPOINT (another server), HF_TOKEN (private data sets; a token saved on disk is not used),
 HF_HOME or HF_HUB_CACHE (where files go).  Needs the extra hub.
@@ -19,9 +20,11 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +35,7 @@ from weightless.data.split_names import by_split
 
 PREFIX = "hub:"
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before another try
+FIRST_ANSWER = 6.0  # seconds; looking a name up where there is no network takes longer, and no option shortens it
 _NAME = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[\w./-]+))?(?:@(?P<revision>[\w./-]+))?"
                    r"(?:#(?P<split>[\w.-]+))?")  # fmt: skip
 _TRANSPORTS = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
@@ -42,28 +46,32 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class HubName:
-    """A data set and what of it is meant; empty means the default."""
+    """A data set and what of it is meant; empty means the default.  `typed` is what a person wrote for it."""
 
     repo: str
     config: str = ""
     revision: str = ""
     split: str = ""
+    typed: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         parts = ((":", self.config), ("@", self.revision), ("#", self.split))
-        return PREFIX + self.repo + "".join(sign + part for sign, part in parts if part)
+        name = PREFIX + self.repo + "".join(sign + part for sign, part in parts if part)
+        return f"{self.typed} ({name})" if self.typed not in ("", name) else name
 
 
-def parse(text: str) -> HubName:
+def parse(text: str, typed: str = "") -> HubName:
     """The parts of a name; ConfigError when it has another shape."""
     found = _NAME.fullmatch(text)
     if not found:
         raise ConfigError(f"{text!r} is no name of a data set: write hub:OWNER/NAME[:config][@revision][#split]")
-    return HubName(**{key: value or "" for key, value in found.groupdict().items()})
+    return HubName(**{key: value or "" for key, value in found.groupdict().items()}, typed=typed)
 
 
 def repository(name: HubName, kind: str = "dataset") -> HubRepository:
     """Ask the hub which commit the revision is; WeightlessError when there is no such data set, or no network."""
+    server = os.environ.get("HF_ENDPOINT", "")
+    print(f"asking the Hugging Face hub{f' at {server}' if server else ''} for {name}", file=sys.stderr, flush=True)
     try:
         from huggingface_hub import HfApi
     except ImportError:
@@ -71,7 +79,8 @@ def repository(name: HubName, kind: str = "dataset") -> HubRepository:
                               "(or pip install huggingface_hub)") from None  # fmt: skip
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or False)
     ask = api.dataset_info if kind == "dataset" else api.model_info
-    info: Any = _with_patience(str(name), lambda: ask(name.repo, revision=name.revision or None))
+    info: Any = _with_patience(str(name), lambda: _within(FIRST_ANSWER, lambda: ask(
+        name.repo, revision=name.revision or None, timeout=FIRST_ANSWER)), _elsewhere(name, kind))  # fmt: skip
     card = info.card_data.to_dict() if getattr(info, "card_data", None) else {}
     return HubRepository(name, kind, api, info.sha, card.get("configs") or [])
 
@@ -126,7 +135,8 @@ class HubRepository:
         from huggingface_hub import hf_hub_download
 
         size, sha256 = self.files[path]
-        what = f"{self.name.repo}/{path} at {self.commit[:12]}"
+        typed = f"{self.name.typed}: " if self.name.typed else ""
+        what = f"{typed}{self.name.repo}/{path} at {self.commit[:12]}"
 
         def download(anew: bool) -> Path:
             return Path(hf_hub_download(self.name.repo, path, repo_type=self.kind, revision=self.commit,
@@ -172,22 +182,59 @@ def _cache() -> str | None:
     return os.path.join(home, "hub") if home else None
 
 
-def _with_patience(what: str, action: Callable[[], T]) -> T:
-    """Do it, and again after a pause when the trouble may pass; WeightlessError that says what was wrong."""
-    for pause in (*PAUSES, None):
+def _elsewhere(name: HubName, kind: str) -> str:
+    """What to do when there is no network at all."""
+    data = f"hf download {name.repo} --repo-type dataset --local-dir DIR"
+    if kind == "dataset":
+        return f"without a network, fetch its files where there is one ({data}) and name DIR instead"
+    return f"without a network, fetch {name.repo} where there is one and give its file as --tokenizer"
+
+
+def _within(seconds: float, action: Callable[[], T]) -> T:
+    """Its result, or TimeoutError; whoever still waits for an answer then is left behind."""
+    found: list[Any] = []
+
+    def work() -> None:
+        try:
+            found.extend((action(), None))
+        except Exception as error:
+            found.extend((None, error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if len(found) < 2:
+        raise TimeoutError(f"no answer within {seconds:g} seconds")
+    if found[1] is not None:
+        raise found[1]
+    return found[0]
+
+
+def _with_patience(what: str, action: Callable[[], T], without_network: str = "") -> T:
+    """Do it, and again after a pause when the trouble may pass; WeightlessError that says what was wrong.
+
+    With `without_network` (what to do then) this is the first question: nobody there is told after the second try.
+    """
+    for number, pause in enumerate((*PAUSES, None)):
         try:
             return action()
         except Exception as error:  # the transport of huggingface_hub, and so its exceptions, change with the version
-            told, passing = _told(what, error)
+            told, passing = _told(what, error, without_network)
             if told is None:
                 raise
-            if pause is None or not passing:
+            unheard = bool(without_network) and _is_unheard(error) and number >= 1
+            if pause is None or not passing or unheard:
                 raise told from error
         time.sleep(pause)
     raise AssertionError("the last try returns or raises")
 
 
-def _told(what: str, error: Exception) -> tuple[WeightlessError | None, bool]:
+def _is_unheard(error: Exception) -> bool:
+    """Whether nobody answered at all."""
+    return getattr(getattr(error, "response", None), "status_code", None) is None
+
+
+def _told(what: str, error: Exception, without_network: str) -> tuple[WeightlessError | None, bool]:
     """(the error in our words, whether it may pass); None for what is no trouble with the hub."""
     from huggingface_hub import errors
 
@@ -204,7 +251,8 @@ def _told(what: str, error: Exception) -> tuple[WeightlessError | None, bool]:
     if isinstance(error, errors.HFValidationError):
         return ConfigError(f"{what}: {str(error).splitlines()[0]}"), False
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return WeightlessError(f"{what}: HF_HUB_OFFLINE is set, and this is not in the cache"), False
+        return WeightlessError(f"{what}: HF_HUB_OFFLINE is set, so the hub is not asked; unset it, or "
+                               + (without_network or "run it where the file is in the cache")), False  # fmt: skip
     if isinstance(error, errors.RemoteEntryNotFoundError) or status == 404:
         return WeightlessError(f"{what}: the hub has no such file"), False
     if status is not None:
@@ -214,6 +262,7 @@ def _told(what: str, error: Exception) -> tuple[WeightlessError | None, bool]:
                                "elsewhere"), False  # fmt: skip
     if type(error).__module__.split(".")[0] in _TRANSPORTS or isinstance(error, (OSError, EOFError)):
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        return WeightlessError(f"{what}: no connection to the hub ({reason}); what is finished is kept, and the same "
-                               "command goes on from there"), True  # fmt: skip
+        kept = "what is finished is kept, and the same command goes on from there"
+        told = f"{what}: no connection to the hub ({reason}); "
+        return WeightlessError(told + (f"{without_network}; {kept}" if without_network else kept)), True
     return None, False

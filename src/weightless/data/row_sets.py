@@ -80,7 +80,7 @@ def open_rows(spec: str, reading: Reading, layout: str = "auto") -> Rows:
         own = {"column": known.column, "mask_means": known.mask_means}
         reading = dataclasses.replace(reading, **{k: v for k, v in own.items() if getattr(reading, k) in ("", "auto")})
     if known or spec.startswith(hub.PREFIX):
-        return _on_hub(hub.parse(known.source if known else spec), reading)
+        return _on_hub(hub.parse(known.source, spec) if known else hub.parse(spec), reading)
     path = Path(spec)
     if not path.exists():
         raise WeightlessError(f"no such file or folder: {spec}; a data set of the hub is written hub:OWNER/NAME, and "
