@@ -4,7 +4,7 @@
 
     our folder (manifest.json)      its shards, with its tokenizer
     folder with train.bin           nanoGPT: headerless uint16; splits train, val
-    folder of NAME_train_000000.bin shards of llm.c, modded-nanogpt, Parameter Golf
+    folder of NAME_train_000000.bin shards of llm.c, modded-nanogpt, Parameter Golf (sidecars.py: not its byte counts)
     folder of .parquet              splits by the names of the files (split_names.py)
     hub:…                           the same on the hub (hub.py)
     fineweb-edu-gpt2                FineWeb-edu in rows of 513 GPT-2 ids with pad_mask (kushalt), its own test split
@@ -17,6 +17,7 @@ for headerless ids; another name needs `layout="uint16"`, so that a damaged shar
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from weightless.base.errors import ConfigError, CorruptFileError, WeightlessErro
 from weightless.data import hub
 from weightless.data.corpus import MANIFEST, SPLITS, corpus
 from weightless.data.shards import MAGIC
+from weightless.data.sidecars import refuse_sidecar, without_sidecars
 from weightless.data.sources import name_of
 from weightless.data.split_names import by_split, chosen, split_names
 from weightless.data.token_parquet import ParquetRows, Reading
@@ -136,7 +138,16 @@ def _prepared(folder: Path, reading: Reading) -> Rows:
     return Rows(found.name, splits, found.vocab_size, found.end_of_text, source)
 
 
-def _flat(root: Path, files: list[Path], reading: Reading, layout: str) -> Rows:
+def _flat(root: Path, found: list[Path], reading: Reading, layout: str) -> Rows:
+    files = found
+    if root.is_dir():
+        files, sidecars = without_sidecars(found)
+        if sidecars:
+            names = ", ".join(path.name for path in sidecars[:3]) + (" …" if len(sidecars) > 3 else "")
+            print(f"{root}: left out {len(sidecars)} file(s) that lie beside the tokens and hold none: {names}; bytes "
+                  "are counted by the tokenizer", file=sys.stderr)  # fmt: skip
+    else:
+        refuse_sidecar(root)
     splits = by_split(file.name for file in files) if root.is_dir() else {"train": [root.name]}
     paths = {file.name: file for file in files}
 
