@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import signal
 import stat
@@ -15,7 +16,16 @@ import pytest
 
 from weightless.base import files
 from weightless.base.errors import CorruptFileError, WeightlessError
-from weightless.base.files import append_line, atomic_write, atomic_writer, read_json, sha256_file, write_json
+from weightless.base.files import (
+    append_line,
+    atomic_write,
+    atomic_writer,
+    json_line,
+    read_json,
+    sha256_file,
+    text_lines,
+    write_json,
+)
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and signals")
 
@@ -184,3 +194,16 @@ def test_a_torn_line_does_not_swallow_the_next(tmp_path):
     append_line(log, "three")
     append_line(log, "né")
     assert log.read_text(encoding="utf-8").splitlines() == ["one", "tw", "three", "né"]
+
+
+def test_a_line_of_json_is_one_line_for_every_reader():
+    value = {"text": "a\u2028b\u2029c\x85d\x1ce\x0cf\rg\nh", "ä": 1}
+    assert len(json_line(value).splitlines()) == 1 and json.loads(json_line(value)) == value
+
+
+def test_lines_end_at_line_feeds_only():
+    """Oracle: the list written here; str.splitlines would find seven lines in the second."""
+    within = "a\u2028b\x0cc\x85d\re\x1cf\x0bg"
+    content = "\ufefffirst\n".encode() + f"{within}\r\n\nlast".encode()
+    assert text_lines(content) == ["first", within, "", "last"]
+    assert text_lines(b"") == [] and text_lines(b"\n") == [""] and text_lines(b"one\n") == ["one"]

@@ -81,3 +81,31 @@ BAD = [
 def test_bad_options_are_one_line(command, small_run, options, message):
     code, out, err = command("generate", artifact(small_run, "dense"), *options)
     assert code == 2 and out == "" and message in err and "Traceback" not in err
+
+
+def test_beams_end_at_stop_strings(command, small_run):
+    """One beam without a length penalty is the most probable token each time: greedy text, cut by the same string."""
+    path = artifact(small_run, "dense")
+    options = ("--prompt", "The fox", "--max_tokens", "12", "--json")
+    whole = json.loads(command("generate", path, "--temperature", "0", *options)[1])["text"]
+    stop = whole[4:6]
+    greedy = json.loads(command("generate", path, "--temperature", "0", "--stop", stop, *options)[1])
+    (beam,) = json.loads(command("generate", path, "--beam", "1", "--alpha", "0", "--stop", stop, *options)[1])["beams"]
+    assert beam["text"] == greedy["text"] == whole[: whole.index(stop)]
+    assert beam["n_tokens"] == greedy["n_tokens"] < 12
+    for found in json.loads(command("generate", path, "--beam", "4", "--stop", "e", *options)[1])["beams"]:
+        assert "e" not in found["text"]
+
+
+def test_prompts_are_told_apart_by_line_feeds_only(command, small_run, tmp_path):
+    """Oracle: each prompt by itself, as --prompt gives it; an empty line is an empty prompt."""
+    prompts = ["The fox\u2028and\x0cthe\x85crow", "Once\x1cupon", "", "A hen"]
+    (tmp_path / "prompts.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(prompts).encode() + b"\n")
+    options = ("--temperature", "0", "--max_tokens", "5", "--json")
+    path = artifact(small_run, "dense")
+    lines = command("generate", path, "--prompts", tmp_path / "prompts.txt", *options)[1].splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [line["prompt"] for line in found] == prompts
+    for line in found:
+        alone = json.loads(command("generate", path, "--prompt", line["prompt"], *options)[1])
+        assert line["text"] == alone["text"]

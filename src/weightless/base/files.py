@@ -56,6 +56,24 @@ def write_json(path: str | Path, value: object) -> None:
     atomic_write(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def text_lines(content: bytes) -> list[str]:
+    r"""The lines of a UTF-8 text, without their ends; UnicodeDecodeError for any other.
+
+    A line ends at \n or \r\n and nowhere else (str.splitlines also cuts at U+2028, form feeds and lone \r, which may
+    stand in a line of JSON or in a prompt).  The last line may lack its end; a byte-order mark is no part of the first.
+    """
+    lines = content.decode("utf-8-sig").split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
+def json_line(value: object) -> str:
+    """JSON in one line, for readers that cut at line feeds and for those that cut at any line separator."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x85", "\\u0085")
+
+
 def read_json(path: str | Path) -> Any:
     """Read a JSON file; WeightlessError when missing, CorruptFileError when not JSON."""
     path = Path(path)

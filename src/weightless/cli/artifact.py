@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from weightless.base.errors import WeightlessError
+from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.units import human_bytes
 from weightless.cli.parse import parse
 
@@ -84,7 +84,12 @@ def _eval(options: Eval) -> int:
     from weightless.evals.bits_per_byte import evaluate
     from weightless.export.packed import open_packed
 
+    if options.tokens < 0 or options.stride < 0:
+        asked = f"--tokens {options.tokens} and --stride {options.stride}"
+        raise ConfigError(f"{asked}: at least 0, which means all targets and windows side by side")
     packed = open_packed(options.artifact)
+    if options.stride > packed.program.context:
+        raise ConfigError(f"--stride {options.stride} is larger than the model's context of {packed.program.context}")
     found = None if options.text else corpus(options.data or find_data(Path(options.artifact)))
     tokens = _text_tokens(options, packed) if found is None else _corpus_tokens(options, packed, found)
     pieces, silent = _pieces(options, packed, found)

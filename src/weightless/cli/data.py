@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from weightless.base.errors import ConfigError
 from weightless.cli import data_import, data_prepare
 from weightless.cli.parse import parse, pick
 
@@ -34,6 +35,8 @@ def _inspect(arguments: list[str]) -> int:
     from weightless.data.inspect import page
 
     options = parse(Inspect, "data inspect", arguments)
+    if options.start < 0 or options.n < 1:
+        raise ConfigError(f"--start {options.start} and --n {options.n}: at least 0 and 1")
     found = corpus(options.data)
     if not found.has_tokenizer:
         print(*found.tokens(options.split)[options.start : options.start + options.n])

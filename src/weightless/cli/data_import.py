@@ -100,6 +100,8 @@ def _rows(source: str, options: Import, tokenizer: Vocabulary | None) -> Rows:
 
     known = KNOWN.get(source)
     if tokenizer is not None:
+        if options.end_of_text >= 0:
+            raise ConfigError(f"{source} brings a tokenizer, which says which id ends a text: leave --end_of_text out")
         vocab_size, end_of_text = tokenizer.vocab_size, tokenizer.end_of_text
     else:
         vocab_size = options.vocab_size or (known.vocab_size if known else 0)

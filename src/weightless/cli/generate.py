@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.files import json_line, text_lines
 from weightless.cli.parse import parse
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ class Generate:
     artifact: Annotated[str, tyro.conf.Positional]
     prompt: str = ""
     prompts: str = ""
-    """A file with one prompt per line, all decoded together."""
+    """A file with one prompt per line (line feeds end lines, nothing else does; an empty line is an empty prompt), all
+    decoded together."""
     temperature: float = 0.8
     """0 takes the most probable token."""
     top_p: float = 0.95
@@ -98,7 +99,7 @@ def _sample(packed: Packed, options: Generate) -> int:
         return _print_stream(options.prompt, text_stream(packed, stream, _sampling(options)))
     drawn = generate(packed, options.prompt, _sampling(options))
     if options.json:
-        print(json.dumps(drawn, ensure_ascii=False))
+        print(json_line(drawn))
     else:
         print(drawn["prompt"] + drawn["text"])
     return 0
@@ -127,7 +128,7 @@ def _speculate(packed: Packed, options: Generate) -> int:
     figures = {"tokens": record.produced, "cycles": record.cycles, "drafted": record.drafted,
                "accepted": record.accepted, "tokens_per_cycle": record.tokens_per_cycle}  # fmt: skip
     if options.json:
-        print(json.dumps({"prompt": options.prompt, "text": text, **figures}, ensure_ascii=False))
+        print(json_line({"prompt": options.prompt, "text": text, **figures}))
         return 0
     if not options.stream:
         print(options.prompt + text)
@@ -141,9 +142,11 @@ def _speculate(packed: Packed, options: Generate) -> int:
 def _beam(packed: Packed, options: Generate) -> int:
     from weightless.decode.answers import beams
 
-    found = beams(packed, options.prompt, options.beam, options.max_tokens, options.alpha)
+    if "" in options.stop:
+        raise ConfigError("an empty stop string would end every text at once")
+    found = beams(packed, options.prompt, options.beam, options.max_tokens, options.alpha, options.stop)
     if options.json:
-        print(json.dumps({"prompt": options.prompt, "beams": found}, ensure_ascii=False))
+        print(json_line({"prompt": options.prompt, "beams": found}))
         return 0
     for beam in found:
         print(f"{beam['score']:9.4f}  {beam['n_tokens']:>4} tokens  {options.prompt + beam['text']!r}")
@@ -154,13 +157,11 @@ def _batch(packed: Packed, options: Generate) -> int:
     from weightless.decode.answers import answered
 
     try:
-        prompts = Path(options.prompts).read_text(encoding="utf-8").splitlines()
+        prompts = text_lines(Path(options.prompts).read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         raise WeightlessError(f"{options.prompts} cannot be read as a file of prompts ({error})") from None
     if not prompts:
         raise WeightlessError(f"{options.prompts} holds no prompt: one line is one prompt")
     for prompt, text in zip(prompts, answered(packed, prompts, _sampling(options), options.batch)):
-        print(
-            json.dumps({"prompt": prompt, "text": text}, ensure_ascii=False) if options.json else prompt + text + "\n"
-        )
+        print(json_line({"prompt": prompt, "text": text}) if options.json else prompt + text + "\n")
     return 0

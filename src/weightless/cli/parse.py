@@ -7,15 +7,21 @@ from typing import Any, TypeVar
 
 from weightless.base.config import from_dict
 from weightless.base.errors import ConfigError, WeightlessError, nearest
+from weightless.cli.conflicts import refuse_unused
 
 T = TypeVar("T")
 
 
 def parse(options: type[T], verb: str, arguments: Sequence[str]) -> T:
-    """An instance of the dataclass `options`; prints help and exits on --help, exits with 2 on a wrong flag."""
+    """An instance of the dataclass `options`; prints help and exits on --help, exits with 2 on a wrong flag.
+
+    A flag that does nothing beside the others is a ConfigError (conflicts.py).
+    """
     import tyro
 
-    return tyro.cli(options, prog=f"weightless {verb}", args=list(arguments))
+    found = tyro.cli(options, prog=f"weightless {verb}", args=list(arguments))
+    refuse_unused(verb, found, arguments)
+    return found
 
 
 def pick(verb: str, arguments: Sequence[str], known: dict[str, Any]) -> tuple[Any, list[str]]:
@@ -37,6 +43,8 @@ def settings(config_class: type | None, pairs: tuple[str, ...]) -> dict[str, Any
         name, equals, text = pair.partition("=")
         if not equals:
             raise WeightlessError(f"--set {pair!r}: write NAME=VALUE, for example d_model=128")
+        if name.replace("-", "_") in out:
+            raise ConfigError(f"--set gives {name} twice: give it once")
         try:
             out[name.replace("-", "_")] = tomllib.loads(f"v = {text}")["v"]
         except tomllib.TOMLDecodeError:

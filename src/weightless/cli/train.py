@@ -9,10 +9,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import ConfigError
+from weightless.cli.conflicts import given
 from weightless.cli.parse import parse
+
+if TYPE_CHECKING:
+    from weightless.data.corpus import Corpus
 
 DEFAULT_STEPS = 1000
 DEFAULT_BATCH = 16
@@ -54,7 +58,8 @@ def main(verb: str, arguments: list[str]) -> int:
     options = parse(flags, verb, arguments)
     values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
     own = TrainOptions(**{f.name: values[f.name] for f in dataclasses.fields(TrainOptions)})
-    return _train(own, name, room, _part(room.Config, values), _part(TrainConfig, values))
+    data = _corpus(own, given(arguments))
+    return _train(own, data, name, room, _part(room.Config, values), _part(TrainConfig, values))
 
 
 def _family_of(arguments: list[str]) -> str:
@@ -91,22 +96,37 @@ def _part(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     return {f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values}
 
 
-def _train(
-    options: TrainOptions, name: str, room: Any, model_values: dict[str, Any], loop_values: dict[str, Any]
-) -> int:
+def _corpus(options: TrainOptions, on_line: set[str]) -> Corpus:
+    """The prepared corpus; --text and --vocab_size make it, and one that is there already has to be of both."""
     from weightless.data.corpus import corpus
-    from weightless.lab.checkpoints import pack_checkpoint, save_model_file
-    from weightless.lab.corpora import prepared
+    from weightless.lab.corpora import STAMP, prepared
     from weightless.lab.recipe import DataRecipe
+
+    folder = Path(options.data)
+    if not (folder / "manifest.json").exists():
+        return prepared(DataRecipe(options.text, vocab_size=options.vocab_size), folder)
+    data = corpus(folder)
+    if "vocab_size" in on_line and options.vocab_size != data.vocab_size:
+        raise ConfigError(f"--vocab_size {options.vocab_size} does nothing with --data {folder}, whose vocabulary is "
+                          f"{data.vocab_size}: leave it out, or name a folder that is not there yet")  # fmt: skip
+    if "text" not in on_line:
+        return data
+    if not (folder / STAMP).exists():
+        raise ConfigError(f"--text {options.text} does nothing with --data {folder}, which was not made from it: leave "
+                          "it out, or name a folder that is not there yet")  # fmt: skip
+    return prepared(DataRecipe(options.text, vocab_size=data.vocab_size), folder)
+
+
+def _train(
+    options: TrainOptions, data: Corpus, name: str, room: Any, model_values: dict[str, Any],
+    loop_values: dict[str, Any],
+) -> int:  # fmt: skip
+    from weightless.lab.checkpoints import pack_checkpoint, save_model_file
     from weightless.lab.trackers import tracker
     from weightless.train.config import TrainConfig
     from weightless.train.loop import train
 
     folder = Path(options.data)
-    if (folder / "manifest.json").exists():
-        data = corpus(folder)
-    else:
-        data = prepared(DataRecipe(options.text, vocab_size=options.vocab_size), folder)
     config = room.Config(**{**model_values, "vocab_size": data.vocab_size})
     if loop_values["num_steps"] is None and loop_values["seconds"] is None:
         loop_values["num_steps"] = DEFAULT_STEPS

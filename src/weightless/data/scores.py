@@ -13,6 +13,7 @@ Errors: ConfigError when the number of scores is not the number of documents; Co
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import math
@@ -103,7 +104,7 @@ def _from_npy(path: Path, content: bytes) -> np.ndarray:
 
 
 def _from_lines(path: Path, content: bytes) -> Iterator[float]:
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -45,20 +45,31 @@ def speculated(
     return text_stream(packed, tokens, sampling)
 
 
-def beams(packed: Packed, prompt: str, beam_width: int, max_new_tokens: int, alpha: float) -> list[dict[str, Any]]:
-    """The best continuations, best first: {"text", "score", "n_tokens"}."""
+def beams(
+    packed: Packed, prompt: str, beam_width: int, max_new_tokens: int, alpha: float, stop: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """The best continuations, best first: {"text", "score", "n_tokens"}.
+
+    A beam whose text holds a string of `stop` is finished as if it had taken the end token; its text ends before the
+    string, its score and n_tokens are those of the tokens that made it.
+    """
     tokenizer = packed.tokenizer
     ids = _ids(packed, prompt)
     if len(ids) + max_new_tokens > packed.program.context:
         found = f"{len(ids)} tokens of prompt and {max_new_tokens} new ones exceed the context of"
         raise ConfigError(f"{found} {packed.program.context}: beams cannot slide, ask for fewer")
+    end = tokenizer.end_of_text
+
+    def text_of(tokens: Sequence[int]) -> tuple[str, bool]:
+        """The text, up to a stop string, and whether there is one."""
+        stops = StopStrings(stop)
+        text = stops.push(tokenizer.decode([t for t in tokens if t != end]))
+        return text + stops.finish(), stops.stopped
+
     log_probs = prefix_model(runner_for(packed.program, packed.weights))
-    (best,) = batched_beam_search([ids], beam_width, max_new_tokens, alpha, tokenizer.end_of_text, log_probs)
-    ends = tokenizer.end_of_text
-    return [
-        {"text": tokenizer.decode([t for t in tokens if t != ends]), "score": score, "n_tokens": len(tokens)}
-        for tokens, score in best
-    ]
+    (best,) = batched_beam_search([ids], beam_width, max_new_tokens, alpha, end, log_probs,
+                                  is_end=(lambda tokens: text_of(tokens)[1]) if stop else None)  # fmt: skip
+    return [{"text": text_of(tokens)[0], "score": score, "n_tokens": len(tokens)} for tokens, score in best]
 
 
 def prefix_model(runner: Runner) -> Callable[[list[list[int]]], np.ndarray]:

@@ -21,7 +21,7 @@ With K at least the number of prefixes that can exist it is exhaustive; a larger
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,12 +53,15 @@ def batched_beam_search(
     alpha: float,
     eos_token_id: int | None,
     log_probs: LogProbs,
+    *,
+    is_end: Callable[[tuple[int, ...]], bool] | None = None,
 ) -> list[list[tuple[list[int], float]]]:
     """Per prompt up to `beam_width` pairs (new tokens, score), best first.
 
-    `log_probs` takes n prefixes (prompt and new tokens) and returns [n, V].  With `eos_token_id` None or -1 nothing
-    ends a beam.  Raises ArgumentError for no prompts, an empty prompt, sizes below 1, alpha that is not finite, an end
-    token outside the vocabulary, or NaN, +inf or a wrong shape from `log_probs`.
+    `log_probs` takes n prefixes (prompt and new tokens) and returns [n, V].  With `eos_token_id` None or -1 no token
+    ends a beam; `is_end(new tokens)`, if given, ends one as well (a stop string).  Raises ArgumentError for no prompts,
+    an empty prompt, sizes below 1, alpha that is not finite, an end token outside the vocabulary, or NaN, +inf or a
+    wrong shape from `log_probs`.
     """
     items = _checked_prompts(prompts)
     K = whole_number("beam_width", beam_width)
@@ -78,8 +81,14 @@ def batched_beam_search(
         for (item, beam), logp_V in zip(open_beams, logp_NV):
             pools[item] += _proposals(beam, logp_V, 2 * K, end)
         for item, pool in enumerate(pools):
-            kept[item] = sorted(pool, key=lambda beam: -beam.score(alpha))[:K]  # stable, so ties keep their order
+            best = sorted(pool, key=lambda beam: -beam.score(alpha))[:K]  # stable, so ties keep their order
+            kept[item] = best if is_end is None else [_ended(beam, is_end) for beam in best]
     return [[(list(beam.tokens), beam.score(alpha)) for beam in beams] for beams in kept]
+
+
+def _ended(beam: Beam, is_end: Callable[[tuple[int, ...]], bool]) -> Beam:
+    """The beam, finished if its tokens say so."""
+    return replace(beam, finished=beam.finished or is_end(beam.tokens))
 
 
 def _proposals(beam: Beam, logp_V: np.ndarray, n: int, end: int | None) -> list[Beam]:

@@ -1,0 +1,157 @@
+"""Flags that would be parsed and then do nothing: each is refused by name, with the flag that silences it.
+
+A flag counts as given when it stands on the command line, whatever its value: one that is given with its default is
+told apart from one that was left out.  `parse` asks here for every verb; a new flag needs a line here and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from weightless.base.errors import ConfigError
+
+
+class Rule(NamedTuple):
+    """`flags` do nothing when `when(options)` holds; `why` goes on where "--flag does nothing" ends."""
+
+    flags: tuple[str, ...]
+    when: Callable[[Any], object]
+    why: str
+
+
+def given(arguments: Sequence[str]) -> set[str]:
+    """Names of the flags on a command line, with underscores; --no-x gives x, too.  A bare -- ends them."""
+    found: set[str] = set()
+    for word in arguments:
+        if word == "--":
+            break
+        if word.startswith("--"):
+            name = word[2:].partition("=")[0].replace("-", "_")
+            found |= {name, name.removeprefix("no_")}
+    return found
+
+
+def refuse_unused(verb: str, options: Any, arguments: Sequence[str]) -> None:
+    """Raise ConfigError if a flag was given that does nothing beside the others."""
+    on_line = given(arguments)
+    for rule in RULES.get(verb, ()):
+        idle = [flag for flag in rule.flags if flag in on_line]
+        if idle and rule.when(options):
+            names = " and ".join(f"--{flag}" for flag in idle)
+            does, leave = ("does", "it") if len(idle) == 1 else ("do", "them")
+            raise ConfigError(f"{names} {does} nothing {rule.why}: leave {leave} out")
+
+
+def _lacks(options: Any, group: str) -> bool:
+    """Whether the model that `train` was asked for has no parameter of the group."""
+    import dataclasses
+
+    from weightless.models.catalog import family
+
+    room = family(options.family)
+    fields = [field.name for field in dataclasses.fields(room.Config)]
+    model = room.Model(room.Config(**{name: getattr(options, name) for name in fields}))
+    return all(spec.group != group for spec in model.tensors())
+
+
+def _holds_its_own(*files: str) -> bool:
+    """Whether every one of these tokenizer files says itself which pattern and special tokens it has."""
+    from weightless.tokenizer.opening import format_of
+
+    paths = [Path(file if Path(file).exists() else file.partition("=")[2]) for file in files]
+    return all(format_of(path) not in ("tiktoken", "gpt2") for path in paths)
+
+
+def _is_parquet(source: str) -> bool:
+    """Whether ids come from tables (a .parquet file, a folder of them, the hub) and not from .bin files."""
+    path = Path(source)
+    if path.is_dir():
+        return any(path.rglob("*.parquet"))
+    return path.suffix == ".parquet" or not path.exists()
+
+
+def _reads_no_table(options: Any) -> bool:
+    other = Path(options.validation).exists() and _is_parquet(options.validation)
+    return not (_is_parquet(options.source) or other)
+
+
+def _published(options: Any) -> bool:
+    from weightless.ledger.presets import presets
+
+    return options.what in presets()
+
+
+_ALL_OF_A_CORPUS = ("text", "validation", "tokenizer", "vocab_size", "field", "val_fraction", "workers", "launcher",
+                    "n_parallel")  # fmt: skip
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    "generate": (
+        Rule(("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed"), lambda o: o.beam,
+             "with --beam, which ranks by the model's own probabilities and draws nothing"),
+        Rule(("alpha",), lambda o: not o.beam, "without --beam"),
+        Rule(("tree",), lambda o: not o.speculate, "without --speculate"),
+        Rule(("batch",), lambda o: not o.prompts, "without --prompts"),
+        Rule(("prompt",), lambda o: o.prompts, "with --prompts, which holds them all"),
+    ),
+    "eval": (
+        Rule(("data", "split"), lambda o: o.text, "with --text, which is scored instead of a corpus"),
+    ),
+    "train": (
+        Rule(("warmdown",), lambda o: o.schedule != "wsd", "without --schedule wsd"),
+        Rule(("min_lr_ratio",), lambda o: o.schedule == "constant", "with --schedule constant"),
+        Rule(("muon_lr",), lambda o: o.optimizer != "muon", "without --optimizer muon"),
+        Rule(("beta1", "beta2"), lambda o: o.optimizer == "sgd", "with --optimizer sgd"),
+        Rule(("table_lr",), lambda o: o.optimizer == "sgd", "with --optimizer sgd, whose rate is --max_lr"),
+        Rule(("table_lr",), lambda o: _lacks(o, "table"), "for a model without lookup tables"),
+        Rule(("head_lr_scale",), lambda o: _lacks(o, "head"),
+             "for a model whose head is its embedding (--embedding_lr_scale)"),
+        Rule(("clock",), lambda o: o.seconds is None, "without --seconds"),
+        Rule(("n_classes", "classes_by"), lambda o: getattr(o, "head", "class") == "full", "with --head full"),
+    ),
+    "count": (
+        Rule(("tokens",), lambda o: not o.text, "without --text"),
+        Rule(("tokens", "positions"), lambda o: o.verify, "with --verify, which chooses its own positions"),
+    ),
+    "count --training": (
+        Rule(("mfu", "tokens"), lambda o: not o.flops_per_second, "without --flops_per_second"),
+        Rule(("activations",), lambda o: not _published(o), "but for a published model: a family knows its own"),
+        Rule(("device_memory", "flops_per_second"), lambda o: o.flops and not (o.training or o.json),
+             "with --flops alone, which shows neither memory nor time (--training)"),
+        Rule(("causal",), lambda o: o.training and not (o.flops or o.json or o.flops_per_second),
+             "with --training alone, which shows no FLOPs (--flops)"),
+    ),
+    "fit": (
+        Rule(("vocab",), lambda o: any(pair.partition("=")[0] == "vocab_size" for pair in o.set),
+             "with --set vocab_size"),
+    ),
+    "launch": (
+        Rule(("cpus",), lambda o: o.how == "local", "with --how local"),
+        Rule(("mem_gb", "minutes", "partition", "cluster"), lambda o: o.how != "slurm", "without --how slurm"),
+        Rule(("address",), lambda o: o.how != "ray", "without --how ray"),
+    ),
+    "data prepare": (
+        Rule(_ALL_OF_A_CORPUS, lambda o: o.merge, "with --merge, which goes by the plan in the folder"),
+        Rule(("vocab_size",), lambda o: o.tokenizer, "with --tokenizer, which has its own vocabulary"),
+        Rule(("val_fraction",), lambda o: o.validation, "with --validation, which is held out whole"),
+        Rule(("launcher", "n_parallel"), lambda o: not o.shards, "without --shards"),
+    ),
+    "data import": (
+        Rule(("mask_means",), lambda o: o.mask == "none", "with --mask none"),
+        Rule(("column", "mask", "mask_means", "rows_are_documents"), _reads_no_table, "but for parquet files"),
+        Rule(("layout",), lambda o: _is_parquet(o.source), "but for .bin files"),
+        Rule(("max_validation_tokens",), lambda o: o.validation == "none", "with --validation none"),
+    ),
+    "tokenizer convert": (
+        Rule(("special", "pattern"), lambda o: _holds_its_own(o.source), "for a source that holds its own"),
+    ),
+    "tokenizer compare": (
+        Rule(("special", "pattern"), lambda o: _holds_its_own(*o.tokenizers), "for files that hold their own"),
+        Rule(("markdown",), lambda o: o.json, "with --json"),
+    ),
+    "tokenizer sweep": (
+        Rule(("markdown",), lambda o: o.json, "with --json"),
+    ),
+}  # fmt: skip
+"""By verb as `parse` is told it."""

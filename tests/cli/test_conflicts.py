@@ -1,0 +1,117 @@
+"""A flag that would do nothing is refused by name, whatever its value; without it the same command runs.
+
+Oracle: the table below, made by reading what every verb does with every flag.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from weightless.cli.conflicts import RULES, given
+
+CASES = [
+    *((("generate", "MODEL", "--beam", "2", f"--{flag}", value), f"--{flag}".replace("top-k", "top_k"), "--beam")
+      for flag, value in (("temperature", "0.8"), ("top_p", "0.5"), ("top-k", "0"), ("min_p", "0"), ("seed", "0"),
+                          ("repetition_penalty", "2"))),
+    (("generate", "MODEL", "--alpha", "0.6"), "--alpha", "without --beam"),
+    (("generate", "MODEL", "--tree", "2x8"), "--tree", "without --speculate"),
+    (("generate", "MODEL", "--batch", "8"), "--batch", "without --prompts"),
+    (("generate", "MODEL", "--prompts", "TEXT", "--prompt", ""), "--prompt", "--prompts"),
+    (("eval", "MODEL", "--text", "TEXT", "--split", "val"), "--split", "--text"),
+    (("eval", "MODEL", "--text", "TEXT", "--data", "DATA"), "--data", "--text"),
+    (("train", "dense", "--data", "DATA", "--num_steps", "1", "--warmdown", "0.2"), "--warmdown", "wsd"),
+    (("train", "dense", "--data", "DATA", "--num_steps", "1", "--schedule", "constant", "--min_lr_ratio", "0.1"),
+     "--min_lr_ratio", "constant"),
+    (("train", "dense", "--data", "DATA", "--num_steps", "1", "--optimizer", "adamw", "--muon_lr", "0.02"),
+     "--muon_lr", "--optimizer muon"),
+    (("train", "dense", "--data", "DATA", "--num_steps", "1", "--optimizer=sgd", "--beta1=0.9"), "--beta1", "sgd"),
+    (("train", "dense", "--data", "DATA", "--num_steps", "1", "--table_lr", "0.05"), "--table_lr", "lookup tables"),
+    (("train", "feather", "--data", "DATA", "--num_steps", "1", "--rows_2=0", "--rows_3=0", "--table_lr", "0.05"),
+     "--table_lr", "lookup tables"),
+    (("train", "dense", "--data", "DATA", "--num_steps", "1", "--head_lr_scale", "1"), "--head_lr_scale", "embedding"),
+    (("train", "dense", "--data", "DATA", "--num_steps", "1", "--clock", "wall"), "--clock", "--seconds"),
+    (("train", "feather", "--data", "DATA", "--num_steps", "1", "--head", "full", "--n_classes", "9"),
+     "--n_classes", "--head full"),
+    (("train", "dense", "--data", "DATA", "--num_steps", "1", "--vocab_size", "4096"), "--vocab_size", "320"),
+    (("train", "dense", "--data", "DATA", "--num_steps", "1", "--text", "fables"), "other", "text"),
+    (("count", "MODEL", "--tokens", "2048"), "--tokens", "--text"),
+    (("count", "MODEL", "--verify", "--positions", "512"), "--positions", "--verify"),
+    (("count", "gpt2-xl", "--mfu", "0.5"), "--mfu", "--flops_per_second"),
+    (("count", "gpt2-xl", "--tokens", "1e9"), "--tokens", "--flops_per_second"),
+    (("count", "dense", "--training", "--activations", "gated"), "--activations", "published"),
+    (("count", "dense", "--flops", "--device_memory", "80GB"), "--device_memory", "--training"),
+    (("count", "dense", "--training", "--causal"), "--causal", "--flops"),
+    (("count", "dense", "--set", "d_model=64", "d-model=128"), "d-model", "twice"),
+    (("fit", "dense", "--stored", "1MB", "--vocab", "4096", "--set", "vocab_size=512"), "--vocab", "--set vocab_size"),
+    (("launch", "--cpus", "1", "--", "tokenizer"), "--cpus", "--how local"),
+    (("launch", "--how", "ray", "--mem_gb", "4", "--", "tokenizer"), "--mem_gb", "--how slurm"),
+    (("launch", "--address", "auto", "--", "tokenizer"), "--address", "--how ray"),
+    (("data", "prepare", "OUT", "--merge", "--text", "TEXT"), "--text", "--merge"),
+    (("data", "prepare", "OUT", "--text", "TEXT", "--tokenizer", "TOKENIZER", "--vocab_size", "4096"),
+     "--vocab_size", "--tokenizer"),
+    (("data", "prepare", "OUT", "--text", "TEXT", "--validation", "TEXT", "--val-fraction", "0.05"),
+     "--val_fraction", "--validation"),
+    (("data", "prepare", "OUT", "--text", "TEXT", "--n_parallel", "0"), "--n_parallel", "--shards"),
+    (("data", "import", "DATA", "OUT", "--mask", "none", "--mask_means", "keep"), "--mask_means", "--mask none"),
+    (("data", "import", "DATA", "OUT", "--column", "ids"), "--column", "parquet"),
+    (("data", "import", "DATA", "OUT", "--validation", "none", "--max_validation_tokens", "0"),
+     "--max_validation_tokens", "--validation none"),
+    (("data", "import", "DATA", "OUT", "--end_of_text", "3"), "--end_of_text", "tokenizer"),
+    (("tokenizer", "convert", "TOKENIZER", "OUT/t.json", "--pattern", "gpt2"), "--pattern", "holds its own"),
+    (("tokenizer", "compare", "TOKENIZER", "--special", "<s>"), "--special", "hold their own"),
+    (("tokenizer", "compare", "TOKENIZER", "--json", "--markdown"), "--markdown", "--json"),
+    (("tokenizer", "sweep", "TEXT", "--json", "--markdown"), "--markdown", "--json"),
+    (("eval", "MODEL", "--tokens", "-5"), "--tokens -5", "0"),
+    (("eval", "MODEL", "--stride", "-1"), "--stride -1", "0"),
+    (("eval", "MODEL", "--stride", "65"), "--stride 65", "64"),
+    (("data", "inspect", "DATA", "--start", "-5"), "--start -5", "0"),
+    (("data", "inspect", "DATA", "--n", "-1"), "--n -1", "1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words, flag, why", CASES, ids=lambda value: "" if isinstance(value, tuple) else value)
+def test_a_flag_that_does_nothing_is_refused_by_name(command, small_run, tmp_path, words, flag, why):
+    folder, _, text = small_run
+    places = {"MODEL": folder / "models/dense/model.wl", "DATA": folder / "data", "TEXT": text,
+              "TOKENIZER": folder / "data/tokenizer.json", "OUT": tmp_path / "out"}  # fmt: skip
+    words = [places[word] if word in places else word.replace("OUT", str(tmp_path / "out")) for word in words]
+    if words[0] == "train":
+        words += ["--out", tmp_path / "out"]
+    code, out, err = command(*words)
+    assert code == 2 and out == "" and err.count("\n") == 1, err
+    assert flag in err and why in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_training_command_goes_on_from_text_to_text(command, tmp_path, small_run):
+    """--text and --vocab_size made the corpus, so the command that is given again is not refused."""
+    words = ["train", "dense", "--data", tmp_path / "data", "--text", small_run[2], "--vocab_size", "300",
+             "--d_model", "16", "--n_layers", "1", "--n_heads", "1", "--context", "32", "--num_steps", "2",
+             "--batch_size", "2", "--eval_tokens", "64", "--out", tmp_path / "model", "--no_pack"]  # fmt: skip
+    assert command(*words)[0] == 0
+    code, _, err = command(*words)
+    assert code == 0, err
+
+
+def test_flags_are_known_however_they_are_written():
+    words = ["verb", "--top-k", "3", "--seed=1", "--no-pack", "-5", "--", "--beam"]
+    assert given(words) == {"top_k", "seed", "no_pack", "pack"}
+
+
+def test_every_rule_is_about_flags_that_exist():
+    from weightless.cli import accounting, artifact, count, data_import, data_prepare, fit, generate, launch, train
+    from weightless.cli import tokenizer_study as study
+    from weightless.models import dense, feather
+    from weightless.train.config import TrainConfig
+
+    of_training = set().union(*(vars(c)["__dataclass_fields__"] for c in (
+        TrainConfig, train.TrainOptions, dense.Config, feather.Config)))  # fmt: skip
+    options = {"generate": generate.Generate, "eval": artifact.Eval, "count": count.Count, "fit": fit.Fit,
+               "count --training": accounting.Accounting, "launch": launch.Launch, "data prepare": data_prepare.Prepare,
+               "data import": data_import.Import, "tokenizer convert": study.Convert,
+               "tokenizer compare": study.Compare, "tokenizer sweep": study.SweepOptions}  # fmt: skip
+    fields = {verb: set(cls.__dataclass_fields__) for verb, cls in options.items()} | {"train": of_training}
+    assert set(RULES) == set(fields)
+    for verb, rules in RULES.items():
+        for rule in rules:
+            assert set(rule.flags) <= fields[verb], (verb, rule.flags)
