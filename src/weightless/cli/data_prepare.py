@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from weightless.base.errors import ConfigError
+from weightless.base.folder_lock import folder_lock
 from weightless.base.units import human_bytes
 from weightless.cli.parse import parse
 
@@ -63,7 +64,8 @@ def run(arguments: list[str]) -> int:
             "--tokenizer tokenizer.json"
         )
     if options.shards:
-        corpus = _all_parts(options)
+        with folder_lock(options.out, "parts"):  # not the whole folder: each part is a process of its own
+            corpus = _all_parts(options)
     elif options.shard:
         corpus = _one_part(options)
     elif options.merge:

@@ -45,6 +45,7 @@ class TrainOptions:
 
 
 def main(verb: str, arguments: list[str]) -> int:
+    from weightless.base.folder_lock import folder_lock
     from weightless.models.catalog import family
     from weightless.train.config import TrainConfig
 
@@ -58,8 +59,10 @@ def main(verb: str, arguments: list[str]) -> int:
     options = parse(flags, verb, arguments)
     values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
     own = TrainOptions(**{f.name: values[f.name] for f in dataclasses.fields(TrainOptions)})
-    data = _corpus(own, given(arguments))
-    return _train(own, data, name, room, _part(room.Config, values), _part(TrainConfig, values))
+    out = Path(own.out or f"runs/{name}")
+    with folder_lock(out):
+        data = _corpus(own, given(arguments))
+        return _train(own, out, data, name, room, _part(room.Config, values), _part(TrainConfig, values))
 
 
 def _family_of(arguments: list[str]) -> str:
@@ -118,7 +121,7 @@ def _corpus(options: TrainOptions, on_line: set[str]) -> Corpus:
 
 
 def _train(
-    options: TrainOptions, data: Corpus, name: str, room: Any, model_values: dict[str, Any],
+    options: TrainOptions, out: Path, data: Corpus, name: str, room: Any, model_values: dict[str, Any],
     loop_values: dict[str, Any],
 ) -> int:  # fmt: skip
     from weightless.lab.checkpoints import pack_checkpoint, save_model_file
@@ -131,7 +134,6 @@ def _train(
     if loop_values["num_steps"] is None and loop_values["seconds"] is None:
         loop_values["num_steps"] = DEFAULT_STEPS
     loop = TrainConfig(**loop_values)
-    out = Path(options.out or f"runs/{name}")
     if options.fresh or not (out / "model.toml").exists():
         save_model_file(out, name, config)
     with tracker(out, not options.no_wandb, {"family": name, **model_values, **loop_values}) as log:

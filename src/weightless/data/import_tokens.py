@@ -26,6 +26,7 @@ import numpy as np
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.base.files import write_json
+from weightless.base.folder_lock import folder_lock
 from weightless.base.progress import Ticker, progress
 from weightless.data.corpus import (
     FORMAT,
@@ -74,13 +75,14 @@ def import_tokens(
             raise ConfigError(f"{what} is {value}; at least one token")
     parts = plan(rows, split, validation, max_tokens, max_validation_tokens)
     head = _head(name, rows, parts, tokenizer, shard_tokens)
-    if done := _already_there(folder, head, overwrite):
-        return done
-    work = _Work(ImportJournal(folder, head), _byte_counts(tokenizer), checkpoint_tokens)
-    with _shown(parts, work.journal, show_progress) as tick:
-        for part in parts:
-            _write(work, part, tick)
-    return _finished(work, tokenizer)
+    with folder_lock(folder):
+        if done := _already_there(folder, head, overwrite):
+            return done
+        work = _Work(ImportJournal(folder, head), _byte_counts(tokenizer), checkpoint_tokens)
+        with _shown(parts, work.journal, show_progress) as tick:
+            for part in parts:
+                _write(work, part, tick)
+        return _finished(work, tokenizer)
 
 
 def _head(

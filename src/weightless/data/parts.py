@@ -31,6 +31,7 @@ import numpy as np
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.base.files import read_json, sha256_file, write_json
+from weightless.base.folder_lock import folder_lock
 from weightless.data.corpus import MANIFEST, SPLITS, TOKENIZER, Corpus, TextEncoder, corpus
 from weightless.data.documents import document_key
 from weightless.data.prepare import PLANS, PROGRESS, Work, already_there, described, torn_files, write_manifest
@@ -208,9 +209,10 @@ def missing_parts(
 ) -> list[int]:
     """Plan the parts if nobody has, and say which of 1 … n are still to be made; none when the corpus is there."""
     work = described(documents, tokenizer, out_dir, name, **settings)
-    if already_there(work, overwrite=False):
-        return []
-    plan = plan_parts(work, n_parts, show_progress)
+    with folder_lock(work.folder, "plan"):
+        if already_there(work, overwrite=False):
+            return []
+        plan = plan_parts(work, n_parts, show_progress)
     return [i for i in range(1, n_parts + 1) if not plan.journal(work.folder, i).is_done]
 
 
@@ -231,6 +233,11 @@ def prepare_part(
     """
     worker_count(workers)
     work = described(documents, tokenizer, out_dir, name, **settings)
+    with folder_lock(work.folder, f"part-{part.i:03d}"):
+        return _made_part(work, part, workers, show_progress)
+
+
+def _made_part(work: Work, part: Part, workers: int | None, show_progress: bool) -> Corpus | None:
     if done := already_there(work, overwrite=False):
         return done
     if (work.folder / MANIFEST).exists():
@@ -282,6 +289,11 @@ def _journals(folder: Path, plan: Plan) -> list[Journal]:
 def merge(out_dir: str | Path) -> Corpus:
     """Write the manifest of a folder whose parts are all finished; nothing to do when there is one."""
     folder = Path(out_dir)
+    with folder_lock(folder, "merge"):
+        return _merged_by_hand(folder)
+
+
+def _merged_by_hand(folder: Path) -> Corpus:
     plans = sorted(folder.glob(PLANS))
     if (folder / MANIFEST).exists():
         return corpus(folder)

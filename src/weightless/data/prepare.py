@@ -23,6 +23,7 @@ from typing import Any
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.base.files import write_json
+from weightless.base.folder_lock import folder_lock
 from weightless.data.corpus import (
     FORMAT,
     FORMAT_VERSION,
@@ -139,14 +140,15 @@ def prepare(
     worker_count(workers)
     work = described(documents, tokenizer, out_dir, name, validation=validation, fraction=fraction,
                      max_overlap=max_overlap, shard_tokens=shard_tokens)  # fmt: skip
-    if done := already_there(work, overwrite):
-        return done
-    if not overwrite and (plans := sorted(work.folder.glob(PLANS))):
-        raise WeightlessError(
-            f"{work.folder} is being prepared in parts ({plans[0].name}); finish it so, or choose another folder"
-        )
-    split = split or work.drawn(show_progress)
-    return _write(work.with_split(split), split, workers, show_progress)
+    with folder_lock(work.folder):
+        if done := already_there(work, overwrite):
+            return done
+        if not overwrite and (plans := sorted(work.folder.glob(PLANS))):
+            raise WeightlessError(
+                f"{work.folder} is being prepared in parts ({plans[0].name}); finish it so, or choose another folder"
+            )
+        split = split or work.drawn(show_progress)
+        return _write(work.with_split(split), split, workers, show_progress)
 
 
 def _checked_name(name: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import read_json, write_json
+from weightless.base.folder_lock import folder_lock
 from weightless.data.corpus import MANIFEST, TOKENIZER, Corpus, corpus
 from weightless.data.prepare import prepare
 from weightless.data.sources import Source, open_source
@@ -30,8 +31,13 @@ def prepared(recipe: DataRecipe, folder: Path, show_progress: bool = True, worke
 
     The text is read three times: to number its documents; to train the tokenizer and compare the splits; to encode.
     """
-    if is_prepared(recipe.source):
-        return linked(recipe, folder)
+    with folder_lock(folder):
+        if is_prepared(recipe.source):
+            return linked(recipe, folder)
+        return _prepared(recipe, folder, show_progress, workers)
+
+
+def _prepared(recipe: DataRecipe, folder: Path, show_progress: bool, workers: int | None) -> Corpus:
     stamp = folder / STAMP
     source, validation = _sources(recipe)
     identity = {"recipe": fingerprint(recipe), "files": [_identity(s) for s in (source, validation) if s is not None]}

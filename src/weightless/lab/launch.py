@@ -29,6 +29,7 @@ from typing import Any
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError, nearest
 from weightless.base.files import read_json, write_json
+from weightless.base.folder_lock import folder_lock
 from weightless.base.progress import progress
 from weightless.lab.launchers import LAUNCHERS, Launcher, Resources, Unit
 
@@ -70,19 +71,20 @@ def launch(
     folder = Path(logs).absolute()
     names = names or [f"unit-{i:03d}" for i in range(1, len(commands) + 1)]
     units = [Unit(name, tuple(map(str, command)), folder) for name, command in zip(names, commands, strict=True)]
-    before = [unit for unit in units if not again and _is_done(unit)]
-    todo = deque((unit, 1) for unit in units if unit not in before)
-    outcomes = {unit.name: Outcome(unit, 0, 0, 0.0) for unit in before}
-    if todo:
-        folder.mkdir(parents=True, exist_ok=True)
-        width = n_parallel or LAUNCHERS[how].width(len(todo))
-        launcher = LAUNCHERS[how](folder, resources or Resources(), width)
-        shown = progress(f"launch ({how})", len(units), "units", len(before)) if show_progress else nullcontext(_silent)
-        with launcher, _terminated_like_interrupted(), shown as tick:
-            for outcome in _run(todo, launcher, width, retries):
-                outcomes[outcome.unit.name] = outcome
-                n_failed = sum(other.code != 0 for other in outcomes.values())
-                tick(1, f"{n_failed} failed" if n_failed else "")
+    with folder_lock(folder):
+        before = [unit for unit in units if not again and _is_done(unit)]
+        todo = deque((unit, 1) for unit in units if unit not in before)
+        outcomes = {unit.name: Outcome(unit, 0, 0, 0.0) for unit in before}
+        if todo:
+            width = n_parallel or LAUNCHERS[how].width(len(todo))
+            launcher = LAUNCHERS[how](folder, resources or Resources(), width)
+            label = f"launch ({how})"
+            shown = progress(label, len(units), "units", len(before)) if show_progress else nullcontext(_silent)
+            with launcher, _terminated_like_interrupted(), shown as tick:
+                for outcome in _run(todo, launcher, width, retries):
+                    outcomes[outcome.unit.name] = outcome
+                    n_failed = sum(other.code != 0 for other in outcomes.values())
+                    tick(1, f"{n_failed} failed" if n_failed else "")
     ended = [outcomes[unit.name] for unit in units]
     _complain(ended)
     return ended

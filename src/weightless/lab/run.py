@@ -18,6 +18,7 @@ from typing import Any
 from weightless.base.config import save_toml, to_dict
 from weightless.base.errors import ConfigError, WeightlessError, nearest
 from weightless.base.files import append_line, write_json
+from weightless.base.folder_lock import folder_lock, is_lock
 from weightless.data.corpus import Corpus
 from weightless.lab.corpora import prepared
 from weightless.lab.environment import commit, machine
@@ -33,7 +34,12 @@ def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) ->
     With `only`, just these models are made; the summary holds whatever is finished.
     """
     chosen = _chosen(recipe, only)
-    _claim(folder, recipe)
+    with folder_lock(folder):
+        _claim(folder, recipe)
+        return _made(recipe, folder, command, chosen)
+
+
+def _made(recipe: Recipe, folder: Path, command: str, chosen: list[ModelRecipe]) -> Path:
     started = time.monotonic()
     compiling = in_background()
     try:
@@ -112,7 +118,7 @@ def _claim(folder: Path, recipe: Recipe) -> None:
         if to_dict(load_recipe(path)) != to_dict(recipe):
             raise WeightlessError(f"{folder} holds a run of another recipe: give --out another folder, or delete it")
         return
-    if folder.exists() and any(path.name != "data" for path in folder.iterdir()):  # data may be prepared beforehand
+    if any(path.name != "data" and not is_lock(path) for path in folder.iterdir()):  # data may be prepared beforehand
         raise WeightlessError(f"{folder} is not empty and holds no run: give --out another folder")
     save_toml(path, recipe)
 

@@ -15,6 +15,7 @@ from typing import Any
 from weightless.base.config import to_dict
 from weightless.base.errors import WeightlessError
 from weightless.base.files import read_json, sha256_file, write_json
+from weightless.base.folder_lock import folder_lock
 from weightless.data.corpus import Corpus
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed
@@ -37,15 +38,20 @@ def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, fol
                 f"{folder} holds a model made from another recipe: choose another run name, or delete it"
             )
         return done["entry"]
-    folder.mkdir(parents=True, exist_ok=True)
+    with folder_lock(folder):
+        entry = _made(recipe, model, seed, corpus, folder)
+        write_json(folder / DONE, {"asked": asked, "entry": entry})
+    return entry
+
+
+def _made(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path) -> dict[str, Any]:
+    """Make, pack and measure."""
     label = folder.name
     made = make(model, seed, corpus, folder, label)
     notes = {"name": model.name, "seed": seed, "description": model.description, "training": made.record,
              "corpus": {"name": corpus.name, "sha256": corpus.sha256}}  # fmt: skip
     pack(folder / ARTIFACT, model.family, made.config, made.arrays, corpus.tokenizer_json(), notes)
-    entry = _measured(recipe, model, seed, corpus, folder, made)
-    write_json(folder / DONE, {"asked": asked, "entry": entry})
-    return entry
+    return _measured(recipe, model, seed, corpus, folder, made)
 
 
 def wanted(model: ModelRecipe) -> dict[str, Any]:

@@ -29,6 +29,7 @@ import torch
 
 from weightless.base.config import from_dict, to_dict
 from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.folder_lock import folder_lock
 from weightless.base.progress import progress
 from weightless.base.random import seed_for
 from weightless.data.packing import Batch
@@ -93,7 +94,7 @@ def train(
     `constants` default to model.prepare(train_tokens, seed).  With `resume` a checkpoint in out_dir is continued (a
     finished one is returned as it is); without, it is deleted.  `source` (a corpus) says where documents begin.
     """
-    with _threads(config.threads), torch.random.fork_rng(devices=[]):
+    with folder_lock(out_dir), _threads(config.threads), torch.random.fork_rng(devices=[]):
         run = _Run(model, train_tokens, val_tokens, config, Path(out_dir), constants, resume, on_metrics, source)
         print(f"{label}: {run.feeding.description}", file=sys.stderr)
         total, unit = (config.num_steps, "steps") if config.num_steps else (config.seconds, "s")
