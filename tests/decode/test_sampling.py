@@ -1,5 +1,8 @@
 """Sampling against transformers' logits processors, stop strings against str.find on the whole text."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -111,3 +114,62 @@ BAD = [
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(ConfigError, match=message):
         Sampling(**settings)
+
+
+TINY = [5e-324, 1e-310, 1e-300, 2.3e-308, 1e-16]
+
+
+@pytest.mark.parametrize("temperature", [*TINY, 1e-3, 0.5, 1.0, 99.99])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_temperature_gives_a_distribution(temperature, seed):
+    """Oracle: softmax of the differences to the best, with exact rational quotients; below 1e-10 that is one-hot."""
+    log_p = np.log(np.random.default_rng(seed).dirichlet(np.full(17, 0.3)) + 1e-12)
+    p = np.exp(log_p)
+    found = adjusted(p, temperature, 1.0)
+    best = max(Fraction(float(v)) for v in np.log(p))
+    quotients = [(Fraction(float(v)) - best) / Fraction(temperature) for v in np.log(p)]
+    wanted = np.array([math.exp(max(q, -1000)) for q in quotients])
+    np.testing.assert_allclose(found, wanted / wanted.sum(), rtol=1e-12, atol=1e-300)
+    assert abs(found.sum() - 1) < 1e-15 * len(p)
+    if temperature in TINY:
+        assert found.argmax() == p.argmax() and found.max() == 1
+
+
+def test_the_smallest_temperature_shares_ties_and_draws_what_is_possible():
+    p = np.array([0.0, 0.4, 0.2, 0.4])
+    for temperature in TINY:
+        np.testing.assert_array_equal(adjusted(p, temperature, 1.0), [0, 0.5, 0, 0.5])
+        assert draw(adjusted(p, temperature, 0.3), 0.999) == 1
+
+
+@pytest.mark.parametrize("penalty", [5e-324, 1e-310, 1e-3, 1e3, 1e300, 1.7e308])
+@pytest.mark.parametrize("seen", [[0], [1, 2], [0, 1, 2, 3, 4]])
+def test_every_penalty_gives_a_distribution(penalty, seen):
+    """What is possible stays possible before rounding, and the distribution sums to one; all penalised or few."""
+    p = np.array([0.5, 0.25, 0.125, 0.125, 0.0])
+    found = Sampling(temperature=0.7, top_p=0.9, repetition_penalty=penalty).distribution(p, seen)
+    assert np.isfinite(found).all() and abs(found.sum() - 1) < 1e-15 and found[4] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("temperature", [np.nan, np.inf, -np.inf, -1e-310, -1, 100, 1e300]),
+        ("top_p", [np.nan, np.inf, 0.0, -0.5, 1.0000000000000002, 1e300]),
+        ("min_p", [np.nan, np.inf, -5e-324, 1.5]),
+        ("repetition_penalty", [np.nan, np.inf, 0.0, -1.0]),
+        ("top_k", [-1]),
+        ("max_tokens", [-1]),
+    ],
+)
+def test_what_does_not_work_is_refused_by_name(name, values):
+    for value in values:
+        with pytest.raises(ConfigError, match=name):
+            Sampling(**{name: value})
+
+
+def test_the_smallest_cuts_keep_the_best():
+    p = np.array([0.2, 0.5, 0.3])
+    np.testing.assert_array_equal(adjusted(p, 1.0, 5e-324), [0, 1, 0])
+    np.testing.assert_allclose(adjusted(p, 1.0, 1.0, top_k=10**18), p, rtol=1e-15)
+    np.testing.assert_allclose(adjusted(p, 1.0, 1.0, min_p=5e-324), p, rtol=1e-15)

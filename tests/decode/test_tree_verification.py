@@ -9,7 +9,13 @@ from ops.mutants import mutated
 
 from weightless.base.errors import ArgumentError
 from weightless.decode import tree_verification
-from weightless.decode.tree_verification import _try_children, build_tree_mask, tree_positions, verify_and_accept
+from weightless.decode.tree_verification import (
+    _try_children,
+    accept,
+    build_tree_mask,
+    tree_positions,
+    verify_and_accept,
+)
 
 
 @pytest.mark.parametrize("check", checks.CHECKS)
@@ -62,7 +68,7 @@ MUTANTS = {
         "return accepted, tokens[accepted[-1]] if accepted else token",
         checks.check_greedy,
     ),
-    "temperature forgotten": ("softmax(row / temperature)", "softmax(row)", checks.check_sampling),
+    "temperature forgotten": ("tempered(row, temperature)", "tempered(row, 1.0)", checks.check_sampling),
     "refused child stays possible": ("left = np.maximum(p - draft, 0.0)", "left = p.copy()", checks.check_sampling),
     "residual not renormalised": ("p = left / left.sum()", "p = left", checks.check_sampling),
     "accepted by p alone": ("rng.random() * draft[x] < p[x]", "rng.random() < p[x]", checks.check_drawn_children),
@@ -140,3 +146,25 @@ def test_the_minimal_model_is_causal():
     model = MinimalLM(0)
     whole = model([1, 2, 3], np.tri(3, dtype=bool), np.arange(3))
     np.testing.assert_allclose(whole[1], model.next([1, 2]), atol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-300, 1e300])
+def test_the_smallest_and_largest_temperatures_are_greedy_and_uniform(temperature):
+    """Oracle: argmax of the row (no ties here), and equal shares; neither may be NaN."""
+    logits = np.array([[1.0, 3.0, -2.0, -np.inf], [0.0, 1.0, 5.0, 2.0]])
+    counts = np.zeros(4)
+    for seed in range(200 if temperature > 1 else 3):
+        nodes, token = accept(logits, [1], [-1], temperature, np.random.default_rng(seed))
+        if temperature < 1:
+            assert (nodes, token) == ([0], 2)
+        counts[token if not nodes else 1] += 1
+    if temperature > 1:
+        assert counts[3] == 0 and (counts[:3] > 40).all()
+
+
+def test_draft_probabilities_add_up_to_one():
+    logits, drafted = np.zeros((2, 4)), np.full((2, 4), 0.25)
+    drafted[1] = 0.0  # of a node without children: never looked at
+    accept(logits, [1], [-1], 1.0, np.random.default_rng(0), drafted)
+    with pytest.raises(ArgumentError, match="row 0 of draft_probs adds up to 0.5"):
+        accept(logits, [1], [-1], 1.0, np.random.default_rng(0), drafted / 2)

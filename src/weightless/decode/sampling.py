@@ -40,7 +40,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < 100:
-            raise ConfigError(f"temperature {self.temperature} should be 0 (greedy) or a positive number")
+            raise ConfigError(f"temperature {self.temperature} should be 0 (greedy) or a positive number below 100")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p {self.top_p} is not in (0, 1]")
         if self.max_tokens < 0:
@@ -70,7 +70,7 @@ class Sampling:
         log_p = None
         if self.repetition_penalty != 1 and len(seen):
             log_p = _log(p_V)
-            log_p[np.unique(seen)] *= self.repetition_penalty
+            log_p[np.unique(seen)] = _penalised(log_p[np.unique(seen)], self.repetition_penalty)
         return adjusted(p_V, self.temperature, self.top_p, self.top_k, self.min_p, log_p)
 
 
@@ -85,9 +85,7 @@ def adjusted(
     """The distribution after temperature and cuts, float64, summing to one; `log_p` replaces log p_V when given."""
     if temperature == 0:
         return np.eye(1, len(p_V), int(np.argmax(p_V if log_p is None else log_p)))[0]
-    scaled = (_log(p_V) if log_p is None else log_p) / temperature
-    p = np.exp(scaled - scaled.max())
-    p /= p.sum()
+    p = tempered(_log(p_V) if log_p is None else log_p, temperature)
     if not (0 < top_k < len(p)) and top_p == 1 and min_p == 0:
         return p
     order = np.argsort(-p, kind="stable")
@@ -102,6 +100,23 @@ def adjusted(
         kept[kept < min_p * kept[0]] = 0.0
     p[order] = kept / kept.sum()
     return p
+
+
+def tempered(log_p_V: np.ndarray, temperature: float) -> np.ndarray:
+    """softmax(log_p / temperature), for any temperature above 0 that float64 holds, and at least one finite log_p.
+
+    The best is taken off before dividing: its quotient is 0 and no other is above it, so the smallest temperature
+    (5e-324) overflows towards probability 0 and never towards NaN.
+    """
+    with np.errstate(over="ignore"):
+        p = np.exp((log_p_V - log_p_V.max()) / temperature)
+    return p / p.sum()
+
+
+def _penalised(log_p: np.ndarray, penalty: float) -> np.ndarray:
+    """log p times the penalty, finite where log p is: a token that is possible stays so, however large the penalty."""
+    with np.errstate(over="ignore"):
+        return np.where(log_p == -np.inf, log_p, np.maximum(log_p * penalty, -np.finfo(np.float64).max))
 
 
 def draw(p_V: np.ndarray, u: float) -> int:

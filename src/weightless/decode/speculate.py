@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from weightless.base.errors import ConfigError
+from weightless.base.random import rng_for
 from weightless.decode.drafters import Drafter
 from weightless.decode.engine_runner import Runner
 from weightless.decode.sampling import Sampling
@@ -58,7 +59,7 @@ def speculative_tokens(
     if not prompt:
         raise ConfigError("a prompt of at least one token is needed; <|endoftext|> begins an empty one")
     record = Speculation() if record is None else record
-    rng = rng or np.random.default_rng(sampling.seed)
+    rng = rng or rng_for(sampling.seed, "speculate")
     text = [int(token) for token in prompt]
     sequence = _fed(target, text[:-1])
     n_made = 0

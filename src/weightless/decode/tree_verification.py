@@ -27,8 +27,11 @@ from typing import Any
 import numpy as np
 
 from weightless.base.errors import ArgumentError
+from weightless.decode.sampling import tempered
 from weightless.ops.arguments import real_number, whole_number, whole_numbers
-from weightless.ops.attention import softmax
+
+DRAFT_TOLERANCE = 1e-2
+"""How far from 1 a row of draft probabilities may add up: 50,000 of them in float16 or bfloat16 do to half of it."""
 
 TargetModel = Callable[[list[int], np.ndarray, np.ndarray], np.ndarray]
 
@@ -103,8 +106,8 @@ def accept(
             chosen, token = None, int(np.argmax(row))
             chosen = next((node for node in children if tokens[node] == token), None)
         else:
-            q = None if draft_probs is None else draft_probs[at[0] + 1]
-            chosen, token = _try_children(softmax(row / temperature), q, children, tokens, rng)
+            q = None if draft_probs is None else _drafted(np.asarray(draft_probs)[at[0] + 1], at[0], children)
+            chosen, token = _try_children(tempered(row, temperature), q, children, tokens, rng)
         if chosen is None:
             return accepted, token
         accepted.append(chosen)
@@ -116,7 +119,7 @@ def _try_children(
 ) -> tuple[int | None, int]:
     """(accepted child, its token) or (None, a token drawn from what the refused children leave of p)."""
     p = p_V.astype(np.float64)
-    q = None if q_V is None else np.array(q_V, dtype=np.float64)
+    q = q_V
     for node in children:
         x = tokens[node]
         draft = np.zeros_like(p) if q is None else q
@@ -148,6 +151,17 @@ def _check_draft(draft: np.ndarray, logits: np.ndarray) -> None:
         raise ArgumentError(f"draft_probs of shape {draft.shape} should have the shape {logits.shape}")
     if not (np.isfinite(draft).all() and (draft >= 0).all()):
         raise ArgumentError(f"draft_probs of shape {draft.shape} should hold probabilities, none below 0 and no NaN")
+
+
+def _drafted(q_V: np.ndarray, node: int, children: list[int]) -> np.ndarray | None:
+    """What the children of a node were drawn from, float64, summing to one; nothing is asked where there are none."""
+    if not children:
+        return None
+    q, total = q_V.astype(np.float64), float(q_V.sum(dtype=np.float64))
+    if abs(total - 1) > DRAFT_TOLERANCE:
+        raise ArgumentError(f"row {node + 1} of draft_probs adds up to {total:.6g}: a node's children are drawn from "
+                            "probabilities that add up to 1")  # fmt: skip
+    return q / total
 
 
 def checked_logits(found: Any, n: int) -> np.ndarray:
