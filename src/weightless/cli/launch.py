@@ -45,6 +45,7 @@ class Launch:
 
 
 def main(verb: str, arguments: list[str]) -> int:
+    from weightless.cli.run import check_command
     from weightless.lab.launch import filled_in, launch
     from weightless.lab.launchers import Resources
 
@@ -56,6 +57,9 @@ def main(verb: str, arguments: list[str]) -> int:
     if options.n_parallel < 0:
         raise ConfigError("--n_parallel is at least 0")
     commands = filled_in(template, options.n)
+    for unit in commands:
+        if unit[0] == "run":
+            check_command(unit[1:])
     identity = hashlib.sha256(repr((os.getcwd(), template)).encode()).hexdigest()[:12]
     resources = Resources(options.cpus, options.mem_gb, options.minutes, options.partition, options.cluster,
                           options.address)  # fmt: skip

@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from weightless.base.errors import WeightlessError, nearest
 from weightless.cli.parse import parse
+
+if TYPE_CHECKING:
+    from weightless.lab.recipe import Recipe
 
 RECIPES = "recipes"
 DEMO = "demo"
@@ -73,8 +77,19 @@ def main(verb: str, arguments: list[str]) -> int:
 
 
 def _run(options: Run, command: str) -> int:
-    from weightless.lab.recipe import load_recipe
     from weightless.lab.run import run
+
+    recipe = recipe_of(options)
+    folder = Path(options.out or Path("runs") / recipe.name)
+    page = run(recipe, folder, command, options.only)
+    _print_table(folder)
+    print(f"report: {page}")
+    return 0
+
+
+def recipe_of(options: Run) -> Recipe:
+    """The recipe, checked whole, with the texts that the command line names instead of its own."""
+    from weightless.lab.recipe import load_recipe
 
     recipe = load_recipe(recipe_path(options.recipe))
     data = recipe.data
@@ -85,12 +100,13 @@ def _run(options: Run, command: str) -> int:
             recipe = dataclasses.replace(recipe, name=f"{DEMO}-{stem}")
     if options.validation:
         data = dataclasses.replace(data, validation=options.validation)
-    recipe = dataclasses.replace(recipe, data=data)
-    folder = Path(options.out or Path("runs") / recipe.name)
-    page = run(recipe, folder, command, options.only)
-    _print_table(folder)
-    print(f"report: {page}")
-    return 0
+    return dataclasses.replace(recipe, data=data)
+
+
+def check_command(arguments: Sequence[str]) -> None:
+    """Refuse `run ARGUMENTS` for what its flags and its recipe alone can tell, before it is started elsewhere."""
+    options = parse(Run, "run", list(arguments))
+    recipe_of(options).chosen(options.only)
 
 
 def recipe_path(name: str) -> Path:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from weightless.base.config import from_dict
 from weightless.base.errors import ConfigError
 from weightless.base.progress import progress
 from weightless.data.corpus import Corpus
@@ -43,12 +42,10 @@ class Made:
 
 def make(model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str) -> Made:
     """Train, count or mix one model on the corpus, or on as much of it as the recipe says."""
-    config, room, tokens = model.build_config(corpus.vocab_size), family(model.family), training_tokens(model, corpus)
+    config, room, tokens = model.check(corpus.vocab_size, seed), family(model.family), training_tokens(model, corpus)
     if hasattr(room, "compose"):
         made = mixed(room, config, model, seed, corpus, tokens, folder, label)
     elif hasattr(room, "count"):
-        if model.train:
-            raise ConfigError(f"model {model.name!r} is counted, not trained: take model.train out of the recipe")
         made = counted(room, config, tokens)
     else:
         made = trained(model.family, config, model, seed, corpus, tokens, folder, label)
@@ -83,13 +80,13 @@ def trained(
     name: str, config: Any, model: ModelRecipe, seed: int, corpus: Corpus, tokens: Any, folder: Path, label: str
 ) -> Made:
     """Weights, by the loop that all families share; goes on from a checkpoint in the folder."""
-    from weightless.train.config import TrainConfig
     from weightless.train.loop import train
 
+    loop = model.build_training(config, seed)
+    if loop is None:
+        raise ConfigError(f"model {model.name!r}: family {model.family!r} is counted, not trained")
     save_model_file(folder, name, config)
-    values = {"context": config.context, **model.train, "seed": seed}
-    train_config = from_dict(TrainConfig, values, f"model.{model.name}.train")
-    result = train(family(name).Model(config), tokens, corpus.tokens("val"), train_config, folder, label, source=corpus)
+    result = train(family(name).Model(config), tokens, corpus.tokens("val"), loop, folder, label, source=corpus)
     arrays = {key: tensor.cpu().numpy() for key, tensor in result.params.items()} | dict(result.constants)
     record = {
         "tokens_seen": result.tokens_seen,
@@ -108,10 +105,7 @@ def mixed(
     room: Any, config: Any, model: ModelRecipe, seed: int, corpus: Corpus, tokens: Any, folder: Path, label: str
 ) -> Made:
     """Both parts and the weights between them.  The learning curve is left out: it would be that of one part."""
-    n_held = min(config.held_out, int(HELD_OUT_SHARE * len(tokens)))
-    if n_held < 2:
-        raise ConfigError(f"model {model.name!r}: {len(tokens):,} training tokens leave none to fit the mixture on")
-    earlier, held_out = tokens[: len(tokens) - n_held], np.asarray(tokens[len(tokens) - n_held :], dtype=np.int64)
+    earlier, held_out = divided(model, config, tokens)
     (_, neural_config), (counted_room, counted_config) = (config.part(name) for name in (NEURAL, COUNTED))
     (folder / NEURAL).mkdir(exist_ok=True)
     neural = trained(config.neural, neural_config, model, seed, corpus, earlier, folder / NEURAL, label)
@@ -130,6 +124,14 @@ def mixed(
     record["observed"] = {**neural.record["observed"], "the mixture is no worse than its parts": gain(*nats, weights)}
     config, arrays = room.compose(config, neural.arrays, table.config, table.arrays, weights)
     return Made(config, arrays, record)
+
+
+def divided(model: ModelRecipe, config: Any, tokens: Any) -> tuple[Any, np.ndarray]:
+    """The training tokens of a mixture: those that its parts learn from, and the last ones, for the weights."""
+    n_held = min(config.held_out, int(HELD_OUT_SHARE * len(tokens)))
+    if n_held < 2:
+        raise ConfigError(f"model {model.name!r}: {len(tokens):,} training tokens leave none to fit the mixture on")
+    return tokens[: len(tokens) - n_held], np.asarray(tokens[len(tokens) - n_held :], dtype=np.int64)
 
 
 def gain(neural: np.ndarray, counted: np.ndarray, gates: np.ndarray, weights: np.ndarray) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from weightless.audit.agreement import Audited, audit, check
 from weightless.audit.real_text import mode_s_costs
 from weightless.data.corpus import Corpus
-from weightless.decode.generate import Sampling, generate
+from weightless.decode.generate import generate
 from weightless.evals.bits_per_byte import Score, evaluate
 from weightless.export.packed import Packed
 from weightless.lab.recipe import EvalRecipe, SampleRecipe
@@ -98,8 +98,7 @@ def sample(packed: Packed, recipe: SampleRecipe, folder: Path | None = None) -> 
     """A continuation of the recipe's prompt; written to sample.txt when a folder is given."""
     from weightless.base.files import atomic_write
 
-    sampling = Sampling(recipe.temperature, recipe.top_p, recipe.seed, recipe.max_tokens, stop_at_end=False)
-    drawn = generate(packed, recipe.prompt, sampling)
+    drawn = generate(packed, recipe.prompt, recipe.sampling())
     if folder is not None:
         atomic_write(folder / "sample.txt", drawn["prompt"] + drawn["text"] + "\n")
     return drawn

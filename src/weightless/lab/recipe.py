@@ -9,7 +9,9 @@
     [model.config]   fields of the family's Config          (vocab_size comes from [data])
     [model.train]    fields of TrainConfig                  (nothing for a family that is counted)
 
-An unknown key anywhere is an error that names the nearest known one.
+A recipe is checked whole when it is made: every table against its dataclass, every model's configuration by drawing its
+program, its training by making its TrainConfig, and what all of them share.  An error names the model and the key, an
+unknown key the nearest known one.  What only the text can tell (is it long enough?) is in checks.py.
 """
 
 from __future__ import annotations
@@ -18,14 +20,22 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weightless.base.config import from_dict, load_toml, to_dict
-from weightless.base.errors import ConfigError
+from weightless.base.errors import ConfigError, CorruptFileError, nearest
+from weightless.decode.sampling import Sampling
 from weightless.models.catalog import family
+from weightless.tokenizer.patterns import pattern_code
 
+if TYPE_CHECKING:
+    from weightless.train.config import TrainConfig
+
+LEAST_VOCABULARY = 257  # the 256 bytes, and <|endoftext|>
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -41,6 +51,17 @@ class DataRecipe:
     vocab_size: int = 4096
     pattern: str = "gpt2"
 
+    def __post_init__(self) -> None:
+        if not self.source:
+            raise ConfigError("data.source is empty: name docs, fables, a file or a folder")
+        if self.vocab_size < LEAST_VOCABULARY:
+            raise ConfigError(f"data.vocab_size = {self.vocab_size} should be at least {LEAST_VOCABULARY}: "
+                              "256 bytes and <|endoftext|>")  # fmt: skip
+        for name in ("val_fraction", "max_overlap"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"data.{name} = {getattr(self, name)} should lie between 0 and 1")
+        pattern_code(self.pattern)
+
 
 @dataclass(frozen=True)
 class EvalRecipe:
@@ -48,6 +69,10 @@ class EvalRecipe:
 
     tokens: int = 0
     stride: int = 0  # 0: the context, windows side by side
+
+    def __post_init__(self) -> None:
+        if min(self.tokens, self.stride) < 0:
+            raise ConfigError(f"eval.tokens = {self.tokens}, eval.stride = {self.stride}: none should be negative")
 
 
 @dataclass(frozen=True)
@@ -59,6 +84,14 @@ class SampleRecipe:
     top_p: float = 0.95
     seed: int = 0
     max_tokens: int = 120
+
+    def __post_init__(self) -> None:
+        with _naming("sample"):
+            self.sampling()
+
+    def sampling(self) -> Sampling:
+        """How to draw it; a sample goes on after <|endoftext|>."""
+        return Sampling(self.temperature, self.top_p, self.seed, self.max_tokens, stop_at_end=False)
 
 
 @dataclass(frozen=True)
@@ -88,11 +121,42 @@ class ModelRecipe:
 
     def build_config(self, vocab_size: int) -> Any:
         """The family's Config; a vocab_size of its own would contradict the data."""
-        if self.config.get("vocab_size", vocab_size) != vocab_size:
-            raise ConfigError(f"model {self.name!r} wants a vocabulary of {self.config['vocab_size']}, "
-                              f"but the data has {vocab_size}: leave it out of model.config")  # fmt: skip
-        config = {**self.config, "vocab_size": vocab_size}
-        return from_dict(family(self.family).Config, config, f"model.{self.name}.config")
+        with _naming(f"model {self.name!r}"):
+            if self.config.get("vocab_size", vocab_size) != vocab_size:
+                raise ConfigError(f"config.vocab_size = {self.config['vocab_size']}, but the data has {vocab_size}: "
+                                  "leave it out")  # fmt: skip
+            return from_dict(family(self.family).Config, {**self.config, "vocab_size": vocab_size}, "config")
+
+    def build_training(self, config: Any, seed: int) -> TrainConfig | None:
+        """The loop's configuration for a model of `config`; None for a family that is counted."""
+        from weightless.train.config import TrainConfig
+
+        with _naming(f"model {self.name!r}"):
+            room = family(self.family)
+            if not hasattr(room, "Model") and not hasattr(room, "compose"):
+                if self.train:
+                    raise ConfigError(f"family {self.family!r} is counted, not trained: take train out of the recipe")
+                return None
+            if "seed" in self.train:
+                raise ConfigError("train.seed: the seeds of a recipe stand at its head (seeds = [0]); take it out")
+            made = from_dict(TrainConfig, {"context": config.context, **self.train, "seed": seed}, "train")
+            if made.context > config.context:
+                raise ConfigError(f"train.context = {made.context} is longer than the model's own of {config.context}")
+            return made
+
+    def check(self, vocab_size: int, seed: int) -> Any:
+        """Its Config, if everything that can be known without the text is sound; ConfigError otherwise."""
+        config = self.build_config(vocab_size)
+        with _naming(f"model {self.name!r}"):
+            family(self.family).decode_program(config)  # formats, widths, parts that cannot be mixed
+        training = self.build_training(config, seed)
+        with _naming(f"model {self.name!r}"):
+            if training is not None and training.eval_tokens < training.context:
+                raise ConfigError(f"train.eval_tokens = {training.eval_tokens} is not one window of context "
+                                  f"{training.context}")  # fmt: skip
+            if training is not None and training.score_file and not Path(training.score_file).is_file():
+                raise ConfigError(f"train.score_file = {training.score_file!r}: no such file")
+        return config
 
 
 @dataclass(frozen=True)
@@ -111,21 +175,52 @@ class Recipe:
             raise ConfigError(f"run name {self.name!r}: use letters, digits, - and _")
         if not self.model or not self.seeds:
             raise ConfigError("a recipe needs at least one [[model]] and one seed")
-        names = [model.name for model in self.model]
-        if len(set(names)) != len(names):
-            raise ConfigError("two models of the recipe share a name")
+        for what, values in (("models", [model.name for model in self.model]), ("seeds", list(self.seeds))):
+            twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
+            if twice is not None:
+                raise ConfigError(f"two {what} of the recipe are called {twice!r}: each makes a folder of its own")
         for model in self.model:
-            model.build_config(self.data.vocab_size)
+            config = model.check(self.data.vocab_size, self.seeds[0])
+            if self.eval.stride > config.context:
+                raise ConfigError(f"eval.stride = {self.eval.stride} is longer than the context of model "
+                                  f"{model.name!r}, {config.context}")  # fmt: skip
+
+    def chosen(self, only: Sequence[str] = ()) -> list[ModelRecipe]:
+        """The models of these names, all when there are none; ConfigError for a name that no model has."""
+        known = {model.name: model for model in self.model}
+        for name in only:
+            if name not in known:
+                raise ConfigError(f"the recipe has no model {name!r}: {nearest(name, known)}")
+        return [model for name, model in known.items() if not only or name in only]
 
 
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe; every mistake is one line with the file's name."""
+    values = load_toml(path)
     try:
-        recipe = from_dict(Recipe, load_toml(path))
+        recipe = from_dict(Recipe, values)
         return dataclasses.replace(recipe, model=tuple(m for model in recipe.model for m in model.by_size()))
     except ConfigError as error:
-        message = str(error)
-        raise ConfigError(message if message.startswith(str(path)) else f"{path}: {message}") from None
+        raise ConfigError(f"{path}: {_by_name(str(error), values)}") from None
+
+
+def _by_name(message: str, values: dict[str, Any]) -> str:
+    """A message about model[2] with the name that the recipe gives it."""
+
+    def named(match: re.Match[str]) -> str:
+        name = values["model"][int(match[1])].get("name")
+        return f"{match[0]} ({name!r})" if isinstance(name, str) else match[0]
+
+    return re.sub(r"model\[(\d+)\](?=\.)", named, message)
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Put the name of what is at fault before the message; a program that cannot be drawn is a wrong configuration."""
+    try:
+        yield
+    except (ConfigError, CorruptFileError) as error:
+        raise ConfigError(f"{what}: {error}") from None
 
 
 def fingerprint(*parts: Any) -> str:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from weightless.base.config import save_toml, to_dict
-from weightless.base.errors import ConfigError, WeightlessError, nearest
+from weightless.base.errors import WeightlessError
 from weightless.base.files import append_line, write_json
 from weightless.base.folder_lock import folder_lock, is_lock
 from weightless.data.corpus import Corpus
+from weightless.lab.checks import check_on_text
 from weightless.lab.corpora import prepared
 from weightless.lab.environment import commit, machine
 from weightless.lab.recipe import ModelRecipe, Recipe, load_recipe
@@ -27,31 +28,41 @@ from weightless.lab.report import write_report
 from weightless.lab.stages import run_model
 from weightless.program.warm import in_background
 
+RECIPE = "recipe.toml"
+
 
 def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) -> Path:
     """Do what is not done yet, write summary.json and report.html; returns the report's path.
 
     With `only`, just these models are made; the summary holds whatever is finished.
     """
-    chosen = _chosen(recipe, only)
+    chosen = recipe.chosen(only)
     with folder_lock(folder):
-        _claim(folder, recipe)
-        return _made(recipe, folder, command, chosen)
+        _refuse_other(folder, recipe)
+        started = time.monotonic()
+        compiling = in_background()
+        try:
+            corpus = prepared(recipe.data, folder / "data")
+            for model in chosen:
+                check_on_text(model, corpus)
+            compiling.wait()
+            return _made(recipe, folder, command, chosen, corpus, started)
+        finally:
+            compiling.terminate()
+            compiling.wait()
 
 
-def _made(recipe: Recipe, folder: Path, command: str, chosen: list[ModelRecipe]) -> Path:
-    started = time.monotonic()
-    compiling = in_background()
+def _made(
+    recipe: Recipe, folder: Path, command: str, chosen: list[ModelRecipe], corpus: Corpus, started: float
+) -> Path:
+    """Make the models; the folder is this recipe's from now on, since nothing is left that could refuse it."""
+    save_toml(folder / RECIPE, recipe)
     try:
         write_json(folder / "environment.json", {"machine": machine(), "commit": commit(), "command": command})
-        corpus = prepared(recipe.data, folder / "data")
-        compiling.wait()
         for seed in recipe.seeds:
             for model in chosen:
                 run_model(recipe, model, seed, corpus, model_folder(folder, recipe, model, seed))
     finally:
-        compiling.terminate()
-        compiling.wait()
         line = {"ended": _now(), "seconds": round(time.monotonic() - started, 1), "command": command}
         append_line(folder / "sessions.jsonl", json.dumps(line))
     return report(recipe, folder, corpus, command)
@@ -103,24 +114,15 @@ def summarise(recipe: Recipe, folder: Path, corpus: Corpus, command: str) -> dic
     }
 
 
-def _chosen(recipe: Recipe, only: Sequence[str]) -> list[ModelRecipe]:
-    known = {model.name: model for model in recipe.model}
-    for name in only:
-        if name not in known:
-            raise ConfigError(f"the recipe has no model {name!r}: {nearest(name, known)}")
-    return [model for name, model in known.items() if not only or name in only]
-
-
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Make the folder this recipe's, or refuse when it is another's."""
-    path = folder / "recipe.toml"
+def _refuse_other(folder: Path, recipe: Recipe) -> None:
+    """WeightlessError when the folder is another recipe's, or holds anything that no run has left."""
+    path = folder / RECIPE
     if path.exists():
         if to_dict(load_recipe(path)) != to_dict(recipe):
             raise WeightlessError(f"{folder} holds a run of another recipe: give --out another folder, or delete it")
         return
     if any(path.name != "data" and not is_lock(path) for path in folder.iterdir()):  # data may be prepared beforehand
         raise WeightlessError(f"{folder} is not empty and holds no run: give --out another folder")
-    save_toml(path, recipe)
 
 
 def _now() -> str:

@@ -6,6 +6,7 @@ default (Vaswani et al. 2017; Touvron et al. 2023).  Every weight is read for ev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class Config:
     def __post_init__(self) -> None:
         if min(self.vocab_size, self.d_model, self.n_layers, self.context) < 1:
             raise ConfigError("vocab_size, d_model, n_layers and context should be at least 1")
+        if not 0 <= self.eps < math.inf:
+            raise ConfigError(f"eps = {self.eps} should be a number, 0 or more")
         if self.d_model % self.heads or (self.d_model // self.heads) % 2:
             raise ConfigError(f"d_model {self.d_model} does not split into {self.heads} heads of even width")
         if self.heads % self.kv_heads:

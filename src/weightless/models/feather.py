@@ -11,6 +11,7 @@ two fp16 scales).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -62,6 +63,8 @@ class Config:
     def __post_init__(self) -> None:
         if min(self.vocab_size, self.d_model, self.n_layers, self.context, self.d_head) < 1:
             raise ConfigError("vocab_size, d_model, n_layers, d_head and context should be at least 1")
+        if not 0 <= self.eps < math.inf:
+            raise ConfigError(f"eps = {self.eps} should be a number, 0 or more")
         if self.n_heads < 1 or self.n_kv_heads < 1 or self.n_heads % self.n_kv_heads or self.d_head % 2:
             raise ConfigError(f"{self.n_heads} heads of width {self.d_head} cannot share {self.n_kv_heads} evenly")
         if min(self.rows_2, self.rows_3, self.n_classes) < 0 or self.n_classes > self.vocab_size:

@@ -39,6 +39,11 @@ class Config:
             raise ConfigError(f"order {self.order} is not in 1..8")
         if self.context < self.order:
             raise ConfigError(f"a context of {self.context} is shorter than the order {self.order}")
+        if self.min_counts and (len(self.min_counts) != self.order or min(self.min_counts) < 1):
+            told = f"{self.order} counts of at least 1, one per order"
+            raise ConfigError(f"min_counts = {list(self.min_counts)} should be {told}")
+        if self.max_tokens < 1:
+            raise ConfigError(f"max_tokens = {self.max_tokens} should be at least 1")
         if len(self.nodes) != len(self.entries) or len(self.nodes) not in (0, self.order - 1):
             raise ConfigError("nodes and entries should have one number per context length")
 

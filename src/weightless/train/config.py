@@ -9,6 +9,8 @@ them all.  Errors: ConfigError naming the field.
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from dataclasses import dataclass
 
 from weightless.base.errors import ConfigError, nearest
@@ -21,6 +23,8 @@ PACKINGS = ("stream", "documents")
 SCORED_ORDERS = ("length", "compression", "score")
 TRAIN_ORDERS = (*ORDERS, *SCORED_ORDERS)
 PACINGS = ("sorted", "buckets", "shuffled")
+MOST_THREADS = 1024
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps")
 RESUMABLE_CHANGES = frozenset({"checkpoint_every", "prefetch"})
 """Fields that a resumed run may change: they cannot alter a single number of the result."""
 
@@ -80,14 +84,20 @@ class TrainConfig:
         for name in ("batch_size", "context", "num_steps", "seconds", "grad_accumulation", "eval_every", "eval_tokens",
                      "log_every", "threads"):  # fmt: skip
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} = {value!r} should be greater than 0")
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{name} = {value!r} should be a number greater than 0")
         for name in ("warmup", "warmdown", "min_lr_ratio", "qat_start", "beta1", "beta2"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} = {getattr(self, name)!r} should lie between 0 and 1")
-        for name in ("max_lr", "muon_lr", "table_lr", "weight_decay", "grad_clip", "checkpoint_every"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} = {getattr(self, name)!r} should not be negative")
+        for name in ("max_lr", "muon_lr", "table_lr", "embedding_lr_scale", "head_lr_scale", "vector_lr_scale",
+                     "weight_decay", "grad_clip", "checkpoint_every"):  # fmt: skip
+            finite = name == "checkpoint_every" or getattr(self, name) < math.inf  # inf seconds: only at the end
+            if not (getattr(self, name) >= 0 and finite):
+                raise ConfigError(f"{name} = {getattr(self, name)!r} should be a number, 0 or more")
+        if (self.threads or 1) > MOST_THREADS:
+            raise ConfigError(f"threads = {self.threads} should be at most {MOST_THREADS}")
+        if not _DEVICE.fullmatch(self.device):
+            raise ConfigError(f'device = {self.device!r}: say "cpu", "cuda", or "cuda:1" for the second of them')
         if self.warmup >= 1.0 or (self.schedule == "wsd" and self.warmup + self.warmdown > 1.0):
             raise ConfigError(f"warmup = {self.warmup} leaves no room for the rest of schedule {self.schedule!r}")
 

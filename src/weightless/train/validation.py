@@ -20,6 +20,14 @@ from weightless.data.packing import IGNORED
 from weightless.train.step import as_tensor
 
 
+def windows_of(n_available: int, context: int, n_tokens: int) -> int:
+    """How many windows of `context` the slice has; ConfigError when there is not one."""
+    n_windows = min(n_tokens, n_available - 1) // context
+    if n_windows < 1:
+        raise ConfigError(f"{n_available} validation tokens, eval_tokens = {n_tokens}: not one window of {context}")
+    return n_windows
+
+
 class Validation:
     """The slice, cut once."""
 
@@ -33,9 +41,7 @@ class Validation:
         end_of_text: int | None = None,
     ) -> None:
         n_available = (len(tokens) - 1) // context
-        n_windows = min(n_tokens // context, n_available)
-        if n_windows < 1:
-            raise ConfigError(f"{len(tokens)} validation tokens, eval_tokens = {n_tokens}: not one window of {context}")
+        n_windows = windows_of(len(tokens), context, n_tokens)
         starts = np.arange(n_windows) * n_available // n_windows * context
         rows = np.stack([np.asarray(tokens[s : s + context + 1]).astype(np.int64) for s in starts.tolist()])
         self.inputs_NT = as_tensor(rows[:, :-1], device)

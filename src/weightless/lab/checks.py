@@ -1,0 +1,76 @@
+"""What only the prepared text and this machine can tell of a recipe, asked of every model before the first is trained.
+
+Is there a window to train on and one to validate on, are there as many training tokens as were asked for, does a
+mixture leave tokens to be fitted on, is the device there, do the weights fit into memory?  What the recipe alone tells
+is checked when it is read (recipe.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from typing import Any
+
+from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.units import human_bytes
+from weightless.data.corpus import Corpus
+from weightless.lab.making import divided, training_tokens
+from weightless.lab.recipe import ModelRecipe
+from weightless.models.catalog import family
+
+TRAINING_BYTES_PER_PARAMETER = 8  # float32 weights and their gradients; optimizers want more
+
+
+def check_on_text(model: ModelRecipe, corpus: Corpus) -> None:
+    """ConfigError naming the model when it cannot be made of this corpus on this machine."""
+    config = model.build_config(corpus.vocab_size)
+    tokens = training_tokens(model, corpus)
+    n_validation = len(corpus.tokens("val"))
+    if n_validation < 2:
+        raise ConfigError(f"{corpus.folder} has {n_validation} validation token(s), and no loss can be measured on "
+                          "them: give more text, or a larger val_fraction")  # fmt: skip
+    training = model.build_training(config, seed=0)
+    if training is None:
+        return
+    if hasattr(family(model.family), "compose"):
+        tokens, _ = divided(model, config, tokens)
+    try:
+        _check_training(training, tokens, n_validation, corpus)
+        _check_memory(model, config)
+    except WeightlessError as error:
+        raise ConfigError(f"model {model.name!r}: {error}") from None
+
+
+def _check_training(training: Any, tokens: Any, n_validation: int, corpus: Corpus) -> None:
+    from weightless.train.feeding import feeding
+    from weightless.train.validation import windows_of
+
+    cheap = {"order": "length"} if training.order == "compression" else {}  # needs the same of the text
+    feeding(tokens, dataclasses.replace(training, **cheap), corpus)
+    windows_of(n_validation, training.context, training.eval_tokens)
+    _check_device(training.device)
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ConfigError(f'device = {device!r} is not usable here ({reason}): say "cpu"') from None
+
+
+def _check_memory(model: ModelRecipe, config: Any) -> None:
+    """Weights that this machine cannot even hold are told now, and not by a failing allocation after hours."""
+    if not hasattr(os, "sysconf"):
+        return
+    room = family(model.family)
+    if hasattr(room, "compose"):
+        room, config = config.part("neural")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    wanted = TRAINING_BYTES_PER_PARAMETER * sum(math.prod(spec.shape) for spec in room.Model(config).tensors())
+    if wanted > memory:
+        raise ConfigError(f"its weights and their gradients take {human_bytes(wanted)}, this machine has "
+                          f"{human_bytes(memory)}: make it smaller")  # fmt: skip
