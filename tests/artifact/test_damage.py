@@ -158,6 +158,7 @@ def test_hostile_descriptions_with_right_checksums(packed, text, message):
         (5, {"nbytes": 0}), (5, {"nbytes": 191}), (5, {"shape": [4, 64], "nbytes": 256}),
         (5, {"shape": [2, 64], "nbytes": 128}), (1, {"shape": [1, 64], "nbytes": 256}), (4, {"nbytes": 1e0}),
         (0, {"sha256": ""}), (0, {"sha256": "0" * 63}), (0, {"sha256": "G" * 64}), (0, {"sha256": "0" * 64}),
+        (0, {"offset": "\n"}),
         (0, {"extra": 1}), (4, {"shape": [True, 1]}), (4, {"row_bytes": True}), (4, {"nbytes": True}),
     ],
 )  # fmt: skip

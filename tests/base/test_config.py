@@ -125,7 +125,9 @@ def test_to_dict_leaves_out_what_cannot_be_given():
     assert {"context", "derived"}.isdisjoint(to_dict(build()))
 
 
-@pytest.mark.parametrize("content", [b"a = ", b"a = 1\na = 2", b"\xff", b"a = " + b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content", [b"a = ", b"a = 1\na = 2", b"\xff", b"a = " + b"[" * 100_000, b"a = " + b"9" * 5000]
+)
 def test_damaged_toml_names_the_file(tmp_path, content):
     (tmp_path / "x.toml").write_bytes(content)
     with pytest.raises(ConfigError, match=r"x\.toml is not valid TOML"):

@@ -21,3 +21,15 @@ def test_far_from_everything_all_are_listed():
 def test_every_error_of_input_is_one_kind():
     assert issubclass(ConfigError, WeightlessError)
     assert issubclass(CorruptFileError, WeightlessError)
+
+
+def test_a_message_is_one_line_whatever_name_is_in_it():
+    assert (
+        str(WeightlessError("no column 'a\nb\x1b[2J\ud800' in naïve.txt"))
+        == r"no column 'a\nb\x1b[2J\ud800' in naïve.txt"
+    )
+
+
+def test_a_long_list_of_known_names_is_cut():
+    told = nearest("zzz", [f"{i:04}" for i in range(5000)])
+    assert told.startswith("known: 0000, 0001") and told.endswith(", 0029 and 4970 more")

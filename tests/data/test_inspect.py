@@ -10,10 +10,13 @@ from data.fake_tokenizer import ByteTokenizer, stream_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightless.base.errors import ConfigError
+from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.data import inspect
+from weightless.data.corpus import corpus
 from weightless.data.prepare import prepare
+from weightless.data.row_sets import open_rows
 from weightless.data.shards import write_shard
+from weightless.data.token_parquet import Reading
 
 
 def words(seed: int, n: int = 60) -> bytes:
@@ -97,3 +100,16 @@ def test_a_training_document_in_validation_is_found(folder):
     entry["documents"] = 2
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert "documents of the manifest" in failed(folder)
+
+
+def test_a_flipped_bit_is_never_read_as_ids(folder):
+    """It leaves a valid id behind: only the SHA-256 of the manifest can know."""
+    path = folder / "t_val_000000.bin"
+    damaged = bytearray(path.read_bytes())
+    damaged[1024] ^= 1
+    path.write_bytes(damaged)
+    assert len(corpus(folder).tokens("train"))
+    with pytest.raises(CorruptFileError, match=r"t_val_000000\.bin does not have the SHA-256"):
+        corpus(folder).tokens("val")
+    with pytest.raises(CorruptFileError, match="SHA-256"):
+        open_rows(str(folder), Reading(0, None)).source("val")

@@ -116,9 +116,11 @@ def test_parquet(tmp_path):
         read(path, field="txt")
     with pytest.raises(WeightlessError, match="holds int64"):
         read(path, field="n")
-    path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(CorruptFileError, match="cannot be read as parquet"):
-        read(path)
+    whole = path.read_bytes()
+    for damaged in (whole[:40], whole.replace(b"text", b"\x92ext")):
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptFileError, match="cannot be read as parquet"):
+            read(path)
 
 
 def test_folder_is_sorted_recursive_and_skips_what_is_not_text(tmp_path, capsys):

@@ -141,7 +141,9 @@ def test_rows_that_are_refused(tmp_path, columns, message):
 
 def test_a_corrupt_parquet_is_named(tmp_path):
     content, _ = value_rows(50, V, 1)
-    for damaged in (content[:-9], content[:300] + bytes(200) + content[500:], b"", b"PAR1"):
+    unreadable_name = content.replace(b"values", b"\x92alues")
+    assert unreadable_name != content
+    for damaged in (content[:-9], content[:300] + bytes(200) + content[500:], unreadable_name, b"", b"PAR1"):
         with pytest.raises(CorruptFileError, match=r"rows.parquet cannot be read as parquet"):
             read(rows_in(tmp_path, damaged))
 

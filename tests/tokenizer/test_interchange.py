@@ -76,6 +76,7 @@ def test_special_token_that_spells_like_another(tokenizer, tmp_path):
         (lambda v: v["model"].update(byte_fallback=True), ConfigError, "byte_fallback"),
         (lambda v: v.update(normalizer={"type": "NFC"}), ConfigError, "normalizer"),
         (lambda v: v.update(post_processor={"type": "TemplateProcessing"}), ConfigError, "post-processor"),
+        (lambda v: v.update(post_processor=7), ConfigError, "post-processor"),
         (lambda v: v.update(pre_tokenizer={"type": "Whitespace"}), ConfigError, "pre-tokenizer"),
         (lambda v: v["pre_tokenizer"].update(add_prefix_space=True), ConfigError, "pre-tokenizer"),
         (lambda v: v["added_tokens"][0].update(lstrip=True), ConfigError, "lstrip"),

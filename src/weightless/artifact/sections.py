@@ -92,7 +92,7 @@ def check_entry(entry: Entry) -> None:
              "offset": entry.offset, "nbytes": entry.nbytes}  # fmt: skip
     for key, value in sizes.items():
         if type(value) is not int or not 0 <= value <= MAX_SIZE:
-            raise ValueError(f"{where}: {key} is {str(value)[:40]}, not a size")
+            raise ValueError(f"{where}: {key} is {value!r:.40}, not a size")
     if entry.row_bytes > entry.row_stride:
         raise ValueError(f"{where}: rows of {entry.row_bytes} bytes do not fit a stride of {entry.row_stride}")
     if rows * entry.row_stride != entry.nbytes:

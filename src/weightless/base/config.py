@@ -69,7 +69,7 @@ def load_toml(path: str | Path) -> dict[str, Any]:
         raise WeightlessError(f"no such recipe: {path}") from None
     except OSError as error:
         raise WeightlessError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 

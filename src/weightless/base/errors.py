@@ -9,9 +9,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_NAMED = 30
+
 
 class WeightlessError(Exception):
-    """A problem of input or environment, told in one line: what, where, remedy."""
+    """A problem of input or environment, told in one line: what, where, remedy.
+
+    Names and values in it come from strangers: what would break the line or command the terminal is shown escaped.
+    """
+
+    def __str__(self) -> str:
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in super().__str__())
 
 
 class CorruptFileError(WeightlessError):
@@ -31,9 +39,10 @@ class ArgumentError(WeightlessError, ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint such as ``did you mean 'd_model'?`` or the list of known names."""
+    """Return a hint such as ``did you mean 'd_model'?`` or the list of known names, the first thirty of them."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"
-    return "known: " + ", ".join(known)
+    more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
+    return "known: " + ", ".join(name[:60] for name in known[:MOST_NAMED]) + more

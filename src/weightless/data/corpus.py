@@ -17,6 +17,7 @@ tokenizer that is not the one the shards were made with.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +25,7 @@ import numpy as np
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.base.files import read_json, sha256_file
+from weightless.base.progress import progress
 from weightless.data.shards import LARGEST_VOCABULARY, TokenView, read_shard
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val")
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
+PROGRESS_FROM_BYTES = 1 << 30
 FORMAT, FORMAT_VERSION = "weightless-shards", 1
 
 
@@ -64,11 +67,26 @@ class Corpus:
         self._tokens: dict[str, Any] = {}
 
     def tokens(self, split: str) -> Any:
-        """All tokens of "train" or "val": a uint16 memory map, or a TokenView of several; ids are checked once."""
+        """All tokens of "train" or "val": a uint16 memory map, or a TokenView of several.
+
+        Once, every byte is held against the manifest's SHA-256 and every id against the vocabulary: a flipped bit in
+        held-out ids would be another loss, and nobody would know.
+        """
         if split not in self._tokens:
+            self._check_hashes(split)
             parts = [read_shard(path, self.vocab_size) for path in self.shard_paths(split)]
             self._tokens[split] = parts[0] if len(parts) == 1 else TokenView(parts)
         return self._tokens[split]
+
+    def _check_hashes(self, split: str) -> None:
+        shards = self._split(split)["shards"]
+        total = 2 * self.n_tokens(split)
+        shown = progress(f"checking {split}", total, "B") if total >= PROGRESS_FROM_BYTES else nullcontext(None)
+        with shown as tick:
+            for shard in shards:
+                check_shard(self.folder, shard, check_hash=True)
+                if tick:
+                    tick(2 * shard["tokens"])
 
     def shard_paths(self, split: str) -> list[Path]:
         return [self.folder / shard["file"] for shard in self._split(split)["shards"]]

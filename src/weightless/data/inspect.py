@@ -24,6 +24,7 @@ from weightless.base.files import sha256_file
 from weightless.data.corpus import SPLITS, Corpus, corpus
 from weightless.data.documents import document_key
 from weightless.data.grams import GramSet, id_grams
+from weightless.data.shards import read_shard
 from weightless.data.split import DEFAULT_OVERLAP, byte_progress
 
 BOUNDARY = "·"
@@ -75,15 +76,18 @@ def documents_in(tokens: Any, end_of_text: int) -> Iterator[np.ndarray]:
 
 
 def verify(folder: str | Path, show_progress: bool = False) -> list[Check]:
-    """All checks on a prepared corpus; the first one that fails may make the later ones impossible."""
+    """All checks on a prepared corpus; one that fails may make the later ones impossible."""
     try:
         found = corpus(folder)
         for split in SPLITS:
-            found.tokens(split)
+            for path in found.shard_paths(split):
+                read_shard(path, found.vocab_size)
     except WeightlessError as error:
         return [Check("shards", False, str(error))]
     n_shards = sum(len(found.shard_paths(split)) for split in SPLITS)
     checks = [Check("shards", True, f"{n_shards} shards, all ids below {found.vocab_size}"), _check_hashes(found)]
+    if not checks[-1].ok:  # nobody would read damaged ids
+        return checks
     checks.append(_check_tokenizer(found))
     if found.end_of_text is None:
         checks.append(Check("documents", True, "neither counted nor compared: the id between them is unknown"))

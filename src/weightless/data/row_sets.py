@@ -133,6 +133,7 @@ def _prepared(folder: Path, reading: Reading) -> Rows:
 
     def source(split: str) -> TokenSource:
         chosen({name: [] for name in splits}, split, str(folder))
+        found.tokens(split)  # checks every byte: damage must not get a hash of its own in another folder
         return FlatFiles(found.shard_paths(split), found.vocab_size, header=True)
 
     return Rows(found.name, splits, found.vocab_size, found.end_of_text, source)

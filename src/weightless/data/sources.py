@@ -211,5 +211,5 @@ def read_parquet(path: Path, field: str) -> Iterator[bytes]:
                     document = value.as_py()
                     if document and document.strip():
                         yield document
-    except (arrow.ArrowInvalid, OSError) as error:
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorruptFileError(f"{path} cannot be read as parquet: {str(error).splitlines()[0]}") from None

@@ -71,7 +71,7 @@ class ParquetRows:
             try:
                 with parquet.ParquetFile(path) as file:
                     yield from self._file_blocks(file, number, place if number == place.file else Place(number))
-            except (arrow.ArrowException, OSError) as error:
+            except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
                 message = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise CorruptFileError(f"{name} cannot be read as parquet: {message}; fetch or make it again") from None
 

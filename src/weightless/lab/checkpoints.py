@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from weightless.base.config import from_dict, load_toml, save_toml
-from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.data.corpus import corpus
 from weightless.export.lower import pack
 from weightless.models.catalog import family
@@ -51,11 +51,14 @@ def pack_checkpoint(folder: Path, data: Path, out: Path, weight_format: str = ""
     saved = load_checkpoint(folder / "checkpoint")
     if saved is None:
         raise WeightlessError(f"{folder} holds no checkpoint yet: train first")
+    asked = saved.state.get("config")
+    if not isinstance(asked, dict):
+        raise CorruptFileError(f"the checkpoint in {folder} does not say how it was trained: train anew")
     tokens = corpus(data)
     if tokens.vocab_size != config.vocab_size:
         raise WeightlessError(f"{data} has a vocabulary of {tokens.vocab_size}, the model one of {config.vocab_size}: "
                               "name the data it was trained on with --data")  # fmt: skip
     arrays = {key: tensor.numpy() for key, tensor in {**saved.parameters, **saved.constants}.items()}
-    notes = {"name": folder.name, "step": saved.state.get("next_step"), "seed": saved.state["config"].get("seed")}
+    notes = {"name": folder.name, "step": saved.state.get("next_step"), "seed": asked.get("seed")}
     pack(out, name, config, arrays, tokens.tokenizer_json(), notes)
     return out

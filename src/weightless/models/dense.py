@@ -18,7 +18,7 @@ from weightless.program.operators.attention import Attend, MatvecAdd, NormMatvec
 from weightless.program.operators.feedforward import NormFfnAdd
 from weightless.program.operators.full_head import LogitsFull, LogitsSample, LogitsScore
 from weightless.program.operators.lookup import AcceptToken, GatherRow
-from weightless.program.program import OUTCOME, PROBABILITIES, Program
+from weightless.program.program import MAX_LAYERS, OUTCOME, PROBABILITIES, Program
 from weightless.program.tensor import Parameter, Tensor
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class Config:
             raise ConfigError("vocab_size, d_model, n_layers and context should be at least 1")
         if not 0 <= self.eps < math.inf:
             raise ConfigError(f"eps = {self.eps} should be a number, 0 or more")
+        if self.n_layers > MAX_LAYERS:
+            raise ConfigError(f"n_layers {self.n_layers} is above {MAX_LAYERS}")
         if self.d_model % self.heads or (self.d_model // self.heads) % 2:
             raise ConfigError(f"d_model {self.d_model} does not split into {self.heads} heads of even width")
         if self.heads % self.kv_heads:

@@ -27,7 +27,7 @@ from weightless.program.operators.class_head import ClassFull, ClassSample, Clas
 from weightless.program.operators.feedforward import NormFfnAdd
 from weightless.program.operators.full_head import LogitsFull, LogitsSample, LogitsScore
 from weightless.program.operators.lookup import AcceptToken, GatherHashed, GatherRow
-from weightless.program.program import OUTCOME, PROBABILITIES, Program
+from weightless.program.program import MAX_LAYERS, OUTCOME, PROBABILITIES, Program
 from weightless.program.tensor import Parameter, Tensor
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class Config:
             raise ConfigError("vocab_size, d_model, n_layers, d_head and context should be at least 1")
         if not 0 <= self.eps < math.inf:
             raise ConfigError(f"eps = {self.eps} should be a number, 0 or more")
+        if self.n_layers > MAX_LAYERS:
+            raise ConfigError(f"n_layers {self.n_layers} is above {MAX_LAYERS}")
         if self.n_heads < 1 or self.n_kv_heads < 1 or self.n_heads % self.n_kv_heads or self.d_head % 2:
             raise ConfigError(f"{self.n_heads} heads of width {self.d_head} cannot share {self.n_kv_heads} evenly")
         if min(self.rows_2, self.rows_3, self.n_classes) < 0 or self.n_classes > self.vocab_size:

@@ -40,6 +40,7 @@ HEADS = ("score", "sample", "full")
 OUTCOME, PROBABILITIES = "outcome", "probabilities"
 MAX_VOCAB = 2**24  # a token id must be exact in float32
 MAX_CONTEXT = 2**20
+MAX_LAYERS = 4096  # each takes some tensors of a program: a number from a stranger must not fill the memory
 MAX_STATE_BYTES = 2**31
 FEW_ROWS = 64  # registers of an operator, whatever the context
 assert _operators and REGISTRY

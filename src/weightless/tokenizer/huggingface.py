@@ -82,7 +82,8 @@ def from_hf(values: Any, where: str = "tokenizer.json") -> Tokenizer:
     for name in ("normalizer", "truncation", "padding"):
         if values.get(name):
             raise ConfigError(f"{where}: a tokenizer with {name} is not supported")
-    if (values.get("post_processor") or {"type": "ByteLevel"}).get("type") != "ByteLevel":
+    after = values.get("post_processor") or {"type": "ByteLevel"}
+    if not isinstance(after, dict) or after.get("type") != "ByteLevel":
         raise ConfigError(f"{where}: a post-processor that adds tokens is not supported")
     specials = _added(values.get("added_tokens") or [], where)
     try:

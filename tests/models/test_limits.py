@@ -1,0 +1,14 @@
+"""A number from a recipe must not decide how much memory reading the recipe takes.  Oracle: the error, at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from weightless.base.errors import ConfigError
+from weightless.models import dense, feather
+
+
+@pytest.mark.parametrize("family", [dense, feather])
+def test_more_layers_than_any_model_has_are_refused(family):
+    with pytest.raises(ConfigError, match="n_layers 4294967296 is above 4096"):
+        family.Config(n_layers=2**32)
