@@ -17,6 +17,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from weightless.ops.arguments import as_given, working_dtype
+
 Piece = tuple[int, np.ndarray, np.ndarray]
 
 
@@ -28,14 +30,15 @@ def attend_pieces(
     window: int | None = None,
     tree_TT: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The output [H, T, K]; the caller has checked the shapes."""
+    """The output [H, T, K] in the dtype of q, worked out in float32 at least; the caller has checked the shapes."""
     H, T, K = q_HTK.shape
     shared = H // n_kv_heads
-    q_GRK = q_HTK.reshape(n_kv_heads, shared * T, K) * (1 / np.sqrt(K)).astype(q_HTK.dtype)
+    work = working_dtype(q_HTK)
+    q_GRK = q_HTK.reshape(n_kv_heads, shared * T, K).astype(work, copy=False) * work(1 / np.sqrt(K))
     m = np.full(q_GRK.shape[:2], -np.inf, q_GRK.dtype)
     l, out = np.zeros_like(m), np.zeros_like(q_GRK)
     for first, k_GSK, v_GSK in pieces:
-        s = q_GRK @ np.swapaxes(k_GSK, 1, 2)
+        s = q_GRK @ np.swapaxes(k_GSK, 1, 2).astype(work, copy=False)
         unseen_TS = ~_seen(T, n_keys, first, k_GSK.shape[1], window, tree_TT)
         if unseen_TS.any():
             s.reshape(n_kv_heads, shared, T, -1)[..., unseen_TS] = -np.inf
@@ -43,9 +46,9 @@ def attend_pieces(
         shift = np.where(m_new == -np.inf, 0, m_new)
         c, p = np.exp(m - shift), np.exp(s - shift[..., None])
         l = c * l + p.sum(axis=2)
-        out = out * c[..., None] + p @ v_GSK
+        out = out * c[..., None] + p @ v_GSK.astype(work, copy=False)
         m = m_new
-    return (out / l[..., None]).reshape(H, T, K)
+    return as_given((out / l[..., None]).reshape(H, T, K), q_HTK)
 
 
 def _seen(T: int, n_keys: int, first: int, n: int, window: int | None, tree_TT: np.ndarray | None) -> np.ndarray:

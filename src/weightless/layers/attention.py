@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from weightless.layers.documents import DocumentLayout
-from weightless.layers.norm import rms_norm
+from weightless.layers.norm import rms_norm, widened
+from weightless.ops.rope import check_theta
 from weightless.quant.straight_through import fake_quantise
 
 QK_EPS = 1e-6
@@ -23,7 +24,11 @@ QK_EPS = 1e-6
 def rotary_tables(
     n_positions: int, d_head: int, theta: float, device: torch.device, first: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(cos, sin) of every angle at positions first, first + 1 …, float32 [T, K/2], computed in float64."""
+    """(cos, sin) of every angle at positions first, first + 1 …, float32 [T, K/2], computed in float64.
+
+    theta lies in 1..1e300 (ConfigError).
+    """
+    check_theta(theta)
     exponents = torch.arange(0, d_head, 2, dtype=torch.float64, device=device) / d_head
     positions = torch.arange(first, first + n_positions, dtype=torch.float64, device=device)
     angles = positions[:, None] * theta ** (-exponents)
@@ -51,12 +56,13 @@ class _Rotate(torch.autograd.Function):
 
 
 def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int) -> torch.Tensor:
+    given, x = x.dtype, widened(x)
     a, b = x.chunk(2, dim=-1)
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     first, second = out.chunk(2, dim=-1)
     torch.mul(a, cos, out=first).addcmul_(b, sin, value=-sign)
     torch.mul(b, cos, out=second).addcmul_(a, sin, value=sign)
-    return out
+    return out.to(given)
 
 
 def causal_attention(
@@ -69,7 +75,10 @@ def causal_attention(
     kv_format: str = "f32",
     documents: DocumentLayout | None = None,
 ) -> torch.Tensor:
-    """Attention output [B, T, n_heads K], with the rows [k | v] rounded as the cache will store them."""
+    """Attention output [B, T, n_heads K] in the dtype of qkv, with the rows [k | v] rounded as the cache stores them.
+
+    PyTorch's fused attention makes the scores of half-precision inputs in float32.
+    """
     B, T, _ = qkv_BTC.shape
     d_kv = n_kv_heads * d_head
     q, k, v = qkv_BTC.split([n_heads * d_head, d_kv, d_kv], dim=-1)
@@ -80,7 +89,7 @@ def causal_attention(
     if documents is not None:
         cos, sin = cos[documents.position_BT], sin[documents.position_BT]
     q_BTHK, k_BTHK = rotate(q_BTHK, cos, sin), rotate(k_BTHK, cos, sin)
-    kv_BTC = fake_quantise(torch.cat([k_BTHK.reshape(B, T, d_kv), v], dim=-1), kv_format)
+    kv_BTC = fake_quantise(torch.cat([k_BTHK.reshape(B, T, d_kv), v], dim=-1), kv_format).to(qkv_BTC.dtype)
     k_BTHK, v_BTHK = (z.view(B, T, n_kv_heads, d_head) for z in kv_BTC.split(d_kv, dim=-1))
     q_BHTK, k_BHTK, v_BHTK = (z.transpose(1, 2) for z in (q_BTHK, k_BTHK, v_BTHK))
     allowed_B1TT = None if documents is None else documents.allowed_BTT[:, None]

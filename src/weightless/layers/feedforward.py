@@ -5,10 +5,15 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from weightless.layers.norm import widened
+
 
 def ffn(x: torch.Tensor, up: torch.Tensor, down: torch.Tensor, activation: str) -> torch.Tensor:
-    """down · act(up · x); up is [gate; up] stacked (2 d_ff, d) for "swiglu", (d_ff, d) otherwise."""
-    hidden = F.linear(x, up)
+    """down · act(up · x); up is [gate; up] stacked (2 d_ff, d) for "swiglu", (d_ff, d) otherwise.
+
+    The activation of half-precision numbers is worked out in float32; the result has the dtype of x.
+    """
+    hidden = widened(F.linear(x, up))
     if activation == "swiglu":
         gate, value = hidden.chunk(2, dim=-1)
         inner = F.silu(gate) * value
@@ -16,4 +21,4 @@ def ffn(x: torch.Tensor, up: torch.Tensor, down: torch.Tensor, activation: str) 
         inner = F.relu(hidden).square()
     else:
         inner = F.silu(hidden)
-    return F.linear(inner, down)
+    return F.linear(inner.to(x.dtype), down)

@@ -12,7 +12,8 @@ Positions are sorted by class, so that each class is one small matrix product; N
 
 A target (or slot) of IGNORED = -1 costs 0 nats, has no gradient and is not computed: padding.
 
-Shapes: N positions, D width, V vocabulary, C classes, W words per class, S slots.  Any floating dtype.
+Shapes: N positions, D width, V vocabulary, C classes, W words per class, S slots.  Any floating dtype: half precision
+is worked out in float32, logits and gradients included, and nats come back in the dtype of h.
 Errors: ConfigError when the shapes do not fit together.
 """
 
@@ -26,6 +27,7 @@ from torch.autograd.function import once_differentiable
 
 from weightless.base.errors import ConfigError
 from weightless.data.packing import IGNORED
+from weightless.layers.norm import widened
 
 BLOCK_ELEMENTS = 1 << 20
 """Logits made at a time: 4 MiB of float32, which a core's share of the cache holds."""
@@ -34,8 +36,9 @@ BLOCK_ELEMENTS = 1 << 20
 def fused_cross_entropy(h_ND: torch.Tensor, w_VD: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
     """Nats per position of a full softmax over the rows of `w_VD`; never holds N x V logits."""
     _same_width(h_ND, w_VD, targets_N)
-    h_ND, w_VD = _detached_unless_recording(h_ND, w_VD)
-    return _of_counted(h_ND, targets_N, lambda h, targets: _FullSoftmax.apply(h, w_VD, targets))
+    given = h_ND.dtype
+    h_ND, w_VD = _detached_unless_recording(widened(h_ND), widened(w_VD))
+    return _of_counted(h_ND, targets_N, lambda h, targets: _FullSoftmax.apply(h, w_VD, targets)).to(given)
 
 
 def class_cross_entropy(
@@ -49,10 +52,11 @@ def class_cross_entropy(
         raise ConfigError(f"{shape} word rows do not fit {n_classes} classes of width {h_ND.shape[1]}")
     if not n_slots - n_slots // n_classes < n_slots_valid <= n_slots:
         raise ConfigError(f"{n_slots_valid} of {n_slots} slots: only the last of {n_classes} classes may have padding")
-    h_ND, classes_CD, words_SD = _detached_unless_recording(h_ND, classes_CD, words_SD)
+    given = h_ND.dtype
+    h_ND, classes_CD, words_SD = _detached_unless_recording(*map(widened, (h_ND, classes_CD, words_SD)))
     return _of_counted(
         h_ND, slots_N, lambda h, slots: _ClassSoftmax.apply(h, classes_CD, words_SD, slots, n_slots_valid)
-    )
+    ).to(given)
 
 
 def target_slots(slot_of_token: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:

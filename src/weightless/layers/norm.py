@@ -12,9 +12,15 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from weightless.ops.norm import check_eps
+
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
-    """Same shape and dtype as x; `weight` has D elements in any shape, or is None for ones (QK-norm)."""
+    """Same shape and dtype as x; `weight` has D elements in any shape, or is None for ones (QK-norm).
+
+    Half precision is worked out in float32 (squares leave the range of float16 at 256); eps lies in 1e-30..1.
+    """
+    check_eps(eps)
     if weight is not None and weight.numel() != x.shape[-1]:
         raise ValueError(f"{weight.numel()} norm weights for a width of {x.shape[-1]}")
     return _RmsNorm.apply(x, weight, eps)  # type: ignore[no-any-return]
@@ -23,22 +29,31 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
+        given, x = x, widened(x)
         mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
         inverse_rms = mean_square.add_(eps).rsqrt_()
         normed = x * inverse_rms
         ctx.save_for_backward(normed, inverse_rms, weight)
-        return normed if weight is None else normed * weight.reshape(-1)
+        ctx.given = given.dtype
+        return (normed if weight is None else normed * weight.reshape(-1)).to(given.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         normed, inverse_rms, weight = ctx.saved_tensors
-        product = gradients[0] * normed
+        gradient = gradients[0].to(normed.dtype)
+        product = gradient * normed
         d_weight = None
         if weight is None:
-            upstream, mean = gradients[0].clone(), product.mean(dim=-1, keepdim=True)
+            upstream, mean = gradient.clone(), product.mean(dim=-1, keepdim=True)
         else:
-            d_weight = product.flatten(0, -2).sum(0).view_as(weight)
-            upstream = gradients[0] * weight.reshape(-1)
-            mean = torch.matmul(product, weight.reshape(-1, 1)).div_(normed.shape[-1])
-        return upstream.addcmul_(normed, mean, value=-1).mul_(inverse_rms), d_weight, None
+            d_weight = product.flatten(0, -2).sum(0).view_as(weight).to(weight.dtype)
+            w = weight.reshape(-1).to(normed.dtype)
+            upstream = gradient * w
+            mean = torch.matmul(product, w[:, None]).div_(normed.shape[-1])
+        return upstream.addcmul_(normed, mean, value=-1).mul_(inverse_rms).to(ctx.given), d_weight, None
+
+
+def widened(x: torch.Tensor) -> torch.Tensor:
+    """float32 for half precision, everything else as it is: what sums, squares and exponentials are made in."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

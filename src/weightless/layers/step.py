@@ -78,7 +78,9 @@ def append_row(
 def attend_rows(q_HK: torch.Tensor, rows_TC: torch.Tensor, heads: tuple[int, int, int]) -> torch.Tensor:
     """softmax(q k^T / sqrt(K)) v over the cached rows: [H K]."""
     n_heads, n_kv_heads, d_head = heads
-    k_THK, v_THK = (z.unflatten(-1, (n_kv_heads, d_head)) for z in rows_TC.split(n_kv_heads * d_head, dim=-1))
+    k_THK, v_THK = (
+        z.unflatten(-1, (n_kv_heads, d_head)) for z in rows_TC.to(q_HK.dtype).split(n_kv_heads * d_head, dim=-1)
+    )
     k_1HTK, v_1HTK = k_THK.transpose(0, 1)[None], v_THK.transpose(0, 1)[None]
     out = F.scaled_dot_product_attention(q_HK[None, :, None], k_1HTK, v_1HTK, enable_gqa=n_heads != n_kv_heads)
     return out.reshape(n_heads * d_head)

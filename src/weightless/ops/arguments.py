@@ -31,6 +31,16 @@ def float_array(name: str, value: Any, axes: str, at_least: bool = False) -> np.
     return array
 
 
+def working_dtype(*arrays: np.ndarray) -> Any:
+    """The type to compute in: float64 where an array has it (or holds whole numbers), else float32, never a half."""
+    return np.float32 if all(array.dtype in (np.float16, np.float32) for array in arrays) else np.float64
+
+
+def as_given(result: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """`result` in the dtype of the floating-point input it came from; as it is where that held whole numbers."""
+    return result.astype(given.dtype, copy=False) if given.dtype.kind == "f" else result
+
+
 def finite(name: str, array: np.ndarray) -> np.ndarray:
     """`array` itself when it holds neither NaN nor infinity."""
     good = np.isfinite(array)

@@ -5,7 +5,8 @@ the last class only, with probability 0.  Which token sits in which slot is a pe
 
     log p(s | h) = log_softmax(classes h)[s div W] + log_softmax(words_{s div W} h)[s mod W]
 
-One token costs C + W rows instead of S.  Shapes: N positions, D width.  Errors: ConfigError when shapes do not fit.
+One token costs C + W rows instead of S.  Products and softmaxes are float32 at least; log p has the dtype of h.
+Shapes: N positions, D width.  Errors: ConfigError when shapes do not fit.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.errors import ConfigError
+from weightless.ops.arguments import as_given, working_dtype
 from weightless.ops.cross_entropy import log_softmax
 
 
@@ -30,11 +32,13 @@ def class_log_probs(h_ND: np.ndarray, classes_CD: np.ndarray, words_SD: np.ndarr
     """The whole distribution, log p [N, n_valid] in slot order, as an outer sum of the two levels."""
     n_classes = len(classes_CD)
     n_words = words_per_class(len(words_SD), n_classes, n_valid)
+    given, work = h_ND, working_dtype(h_ND, classes_CD, words_SD)
+    h_ND, classes_CD, words_SD = (array.astype(work, copy=False) for array in (h_ND, classes_CD, words_SD))
     class_NC1 = log_softmax(h_ND @ classes_CD.T)[:, :, None]
     word_NS = h_ND @ words_SD.T
     word_NS[:, n_valid:] = -np.inf
     word_NCW = log_softmax(word_NS.reshape(len(h_ND), n_classes, n_words))
-    return (class_NC1 + word_NCW).reshape(len(h_ND), -1)[:, :n_valid]
+    return as_given((class_NC1 + word_NCW).reshape(len(h_ND), -1)[:, :n_valid], given)
 
 
 def slot_log_prob(h_D: np.ndarray, classes_CD: np.ndarray, words_SD: np.ndarray, n_valid: int, slot: int) -> float:
@@ -43,5 +47,7 @@ def slot_log_prob(h_D: np.ndarray, classes_CD: np.ndarray, words_SD: np.ndarray,
     if not 0 <= slot < n_valid:
         raise ConfigError(f"slot {slot} is not one of the {n_valid} words")
     in_class, word = divmod(slot, n_words)
+    work = working_dtype(h_D, classes_CD, words_SD)
+    h_D, classes_CD, words_SD = (array.astype(work, copy=False) for array in (h_D, classes_CD, words_SD))
     rows_WD = words_SD[in_class * n_words : min((in_class + 1) * n_words, n_valid)]
     return float(log_softmax(classes_CD @ h_D)[in_class] + log_softmax(rows_WD @ h_D)[word])

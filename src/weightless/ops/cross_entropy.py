@@ -2,7 +2,8 @@
 
     log p_v = z_v - log sum_u exp(z_u)          nats = -log p_target
 
-taken around the maximum, so that any finite logits are safe; a logit of -inf is an impossible outcome.
+taken around the maximum, so that any finite logits are safe; a logit of -inf is an impossible outcome.  Sums are made
+in float32 at least (65,505 equal logits overflow a float16 sum); the result has the dtype of the logits.
 Errors: ConfigError for a target outside the vocabulary.
 """
 
@@ -11,12 +12,14 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.errors import ConfigError
+from weightless.ops.arguments import as_given, working_dtype
 
 
 def log_softmax(logits_NV: np.ndarray) -> np.ndarray:
     """log p over the last axis, any leading shape."""
-    shifted = logits_NV - logits_NV.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    z_NV = logits_NV.astype(working_dtype(logits_NV), copy=False)
+    shifted = z_NV - z_NV.max(axis=-1, keepdims=True)
+    return as_given(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)), logits_NV)
 
 
 def nll(logits_NV: np.ndarray, targets_N: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@
     silu     act = silu(W_up x)                  up_FD                       silu(z) = z / (1 + exp(-z))
     relu2    act = max(W_up x, 0)^2              up_FD                       So et al. 2021
 
+Products and activations are float32 at least; the result has the dtype of x.
 Errors: ConfigError for an unknown activation or shapes that do not fit.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.errors import ConfigError, nearest
+from weightless.ops.arguments import as_given, working_dtype
 
 ACTIVATIONS = ("swiglu", "silu", "relu2")
 
@@ -23,15 +25,18 @@ def feedforward(x_TD: np.ndarray, up: np.ndarray, down_DF: np.ndarray, activatio
     rows = down_DF.shape[1] * (2 if activation == "swiglu" else 1)
     if len(up) != rows:
         raise ConfigError(f"{activation} with d_ff = {down_DF.shape[1]} needs {rows} rows of `up`, got {len(up)}")
-    return activate(x_TD @ up.T, activation) @ down_DF.T
+    work = working_dtype(x_TD, up, down_DF)
+    hidden = x_TD.astype(work, copy=False) @ up.T.astype(work, copy=False)
+    return as_given(activate(hidden, activation) @ down_DF.T.astype(work, copy=False), x_TD)
 
 
 def activate(hidden: np.ndarray, activation: str) -> np.ndarray:
     """act of the projected input: [..., 2F] -> [..., F] for swiglu, the same shape otherwise."""
+    z = hidden.astype(working_dtype(hidden), copy=False)
     if activation == "swiglu":
-        gate, value = np.split(hidden, 2, axis=-1)
-        return silu(gate) * value
-    return silu(hidden) if activation == "silu" else np.square(np.maximum(hidden, 0))
+        gate, value = np.split(z, 2, axis=-1)
+        return as_given(silu(gate) * value, hidden)
+    return as_given(silu(z) if activation == "silu" else np.square(np.maximum(z, 0)), hidden)
 
 
 def silu(z: np.ndarray) -> np.ndarray:

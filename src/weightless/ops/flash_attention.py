@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from weightless.base.errors import ArgumentError
-from weightless.ops.arguments import finite, float_array, same_shape, whole_number
+from weightless.ops.arguments import finite, float_array, same_shape, whole_number, working_dtype
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def flash_attention_bwd(
     same_shape("dO", dO, "O", O.shape)
     tile_size = whole_number("tile_size", tile_size)
     seen = visible(Q, K, causal, q_offset, window, key_padding_mask)
-    dQ, dK, dV = np.zeros_like(Q), np.zeros_like(K), np.zeros_like(V)
+    dQ, dK, dV = (np.zeros(a.shape, working_dtype(Q)) for a in (Q, K, V))
     shared = Q.shape[1] // K.shape[1]
     for b, h in np.ndindex(Q.shape[:2]):
         g = h // shared
@@ -125,7 +125,7 @@ def flash_attention_bwd(
         dQ[b, h], dk, dv = backward_head(*head, tile_size, seen[b])
         dK[b, g] += dk
         dV[b, g] += dv
-    return dQ, dK, dV
+    return dQ.astype(Q.dtype, copy=False), dK.astype(Q.dtype, copy=False), dV.astype(Q.dtype, copy=False)
 
 
 def forward_head(
@@ -246,8 +246,3 @@ def tiles(n: int, tile_size: int) -> Iterator[slice]:
     """Slices of `tile_size` that cover 0 .. n-1; the last may be shorter."""
     for start in range(0, n, tile_size):
         yield slice(start, min(n, start + tile_size))
-
-
-def working_dtype(array: np.ndarray) -> Any:
-    """The type in which one head is worked out: float64 stays, everything else is float32."""
-    return np.float64 if array.dtype == np.float64 else np.float32

@@ -12,36 +12,39 @@ from typing import Any
 
 import numpy as np
 
-from weightless.ops.arguments import finite, float_array, same_shape
+from weightless.ops.arguments import as_given, finite, float_array, same_shape, working_dtype
 from weightless.ops.flash_attention import Visible, checked_qkv, visible
 
 
 def naive_attention_fwd(Q: Any, K: Any, V: Any, causal: bool = True, **masks: Any) -> tuple[np.ndarray, np.ndarray]:
     """(O, P): output (B, H, N, E) and probabilities (B, H, N, M); `masks` as flash_attention_fwd takes them."""
     Q, K, V = checked_qkv(Q, K, V)
+    given = Q
+    Q, K, V = (array.astype(working_dtype(given), copy=False) for array in (Q, K, V))
     S = Q @ np.swapaxes(_shared(K, Q), 2, 3) / Q.dtype.type(np.sqrt(Q.shape[3]))
     S[~_seen(Q, K, causal, **masks)] = -np.inf
     top = S.max(axis=3, keepdims=True)
     P = np.exp(S - np.where(top == -np.inf, 0, top))
     total = P.sum(axis=3, keepdims=True)
     P /= np.where(total == 0, 1, total)
-    return P @ _shared(V, Q), P
+    return as_given(P @ _shared(V, Q), given), as_given(P, given)
 
 
 def naive_attention_bwd(
     dO: Any, Q: Any, K: Any, V: Any, causal: bool = True, **masks: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(dQ, dK, dV) from the inputs alone; the probabilities are worked out again."""
-    O, P = naive_attention_fwd(Q, K, V, causal, **masks)
-    Q, K, V = np.asarray(Q), np.asarray(K), np.asarray(V)
+    given, _, _ = checked_qkv(Q, K, V)
     dO = finite("dO", float_array("dO", dO, "BHNE"))
+    Q, K, V, dO = (np.asarray(array).astype(working_dtype(given), copy=False) for array in (Q, K, V, dO))
+    O, P = naive_attention_fwd(Q, K, V, causal, **masks)
     same_shape("dO", dO, "O", O.shape)
     scale = Q.dtype.type(1 / np.sqrt(Q.shape[3]))
     dP = dO @ np.swapaxes(_shared(V, Q), 2, 3)
     dS = P * (dP - np.sum(P * dP, axis=3, keepdims=True)) * scale
     dQ = dS @ _shared(K, Q)
     dK, dV = np.swapaxes(dS, 2, 3) @ Q, np.swapaxes(P, 2, 3) @ dO
-    return dQ, _summed(dK, K), _summed(dV, V)
+    return as_given(dQ, given), as_given(_summed(dK, K), given), as_given(_summed(dV, V), given)
 
 
 def _shared(x_BGMD: np.ndarray, Q: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ Two conventions of what a pair is, equal up to a fixed permutation of the head's
     half_split    (j, j + K/2)      Hugging Face, GGUF's "neox" and this project
     interleaved   (2j, 2j + 1)      the paper, GGUF's "norm"
 
-Errors: ConfigError for an odd K or an unknown pairing.
+Worked out in float32 at least, given back in the dtype of the input.
+Errors: ConfigError for an odd K, an unknown pairing, or a theta that is not in 1..1e300.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.errors import ConfigError, nearest
+from weightless.ops.arguments import working_dtype
 
+LARGEST_THETA = 1e300
 PAIRINGS = ("half_split", "interleaved")
 
 
@@ -24,6 +27,7 @@ def rope_angles(positions_T: np.ndarray, d_head: int, theta: float) -> np.ndarra
     """float64 [T, K/2]."""
     if d_head % 2:
         raise ConfigError(f"RoPE turns pairs: d_head = {d_head} must be even")
+    check_theta(theta)
     frequency_J = float(theta) ** (-2.0 * np.arange(d_head // 2) / d_head)
     return np.asarray(positions_T, np.float64)[:, None] * frequency_J
 
@@ -31,13 +35,20 @@ def rope_angles(positions_T: np.ndarray, d_head: int, theta: float) -> np.ndarra
 def rope(x_THK: np.ndarray, positions_T: np.ndarray, theta: float, pairing: str = "half_split") -> np.ndarray:
     """Turn every head of every position; any leading axes may stand before T."""
     angle_T1J = rope_angles(positions_T, x_THK.shape[-1], theta)[:, None, :]
-    cos, sin = np.cos(angle_T1J).astype(x_THK.dtype), np.sin(angle_T1J).astype(x_THK.dtype)
+    work = working_dtype(x_THK)
+    cos, sin = np.cos(angle_T1J).astype(work), np.sin(angle_T1J).astype(work)
     first, second = _pairs(x_THK.shape[-1], pairing)
     a, b = x_THK[..., first], x_THK[..., second]
     y_THK = np.empty_like(x_THK)
     y_THK[..., first] = a * cos - b * sin
     y_THK[..., second] = a * sin + b * cos
     return y_THK
+
+
+def check_theta(theta: float) -> None:
+    """ConfigError unless the slowest pair of every head turns slower than the fastest, by a finite angle."""
+    if not 1 <= theta <= LARGEST_THETA:
+        raise ConfigError(f"rope_theta = {theta!r} should lie between 1 and {LARGEST_THETA:g} (10000 is usual)")
 
 
 def half_split_order(d_head: int) -> np.ndarray:

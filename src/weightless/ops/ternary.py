@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from weightless.base.errors import ArgumentError
-from weightless.ops.arguments import finite, float_array, same_shape, whole_number
+from weightless.ops.arguments import as_given, finite, float_array, same_shape, whole_number, working_dtype
 
 LARGEST_SCALE = float(np.finfo(np.float16).max)
 
@@ -65,7 +65,7 @@ def ternary_linear_forward(x: Any, W: Any, group_size: int = 128) -> tuple[np.nd
     if x.shape[-1] != W.shape[1]:
         raise ArgumentError(f"x of shape {x.shape} does not fit W of shape {W.shape}")
     what = ternary_expand(*ternary_project(W, group_size), group_size, W.dtype)
-    return x @ what.T, (x, what)
+    return as_given(_product(x, what.T), x), (x, what)
 
 
 def ternary_linear_backward(dy: Any, cache: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +74,13 @@ def ternary_linear_backward(dy: Any, cache: tuple[np.ndarray, np.ndarray]) -> tu
     dy = finite("dy", float_array("dy", dy, "R", at_least=True))
     same_shape("dy", dy, "y", (*x.shape[:-1], what.shape[0]))
     dy_NR, x_NC = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
-    return dy @ what, dy_NR.T @ x_NC
+    return as_given(_product(dy, what), dy), as_given(_product(dy_NR.T, x_NC), what)
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a b with sums in float32 at least."""
+    work = working_dtype(a, b)
+    return a.astype(work, copy=False) @ b.astype(work, copy=False)
 
 
 def ternary_pack(codes: Any) -> np.ndarray:
