@@ -97,6 +97,8 @@ def accounted(named: Named, options: Accounting) -> dict[str, Any]:
     from weightless.ledger.accounting import Plan, account
     from weightless.ledger.memory import OPTIMIZERS
 
+    if not 0 <= options.tokens < 2**63:
+        raise ConfigError(f"--tokens {options.tokens} is no number of training tokens")
     optimizer = options.optimizer or named.train.get("optimizer", "adamw")
     if optimizer not in OPTIMIZERS:
         raise ConfigError(f"--optimizer {optimizer}: {nearest(optimizer, OPTIMIZERS)}")

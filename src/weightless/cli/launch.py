@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,8 @@ def main(verb: str, arguments: list[str]) -> int:
         raise ConfigError("nothing to launch: put the command of weightless behind --")
     if options.n_parallel < 0:
         raise ConfigError("--n_parallel is at least 0")
+    if options.cpus < 1 or options.minutes < 1 or not 0 < options.mem_gb < math.inf:
+        raise ConfigError("--cpus and --minutes are at least 1, and --mem_gb is a number above 0")
     commands = filled_in(template, options.n)
     for unit in commands:
         if unit[0] == "run":

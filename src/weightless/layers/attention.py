@@ -26,7 +26,7 @@ def rotary_tables(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(cos, sin) of every angle at positions first, first + 1 …, float32 [T, K/2], computed in float64.
 
-    theta lies in 1..1e300 (ConfigError).
+    theta is above 1 and at most 1e300 (ConfigError).
     """
     check_theta(theta)
     exponents = torch.arange(0, d_head, 2, dtype=torch.float64, device=device) / d_head

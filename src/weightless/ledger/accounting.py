@@ -6,6 +6,7 @@ they come from a formula (`shape`, `flops`, `memory`) or from a family of this l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,8 +32,10 @@ class Plan:
     def __post_init__(self) -> None:
         if self.context < 1 or self.batch_size < 1:
             raise ConfigError(f"context {self.context} and batch_size {self.batch_size} should be at least 1")
-        if min(self.device_bytes, self.tokens, self.flops_per_second) < 0:
-            raise ConfigError("device memory, tokens and flops_per_second should not be negative")
+        if min(self.device_bytes, self.tokens) < 0 or not 0 <= self.flops_per_second < math.inf:
+            raise ConfigError("device memory, tokens and flops_per_second should be numbers, and not negative")
+        if not 0 < self.mfu <= 1:
+            raise ConfigError(f"mfu = {self.mfu!r} is a share of the peak: above 0, at most 1")
 
 
 @dataclass(frozen=True)

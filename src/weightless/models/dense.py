@@ -6,7 +6,6 @@ default (Vaswani et al. 2017; Touvron et al. 2023).  Every weight is read for ev
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from weightless import layers as L
 from weightless.base.errors import ConfigError
+from weightless.ops.norm import check_eps
+from weightless.ops.rope import check_theta
 from weightless.program.operators.attention import Attend, MatvecAdd, NormMatvec, RopeAppend
 from weightless.program.operators.feedforward import NormFfnAdd
 from weightless.program.operators.full_head import LogitsFull, LogitsSample, LogitsScore
@@ -49,8 +50,10 @@ class Config:
     def __post_init__(self) -> None:
         if min(self.vocab_size, self.d_model, self.n_layers, self.context) < 1:
             raise ConfigError("vocab_size, d_model, n_layers and context should be at least 1")
-        if not 0 <= self.eps < math.inf:
-            raise ConfigError(f"eps = {self.eps} should be a number, 0 or more")
+        check_eps(self.eps)
+        check_theta(self.rope_theta)
+        if min(self.n_heads, self.n_kv_heads, self.d_ff) < 0:
+            raise ConfigError("n_heads, n_kv_heads and d_ff should not be negative; 0 means as many as suit d_model")
         if self.n_layers > MAX_LAYERS:
             raise ConfigError(f"n_layers {self.n_layers} is above {MAX_LAYERS}")
         if self.d_model % self.heads or (self.d_model // self.heads) % 2:

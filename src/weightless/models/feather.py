@@ -11,7 +11,6 @@ two fp16 scales).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ import numpy as np
 
 from weightless import layers as L
 from weightless.base.errors import ConfigError
+from weightless.ops.norm import check_eps
+from weightless.ops.rope import check_theta
 from weightless.ops.token_classes import class_slots, frequency_slots
 from weightless.program.operators.attention import Attend, MatvecAdd, NormMatvec, RopeAppend
 from weightless.program.operators.class_head import ClassFull, ClassSample, ClassScore, WordFull, WordSample, WordScore
@@ -61,10 +62,10 @@ class Config:
     kv_format: Literal["f32", "bf16", "int8"] = "int8"
 
     def __post_init__(self) -> None:
-        if min(self.vocab_size, self.d_model, self.n_layers, self.context, self.d_head) < 1:
-            raise ConfigError("vocab_size, d_model, n_layers, d_head and context should be at least 1")
-        if not 0 <= self.eps < math.inf:
-            raise ConfigError(f"eps = {self.eps} should be a number, 0 or more")
+        if min(self.vocab_size, self.d_model, self.n_layers, self.context, self.d_head, self.d_ff) < 1:
+            raise ConfigError("vocab_size, d_model, n_layers, d_head, d_ff and context should be at least 1")
+        check_eps(self.eps)
+        check_theta(self.rope_theta)
         if self.n_layers > MAX_LAYERS:
             raise ConfigError(f"n_layers {self.n_layers} is above {MAX_LAYERS}")
         if self.n_heads < 1 or self.n_kv_heads < 1 or self.n_heads % self.n_kv_heads or self.d_head % 2:

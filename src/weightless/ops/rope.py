@@ -9,7 +9,7 @@ Two conventions of what a pair is, equal up to a fixed permutation of the head's
     interleaved   (2j, 2j + 1)      the paper, GGUF's "norm"
 
 Worked out in float32 at least, given back in the dtype of the input.
-Errors: ConfigError for an odd K, an unknown pairing, or a theta that is not in 1..1e300.
+Errors: ConfigError for an odd K, an unknown pairing, or a theta that is not above 1 and at most 1e300.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def rope(x_THK: np.ndarray, positions_T: np.ndarray, theta: float, pairing: str 
 
 def check_theta(theta: float) -> None:
     """ConfigError unless the slowest pair of every head turns slower than the fastest, by a finite angle."""
-    if not 1 <= theta <= LARGEST_THETA:
-        raise ConfigError(f"rope_theta = {theta!r} should lie between 1 and {LARGEST_THETA:g} (10000 is usual)")
+    if not 1 < theta <= LARGEST_THETA:
+        raise ConfigError(f"rope_theta = {theta!r} should be above 1 and at most {LARGEST_THETA:g} (10000 is usual)")
 
 
 def half_split_order(d_head: int) -> np.ndarray:

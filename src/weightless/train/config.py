@@ -98,6 +98,9 @@ class TrainConfig:
             raise ConfigError(f"threads = {self.threads} should be at most {MOST_THREADS}")
         if not _DEVICE.fullmatch(self.device):
             raise ConfigError(f'device = {self.device!r}: say "cpu", "cuda", or "cuda:1" for the second of them')
+        if max(self.beta1, self.beta2) == 1:
+            raise ConfigError(f"beta1 = {self.beta1} and beta2 = {self.beta2} should be below 1: 1 forgets nothing and "
+                              "learns nothing")  # fmt: skip
         if self.warmup >= 1.0 or (self.schedule == "wsd" and self.warmup + self.warmdown > 1.0):
             raise ConfigError(f"warmup = {self.warmup} leaves no room for the rest of schedule {self.schedule!r}")
 
