@@ -49,14 +49,15 @@ class Accounting:
     device_memory: str = ""
     """Memory of the device, for the largest batch: 80GB."""
     flops_per_second: float = 0.0
-    """Peak of the device, for the time: 495e12."""
+    """Peak of the device in floating-point operations per second, for the time: 495e12."""
     mfu: float = 0.5
-    """Share of the peak that training reaches (model FLOPs utilisation)."""
+    """Share of the peak (0 to 1) that training reaches (model FLOPs utilisation)."""
     tokens: float = 0.0
     """Training tokens, for the time: 1.3e9."""
     activations: Literal["", "gated", "plain"] = ""
     """Published models: the activation list of this feed-forward instead of the shape's own."""
     json: bool = False
+    """Print JSON instead of tables."""
 
 
 class Named(NamedTuple):

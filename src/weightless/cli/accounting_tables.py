@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.markup import escape
+
 from weightless.base.units import human_bytes, human_seconds
+from weightless.cli.tables import print_table
 
 
 def show(name: str, about: str, result: dict[str, Any], flops: bool, training: bool) -> None:
@@ -12,9 +15,9 @@ def show(name: str, about: str, result: dict[str, Any], flops: bool, training: b
     from rich.console import Console
 
     console = Console()
-    console.print(f"[bold]{name}[/bold]: {about}", highlight=False)
+    console.print(f"[bold]{escape(name)}[/bold]: {escape(about)}", highlight=False, soft_wrap=True)
     for table, lines in _parts(result, flops, training):
-        console.print(table)
+        print_table(table)
         for line in lines:
             console.print(line, highlight=False, soft_wrap=True)
         console.print()
@@ -37,7 +40,7 @@ def _shares(title: str, values: dict[str, int], unit: str):  # type: ignore[no-u
         table.add_column(column, justify="left" if column == "component" else "right")
     total = sum(values.values())
     for key, value in values.items():
-        table.add_row(key, f"{value:,}", f"{100 * value / total:.1f} %")
+        table.add_row(escape(key), f"{value:,}", f"{100 * value / total:.1f} %")
     table.add_section()
     table.add_row("sum", f"{total:,}", "100 %", style="bold")
     return table

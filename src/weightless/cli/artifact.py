@@ -39,11 +39,13 @@ class Eval:
     """Held-out loss of an artifact: nats per token and bits per byte, every target once."""
 
     artifact: Annotated[str, tyro.conf.Positional]
+    """A packed model (.wl), as train, run and pack leave it."""
     data: str = ""
     """A prepared corpus; the run's own is found beside the artifact when empty."""
     text: str = ""
     """Score this text file instead (each document after <|endoftext|>)."""
     split: str = "val"
+    """The part of the corpus: val or train."""
     tokens: int = 0
     """Score about so many tokens, in windows spread evenly over the text; 0 means all."""
     sentencepiece: str = ""
@@ -51,8 +53,9 @@ class Eval:
     stride: int = 0
     """Windows start every so many tokens and score only their last part; 0 means side by side."""
     threads: int = 0
-    """0 means all cores."""
+    """Threads of the engine; 0 means all cores."""
     json: bool = False
+    """Print JSON instead of a sentence."""
 
 
 def main(verb: str, arguments: list[str]) -> int:

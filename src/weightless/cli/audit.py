@@ -18,6 +18,7 @@ import tyro
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.cli.parse import parse
+from weightless.cli.tables import print_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +56,7 @@ class Audit:
     seed: int = 0
     """Draws the positions and tokens that the probes replace."""
     json: bool = False
+    """Print JSON instead of the table of checks."""
 
 
 def main(verb: str, arguments: list[str]) -> int:
@@ -224,7 +226,6 @@ def _progress(name: str, positions: int) -> Any:
 
 def print_report(report: Report) -> None:
     """The table of checks."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -236,6 +237,6 @@ def print_report(report: Report) -> None:
     for finding in report.findings:
         colour = colours[finding.verdict]
         table.add_row(finding.name, f"[{colour}]{finding.verdict}[/]", escape(finding.detail))
-    Console().print(table)
+    print_table(table)
     verdict = f"FAILED: {', '.join(report.failed)}" if report.failed else "no check failed"
-    Console().print(f"{verdict}\n", highlight=False)
+    print(f"{verdict}\n")

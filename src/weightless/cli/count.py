@@ -55,6 +55,7 @@ class Count:
     picture: str = ""
     """Draw the bytes by component into this file (.svg or .png)."""
     json: bool = False
+    """Print JSON instead of tables."""
 
 
 def main(verb: str, arguments: list[str]) -> int:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from weightless.base.units import human_bytes
+from weightless.cli.tables import print_table
 
 if TYPE_CHECKING:
     from weightless.audit.verify import Verification
@@ -20,24 +21,25 @@ _COLOURS = {"agrees": "green", "differs": "bold red", "skipped": "yellow"}
 def print_ledger(name: str, ledger: dict[str, Any]) -> None:
     """T, U, lines and stored bytes per component, then the distribution over steps."""
     title = f"{name}: bytes touched per next token, {ledger['n_steps']} {_steps(ledger)}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for column in ("component", "T", "U", "64-byte lines", "share of T", "stored"):
         table.add_column(column, justify="left" if column == "component" else "right")
     T = ledger["touched"]["T"]
     for part in sorted(ledger["components"], key=lambda part: -part["T"]):
         stored = ledger["stored"]["components"].get(part["name"], 0)
         cells = [f"{part[key]:,.1f}" for key in ("T", "U", "T64")]
-        table.add_row(part["name"], *cells, f"{100 * part['T'] / T['mean']:.1f} %", f"{stored:,}" if stored else "")
+        table.add_row(
+            escape(part["name"]), *cells, f"{100 * part['T'] / T['mean']:.1f} %", f"{stored:,}" if stored else ""
+        )
     means = [f"{ledger['touched'][key]['mean']:,.1f}" for key in ("T", "U", "T64")]
     table.add_section()
     table.add_row("mean", *means, "100 %", f"{ledger['stored']['weights']:,}", style="bold")
     for row in ("p50", "p99", "max"):
         table.add_row(row, *(f"{ledger['touched'][key][row]:,.0f}" for key in ("T", "U", "T64")), "", "")
-    console = Console()
-    console.print(table)
+    print_table(table)
     told = f"{ledger['parameters']:,} parameters, {ledger['flops_per_token']:,.0f} FLOPs per token"
     size = f"{human_bytes(T['mean'])} per token (MB = 10^6 bytes)"
-    console.print(f"{size}, {told}, mode {_mode(ledger)}\n", highlight=False)
+    print(f"{size}, {told}, mode {_mode(ledger)}\n")
 
 
 def _mode(ledger: dict[str, Any]) -> str:
@@ -78,7 +80,7 @@ def _components(ledger: dict[str, Any], quantity: str) -> dict[str, float]:
 
 def print_two(a: tuple[str, dict[str, Any]], b: tuple[str, dict[str, Any]]) -> None:
     """Both ledgers line by line."""
-    table = Table(title=f"{a[0]} (A) beside {b[0]} (B), mode {_mode(a[1])}", title_justify="left")
+    table = Table(title=escape(f"{a[0]} (A) beside {b[0]} (B), mode {_mode(a[1])}"), title_justify="left")
     for column in ("bytes per token", "A", "B", "A / B"):
         table.add_column(column, justify="left" if column == "bytes per token" else "right")
     section = ""
@@ -92,9 +94,9 @@ def print_two(a: tuple[str, dict[str, Any]], b: tuple[str, dict[str, Any]]) -> N
             table.add_section()
         label = line["line"] if section else line["quantity"].replace("_", " ")
         ratio = "" if line["ratio"] is None else f"{line['ratio']:,.3g}"
-        table.add_row(f"  {label}" if section else label, f"{line['a']:,.0f}", f"{line['b']:,.0f}", ratio,
+        table.add_row(escape(f"  {label}" if section else label), f"{line['a']:,.0f}", f"{line['b']:,.0f}", ratio,
                       style="bold" if label == "total" else None)  # fmt: skip
-    Console().print(table)
+    print_table(table)
     for name, ledger in (a, b):
         if not ledger["exact"]:
             print(f"{name}: structural maximum; what the text decides is measured with --text")
@@ -103,24 +105,24 @@ def print_two(a: tuple[str, dict[str, Any]], b: tuple[str, dict[str, Any]]) -> N
 def print_verification(found: Verification) -> None:
     """Mean T per component by every counter that counts components, then the verdicts."""
     counters = [counter for counter in found.counters if counter.components]
-    table = Table(title=f"{found.subject['name']}: bytes touched, mean of {len(found.positions)} positions "
-                  f"({found.subject['fed']})", title_justify="left")  # fmt: skip
+    table = Table(title=escape(f"{found.subject['name']}: bytes touched, mean of {len(found.positions)} positions "
+                               f"({found.subject['fed']})"), title_justify="left")  # fmt: skip
     table.add_column("component")
     for counter in counters:
         table.add_column(counter.name, justify="right")
     names = dict.fromkeys(name for counter in counters for name in counter.components)
     for name in sorted(names, key=lambda n: -max(c.components.get(n, 0) for c in counters)):
         cells = [counter.components.get(name, 0) for counter in counters]
-        table.add_row(name, *(f"{n:,.1f}" for n in cells), style="red" if len(set(cells)) > 1 else None)
+        table.add_row(escape(name), *(f"{n:,.1f}" for n in cells), style="red" if len(set(cells)) > 1 else None)
     table.add_section()
     table.add_row("sum", *(f"{sum(c.components.values()):,.1f}" for c in counters), style="bold")
+    print_table(table)
     console = Console()
-    console.print(table)
     for counter in found.counters:
         if counter.verdict in _COLOURS:
             verdict = f"[{_COLOURS[counter.verdict]}]{counter.verdict:<8}[/]"
             console.print(f"  {counter.name:<16} {verdict} {escape(counter.detail)}", highlight=False, soft_wrap=True)
     if found.poison and found.poison.excluded:
         spared = ", ".join(f"{n:,} bytes of {reason}" for reason, n in found.poison.excluded.items())
-        console.print(f"  not damaged: {spared} (they may change without effect)", highlight=False)
+        console.print(f"  not damaged: {spared} (they may change without effect)", highlight=False, soft_wrap=True)
     console.print()

@@ -14,7 +14,12 @@ from weightless.cli.parse import parse, pick
 
 
 def main(verb: str, arguments: list[str]) -> int:
-    known = {"prepare": data_prepare.run, "import": data_import.run, "inspect": _inspect, "verify": _verify}
+    known = {
+        "prepare": (data_prepare.run, "text to token shards: split by document, train or take a tokenizer, encode"),
+        "import": (data_import.run, "token ids that somebody else made, as a prepared corpus"),
+        "inspect": (_inspect, "show a page of a corpus as text, with token boundaries"),
+        "verify": (_verify, "check hashes and ids, and that training and validation share no document"),
+    }
     action, rest = pick(verb, arguments, known)
     return action(rest)
 
@@ -23,11 +28,14 @@ def main(verb: str, arguments: list[str]) -> int:
 class Inspect:
     """Show a page of a shard as text, with token boundaries."""
 
-    data: Annotated[str, tyro.conf.Positional]
+    corpus: Annotated[str, tyro.conf.Positional]
     """A prepared folder."""
     split: str = "train"
+    """train or val."""
     start: int = 0
+    """The first token of the page, counted from 0."""
     n: int = 200
+    """Tokens on the page."""
 
 
 def _inspect(arguments: list[str]) -> int:
@@ -37,7 +45,7 @@ def _inspect(arguments: list[str]) -> int:
     options = parse(Inspect, "data inspect", arguments)
     if options.start < 0 or options.n < 1:
         raise ConfigError(f"--start {options.start} and --n {options.n}: at least 0 and 1")
-    found = corpus(options.data)
+    found = corpus(options.corpus)
     if not found.has_tokenizer:
         print(*found.tokens(options.split)[options.start : options.start + options.n])
         print(f"ids only: {found.folder} was imported without a tokenizer", file=sys.stderr)
@@ -51,14 +59,14 @@ def _inspect(arguments: list[str]) -> int:
 class Verify:
     """Check hashes, ids and that training and validation share no document and few 13-grams."""
 
-    data: Annotated[str, tyro.conf.Positional]
+    corpus: Annotated[str, tyro.conf.Positional]
     """A prepared folder."""
 
 
 def _verify(arguments: list[str]) -> int:
     from weightless.data.inspect import verify
 
-    checks = verify(parse(Verify, "data verify", arguments).data, show_progress=True)
+    checks = verify(parse(Verify, "data verify", arguments).corpus, show_progress=True)
     for check in checks:
         print(f"{'ok    ' if check.ok else 'FAILED'} {check.name}: {check.detail}")
     return 0 if all(check.ok for check in checks) else 2

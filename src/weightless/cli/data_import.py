@@ -56,6 +56,7 @@ class Import:
     name: str = ""
     """Of the shards; that of the source when empty."""
     shard_tokens: int = 100_000_000
+    """Tokens per shard at most."""
     overwrite: bool = False
     """Replace another corpus in the folder."""
 

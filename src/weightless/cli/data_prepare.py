@@ -35,9 +35,11 @@ class Prepare:
     tokenizer: str = ""
     """A tokenizer.json of ours, or a SentencePiece .model; empty trains one."""
     vocab_size: int = 4096
+    """Tokens of the tokenizer that is trained: 256 bytes, merges and special tokens."""
     field: str = "text"
     """The field of jsonl and parquet files that holds the text."""
     val_fraction: float = 0.05
+    """Share of the documents (0 to 1) that is held out for validation."""
     workers: int = 0
     """Threads that encode; 0 means one per core.  The files do not depend on it."""
     shard: str = ""

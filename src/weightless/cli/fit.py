@@ -11,6 +11,7 @@ import tyro
 
 from weightless.base.errors import ConfigError, nearest
 from weightless.cli.parse import parse, settings
+from weightless.cli.tables import print_table
 
 if TYPE_CHECKING:
     from weightless.lab.fit import Fitted
@@ -37,6 +38,7 @@ class Fit:
     positions: int = 512
     """Mean over positions 1 to this (or the context, if that is shorter)."""
     json: bool = False
+    """Print JSON instead of text and a table."""
 
 
 def main(verb: str, arguments: list[str]) -> int:
@@ -121,10 +123,12 @@ def _print(fitted: Fitted, result: dict[str, Any]) -> None:
         console.print(f"  {name}: {budget['amount']:,.0f} bytes, margin {budget['margin']:,.0f} "
                       f"({100 * budget['margin'] / max(1, budget['limit']):.2f} %)",
                       highlight=False, soft_wrap=True)  # fmt: skip
-    table = Table("component", *(f"{name}" for name in fitted.costs))
+    table = Table("component")
+    for name in fitted.costs:
+        table.add_column(name, justify="right")
     for part, amounts in result["components"].items():
         table.add_row(part, *(f"{amount:,.0f}" if amount else "" for amount in amounts.values()))
     table.add_section()
     table.add_row("sum", *(f"{sum(parts.values()):,.0f}" for parts in fitted.costs.values()), style="bold")
-    console.print(table)
-    console.print(result["command"], highlight=False, soft_wrap=True)
+    print_table(table)
+    print(result["command"])

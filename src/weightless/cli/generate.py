@@ -24,23 +24,28 @@ class Generate:
     """Continue a prompt."""
 
     artifact: Annotated[str, tyro.conf.Positional]
+    """A packed model (.wl), as train, run and pack leave it."""
     prompt: str = ""
+    """The text to continue; empty begins a document."""
     prompts: str = ""
     """A file with one prompt per line (line feeds end lines, nothing else does; an empty line is an empty prompt), all
     decoded together."""
     temperature: float = 0.8
-    """0 takes the most probable token."""
+    """Divides the logits before a token is drawn; 0 takes the most probable token."""
     top_p: float = 0.95
+    """Draw from the most probable tokens that hold this share (0 to 1) of the probability; 1 means all."""
     top_k: int = 0
     """Draw from the k most probable tokens; 0 means all."""
     min_p: float = 0.0
-    """Draw from tokens of at least this share of the best one's probability."""
+    """Draw from tokens of at least this share (0 to 1) of the best one's probability."""
     repetition_penalty: float = 1.0
-    """Above 1, tokens that occurred become less probable."""
+    """Above 1, tokens that occurred become less probable; 1 changes nothing."""
     stop: tuple[str, ...] = ()
     """End before any of these strings."""
     seed: int = 0
+    """Decides what is drawn."""
     max_tokens: int = 200
+    """Tokens to write at most."""
     stream: bool = False
     """Print text as it comes."""
     beam: int = 0
@@ -54,6 +59,7 @@ class Generate:
     batch: int = 8
     """How many prompts of a file are decoded together."""
     json: bool = False
+    """Print JSON, one line per prompt."""
 
 
 def main(verb: str, arguments: list[str]) -> int:

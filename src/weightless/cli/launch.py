@@ -34,9 +34,9 @@ class Launch:
     cpus: int = 1
     """Cores per unit (slurm, ray)."""
     mem_gb: float = 4.0
-    """Memory per unit (slurm)."""
+    """Memory per unit, in GB (slurm)."""
     minutes: int = 240
-    """Time limit per unit (slurm)."""
+    """Time limit per unit, in minutes (slurm)."""
     partition: str = ""
     """Slurm's partition."""
     cluster: str = ""

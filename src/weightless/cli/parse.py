@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from weightless.base.config import from_dict
 from weightless.base.errors import ConfigError, WeightlessError, nearest
 from weightless.cli.conflicts import refuse_unused
+from weightless.cli.flags import described
 
 T = TypeVar("T")
 
@@ -19,19 +21,24 @@ def parse(options: type[T], verb: str, arguments: Sequence[str]) -> T:
     """
     import tyro
 
-    found = tyro.cli(options, prog=f"weightless {verb}", args=list(arguments))
-    refuse_unused(verb, found, arguments)
+    made = tyro.cli(described(options), prog=f"weightless {verb}", args=list(arguments))
+    found = options(**{f.name: getattr(made, f.name) for f in dataclasses.fields(made)})
+    refuse_unused(verb.partition(" [")[0], found, arguments)
     return found
 
 
-def pick(verb: str, arguments: Sequence[str], known: dict[str, Any]) -> tuple[Any, list[str]]:
-    """Split off a sub-verb (`weightless tokenizer train`); ConfigError naming the nearest one."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: weightless {verb} {{{','.join(known)}}} [options]")
+def pick(verb: str, arguments: Sequence[str], known: Mapping[str, tuple[Any, str]]) -> tuple[Any, list[str]]:
+    """Split off a sub-verb (`weightless tokenizer train`) of {name: (what does it, a line about it)}.
+
+    ConfigError naming the nearest one.
+    """
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        lines = [f"  {name:<10} {line}" for name, (_, line) in known.items()]
+        print(f"usage: weightless {verb} VERB [options]     (weightless {verb} VERB --help)\n", *lines, sep="\n")
         raise SystemExit(0)
     if arguments[0] not in known:
         raise ConfigError(f"no such verb {arguments[0]!r}: {nearest(arguments[0], known)}")
-    return known[arguments[0]], list(arguments[1:])
+    return known[arguments[0]][0], list(arguments[1:])
 
 
 def settings(config_class: type | None, pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -144,9 +144,8 @@ def _report(options: Report) -> int:
 
 
 def _print_table(folder: Path) -> None:
-    from rich.console import Console
-
+    from weightless.cli.tables import print_table
     from weightless.lab.report import terminal_table
     from weightless.lab.report.summary import read_summary
 
-    Console().print(terminal_table(read_summary(folder)))
+    print_table(terminal_table(read_summary(folder)))

@@ -26,14 +26,17 @@ class Train:
     text: Annotated[str, tyro.conf.Positional]
     """docs, fables, a file, or a folder (.txt .jsonl .parquet, also .gz .xz .zst)."""
     out: str = "tokenizer.json"
+    """The file to write."""
     vocab_size: int = 4096
     """Tokens in all: 256 bytes, merges and special tokens."""
     special: tuple[str, ...] = (END_OF_TEXT,)
+    """Special tokens, which are no text; <|endoftext|> stands before every document."""
     pattern: str = "gpt2"
     """gpt2, gpt4, or none (raw bytes)."""
     ties: str = "greatest"
     """Which of two equally frequent pairs merges first: greatest (on bytes), or hf (as Hugging Face tokenizers)."""
     field: str = "text"
+    """The field of jsonl and parquet files that holds the text."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Encode:
     tokenizer: Annotated[str, tyro.conf.Positional]
     """A tokenizer.json of ours."""
     text: Annotated[str, tyro.conf.Positional] = "-"
+    """The text; - reads standard input."""
     pieces: bool = False
     """Show the tokens themselves, one per line."""
 
@@ -54,11 +58,18 @@ class Decode:
     tokenizer: Annotated[str, tyro.conf.Positional]
     """A tokenizer.json of ours."""
     ids: Annotated[tuple[int, ...], tyro.conf.Positional] = ()
+    """Token ids; none reads standard input."""
 
 
 def main(verb: str, arguments: list[str]) -> int:
-    actions = {"train": _train, "encode": _encode, "decode": _decode, "convert": convert_main, "compare": compare_main,
-               "sweep": sweep_main}  # fmt: skip
+    actions = {
+        "train": (_train, "a byte-level BPE tokenizer from text"),
+        "encode": (_encode, "print the ids of a text"),
+        "decode": (_decode, "print the text of ids"),
+        "convert": (convert_main, "read a tokenizer of any known format, write it in another"),
+        "compare": (compare_main, "measure tokenizers on texts: bytes per token, speed, longest tokens"),
+        "sweep": (sweep_main, "bytes per token against the size of the vocabulary"),
+    }
     action, rest = pick(verb, arguments, actions)
     return action(rest)
 

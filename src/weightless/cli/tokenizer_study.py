@@ -58,11 +58,13 @@ class Compare:
     text: tuple[str, ...] = ("docs",)
     """Corpora: docs, fables, files or folders; NAME=PATH gives one a name."""
     megabytes: float = 10.0
-    """At most so much of each corpus, in documents spread evenly over it."""
+    """Megabytes (10^6 bytes) of each corpus at most, in documents spread evenly over it."""
     field: str = "text"
+    """The field of jsonl and parquet files that holds the text."""
     special: tuple[str, ...] = (END_OF_TEXT,)
     """For tokenizer files that do not hold them (tiktoken, gpt2)."""
     pattern: str = "gpt2"
+    """For files that do not hold it: gpt2, gpt4, or none."""
     json: bool = False
     """Print JSON instead of tables."""
     markdown: bool = False
@@ -109,13 +111,20 @@ class SweepOptions:
     out: str = ""
     """A folder for sweep.json, sweep.svg, sweep.png and the tokenizers."""
     special: tuple[str, ...] = ()
+    """Special tokens; they count towards every size."""
     pattern: str = "gpt2"
+    """gpt2, gpt4, or none (raw bytes)."""
     ties: str = "greatest"
+    """Which of two equally frequent pairs merges first: greatest (on bytes), or hf (as Hugging Face tokenizers)."""
     megabytes: float = 10.0
-    """Measure on at most so much of each text, in documents spread evenly over it; training uses all."""
+    """Megabytes (10^6 bytes) of each text at most to measure on, in documents spread evenly over it; training uses
+    all."""
     field: str = "text"
+    """The field of jsonl and parquet files that holds the text."""
     json: bool = False
+    """Print JSON instead of tables."""
     markdown: bool = False
+    """Print Markdown instead of tables."""
 
 
 def sweep_main(arguments: list[str]) -> int:

@@ -8,13 +8,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from weightless.base.units import human_bytes
+from weightless.cli.tables import print_table
 
 if TYPE_CHECKING:
     from weightless.lab.tokenizer_study import Measurement, Sample
     from weightless.lab.tokenizer_sweep import Sweep
 
 LONGEST_TEXT, SPACE = 28, "␣"
-LEAST_WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -110,20 +110,15 @@ def show(table: Table, markdown: bool) -> None:
         print(_markdown(table))
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table as Drawn
     from rich.text import Text
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, LEAST_WIDTH)
     drawn = Drawn(title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
     for k, name in enumerate(table.header):
-        drawn.add_column(name, justify="left" if _is_text(table, k) else "right", overflow="fold",
-                         no_wrap=not _is_text(table, k))  # fmt: skip
+        drawn.add_column(name, justify="left" if _is_text(table, k) else "right")
     for row in table.rows:
         drawn.add_row(*map(Text, row))
-    console.print(drawn)
+    print_table(drawn)
 
 
 def _is_text(table: Table, column: int) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import ConfigError
 from weightless.cli.conflicts import given
+from weightless.cli.flags import HELP, help_of
 from weightless.cli.parse import parse
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ class TrainOptions:
     """Where to read and write; the rest of the flags belong to the model and to the loop."""
 
     family: str = "dense"
-    """dense or feather."""
+    """dense or feather; the first word after train says the same."""
     data: str = "runs/docs-data"
     """A prepared corpus (weightless data prepare); if the folder does not exist, it is prepared from --text."""
     text: str = "docs"
-    """The text for a corpus that is not there yet."""
+    """For a corpus that is not there yet: docs, fables, a file or a folder (.txt .jsonl .parquet .gz .xz .zst)."""
     vocab_size: int = 4096
-    """The vocabulary for a corpus that is not there yet."""
+    """Tokens of the vocabulary for a corpus that is not there yet."""
     out: str = ""
     """The model's folder; runs/FAMILY when empty.  A checkpoint there is continued."""
     fresh: bool = False
@@ -55,8 +56,8 @@ def main(verb: str, arguments: list[str]) -> int:
     room = family(name)
     if not hasattr(room, "Model"):
         raise ConfigError(f"family {name!r} is counted, not trained: put it into a recipe (weightless run)")
-    flags = _flags(room.Config, TrainConfig)
-    options = parse(flags, verb, arguments)
+    flags = _flags(name, room.Config, TrainConfig)
+    options = parse(flags, f"{verb} [FAMILY]", arguments)
     values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
     own = TrainOptions(**{f.name: values[f.name] for f in dataclasses.fields(TrainOptions)})
     out = Path(own.out or f"runs/{name}")
@@ -75,16 +76,16 @@ def _family_of(arguments: list[str]) -> str:
     return "dense"
 
 
-def _flags(config_class: type, train_class: type) -> type:
+def _flags(name: str, config_class: type, train_class: type) -> type:
     """One flat dataclass of every flag; what both parts have (context, seed) is one flag."""
     fields: dict[str, Any] = {}
+    texts = {**help_of(config_class), **help_of(train_class), **help_of(TrainOptions)}
     for cls in (train_class, config_class, TrainOptions):
         hints = _hints(cls)
         for f in dataclasses.fields(cls):
             default = f.default if f.default is not dataclasses.MISSING else None
-            if f.name == "batch_size":
-                default = DEFAULT_BATCH
-            fields[f.name] = (f.name, hints[f.name], field(default=default))
+            default = {"batch_size": DEFAULT_BATCH, "family": name}.get(f.name, default)
+            fields[f.name] = (f.name, hints[f.name], field(default=default, metadata={HELP: texts.get(f.name, "")}))
     return dataclasses.make_dataclass("Train", list(fields.values()), frozen=True,
                                       namespace={"__doc__": "Train one model, and pack it."})  # fmt: skip
 

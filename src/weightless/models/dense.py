@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from weightless import layers as L
@@ -34,18 +34,31 @@ class Config:
     """Shapes, and the storage formats of what is packed.  `d_ff` 0 means 8/3 d_model rounded down to 8s."""
 
     vocab_size: int = 4096
-    d_model: int = field(default=256, metadata={"help": "width of the residual stream"})
+    """Tokens that the model knows; in training that of the corpus."""
+    d_model: int = 256
+    """Width of the residual stream."""
     n_layers: int = 4
-    n_heads: int = 0  # 0: d_model / 64, at least 1
-    n_kv_heads: int = 0  # 0: n_heads
+    """Blocks of attention and feed-forward."""
+    n_heads: int = 0
+    """Attention heads; 0: d_model / 64, at least 1."""
+    n_kv_heads: int = 0
+    """Key/value heads, shared evenly by the heads; 0: as many as heads."""
     d_ff: int = 0
+    """Width of the feed-forward block; 0: 8/3 d_model, rounded down to a multiple of 8."""
     context: int = 512
+    """Longest context, in tokens."""
     tied: bool = True
+    """Let embedding and head be one matrix."""
     activation: Literal["swiglu", "silu", "relu2"] = "swiglu"
+    """Of the feed-forward block: swiglu (gated), silu, or relu2 (squared ReLU)."""
     rope_theta: float = 10_000.0
+    """Base of the rotary wavelengths (RoPE)."""
     eps: float = 1e-5
+    """Added to the mean square in every RMSNorm."""
     weight_format: str = "bf16"
+    """Storage of the packed matrices: f32, bf16, f16, int8 or int4."""
     kv_format: Literal["f32", "bf16", "int8"] = "bf16"
+    """Storage of the key/value cache: f32, bf16 or int8."""
 
     def __post_init__(self) -> None:
         if min(self.vocab_size, self.d_model, self.n_layers, self.context) < 1:

@@ -42,24 +42,43 @@ class Config:
     """`rows_2`, `rows_3`: rows of the hashed bigram and trigram tables (0: none).  `n_classes` 0 means sqrt(V)."""
 
     vocab_size: int = 4096
+    """Tokens that the model knows; in training that of the corpus."""
     d_model: int = 240
+    """Width of the residual stream; multiples of 120 fill whole lines of 64 bytes in int4."""
     n_layers: int = 2
+    """Blocks of attention and feed-forward."""
     n_heads: int = 4
+    """Attention heads."""
     n_kv_heads: int = 1
+    """Key/value heads, shared evenly by the heads."""
     d_head: int = 64
+    """Width of a head."""
     d_ff: int = 320
+    """Width of the feed-forward block."""
     context: int = 512
+    """Longest context, in tokens."""
     rows_2: int = 65_536
+    """Rows of the hashed bigram table; 0: no table."""
     rows_3: int = 65_536
+    """Rows of the hashed trigram table; 0: no table."""
     head: Literal["class", "full"] = "class"
+    """class (p(class) p(word | class)), or full (one softmax over the vocabulary)."""
     n_classes: int = 0
+    """Classes of the class head; 0: the square root of the vocabulary."""
     classes_by: Literal["context", "frequency"] = "context"
+    """Which words share a class: context (those that follow alike), or frequency."""
     activation: Literal["swiglu", "silu", "relu2"] = "swiglu"
+    """Of the feed-forward block: swiglu (gated), silu, or relu2 (squared ReLU)."""
     rope_theta: float = 10_000.0
+    """Base of the rotary wavelengths (RoPE)."""
     eps: float = 1e-5
+    """Added to the mean square in every RMSNorm."""
     weight_format: str = "int4"
+    """Storage of the packed matrices: f32, bf16, f16, int8 or int4."""
     table_format: str = "int4"
+    """Storage of the embedding and the hashed tables: f32, bf16, f16, int8 or int4."""
     kv_format: Literal["f32", "bf16", "int8"] = "int8"
+    """Storage of the key/value cache: f32, bf16 or int8."""
 
     def __post_init__(self) -> None:
         if min(self.vocab_size, self.d_model, self.n_layers, self.context, self.d_head, self.d_ff) < 1:

@@ -30,10 +30,15 @@ class Config:
     """`max_length`: longest context in words; `n_tokens`: size of the text, 0 while it is not known."""
 
     vocab_size: int = 4096
+    """Tokens that the model knows; in training that of the corpus."""
     max_length: int = 10
+    """Longest suffix that is looked up, in words."""
     context: int = 512
+    """Longest context, in tokens."""
     max_tokens: int = 100_000_000
+    """Largest training text in tokens that a bound on the size assumes, while nothing is counted."""
     n_tokens: int = 0
+    """Tokens of the training text (filled in by counting); 0: not known yet."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_length <= MAX_LENGTH:

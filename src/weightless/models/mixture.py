@@ -35,12 +35,19 @@ class Config:
     """Families and configurations of the two parts; `vocab_size` and `context` are those of both."""
 
     vocab_size: int = 4096
+    """Tokens that both parts know."""
     context: int = 512
+    """Longest context of both parts, in tokens."""
     neural: str = "feather"
+    """Family of the trained part."""
     neural_config: dict[str, Any] = field(default_factory=dict)
+    """Its configuration; vocab_size and context are the mixture's."""
     counted: str = "ngram"
+    """Family of the counted part."""
     counted_config: dict[str, Any] = field(default_factory=dict)
-    held_out: int = 32_768  # training tokens at the end that the weights are fitted on (a tenth of all, at most)
+    """Its configuration; vocab_size and context are the mixture's."""
+    held_out: int = 32_768
+    """Training tokens at the end that the weights are fitted on (a tenth of all, at most)."""
 
     def __post_init__(self) -> None:
         if self.held_out < 1:

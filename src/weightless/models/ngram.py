@@ -27,12 +27,19 @@ class Config:
     """`nodes[k-1]`, `entries[k-1]`: contexts of length k and words listed under them (k = 1 .. order-1)."""
 
     vocab_size: int = 4096
+    """Tokens that the model knows; in training that of the corpus."""
     order: int = 5
+    """Words of the longest n-gram, 1 to 8."""
     context: int = 512
+    """Longest context, in tokens (at least the order)."""
     min_counts: tuple[int, ...] = ()
+    """Least count of an n-gram that is kept, by order 1, 2, …; empty: all."""
     max_tokens: int = 100_000_000
+    """Largest training text in tokens that a bound on the size assumes, while nothing is counted."""
     nodes: tuple[int, ...] = ()
+    """Contexts of length 1, 2, … (filled in by counting)."""
     entries: tuple[int, ...] = ()
+    """Words listed under the contexts of length 1, 2, … (filled in by counting)."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.order <= 8:

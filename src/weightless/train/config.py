@@ -34,42 +34,79 @@ class TrainConfig:
     """See the module's docstring; `optimizers/groups.py` says which parameter uses which rate."""
 
     batch_size: int
+    """Windows (sequences) per backward pass."""
     context: int
+    """Tokens per window; the model's longest context as well."""
     num_steps: int | None = None
+    """Optimizer steps of the whole run; give this or seconds (train: 1000 when neither is given)."""
     seconds: float | None = None
+    """Training seconds of the whole run; evaluation and checkpoints do not count."""
     optimizer: str = "muon"
+    """muon (matrices by Muon, the rest by AdamW), adamw, or sgd."""
     max_lr: float = 3e-3
+    """Peak learning rate of AdamW and SGD: all that Muon and lookup tables do not take."""
     muon_lr: float = 0.02
+    """Peak learning rate of the matrices under optimizer muon."""
     table_lr: float = 0.05
+    """Peak learning rate of lookup tables (row-wise Adagrad)."""
     embedding_lr_scale: float = 1.0
+    """Factor on max_lr for the embedding."""
     head_lr_scale: float = 1.0
+    """Factor on max_lr for a head of its own."""
     vector_lr_scale: float = 1.0
+    """Factor on max_lr for gains and biases."""
     beta1: float = 0.9
+    """AdamW's decay of the mean gradient, per step (0 to 1)."""
     beta2: float = 0.95
+    """AdamW's decay of the mean squared gradient, per step (0 to 1)."""
     weight_decay: float = 0.1
-    grad_clip: float = 1.0  # 0: no clipping
+    """Decoupled decay of matrices, embedding and head: a step multiplies them by 1 - lr * this."""
+    grad_clip: float = 1.0
+    """Largest L2 norm of the whole gradient; a longer one is scaled down to it.  0: no clipping."""
     grad_accumulation: int = 1
+    """Backward passes per optimizer step; the gradients are averaged."""
     schedule: str = "cosine"
+    """Of the learning rates: cosine, linear, wsd (constant, then a fall) or constant."""
     warmup: float = 0.02
-    warmdown: float = 0.2  # of schedule "wsd" only
+    """Share of the run (0 to 1) over which the rates rise from 0."""
+    warmdown: float = 0.2
+    """Share of the run (0 to 1) over which schedule wsd falls at the end."""
     min_lr_ratio: float = 0.1
-    qat_start: float = 1.0  # 1: never
-    eval_every: int | None = None  # steps; None: ten times, evenly spaced in progress
+    """Share of the peak rates (0 to 1) that is left at the end."""
+    qat_start: float = 1.0
+    """Share of the run (0 to 1) after which weights are trained through their rounding; 1: never."""
+    eval_every: int | None = None
+    """Steps between validations; None: ten times, evenly spaced in progress."""
     eval_tokens: int = 65_536
-    log_every: int = 20  # steps
-    checkpoint_every: float = 60.0  # seconds
-    packing: str = "stream"  # "documents": whole documents packed into windows, the rest of each is padding
-    document_mask: bool = False  # positions see only their own document
-    order: str = "permutation"  # of windows; "uniform", or sorted by document: "length", "compression", "score"
-    score_file: str = ""  # of order "score": one number per training document (.jsonl or .npy)
-    descending: bool = False  # of a sorted order: the highest first
-    pacing: str = "sorted"  # of a sorted order; "buckets": permuted inside; "shuffled": the control, all permuted
-    buckets: int = 0  # of pacing "buckets": how many, at least 2
-    prefetch: int = 0  # batches that a thread prepares ahead; they stay the same
+    """Validation tokens scored each time."""
+    log_every: int = 20
+    """Steps between lines of metrics."""
+    checkpoint_every: float = 60.0
+    """Seconds between checkpoints."""
+    packing: str = "stream"
+    """stream (documents end to end), or documents (whole ones packed into windows, the rest of each is padding)."""
+    document_mask: bool = False
+    """Let positions see only their own document."""
+    order: str = "permutation"
+    """Of windows: permutation (each once per epoch), uniform (drawn), or sorted: length, compression, score."""
+    score_file: str = ""
+    """Of order score: one number per training document (.jsonl or .npy)."""
+    descending: bool = False
+    """Begin a sorted order with the highest."""
+    pacing: str = "sorted"
+    """Of a sorted order: sorted, buckets (permuted inside each), or shuffled (the control: all permuted)."""
+    buckets: int = 0
+    """Of pacing buckets: how many, at least 2."""
+    prefetch: int = 0
+    """Batches that a thread prepares ahead; they stay the same."""
     seed: int = 0
-    threads: int | None = None  # None: as torch is set
-    clock: str = "wall"  # "cpu": seconds of processor time, so that a busy machine trains no less
+    """Decides the initial weights and the order of batches."""
+    threads: int | None = None
+    """Threads of PyTorch; None: as many as it takes by itself."""
+    clock: str = "wall"
+    """What seconds means: wall, or cpu (processor time, so that a busy machine trains no less)."""
     device: str = "cpu"
+    """Where PyTorch computes: cpu, cuda, cuda:1, mps."""
 
     def __post_init__(self) -> None:
         if (self.num_steps is None) == (self.seconds is None):
