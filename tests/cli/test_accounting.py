@@ -35,6 +35,9 @@ def test_a_published_model_by_name(command):
     assert narrower["parameters"]["total"] == 1_640_452_800 and narrower["stored"]["shipped"] is None
     golf = account(command, "parameter-golf-baseline")["parameter-golf-baseline"]
     assert (golf["parameters"]["total"], golf["stored"]["shipped"]) == (17_059_912, 17_178_912)
+    assert golf["stored"]["kept"] == 67_191_072
+    deeper = account(command, "parameter-golf-baseline", "--set", "n_layers=10")["parameter-golf-baseline"]
+    assert deeper["parameters"]["total"] == 18_897_488 and deeper["stored"]["shipped"] is None
 
 
 @pytest.mark.parametrize("flag", ["--training", "--flops"])
@@ -71,6 +74,7 @@ def test_a_recipe_an_artifact_and_a_folder_agree(command, small_run):
         (("gpt2-xxl", "--training"), "did you mean 'gpt2-xl'?"),
         (("gpt2-xl", "--training", "--optimizer", "adam"), "did you mean 'adamw'?"),
         (("gpt2-xl", "--set", "d_fff=3"), "did you mean 'd_ff'?"),
+        (("parameter-golf-baseline", "--set", "n_layers=ten"), "n_layers should be int"),
         (("gpt2-xl", "--set", "n_heads=7"), "does not split into 7 heads"),
         (("gpt2-xl", "--training", "--device_memory", "16GB"), "most of it optimizer state"),
         (("gpt2-xl", "--training", "--flops_per_second", "1e12", "--mfu", "1.5"), "mfu = 1.5"),

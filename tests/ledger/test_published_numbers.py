@@ -10,6 +10,7 @@ import dataclasses
 
 import pytest
 
+from weightless.base.errors import ConfigError
 from weightless.ledger.flops import (
     DAY,
     TRAINING_FACTOR,
@@ -136,6 +137,50 @@ def test_parameter_golf_baseline():
     assert gains == 9 * 2_056 + 2_048
     assert total(golf.shape) == 17_059_912
     assert golf.shipped_bytes() == 17_178_912
+    assert golf.kept_bytes() == 2 * 524_288 + 4 * (17_059_912 - 524_288) == 67_191_072
+    assert round(golf.kept_bytes() / golf.shipped_bytes(), 2) == 3.91  # the payload_ratio of its log
+
+
+@pytest.mark.parametrize(
+    ("changes", "everything", "skips"),
+    [
+        ({"n_layers": 10}, 18_897_488, 5 * 512),
+        ({"n_layers": 11}, 18_897_488 + 1_837_064, 5 * 512),
+        ({"n_layers": 1}, 524_288 + 1_837_064, 0),
+        ({"d_ff": 1536}, 21_778_504, 4 * 512),
+        ({"vocab_size": 4096}, 17_059_912 + 3072 * 512, 4 * 512),
+        (
+            {"n_heads": 4},
+            17_059_912 + 9 * (2 * 4 * 64 * 512 - 4),
+            4 * 512,
+        ),  # k and v of twice the width, half the gains
+    ],
+)
+def test_the_golf_baseline_with_other_sizes(changes, everything, skips):
+    """Every gain follows: 524,288 + n (1,835,008 + 2,056) + 512 (n // 2), the skips between the halves."""
+    golf = preset("parameter-golf-baseline").changed(changes)
+    assert total(golf.shape) == everything
+    assert dict(golf.shape.extras)["U-net skips"] == skips
+    embedding = golf.shape.vocab_size * 512
+    assert golf.kept_bytes() == 2 * embedding + 4 * (everything - embedding)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"extras": [["more", 3]]}, "extras follow from the other sizes"),
+        ({"d_model": 768}, "set d_ff, too"),
+        ({"n_layers": 9.5}, "n_layers should be int"),
+        ({"n_layers": "ten"}, "n_layers should be int"),
+        ({"norm": "batchnorm"}, "norm = 'batchnorm'"),
+        ({"n_layer": 9}, "did you mean 'n_layers'"),
+        ({"n_kv_heads": -4}, "should not be negative"),
+    ],
+)
+@pytest.mark.parametrize("name", ["parameter-golf-baseline", "gpt2-xl"])
+def test_changes_that_the_formula_cannot_follow_are_refused(name, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        preset(name).changed(changes)
 
 
 def test_public_starter():

@@ -70,6 +70,7 @@ class Named(NamedTuple):
     subject: Callable[[int, bool], Subject]
     train: dict[str, Any]
     shipped: int | None = None
+    kept: int | None = None
 
 
 def asked(arguments: list[str]) -> bool:
@@ -108,7 +109,7 @@ def accounted(named: Named, options: Accounting) -> dict[str, Any]:
                 parse_bytes(options.device_memory) if options.device_memory else 0,
                 options.flops_per_second, options.mfu, round(options.tokens))  # fmt: skip
     result = account(named.subject(context, options.causal), plan)
-    stored = {"formats": _stored(named.weights), "shipped": named.shipped}
+    stored = {"formats": _stored(named.weights), "kept": named.kept, "shipped": named.shipped}
     return {"optimizer": optimizer, "causal": options.causal, **result, "stored": stored}
 
 
@@ -156,28 +157,19 @@ def _preset(options: Accounting) -> Named:
     from weightless.ledger.flops import forward_flops
     from weightless.ledger.memory import textbook_activations
     from weightless.ledger.presets import preset
-    from weightless.ledger.shape import TransformerShape
 
     entry = preset(options.what)
-    changes = _shape_settings(TransformerShape, options.set)
-    shape = dataclasses.replace(entry.shape, **changes)
+    changes = settings(None, options.set)
+    entry = entry.changed(changes)
+    shape = entry.shape
 
     def subject(T: int, causal: bool) -> Subject:
         activations = textbook_activations(shape, T, options.activations)
         return Subject(shape.weights(), forward_flops(shape, T, causal), activations)
 
     shipped = None if changes else entry.shipped_bytes()
-    return Named(options.what, entry.about, shape.context, shape.weights(), subject, {}, shipped)
-
-
-def _shape_settings(shape_class: type, pairs: tuple[str, ...]) -> dict[str, Any]:
-    """As for a family, but a shape has no defaults: only the names are checked here."""
-    names = {field.name for field in dataclasses.fields(shape_class)}
-    for pair in pairs:
-        name = pair.partition("=")[0].replace("-", "_")
-        if name not in names:
-            raise ConfigError(f"--set {name}: {nearest(name, names)}")
-    return settings(None, pairs)
+    about = f"{entry.about}, with {', '.join(options.set)}" if changes else entry.about
+    return Named(options.what, about, shape.context, shape.weights(), subject, {}, shipped, entry.kept_bytes())
 
 
 def _of_family(name: str, family_name: str, config: Any, train: dict[str, Any]) -> Named:

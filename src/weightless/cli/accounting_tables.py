@@ -53,6 +53,8 @@ def _parameters(result: dict[str, Any]):  # type: ignore[no-untyped-def]
         f"without what is looked up: {p['without_lookups']:,}   without the head as well: {p['without_embeddings']:,}",
         f"stored (vectors in f32): {sizes}",
     ]
+    if stored["kept"] is not None:
+        lines.append(f"as floats, in the types it is trained in: {stored['kept']:,} bytes")
     if stored["shipped"] is not None:
         lines.append(f"as it is shipped: {stored['shipped']:,} bytes")
     return _shares("parameters", p["components"], "parameters"), lines

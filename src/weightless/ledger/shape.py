@@ -65,6 +65,8 @@ class TransformerShape:
         for name in ("vocab_size", "context", "n_layers", "d_model", "n_heads", "d_ff"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)} should be at least 1")
+        if min(self.n_kv_heads, self.d_head) < 0:
+            raise ConfigError("n_kv_heads and d_head should not be negative; 0 means n_heads and d_model / n_heads")
         if not self.d_head and self.d_model % self.n_heads:
             raise ConfigError(f"d_model {self.d_model} does not split into {self.n_heads} heads: give d_head")
         if self.n_heads % self.kv_heads:
