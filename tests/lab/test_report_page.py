@@ -255,3 +255,16 @@ def test_breakdown_alone_is_an_svg_file_whose_bars_add_up():
     shown = "".join(root.itertext())
     assert "3.28 MB per token" in shown and "118 kB per token" in shown
     assert "No bytes" in byte_breakdown_svg({"empty": []})
+
+
+def test_a_divergence_is_told_and_crossed_out_where_it_happened():
+    """Oracle: the words of the record, and one cross in each of the two panels."""
+    summary = example()
+    summary["models"][1].update(bits_per_byte=None, nats_per_token=None, diverged={
+        "detail": "diverged at step 31, batch 31: loss inf", "tokens": 900_000, "seconds": 60.0})  # fmt: skip
+    drawn = page(check_summary(summary))
+    assert "feather: diverged at step 31, batch 31: loss inf, not drawn." in drawn
+    assert drawn.count("×</text>") == 2 and "<td>diverged</td>" in drawn
+    summary["models"][1]["diverged"] = {"tokens": 3}
+    with pytest.raises(CorruptFileError, match="diverged.detail is missing"):
+        check_summary(summary)

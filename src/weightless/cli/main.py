@@ -1,6 +1,7 @@
 """`weightless VERB …`: find the verb, and turn what goes wrong with the input into one line.
 
-Exit codes: 0 done, 2 an error of input or environment (told in one line), 130 interrupted.
+Exit codes: 0 done, 2 an error of input or environment (told in one line), 3 a training that diverged (train alone; a
+run records it and goes on), 130 interrupted.
 """
 
 from __future__ import annotations

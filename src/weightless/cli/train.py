@@ -7,6 +7,7 @@ The flags are the fields of the family's configuration and of the training loop'
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from weightless.cli.parse import parse
 if TYPE_CHECKING:
     from weightless.data.corpus import Corpus
 
+DIVERGED = 3
+"""The exit code of a training that diverged: it is done and recorded, and there is no model."""
 DEFAULT_STEPS = 1000
 DEFAULT_BATCH = 16
 
@@ -128,6 +131,7 @@ def _train(
     from weightless.lab.checkpoints import pack_checkpoint, save_model_file
     from weightless.lab.trackers import tracker
     from weightless.train.config import TrainConfig
+    from weightless.train.divergence import ADVICE
     from weightless.train.loop import train
 
     folder = Path(options.data)
@@ -140,6 +144,10 @@ def _train(
     with tracker(out, not options.no_wandb, {"family": name, **model_values, **loop_values}) as log:
         result = train(room.Model(config), data.tokens("train"), data.tokens("val"), loop, out, label=out.name,
                        resume=not options.fresh, on_metrics=log, source=data)  # fmt: skip
+    if result.diverged is not None:
+        print(f"weightless train: {out} {result.diverged.detail}; recorded, and nothing is packed: {ADVICE}, and begin "
+              "anew with --fresh", file=sys.stderr)  # fmt: skip
+        return DIVERGED
     losses = [line["val_loss"] for line in result.curve if line["val_loss"] is not None]
     print(f"{out}: {result.steps:,} steps, {result.tokens_seen:,} tokens, {result.wasted_share:.2%} of the positions "
           f"padding, validation loss {losses[-1]:.4f} nats per token")  # fmt: skip

@@ -42,6 +42,7 @@ def load_model_file(folder: Path) -> tuple[str, Any]:
 def pack_checkpoint(folder: Path, data: Path, out: Path, weight_format: str = "") -> Path:
     """Write the artifact of the newest checkpoint in `folder`; `weight_format` overrides that of the matrices."""
     from weightless.train.checkpoint import load_checkpoint
+    from weightless.train.divergence import ADVICE, Divergence
 
     name, config = load_model_file(folder)
     if weight_format:
@@ -54,6 +55,9 @@ def pack_checkpoint(folder: Path, data: Path, out: Path, weight_format: str = ""
     asked = saved.state.get("config")
     if not isinstance(asked, dict):
         raise CorruptFileError(f"the checkpoint in {folder} does not say how it was trained: train anew")
+    if "diverged" in saved.state:
+        told = Divergence.from_plain(saved.state["diverged"]).detail
+        raise WeightlessError(f"{folder} {told}: there is no sound model to pack; {ADVICE}, and train anew (--fresh)")
     tokens = corpus(data)
     if tokens.vocab_size != config.vocab_size:
         raise WeightlessError(f"{data} has a vocabulary of {tokens.vocab_size}, the model one of {config.vocab_size}: "

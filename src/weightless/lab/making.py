@@ -33,7 +33,7 @@ FLOOR_NATS = 2e-3
 
 @dataclass(frozen=True)
 class Made:
-    """What training or counting left, ready to pack."""
+    """What training or counting left, ready to pack unless its record says that it `diverged`."""
 
     config: Any
     arrays: dict[str, np.ndarray]
@@ -98,6 +98,8 @@ def trained(
         "curve": result.curve,
         "observed": result.observed,
     }
+    if result.diverged is not None:
+        record["diverged"] = {**result.diverged.to_plain(), "detail": result.diverged.detail}
     return Made(config, arrays, record)
 
 
@@ -109,6 +111,9 @@ def mixed(
     (_, neural_config), (counted_room, counted_config) = (config.part(name) for name in (NEURAL, COUNTED))
     (folder / NEURAL).mkdir(exist_ok=True)
     neural = trained(config.neural, neural_config, model, seed, corpus, earlier, folder / NEURAL, label)
+    if "diverged" in neural.record:
+        told = {**neural.record["diverged"], "detail": f"its neural part {neural.record['diverged']['detail']}"}
+        return Made(config, {}, {**neural.record, "diverged": told})
     table = counted(counted_room, counted_config, earlier)
     started = time.perf_counter()
     trial = room.compose(config, neural.arrays, table.config, table.arrays)

@@ -9,7 +9,10 @@ models/NAME/done.json       everything the summary needs, and the fingerprint of
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from weightless.base.config import to_dict
@@ -25,6 +28,13 @@ from weightless.lab.recipe import ModelRecipe, Recipe, fingerprint
 from weightless.program.cost import flops
 
 ARTIFACT, DONE = "model.wl", "done.json"
+_NO_SPREAD = {"mean": None, "p99": None, "max": None}
+UNMEASURED: Mapping[str, Any] = MappingProxyType({
+    "nats_per_token": None, "bits_per_byte": None, "touched": {"T": _NO_SPREAD, "U": _NO_SPREAD, "T64": _NO_SPREAD},
+    "components": [], "stored": {"file": None, "weights": None}, "flops_per_token": None, "training_flops": None,
+    "decode_tokens_per_second": None, "sample": None, "artifact": None, "checks": [],
+})  # fmt: skip
+"""What there is to say of a model that diverged, in the keys of an entry."""
 
 
 def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path) -> dict[str, Any]:
@@ -48,6 +58,9 @@ def _made(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder:
     """Make, pack and measure."""
     label = folder.name
     made = make(model, seed, corpus, folder, label)
+    if "diverged" in made.record:
+        print(f"{label}: {made.record['diverged']['detail']}; recorded, and nothing is packed", file=sys.stderr)
+        return {**_head(recipe, model, seed, made), **UNMEASURED, "diverged": made.record["diverged"]}
     notes = {"name": model.name, "seed": seed, "description": model.description, "training": made.record,
              "corpus": {"name": corpus.name, "sha256": corpus.sha256}}  # fmt: skip
     pack(folder / ARTIFACT, model.family, made.config, made.arrays, corpus.tokenizer_json(), notes)
@@ -76,23 +89,27 @@ def _measured(
             "detail": f"{result.n_tokens:,} targets, {result.n_bytes:,} bytes of text"}  # fmt: skip
     where = path.as_posix()
     return {
-        "name": model.name if len(recipe.seeds) == 1 else f"{model.name}-s{seed}",
-        "family": model.family,
-        "seed": seed,
-        "description": model.description,
-        "train_seconds": made.record["train_seconds"],
-        "train_tokens": made.record["train_tokens"],
-        "tokens_seen": made.record["tokens_seen"],
-        "wasted_share": made.record["wasted_share"],
-        "n_parameters": made.record["n_parameters"],
+        **_head(recipe, model, seed, made),
         **result.to_plain(),
         **{key: ledger[key] for key in ("touched", "components", "stored", "flops_per_token")},
-        "optimizer_bytes": made.record["optimizer_bytes"],
         "training_flops": 3 * flops(packed.program) * made.record["tokens_seen"] if made.record["steps"] else 0.0,
-        "curve": made.record["curve"],
         "sample": measure.sample(packed, recipe.sample, folder),
         "artifact": {"file": f"models/{folder.name}/{ARTIFACT}", "sha256": sha256_file(path)},
         "checks": [*ledger["checks"], once, *observed],
         "commands": {"train": f"weightless run {recipe.name} --only {model.name}", "eval": f"weightless eval {where}",
                      "count": f"weightless count {where}", "generate": f"weightless generate {where}"},
+    }  # fmt: skip
+
+
+def _head(recipe: Recipe, model: ModelRecipe, seed: int, made: Made) -> dict[str, Any]:
+    """The part of an entry that is known before anything is packed."""
+    record = made.record
+    return {
+        "name": model.name if len(recipe.seeds) == 1 else f"{model.name}-s{seed}",
+        "family": model.family,
+        "seed": seed,
+        "description": model.description,
+        **{key: record[key] for key in ("train_seconds", "train_tokens", "tokens_seen", "wasted_share", "n_parameters",
+                                        "optimizer_bytes", "curve")},
+        "commands": {"train": f"weightless run {recipe.name} --only {model.name}"},
     }  # fmt: skip

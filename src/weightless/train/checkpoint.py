@@ -71,6 +71,14 @@ def save_checkpoint(
     _delete_others(folder, name)
 
 
+def amend_checkpoint(folder: Path, more: dict[str, Any]) -> None:
+    """Add to the state of the latest generation, atomically; its tensors stay."""
+    name = _latest(folder)
+    if name is None:
+        raise WeightlessError(f"{folder} holds no checkpoint to add anything to")
+    write_json(folder / name / STATE, {**read_json(folder / name / STATE), **more})
+
+
 def load_checkpoint(folder: Path) -> Checkpoint | None:
     """The latest generation, its hash checked; None when there is none."""
     name = _latest(folder)

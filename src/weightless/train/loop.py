@@ -7,7 +7,8 @@ threads and versions).  With a budget of seconds the schedule follows the clock,
 
 Seconds are training seconds (fetching batches, forward, backward, update) of the clock that the configuration names.
 Evaluation and checkpoints are timed apart.
-Errors: WeightlessError on divergence (the last checkpoint stays), a full disk or a checkpoint of another run;
+A training that diverges ends there, and says so in its result and its checkpoint (divergence.py).
+Errors: WeightlessError on a full disk or a checkpoint of another run;
 KeyboardInterrupt on Ctrl-C and SystemExit on SIGTERM, after the step is finished and saved.
 """
 
@@ -35,8 +36,9 @@ from weightless.base.random import seed_for
 from weightless.data.packing import Batch
 from weightless.data.prefetch import Prefetched
 from weightless.program.tensor import Parameter
-from weightless.train.checkpoint import Checkpoint, copy_into, load_checkpoint, save_checkpoint
+from weightless.train.checkpoint import Checkpoint, amend_checkpoint, copy_into, load_checkpoint, save_checkpoint
 from weightless.train.config import TrainConfig
+from weightless.train.divergence import Diverged, Divergence, is_sound
 from weightless.train.feeding import TextSource, feeding
 from weightless.train.initialise import initial_parameters
 from weightless.train.interrupts import Interrupts
@@ -75,6 +77,7 @@ class TrainResult:
     optimizer_bytes_by_group: dict[str, int]
     curve: list[dict[str, Any]]
     observed: dict[str, dict[str, Any]]
+    diverged: Divergence | None = None
 
 
 def train(
@@ -92,14 +95,15 @@ def train(
     """Train until the budget is used; out_dir receives metrics.jsonl, metrics.csv and checkpoint/.
 
     `constants` default to model.prepare(train_tokens, seed).  With `resume` a checkpoint in out_dir is continued (a
-    finished one is returned as it is); without, it is deleted.  `source` (a corpus) says where documents begin.
+    finished or diverged one is returned as it is); without, it is deleted.  `source` (a corpus) says where documents
+    begin.
     """
     with folder_lock(out_dir), _threads(config.threads), torch.random.fork_rng(devices=[]):
         run = _Run(model, train_tokens, val_tokens, config, Path(out_dir), constants, resume, on_metrics, source)
         print(f"{label}: {run.feeding.description}", file=sys.stderr)
         total, unit = (config.num_steps, "steps") if config.num_steps else (config.seconds, "s")
         with run.feed(), Interrupts() as interrupts, progress(label, total, unit, start=run.done()) as tick:
-            while run.counters.progress(config) < 1.0:
+            while run.diverged is None and run.counters.progress(config) < 1.0:
                 before = run.done()
                 note = run.advance()
                 tick(run.done() - before, note)
@@ -138,6 +142,7 @@ class _Run:
             constants = {name: tensor.numpy() for name, tensor in saved.constants.items()}
         elif constants is None:
             constants = model.prepare(train_tokens, config.seed)
+        self.diverged = Divergence.from_plain(saved.state["diverged"]) if saved and "diverged" in saved.state else None
         self.constants: dict[str, np.ndarray] = dict(constants or {})
         self.masters = initial_parameters(self.specs, config.seed, config.device)
         self.optimizer = grouped_optimizer(self.specs, self.masters, config)
@@ -170,7 +175,15 @@ class _Run:
             yield
 
     def advance(self) -> str:
-        """One step, and the report, evaluation and checkpoint that are due after it; returns the note for the bar."""
+        """One step and what is due after it, or the record that there can be no further one; the note for the bar."""
+        try:
+            return self._advance()
+        except Diverged as error:
+            self._record(error)
+            return f"diverged at step {self.counters.step}"
+
+    def _advance(self) -> str:
+        """One step, and the report, evaluation and checkpoint that are due after it."""
         config, counters = self.config, self.counters
         clock = CLOCKS[config.clock]
         start, at = clock(), counters.progress(config)
@@ -192,13 +205,15 @@ class _Run:
         )
         self.with_gradient |= report.with_gradient
         counters.after_step(report.loss, report.n_targets, config, clock() - start)
-        self._report(at)
+        self._report(at, report.norm)
+        if counters.progress(config) >= 1.0:
+            self._check_weights(report.loss, report.norm)
         if time.monotonic() - self.saved_at >= config.checkpoint_every:
             self.save()
         rate = counters.tokens / max(counters.seconds, 1e-9)
         return f"loss {report.loss:.3f}, {rate:,.0f} tokens/s"
 
-    def _report(self, before: float) -> None:
+    def _report(self, before: float, norm: float) -> None:
         """Write a line of metrics if one is due after a step that began at progress `before`."""
         config, counters = self.config, self.counters
         after = counters.progress(config)
@@ -212,10 +227,31 @@ class _Run:
         start = time.perf_counter()
         val_loss = self.validation.loss(self.model, self.weights.inputs) if due else None
         counters.evaluation_seconds += time.perf_counter() - start
-        line = counters.metrics_line(config.max_lr * counters.last_factor, val_loss)
+        if val_loss is not None and not is_sound(val_loss, norm):
+            raise Diverged("validation loss", val_loss, norm, (), "")
+        self._write_metrics(val_loss)
+
+    def _write_metrics(self, val_loss: float | None) -> None:
+        line = self.counters.metrics_line(self.config.max_lr * self.counters.last_factor, val_loss)
         self.metrics.append(line)
         if self.on_metrics is not None:
             self.on_metrics(line)
+
+    def _check_weights(self, loss: float, norm: float) -> None:
+        """A weight that no text has read since it became infinite would show only when the model is packed."""
+        wrong = sorted(name for name, w in self.masters.items() if not bool(torch.isfinite(w.detach()).all()))
+        if wrong:
+            raise Diverged(f"weights of {', '.join(wrong[:3])} are not finite; loss", loss, norm, (), "")
+
+    def _record(self, error: Diverged) -> None:
+        """The curve up to here, and the divergence in the checkpoint."""
+        counters = self.counters
+        if counters.window_tokens:
+            self._write_metrics(None)
+        self.diverged = Divergence(error.what, counters.step, counters.tokens, counters.seconds, error.loss,
+                                   error.norm, error.largest, error.batches)  # fmt: skip
+        self.save()
+        amend_checkpoint(self.folder, {"diverged": self.diverged.to_plain()})
 
     def save(self) -> None:
         """Checkpoint now."""
@@ -251,6 +287,7 @@ class _Run:
             optimizer_bytes_by_group=by_group,
             curve=list(self.metrics.lines),
             observed=self._observed(names, silent),
+            diverged=self.diverged,
         )
 
     def _observed(self, names: set[str], silent: set[str]) -> dict[str, dict[str, Any]]:
@@ -284,7 +321,7 @@ class _Run:
         counters = Counters.from_json(saved.state.get("counters"))
         if counters.step != saved.state.get("next_step"):
             raise WeightlessError(f"the checkpoint in {self.folder} contradicts itself about its step; start anew")
-        if counters.progress(self.config) < 1.0:
+        if self.diverged is None and counters.progress(self.config) < 1.0:
             counters.n_resumes += 1
         return counters
 

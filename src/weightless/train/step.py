@@ -1,7 +1,7 @@
 """One optimizer step: forward and backward over the micro-batches, one norm, clipping, update.
 
 The objective is the mean of the nats over all targets of all micro-batches; IGNORED ones (padding) are no targets.
-Nothing is updated unless loss and gradient norm are finite; else WeightlessError names the step, the batch and the
+Nothing is updated unless loss and gradient norm are sound (divergence.py); else Diverged names the batch and the
 tensors with the largest gradients.
 """
 
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from weightless.base.errors import WeightlessError
 from weightless.data.packing import IGNORED, Batch
+from weightless.train.divergence import Diverged, is_sound
 from weightless.train.gradients import Gradient, clip, collect, global_norm, norms
 from weightless.train.optimizers.groups import GroupedOptimizer
 from weightless.train.working_weights import WorkingWeights
@@ -58,8 +58,8 @@ def train_step(
         loss += float(mean.detach())
     gradients = collect(weights.leaves)
     norm = global_norm(gradients)
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise WeightlessError(_diverged(step, len(batches), loss, norm, gradients))
+    if not is_sound(loss, norm):
+        raise _diverged(step, len(batches), loss, norm, gradients)
     if max_norm:
         clip(gradients, norm, max_norm)
     optimizer.update(gradients, factor, step + 1)
@@ -67,13 +67,9 @@ def train_step(
     return StepReport(loss, n_targets, norm, frozenset(gradients))
 
 
-def _diverged(step: int, n_batches: int, loss: float, norm: float, gradients: Mapping[str, Gradient]) -> str:
+def _diverged(step: int, n_batches: int, loss: float, norm: float, gradients: Mapping[str, Gradient]) -> Diverged:
     each = norms(gradients)
     worst = sorted(each, key=lambda name: math.inf if math.isnan(each[name]) else each[name], reverse=True)[:3]
-    named = ", ".join(f"{name} ({each[name]:.3g})" for name in worst)
     first = step * n_batches
     where = f"batch {first}" if n_batches == 1 else f"batches {first} to {first + n_batches - 1}"
-    return (
-        f"training diverged at step {step}, {where}: loss {loss:.4g}, gradient norm {norm:.4g}; largest gradients: "
-        f"{named}; the last checkpoint is kept: lower the learning rate, clip harder or warm up longer"
-    )
+    return Diverged("loss", loss, norm, [(name, each[name]) for name in worst], where)

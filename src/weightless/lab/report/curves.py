@@ -2,7 +2,7 @@
 
 One line per seed.  A model without a curve was counted, not trained: a dashed horizontal line at its final loss.
 A curve breaks where the loss is not finite, and the axis ends a little above where the slowest learner ended, so
-that a diverging run leaves the picture through its top.
+that a diverging run leaves the picture through its top.  Where one diverged a cross stands at the top.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from weightless.lab.report.groups import Group, Model
 from weightless.lab.report.labels import spread
 from weightless.lab.report.palette import Accent
 from weightless.lab.report.summary import number
-from weightless.lab.report.svg import Axis, drawing, element, shorten, text, text_width
+from weightless.lab.report.svg import Axis, drawing, element, escape, shorten, text, text_width
 
 WIDTH, HEIGHT, FONT = 430.0, 320.0, 13.0
 _LOG_FROM_RATIO = 25.0
@@ -69,6 +69,8 @@ def _points(model: Model, by: str, bytes_per_token: float) -> Points:
     scale = bpb / nats if nats > 0 and bpb > 0 else 1 / (LN2 * bytes_per_token) if bytes_per_token > 0 else math.nan
     lines: list[dict[str, Any]] = [line for line in model["curve"] or [] if line["val_loss"] is not None]
     points = [(number(line[by]), number(line["val_loss"]) * scale) for line in lines]
+    if model.get("diverged"):
+        points.append((number(model["diverged"][by]), math.nan))
     return [p for p in points if math.isfinite(p[0])]
 
 
@@ -76,7 +78,9 @@ def curve_svg(groups: Sequence[Group], colours: dict[str, Accent], by: str, byte
     """One panel as markup; a sentence where nothing was trained."""
     curves = curves_of(groups, by, bytes_per_token)
     if not any(x > 0 and math.isfinite(loss) for c in curves for run in c.runs for x, loss in run):
-        return element("p", "No learning curve was recorded.", class_="empty")
+        lost = [c.name for c in curves if c.diverged]
+        told = f" {', '.join(lost)} diverged before a validation loss was taken." if lost else ""
+        return element("p", escape(f"No learning curve was recorded.{told}"), class_="empty")
     widest = max(text_width(_label(c), FONT) for c in curves) * 1.1
     right = WIDTH - min(widest + 20, 160)
     x, y = _axes(curves, right)
@@ -142,7 +146,11 @@ def _draw(curve: Curve, x: Axis, y: Axis, accent: Accent) -> list[str]:
         return [element("line", x1=x.start, x2=x.stop, y1=at, y2=at, class_="curve counted", style=paint)]
     kind = "curve" if len(curve.runs) == 1 else "curve seed"
     tip = f"{_label(curve)}: {curve.last:.3f} bits per byte at the end"
-    return [
+    lost = [run for run in curve.runs if run and not math.isfinite(run[-1][1])]
+    cross = "×" if math.isfinite(curve.last) else f"× {_label(curve)}"
+    style = {"text_anchor": "middle", "class_": "name", "style": f"fill:{accent.paint}"}
+    crosses = [text(x(run[-1][0]), y.stop + 12, cross, data_tip=f"{curve.name} diverged", **style) for run in lost]
+    return crosses + [
         element("path", d=_path(run, x, y), class_=kind, style=paint, stroke_dasharray=accent.dash, data_tip=tip)
         for run in curve.runs
         if run

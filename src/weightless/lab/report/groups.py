@@ -54,7 +54,12 @@ class Group:
     @property
     def counted(self) -> bool:
         """No seed has a learning curve: its parameters were counted from the text, not trained."""
-        return not any(m["curve"] for m in self.members)
+        return not any(m["curve"] or m.get("diverged") for m in self.members)
+
+    @property
+    def divergence(self) -> str:
+        """Where the first seed that diverged did, and with what; empty when none is known to have."""
+        return next((m["diverged"]["detail"] for m in self.members if m.get("diverged")), "")
 
     @property
     def description(self) -> str:
@@ -67,7 +72,8 @@ class Group:
         sums = {
             n: sum(number(c.get(key)) for m in self.members for c in m["components"] if c["name"] == n) for n in names
         }
-        found = [(name, total / len(self.members)) for name, total in sums.items() if total > 0]
+        measured = sum(bool(m["components"]) for m in self.members)
+        found = [(name, total / measured) for name, total in sums.items() if total > 0]
         return sorted(found, key=lambda pair: -pair[1])
 
 

@@ -97,7 +97,7 @@ def _frontier(summary: dict[str, Any], groups: Sequence[Group], colours: dict[st
     picture = _both(
         frontier_svg(groups, colours, WIDE, "frontier"), frontier_svg(groups, colours, NARROW, "frontier-narrow")
     )
-    absent = [f"{g.name}: no finite loss, not drawn." for g in groups if not g.drawable]
+    absent = [f"{g.name}: {g.divergence or 'no finite loss'}, not drawn." for g in groups if not g.drawable]
     absent += [f"{g.name}: {g.n_diverged} of {len(g.members)} seeds diverged and are left out of its mean."
                for g in groups if g.drawable and g.n_diverged]  # fmt: skip
     notes = [element("p", escape(" ".join(absent)), class_="absent")] if absent else []

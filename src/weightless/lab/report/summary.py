@@ -36,6 +36,7 @@ _MODEL: dict[str, Any] = {
     "checks": [{"name": TEXT, "ok": TRUTH, "detail": TEXT_OR_NULL}],
     "commands": FOLDER,
 }
+_DIVERGED = {"detail": TEXT, "tokens": NUMBER, "seconds": NUMBER}
 _SUMMARY: dict[str, Any] = {
     "name": TEXT,
     "created": TEXT,
@@ -63,6 +64,8 @@ def check_summary(summary: Any, where: str = "summary") -> dict[str, Any]:
     for i, model in enumerate(summary["models"]):
         if model.get("sample") is not None:
             _check(model["sample"], {"prompt": TEXT, "text": TEXT}, f"models[{i}].sample", where)
+        if model.get("diverged") is not None:
+            _check(model["diverged"], _DIVERGED, f"models[{i}].diverged", where)
         for verb, command in (model["commands"] or {}).items():
             _check(command, TEXT_OR_NULL, f"models[{i}].commands.{verb}", where)
     return summary

@@ -115,8 +115,15 @@ def html_table(groups: Sequence[Group], colours: dict[str, Accent]) -> str:
 
 def _html_row(row: Row, groups: Sequence[Group]) -> str:
     note = element("small", escape(row.note)) if row.note else ""
-    cells = [element("td", escape(row.write(g.over_seeds(row.value)))) for g in groups]
+    cells = [element("td", escape(_cell(row, g))) for g in groups]
     return element("tr", element("th", escape(row.label), note, scope="row"), *cells)
+
+
+def _cell(row: Row, group: Group) -> str:
+    """The figure; of a loss that does not exist, that every seed diverged."""
+    if row.write is as_loss and group.n_diverged == len(group.members) and not group.counted:
+        return "diverged"
+    return row.write(group.over_seeds(row.value))
 
 
 def _seed_row(groups: Sequence[Group]) -> str:
@@ -136,7 +143,8 @@ def seed_table(groups: Sequence[Group]) -> str:
     for group in groups:
         for member in group.members:
             one = Group(group.name, group.family, (member,))
-            cells = (str(member["seed"]), spelled(one.loss, 4), as_bytes(one.touched))
+            loss = one.divergence or spelled(one.loss, 4)
+            cells = (str(member["seed"]), loss, as_bytes(one.touched))
             lines.append(element("tr", element("th", escape(group.name), scope="row"),
                                  *(element("td", escape(c)) for c in cells)))  # fmt: skip
     return element("div", element("table", *lines), class_="scroll")
@@ -153,6 +161,7 @@ def markdown_table(summary: dict[str, Any]) -> str:
     command = visible(summary["command"]).replace("\n", " ").replace("```", "'''")
     state = checks_told(summary)
     state = f"**{state}**" if failures(summary) else state
+    lines += ["", *(f"{_markdown(g.name)} {_markdown(g.divergence)}." for g in groups if g.divergence)]
     return "\n".join([*lines, "", f"{_markdown(evidence(groups))} {state}", "", "```", command, "```", ""])
 
 
@@ -180,7 +189,7 @@ def _columns() -> list[tuple[str, Callable[[Group], str]]]:
 
 
 def _writer(row: Row) -> Callable[[Group], str]:
-    return lambda group: row.write(group.over_seeds(row.value))
+    return lambda group: _cell(row, group)
 
 
 def terminal_table(summary: dict[str, Any]) -> Table:
@@ -191,7 +200,9 @@ def terminal_table(summary: dict[str, Any]) -> Table:
     groups = gather(check_summary(summary))
     failed = "".join(f" {model}: {check}." for model, _, check, _ in failures(summary))
     state = Text(visible(checks_told(summary) + failed) + " ", "bold red" if failed else "green")
-    table = Table(title=Text(str(headline(groups)), "bold"), caption=state + Text(visible(evidence(groups)), "dim"))
+    told = "".join(f"{group.name} {group.divergence}. " for group in groups if group.divergence)
+    caption = Text(visible(told), "bold red") + state + Text(visible(evidence(groups)), "dim")
+    table = Table(title=Text(str(headline(groups)), "bold"), caption=caption)
     table.add_column("model")
     columns = [c for c in _columns() if c[0] in _TERMINAL]
     for name, _ in columns:
