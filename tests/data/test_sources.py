@@ -132,7 +132,8 @@ def test_folder_is_sorted_recursive_and_skips_what_is_not_text(tmp_path, capsys)
     (tmp_path / "e.txt").write_bytes(b"")
     (tmp_path / ".git" / "x.txt").write_bytes(b"hidden")
     assert read(tmp_path) == [b"aye", b"zed"]
-    assert "left out 1 binary file(s): c.png" in capsys.readouterr().err
+    told = "left out 1 hidden (.git), 1 binary (c.png: it holds NUL bytes), 1 empty (e.txt)\n"
+    assert capsys.readouterr().err.endswith(told)
 
 
 def test_plain_errors(tmp_path):

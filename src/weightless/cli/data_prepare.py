@@ -29,7 +29,7 @@ class Prepare:
     out: Annotated[str, tyro.conf.Positional]
     """The folder to write."""
     text: str = "docs"
-    """docs, fables, a file, a folder (.txt .jsonl .parquet, also .gz .xz .zst), or hub:OWNER/NAME[:config]."""
+    """docs, fables, a file, a folder (text, JSON, parquet; also .gz .xz .zst), or hub:OWNER/NAME[:config]."""
     validation: str = ""
     """A held-out text, instead of a part split off."""
     tokenizer: str = ""
@@ -37,7 +37,7 @@ class Prepare:
     vocab_size: int = 4096
     """Tokens of the tokenizer that is trained: 256 bytes, merges and special tokens."""
     field: str = "text"
-    """The field of jsonl and parquet files that holds the text."""
+    """The field of JSON and parquet rows that holds the text; '' reads JSON as the plain text it is."""
     val_fraction: float = 0.05
     """Share of the documents (0 to 1) that is held out for validation."""
     workers: int = 0

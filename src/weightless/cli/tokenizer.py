@@ -80,7 +80,7 @@ def _train(arguments: list[str]) -> int:
 
     options = parse(Train, "tokenizer train", arguments)
     started = time.perf_counter()
-    documents = _told_if_empty(iter(open_source(options.text, options.field)), options.text)
+    documents = _told_if_empty(iter(open_source(options.text, options.field, options.special)), options.text)
     vocab, merges = train_bpe(documents, options.vocab_size, options.special, pattern=options.pattern,
                               ties=options.ties, show_progress=True)  # fmt: skip
     tokenizer = Tokenizer(vocab, merges, options.special, pattern=options.pattern)

@@ -160,7 +160,7 @@ def _parts(options: SweepOptions) -> tuple[Any, Any]:
     """Functions that iterate over the training documents and over the held-out ones."""
     from weightless.data.sources import open_source
 
-    source = open_source(options.text, options.field)
+    source = open_source(options.text, options.field, options.special)
     if options.held_out:
         other = open_source(options.held_out, options.field)
         return lambda: iter(source), lambda: iter(other)

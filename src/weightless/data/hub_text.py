@@ -10,8 +10,10 @@ import re
 from collections.abc import Iterator
 
 from weightless.data import hub
-from weightless.data.sources import Source, read_parquet
+from weightless.data.left_out import LeftOut
+from weightless.data.sources import Source
 from weightless.data.split_names import chosen
+from weightless.data.text_rows import documents_of
 
 
 def source(spec: str, field: str = "text") -> Source:
@@ -22,8 +24,11 @@ def source(spec: str, field: str = "text") -> Source:
     description = {"kind": "hub", "repository": name.repo, "config": name.config, "split": name.split or "train",
                    "commit": repository.commit, "field": field}  # fmt: skip
 
+    left_out = LeftOut()
+
     def read() -> Iterator[bytes]:
         for path in paths:
-            yield from read_parquet(repository.fetch(path), field)
+            yield from documents_of(repository.fetch(path), "parquet", field, left_out)
 
-    return Source(re.sub(r"[^A-Za-z0-9-]+", "_", name.repo.split("/")[1]), description, read)
+    own = re.sub(r"[^A-Za-z0-9-]+", "_", name.repo.split("/")[1])
+    return Source(own, description, read, left_out=left_out)

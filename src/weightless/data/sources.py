@@ -1,37 +1,38 @@
-"""Where documents come from: files and folders of text, jsonl or parquet, and the two built-in corpora.
+"""Where documents come from: files and folders of text, JSON or parquet, and the two built-in corpora.
 
     open_source("docs")             prose of this Python installation (docs_corpus.py)
     open_source("fables")           synthetic stories of known entropy (fables.py)
     open_source("hub:OWNER/NAME")   a data set of the Hugging Face hub with a column of text (hub_text.py)
-    open_source(path | [paths])     .jsonl (field "text") and .parquet (column "text"): one document a row;
+    open_source(path | [paths])     JSON (field "text") and parquet (column "text"): one document a row, text_rows.py;
                                     anything else: text, see documents.py for where it is cut
-                                    .gz .xz .zst of text and jsonl are unpacked on the way
-                                    a folder: all its files, recursively, sorted by path; hidden ones are left
-                                    out, binary and empty ones are left out with a notice on standard error
+                                    .gz .xz .zst of text and JSON are unpacked on the way
+                                    a folder: all its files, as text_files.py says
 
-A folder that is called docs or fables is written ./docs.  A Source can be iterated any number of times.
+What was left out is counted and told (left_out.py).  A folder that is called docs or fables is written ./docs.  A
+Source can be iterated any number of times, so what can be read once only (a pipe) is refused.
 A file with a NUL byte, or in whose first MiB more than 30 % of the bytes are not UTF-8, is binary.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from weightless.base.errors import CorruptFileError, WeightlessError, nearest
-from weightless.data.compressed import COMPRESSED, open_bytes
-from weightless.data.documents import has_mark, lines_of, split_at_marks, split_into_sections
+from weightless.base.compressed import require_regular
+from weightless.base.errors import WeightlessError
+from weightless.base.files import sha256_file
+from weightless.data.left_out import BY_CONTENT, LeftOut
+from weightless.data.text_files import files_under, look
+from weightless.data.text_rows import documents_of
 
 BUILT_IN = ("docs", "fables")
-_LOOKED_AT = 1 << 20
-_MOST_INVALID = 0.30
+Reader = Callable[[], Iterator[bytes]]
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,26 @@ class Source:
 
     name: str
     description: dict[str, Any]
-    read: Callable[[], Iterator[bytes]]
-    files: Callable[[], list[Callable[[], Iterator[bytes]]]] | None = None
+    read: Reader
+    files: Callable[[], list[Reader]] | None = None
     """One reader for each file, which joined read the same; None when the text has no files."""
+    content: Callable[[], dict[str, Any]] | None = None
+    """What tells this text from another before it is read: count, bytes, SHA-256 of its files; None without files."""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    """Of the last reading, or of the one under way."""
 
     def __iter__(self) -> Iterator[bytes]:
-        return self.read()
+        self.left_out.clear()
+        yield from self.read()
+        self.left_out.tell(self.name)
 
 
-def open_source(spec: str | Path | Iterable[str | Path], field: str = "text") -> Source:
-    """The Source named by `spec`; WeightlessError when a path is missing (content is checked when read)."""
+def open_source(spec: str | Path | Iterable[str | Path], field: str = "text", whole: Sequence[str] = ()) -> Source:
+    """The Source named by `spec`; WeightlessError when a path is missing or a pipe (content is checked when read).
+
+    `field` of JSON and parquet rows is their text; empty, JSON is text itself.  Where a text without marks is cut, it
+    is never within one of the strings `whole`.
+    """
     if isinstance(spec, str) and spec in BUILT_IN:
         return _built_in(spec)
     if isinstance(spec, str) and spec.startswith("hub:"):
@@ -62,8 +73,10 @@ def open_source(spec: str | Path | Iterable[str | Path], field: str = "text") ->
     for path in paths:
         if not path.exists():
             raise WeightlessError(f"no such file or folder: {path}; the built-in corpora are docs and fables")
+        require_regular(path)
+    texts = _Files(paths, field, tuple(string.encode() for string in whole if string))
     description = {"kind": "files", "paths": [path.name for path in paths], "field": field}
-    return Source(name_of(paths[0]), description, lambda: _read_all(paths, field), lambda: _readers(paths, field))
+    return Source(name_of(paths[0]), description, texts.read, texts.readers, texts.content, texts.left_out)
 
 
 def read_documents(spec: str | Path | Iterable[str | Path], field: str = "text") -> Iterator[bytes]:
@@ -99,117 +112,50 @@ def name_of(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9-]+", "_", stem).strip("_") or "text"
 
 
-def _read_all(paths: list[Path], field: str) -> Iterator[bytes]:
-    found = False
-    for path in paths:
-        for document in _read_folder(path, field) if path.is_dir() else _read_file(path, field):
-            found = True
-            yield document
-    if not found:
-        raise WeightlessError(f"{', '.join(map(str, paths))}: no text in it")
+@dataclass
+class _Files:
+    """Files and folders as one text."""
 
+    paths: list[Path]
+    field: str
+    whole: Sequence[bytes]
+    left_out: LeftOut = field(default_factory=LeftOut)
 
-def _readers(paths: list[Path], field: str) -> list[Callable[[], Iterator[bytes]]]:
-    """A reader for each file that _read_all would read."""
-    found: list[Path] = []
-    for path in paths:
-        inside = _files_under(path) if path.is_dir() else []
-        found += [file for file in inside if _format_of(file) != "text" or not _why_binary(file)]
-        found += [] if path.is_dir() else [path]
-    return [partial(_read_file, path, field) for path in found]
+    def read(self) -> Iterator[bytes]:
+        found = False
+        for reader in self.readers():
+            for document in reader():
+                found = True
+                yield document
+        if not found:
+            self.left_out.tell(", ".join(map(str, self.paths)))
+            raise WeightlessError(f"{', '.join(map(str, self.paths))}: no text in it")
 
+    def readers(self) -> list[Reader]:
+        return [
+            partial(documents_of, path, kind, self.field, self.left_out, self.whole)
+            for _, path, kind in self._found(self.left_out)
+        ]
 
-def _read_folder(folder: Path, field: str) -> Iterator[bytes]:
-    left_out = []
-    for path in _files_under(folder):
-        if _format_of(path) == "text" and (why := _why_binary(path)):
-            left_out.append(f"{path.name} ({why})")
-            continue
-        yield from _read_file(path, field)
-    if left_out:
-        print(f"{folder}: left out {len(left_out)} binary file(s): {', '.join(left_out[:3])}", file=sys.stderr)
+    def content(self) -> dict[str, Any]:
+        """Names below the given paths, sizes and hashes of all that is read, in one SHA-256."""
+        digest, n_files, n_bytes = hashlib.sha256(), 0, 0
+        for name, path, kind in self._found(LeftOut()):
+            size, own = path.stat().st_size, sha256_file(path)
+            digest.update(b"\0".join((os.fsencode(name), kind.encode(), str(size).encode(), own.encode())) + b"\n")
+            n_files, n_bytes = n_files + 1, n_bytes + size
+        return {"files": n_files, "bytes": n_bytes, "sha256": digest.hexdigest()}
 
-
-def _files_under(folder: Path) -> list[Path]:
-    found = []
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(where, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.is_file())
-
-
-def _format_of(path: Path) -> str:
-    plain = path.with_suffix("") if path.suffix in COMPRESSED else path
-    return {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}.get(plain.suffix, "text")
-
-
-def _read_file(path: Path, field: str) -> Iterator[bytes]:
-    reader = {"jsonl": _read_jsonl, "parquet": read_parquet}.get(_format_of(path))
-    return reader(path, field) if reader else _read_text(path)
-
-
-def _read_text(path: Path) -> Iterator[bytes]:
-    if why := _why_binary(path):
-        raise WeightlessError(f"{path} looks binary ({why}); give UTF-8 text, .jsonl or .parquet")
-    with open_bytes(path) as stream:
-        marked = any(map(has_mark, lines_of(stream)))
-    with open_bytes(path) as stream:
-        yield from (split_at_marks if marked else split_into_sections)(lines_of(stream))
-
-
-def _why_binary(path: Path) -> str:
-    """Why the first MiB is not text, or an empty string."""
-    with open_bytes(path) as stream:
-        head = stream.read(_LOOKED_AT)
-    if b"\0" in head:
-        return "it holds NUL bytes"
-    valid = len(head.decode("utf-8", errors="ignore").encode())
-    if len(head) - valid > _MOST_INVALID * len(head):
-        return "most of it is not UTF-8" if valid < len(head) / 2 else "too much of it is not UTF-8"
-    return ""
-
-
-def _read_jsonl(path: Path, field: str) -> Iterator[bytes]:
-    with open_bytes(path) as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            text = _field_of(line, field, f"{path}, line {number}")
-            if text.strip():
-                yield text.encode("utf-8", errors="replace")  # a lone surrogate escape has no UTF-8 form
-
-
-def _field_of(line: bytes, field: str, where: str) -> str:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{where} is not JSON ({error})") from None
-    if not isinstance(row, dict):
-        raise CorruptFileError(f"{where} is not a JSON object")
-    if field not in row:
-        raise WeightlessError(f"{where} has no field {field!r}: {nearest(field, row)}")
-    if not isinstance(row[field], str):
-        raise WeightlessError(f"{where}: field {field!r} is not a string")
-    return row[field]
-
-
-def read_parquet(path: Path, field: str) -> Iterator[bytes]:
-    """The documents in a column of strings; CorruptFileError when the file is no parquet."""
-    import pyarrow as arrow
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            columns = file.schema_arrow.names
-            if field not in columns:
-                raise WeightlessError(f"{path} has no column {field!r}: {nearest(field, columns)}")
-            kind = file.schema_arrow.field(field).type
-            if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
-                raise WeightlessError(f"{path}: column {field!r} holds {kind}, not strings")
-            for batch in file.iter_batches(batch_size=1024, columns=[field]):
-                for value in batch.column(0).cast(arrow.large_binary()):
-                    document = value.as_py()
-                    if document and document.strip():
-                        yield document
-    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise CorruptFileError(f"{path} cannot be read as parquet: {str(error).splitlines()[0]}") from None
+    def _found(self, left_out: LeftOut) -> Iterator[tuple[str, Path, str]]:
+        """(name, path, kind) of every file that has text."""
+        for root in self.paths:
+            inside = files_under(root, left_out) if root.is_dir() else [root]
+            for path in inside:
+                found = look(path, self.field)
+                if found.kind == "binary" and path == root:
+                    raise WeightlessError(f"{path} looks binary ({found.why}); give UTF-8 text, .jsonl or .parquet")
+                if found.kind in ("binary", "empty"):
+                    left_out.add(found.kind, f"{path.name}: {found.why}" if found.why else path.name)
+                else:
+                    left_out.add(BY_CONTENT, path.name, found.is_by_content)
+                    yield path.relative_to(root).as_posix() if path != root else path.name, path, found.kind

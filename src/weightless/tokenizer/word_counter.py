@@ -1,6 +1,7 @@
 """Counting the words of a stream: chunks cut where no word can be split, one table per worker, one table in the end.
 
-Inputs are paths or byte strings; each is a document of its own (its end is a hard boundary, as a special token is).
+Inputs are paths (.gz .xz .zst are unpacked) or byte strings; each is a document of its own (its end is a hard boundary,
+as a special token is).
 A chunk ends at a special token or where a letter or number ends (`scan.last_safe_cut`), so memory does not grow with
 the input, except for text without letters and digits, and for pattern "none" without special tokens.
 """
@@ -15,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.compressed import COMPRESSED, open_bytes
+from weightless.base.errors import ConfigError
 from weightless.base.progress import Ticker
 from weightless.tokenizer import word_table
 from weightless.tokenizer.memory import fresh
@@ -198,6 +200,8 @@ def total_size(inputs: object) -> float | None:
     if not isinstance(items, (list, tuple)):
         return None
     paths = [Path(item) for item in items if isinstance(item, (str, Path))]
+    if any(path.suffix.lower() in COMPRESSED for path in paths):
+        return None
     sizes = [path.stat().st_size for path in paths if path.is_file()]
     return sum(sizes) + sum(len(item) for item in items if isinstance(item, (bytes, bytearray)))
 
@@ -207,9 +211,6 @@ def _blocks(document: Path | bytes) -> Iterator[bytes]:
         for at in range(0, len(document), BLOCK_BYTES):
             yield document[at : at + BLOCK_BYTES]
         return
-    try:
-        with open(document, "rb", buffering=0) as file:
-            while block := file.read(BLOCK_BYTES):
-                yield block
-    except OSError as error:
-        raise WeightlessError(f"cannot read {document}: {error.strerror}") from error
+    with open_bytes(document) as file:
+        while block := file.read(BLOCK_BYTES):
+            yield block

@@ -1,7 +1,10 @@
 """Open a file for reading bytes, unpacking .gz .xz .zst on the way; damage is an error, never a short read.
 
-gzip and lzma raise on a truncated stream by themselves; the Zstandard reader of the `zstandard` package
-returns what it has in silence, so `_ZstdReader` drives its decompressor frame by frame and checks the end.
+The ending decides, in whatever case, and endings may follow one another (x.jsonl.gz.zst).  A file of no bytes is empty
+text under every name.  gzip and lzma raise on a truncated stream by themselves; the Zstandard reader of the `zstandard`
+package returns what it has in silence, so `_ZstdReader` drives its decompressor frame by frame and checks the end.
+Windows may be as long as the format allows (2 GiB, as `zstd --long=31` makes them, for public dumps do): that is the
+memory that such a file can ask for.
 """
 
 from __future__ import annotations
@@ -9,16 +12,20 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import os
+import stat
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any, cast
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePath
+from typing import IO, Any
 
 from weightless.base.errors import CorruptFileError, WeightlessError
 
 COMPRESSED = (".gz", ".xz", ".zst")
 _BLOCK = 1 << 18
+_ZSTD_BLOCK = 1 << 12  # packed bytes at a time: what they unpack to, 128 kB for every 4 at worst, is held at once
+_LONGEST_WINDOW = 1 << 31
 
 
 @contextmanager
@@ -28,25 +35,46 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     Errors raised here or while the block reads: WeightlessError (missing, not permitted), CorruptFileError (damaged).
     """
     try:
-        with _opened(path) as stream:
-            yield stream
+        with ExitStack() as stack:
+            yield _opened(path, stack)
     except FileNotFoundError:
         raise WeightlessError(f"no such file: {path}") from None
     except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, _DamagedFrame) as error:
-        kind = path.suffix.lstrip(".")
+        kind = path.suffix.lstrip(".").lower()
         raise CorruptFileError(f"{path} cannot be unpacked as {kind} ({error}); fetch or compress it again") from None
     except OSError as error:
         raise WeightlessError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _opened(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if path.suffix == ".xz":
-        return cast(IO[bytes], lzma.open(path, "rb"))
-    if path.suffix == ".zst":
-        return io.BufferedReader(_ZstdReader(path), _BLOCK)
-    return open(path, "rb")
+def without_packing(path: PurePath) -> PurePath:
+    """The name of what is inside: x.TXT.gz -> x.TXT."""
+    while path.suffix.lower() in COMPRESSED:
+        path = path.with_suffix("")
+    return path
+
+
+def require_regular(path: Path) -> None:
+    """WeightlessError for a pipe, a device or a socket: text is read several times, and those can be read once."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(mode), "a device")
+        raise WeightlessError(f"{path} is {kind}, and a text is read several times: write it into a file first")
+
+
+def _opened(path: Path, stack: ExitStack) -> IO[bytes]:
+    stream: Any = stack.enter_context(open(path, "rb"))
+    if os.fstat(stream.fileno()).st_size == 0:
+        return stream
+    inside: PurePath = path
+    while (suffix := inside.suffix.lower()) in COMPRESSED:
+        if suffix == ".zst":
+            stream = io.BufferedReader(_ZstdReader(stream, path), _BLOCK)
+        else:
+            stream = gzip.GzipFile(fileobj=stream, mode="rb") if suffix == ".gz" else lzma.LZMAFile(stream)
+        stack.enter_context(stream)
+        inside = inside.with_suffix("")
+    return stream
 
 
 class _DamagedFrame(Exception):
@@ -54,13 +82,13 @@ class _DamagedFrame(Exception):
 
 
 class _ZstdReader(io.RawIOBase):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, packed: IO[bytes], path: Path) -> None:
         try:
             import zstandard
         except ImportError:
             raise WeightlessError(f"reading {path} needs the package zstandard: pip install zstandard") from None
         self._zstandard = zstandard
-        self._file = io.FileIO(path)
+        self._packed = packed
         self._decoder: Any = None
         self._pending = b""
 
@@ -69,7 +97,7 @@ class _ZstdReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._pending:
-            packed = self._file.read(_BLOCK)
+            packed = self._packed.read(_ZSTD_BLOCK)
             if not packed:
                 if self._decoder is not None:
                     raise _DamagedFrame("the file ends inside a frame")
@@ -85,7 +113,8 @@ class _ZstdReader(io.RawIOBase):
         parts = []
         while packed:
             if self._decoder is None:
-                self._decoder = self._zstandard.ZstdDecompressor().decompressobj()
+                decompressor = self._zstandard.ZstdDecompressor(max_window_size=_LONGEST_WINDOW)
+                self._decoder = decompressor.decompressobj()
             try:
                 parts.append(self._decoder.decompress(packed))
             except self._zstandard.ZstdError as error:
@@ -94,8 +123,3 @@ class _ZstdReader(io.RawIOBase):
             if self._decoder.eof:
                 packed, self._decoder = self._decoder.unused_data, None
         return b"".join(parts)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
