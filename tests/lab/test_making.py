@@ -88,6 +88,18 @@ def test_what_is_recorded(made, corpus):
     assert 0 < weights.min() < weights.max() < 1
 
 
+def test_what_is_made_again_is_the_same_file(corpus, made, tmp_path):
+    """A mixture trained, counted and fitted anew in another folder, and a suffix array sorted twice."""
+    mixture, _ = made
+    again = making.make(MIXTURE, 0, corpus, tmp_path, "again")
+    pack(tmp_path / "one.wl", "mixture", mixture.config, mixture.arrays)
+    pack(tmp_path / "two.wl", "mixture", again.config, again.arrays)
+    assert (tmp_path / "one.wl").read_bytes() == (tmp_path / "two.wl").read_bytes()
+    suffixes = ModelRecipe("suffixes", "infinigram", config={"context": 64})
+    one, two = (making.make(suffixes, 0, corpus, tmp_path, "suffixes") for _ in range(2))
+    assert one.config == two.config and all(np.array_equal(one.arrays[n], two.arrays[n]) for n in one.arrays)
+
+
 def test_the_neural_part_never_sees_the_held_out_tokens(corpus, made):
     """Its parameters are those of the same training on all but the last 700 tokens."""
     mixture, folder = made

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.files import sha256_file
 from weightless.base.units import human_bytes
 from weightless.cli.parse import parse
 
@@ -78,7 +79,7 @@ def _pack(options: Pack) -> int:
     folder = Path(options.model)
     data = Path(options.data) if options.data else find_data(folder / "checkpoint")
     path = pack_checkpoint(folder, data, Path(options.out or folder / "model.wl"), options.weight_format)
-    print(f"{path}: {human_bytes(path.stat().st_size)}")
+    print(f"{path}: {human_bytes(path.stat().st_size)}, SHA-256 {sha256_file(path)}")
     return 0
 
 

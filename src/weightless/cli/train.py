@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import ConfigError
+from weightless.base.files import sha256_file
 from weightless.cli.conflicts import given
 from weightless.cli.flags import HELP, help_of
 from weightless.cli.parse import parse
@@ -156,4 +157,5 @@ def _train(
     if options.pack:
         path = pack_checkpoint(out, folder, out / "model.wl")
         print(f"{path}: {path.stat().st_size:,} bytes; `weightless eval {path} --data {folder}` scores it")
+        print(f"{path}: SHA-256 {sha256_file(path)}")
     return 0

@@ -34,8 +34,8 @@ def pack(
 ) -> Program:
     """Write the artifact of `config` with `arrays` by tensor name; returns its program.
 
-    `notes` (plain JSON values: recipe, seed, training record) are kept in the file.  Raises ConfigError when an
-    array is missing, left over or of the wrong shape; nothing is written then.
+    `notes` (plain JSON values) are kept in the file, which depends on nothing else than these arguments.  Raises
+    ConfigError when an array is missing, left over or of the wrong shape; nothing is written then.
     """
     program = family(family_name).decode_program(config)
     _check_arrays(program, arrays)

@@ -9,7 +9,7 @@ from typing import Any
 
 from weightless.base.config import from_dict, load_toml, save_toml
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
-from weightless.data.corpus import corpus
+from weightless.data.corpus import Corpus, corpus
 from weightless.export.lower import pack
 from weightless.models.catalog import family
 
@@ -63,6 +63,14 @@ def pack_checkpoint(folder: Path, data: Path, out: Path, weight_format: str = ""
         raise WeightlessError(f"{data} has a vocabulary of {tokens.vocab_size}, the model one of {config.vocab_size}: "
                               "name the data it was trained on with --data")  # fmt: skip
     arrays = {key: tensor.numpy() for key, tensor in {**saved.parameters, **saved.constants}.items()}
-    notes = {"name": folder.name, "step": saved.state.get("next_step"), "seed": asked.get("seed")}
+    notes = artifact_notes(asked.get("seed"), saved.state.get("next_step"), tokens)
     pack(out, name, config, arrays, tokens.tokenizer_json(), notes)
     return out
+
+
+def artifact_notes(seed: Any, steps: Any, data: Corpus) -> dict[str, Any]:
+    """What an artifact says of its making: nothing that a clock, a folder or a machine decides.
+
+    So whoever repeats the training gets the same file, by `run` as by `train`; the rest is in the run's folder.
+    """
+    return {"seed": seed, "steps": steps, "corpus_sha256": data.sha256}

@@ -1,6 +1,6 @@
 """A recipe becomes a run folder: corpus, models, ledger, report.  Interrupt it anywhere; the same call goes on.
 
-    runs/NAME/recipe.toml environment.json sessions.jsonl summary.json report.html data/ models/MODEL/
+    runs/NAME/recipe.toml environment.json sessions.jsonl summary.json SHA256SUMS report.html data/ models/MODEL/
 
 What is finished is kept by its own files (`corpora`, `stages`, checkpoints); a folder made from another recipe is
 refused, not overwritten.
@@ -17,14 +17,14 @@ from typing import Any
 
 from weightless.base.config import save_toml, to_dict
 from weightless.base.errors import WeightlessError
-from weightless.base.files import append_line, write_json
+from weightless.base.files import append_line, atomic_write, write_json
 from weightless.base.folder_lock import folder_lock, is_lock
 from weightless.data.corpus import Corpus
 from weightless.lab.checks import check_on_text
 from weightless.lab.corpora import prepared
 from weightless.lab.environment import commit, machine
 from weightless.lab.recipe import ModelRecipe, Recipe, load_recipe
-from weightless.lab.report import write_report
+from weightless.lab.report import hashes, write_report
 from weightless.lab.stages import run_model
 from weightless.program.warm import in_background
 
@@ -72,6 +72,7 @@ def report(recipe: Recipe, folder: Path, corpus: Corpus, command: str) -> Path:
     """Write summary.json and report.html from what is finished."""
     summary = summarise(recipe, folder, corpus, command)
     write_json(folder / "summary.json", summary)
+    atomic_write(folder / "SHA256SUMS", "".join(f"{line}\n" for line in hashes(summary)))
     return write_report(folder)
 
 

@@ -1,6 +1,6 @@
 """The stages of one model: make, pack, measure.  Each leaves a file that says it is done, and for what.
 
-models/NAME/model.wl        the artifact
+models/NAME/model.wl        the artifact, which no clock has touched: the same recipe makes the same bytes again
 models/NAME/training.json   tokens, seconds, optimizer bytes, curve, assertions
 models/NAME/ledger.json     bytes
 models/NAME/eval.json       loss
@@ -23,11 +23,12 @@ from weightless.data.corpus import Corpus
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed
 from weightless.lab import measure
+from weightless.lab.checkpoints import artifact_notes
 from weightless.lab.making import Made, make
 from weightless.lab.recipe import ModelRecipe, Recipe, fingerprint
 from weightless.program.cost import flops
 
-ARTIFACT, DONE = "model.wl", "done.json"
+ARTIFACT, DONE, TRAINING = "model.wl", "done.json", "training.json"
 _NO_SPREAD = {"mean": None, "p99": None, "max": None}
 UNMEASURED: Mapping[str, Any] = MappingProxyType({
     "nats_per_token": None, "bits_per_byte": None, "touched": {"T": _NO_SPREAD, "U": _NO_SPREAD, "T64": _NO_SPREAD},
@@ -61,8 +62,8 @@ def _made(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder:
     if "diverged" in made.record:
         print(f"{label}: {made.record['diverged']['detail']}; recorded, and nothing is packed", file=sys.stderr)
         return {**_head(recipe, model, seed, made), **UNMEASURED, "diverged": made.record["diverged"]}
-    notes = {"name": model.name, "seed": seed, "description": model.description, "training": made.record,
-             "corpus": {"name": corpus.name, "sha256": corpus.sha256}}  # fmt: skip
+    write_json(folder / TRAINING, made.record)
+    notes = artifact_notes(seed, made.record["steps"], corpus)
     pack(folder / ARTIFACT, model.family, made.config, made.arrays, corpus.tokenizer_json(), notes)
     return _measured(recipe, model, seed, corpus, folder, made)
 

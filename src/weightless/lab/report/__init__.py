@@ -16,6 +16,7 @@ from weightless.lab.report.breakdown import byte_breakdown_svg
 from weightless.lab.report.headline import headline
 from weightless.lab.report.page import write_report
 from weightless.lab.report.picture import frontier_png
+from weightless.lab.report.sections import hashes
 from weightless.lab.report.sizes import sizes_png, sizes_table
 from weightless.lab.report.summary import check_summary, read_summary
 from weightless.lab.report.table import markdown_table, terminal_table
@@ -24,6 +25,7 @@ __all__ = [
     "byte_breakdown_svg",
     "check_summary",
     "frontier_png",
+    "hashes",
     "headline",
     "markdown_table",
     "read_summary",

@@ -56,7 +56,7 @@ def page(summary: dict[str, Any]) -> str:
                  sections.commands(sections.commands_of(groups, "generate"))),
         _section("Do the counters agree?", sections.verdict(summary), sections.checks(summary),
                  sections.commands(sections.commands_of(groups, "count"))),
-        _section("Conditions", _models(groups, colours), sections.environment(summary)),
+        _section("Conditions", _models(groups, colours), sections.environment(summary), sections.artifacts(summary)),
     ]  # fmt: skip
     footer = element("footer", f"Written by weightless from {element('a', 'summary.json', href='summary.json')}, "
                      "which holds every figure in full precision.")  # fmt: skip

@@ -125,6 +125,22 @@ def _check_line(ok: bool, *cells: str) -> str:
     return element("tr", state, *(element("td", escape(c)) for c in cells))
 
 
+def hashes(summary: dict[str, Any]) -> list[str]:
+    """The lines of SHA256SUMS: `sha256sum -c` in the run's folder checks every artifact against them."""
+    found = [m["artifact"] for m in summary["models"] if m.get("artifact")]
+    return [f"{artifact['sha256']}  {artifact['file']}" for artifact in found]
+
+
+def artifacts(summary: dict[str, Any]) -> str:
+    """The hashes, to compare with what another machine or another day makes of the same recipe."""
+    lines = hashes(summary)
+    if not lines:
+        return ""
+    told = element("summary", "SHA-256 of the artifacts: the same recipe makes the same bytes on the same machine")
+    folded = element("details", told, element("pre", element("code", escape("\n".join(lines)))))
+    return element("div", folded, class_="command")
+
+
 def environment(summary: dict[str, Any]) -> str:
     """Machine, corpus and code, as a list of terms."""
     corpus, machine = summary["corpus"], dict(summary["machine"])

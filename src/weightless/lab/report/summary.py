@@ -36,7 +36,11 @@ _MODEL: dict[str, Any] = {
     "checks": [{"name": TEXT, "ok": TRUTH, "detail": TEXT_OR_NULL}],
     "commands": FOLDER,
 }
-_DIVERGED = {"detail": TEXT, "tokens": NUMBER, "seconds": NUMBER}
+_OPTIONAL: dict[str, Any] = {
+    "sample": {"prompt": TEXT, "text": TEXT},
+    "diverged": {"detail": TEXT, "tokens": NUMBER, "seconds": NUMBER},
+    "artifact": {"file": TEXT, "sha256": TEXT},
+}
 _SUMMARY: dict[str, Any] = {
     "name": TEXT,
     "created": TEXT,
@@ -62,10 +66,9 @@ def check_summary(summary: Any, where: str = "summary") -> dict[str, Any]:
     if not summary["models"]:
         raise _fault(where, "models is empty")
     for i, model in enumerate(summary["models"]):
-        if model.get("sample") is not None:
-            _check(model["sample"], {"prompt": TEXT, "text": TEXT}, f"models[{i}].sample", where)
-        if model.get("diverged") is not None:
-            _check(model["diverged"], _DIVERGED, f"models[{i}].diverged", where)
+        for key, shape in _OPTIONAL.items():
+            if model.get(key) is not None:
+                _check(model[key], shape, f"models[{i}].{key}", where)
         for verb, command in (model["commands"] or {}).items():
             _check(command, TEXT_OR_NULL, f"models[{i}].commands.{verb}", where)
     return summary
