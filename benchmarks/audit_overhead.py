@@ -11,9 +11,10 @@
     beside      decode again, while a logged engine over the same weights stands beside it
 
 Each round runs all five (A B C D E A B C D E ...) over the same tokens from position 1 on.  Nothing is timed before it
-is right: the nats of the logged engine must be those of decoding, within the tolerance of an audit.  Gates: logged and
-touched at most 10 times decode; beside not slower than decode by more than the spread of decode's own rounds.  One
-thread, processor time, medians; ratios are medians of the rounds' ratios.
+is right: nats of decoding and of the logged engine must be those of the operators in float64 (exactness.py) at the
+first positions, and each other's throughout, within the tolerance of an audit.  Gates: logged and touched at most 10
+times decode; beside not slower than decode by more than the spread of decode's own rounds.  One thread, processor time,
+medians; ratios are medians of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from exactness import RED, exact_engine, nats_from, told
 from threadpoolctl import threadpool_limits
 
 from weightless.audit.agreement import TOLERANCE_NATS
@@ -37,6 +39,7 @@ from weightless.export.packed import open_packed
 from weightless.models.catalog import family
 
 AT_MOST = 10.0
+CHECKED = 8  # positions held to float64
 AT_LEAST_SECONDS = 0.05
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "demo dense": ("dense", {"d_model": 128, "n_layers": 4, "tied": False}),
@@ -81,6 +84,7 @@ def measure(model: Subject, n_tokens: int, rounds: int) -> dict[str, list[float]
         "decode": scoring(compiled), "logged": scoring(logged), "touched": touching, "readable": scoring(readable),
         "beside": scoring(compiled),
     }  # fmt: skip
+    check_exact(model, compiled, logged)
     right = works["decode"]()
     for name in ("logged", "touched"):
         if not np.allclose(works[name](), right, rtol=TOLERANCE_NATS, atol=TOLERANCE_NATS):
@@ -90,6 +94,21 @@ def measure(model: Subject, n_tokens: int, rounds: int) -> dict[str, list[float]
         for name, work in works.items():
             seconds[name].append(timed(work) / len(tokens))
     return seconds
+
+
+def check_exact(model: Subject, compiled: Any, logged: Any) -> None:
+    """Both engines' nats, position by position, against float64 from the memory that the compiled one has."""
+    exact, errors = exact_engine(model.program, model.weights), {"decode": 0.0, "logged": 0.0}
+    for engine in (compiled, logged):
+        engine.reset()
+    for token, target in zip(model.tokens[:CHECKED], model.targets[:CHECKED]):
+        truth = nats_from(exact, compiled.S, compiled.position, int(token), int(target))
+        for name, engine in (("decode", compiled), ("logged", logged)):
+            nats = float(engine.score_stream(np.array([token]), np.array([target]))[0])
+            errors[name] = max(errors[name], abs(nats - truth) / max(1.0, truth))
+    print(f"error of the nats against float64: {told(errors)}")
+    if max(errors.values()) > TOLERANCE_NATS:
+        sys.exit(f"nats are not those of float64; {RED}")
 
 
 def subjects(arguments: argparse.Namespace) -> list[tuple[str, Subject]]:

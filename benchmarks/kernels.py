@@ -3,9 +3,9 @@
     python benchmarks/kernels.py [--rounds 9] [--threads 2] [--only attention softmax norm speculation]
                                  [--artifact model.wl]
 
-Every pair is checked for equal results first; no time is printed for a pair that disagrees.  A turn is TURN_SECONDS of
-calls, three at least.  Its figure is the median of its calls, so that what the contender before left behind (worker
-threads that spin, caches full of other things) does not decide; a turn's first call is printed beside it.
+Every side is first held to float64 (exactness.py) and its error printed; no time is printed where ours is off.  A turn
+is TURN_SECONDS of calls, three at least.  Its figure is the median of its calls, so that what the contender before left
+behind (worker threads that spin, caches full of other things) does not decide; a turn's first call is printed, too.
 Medians over rounds of wall time, and the ratio of medians; both sides get the same number of threads.  Kernels are
 compiled before a clock starts; what that costs cold is printed.  Gates (goals of the project, printed as PASS or FAIL):
 
@@ -28,9 +28,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from exactness import RED, gap_of, held
 
 Work = Callable[[], Any]
 TURN_SECONDS, FEWEST_CALLS = 0.05, 3
+TIE_NATS = 1e-4  # what float32 sums may confuse
 
 
 def main() -> int:
@@ -117,12 +119,15 @@ def described(name: str, figures: Figures) -> str:
     return f"{name:<28} {1e3 * figures.steady:9.2f} ms (first of a turn {1e3 * figures.first:8.2f})"
 
 
-def agree(title: str, found: Any, wanted: Any, tolerance: float) -> None:
-    """Stop before a time is taken when two results differ by more than `tolerance` of the largest entry."""
-    for a, b in zip(found, wanted):
-        a, b = np.asarray(a), np.asarray(b)
-        if np.abs(a - b).max() > tolerance * max(np.abs(b).max(), 1e-30):
-            sys.exit(f"{title}: results differ by {np.abs(a - b).max():.3g}; no time is reported on a red check")
+def exact_attention(*arrays: np.ndarray) -> list[np.ndarray]:
+    """O, dQ, dK, dV in float64, head by head: the scores of all heads at once would fill the memory."""
+    from weightless.ops.naive_attention import naive_attention_bwd, naive_attention_fwd
+
+    heads = []
+    for h in range(arrays[0].shape[1]):
+        Q, K, V, dO = (array[:, h : h + 1].astype(np.float64) for array in arrays)
+        heads.append([naive_attention_fwd(Q, K, V)[0], *naive_attention_bwd(dO, Q, K, V)])
+    return [np.concatenate(parts, axis=1) for parts in zip(*heads)]
 
 
 def attention(options: argparse.Namespace) -> bool:
@@ -149,8 +154,8 @@ def attention(options: argparse.Namespace) -> bool:
     began = time.perf_counter()
     ours()
     print(f"\nfirst call of tiled attention {time.perf_counter() - began:.1f} s (compiles where the cache is cold)")
-    agree("attention", ours(), sdpa(), 1e-5)
-    agree("attention", ours(), naive(), 1e-5)
+    held("attention", exact_attention(Q, K, V, dO), {"tiled, BLAS + numba": ours(), "naive NumPy": naive()},
+         {"torch SDPA + autograd": sdpa()}, 1e-5)  # fmt: skip
     works = {"tiled, BLAS + numba": ours, "torch SDPA + autograd": sdpa, "naive NumPy": naive}
     figures = interleaved(works, options.rounds)
     gates = {"torch SDPA + autograd": 0.9, "naive NumPy": 1.8}
@@ -161,6 +166,7 @@ def softmax(options: argparse.Namespace) -> bool:
     import torch
 
     from weightless.kernels import fast_ops
+    from weightless.ops.softmax_topk import softmax_topk_naive
 
     logits = np.random.default_rng(0).standard_normal((64, 50257), dtype=np.float32) * 3
     tensor = torch.from_numpy(logits)
@@ -173,8 +179,11 @@ def softmax(options: argparse.Namespace) -> bool:
         def theirs(k: int = k) -> Any:
             return torch.topk(torch.softmax(tensor, -1), k)
 
-        index, p = ours()
-        agree(f"softmax + top-{k}", (index, p), (theirs().indices, theirs().values), 1e-5)
+        index, p = softmax_topk_naive(logits.astype(np.float64), k)
+        title = f"softmax + top-{k}"
+        if not np.array_equal(ours()[0], index):
+            sys.exit(f"{title}: other tokens than in float64; {RED}")
+        held(title, (p,), {"numba, one pass": ours()[1:]}, {"torch softmax + topk": (theirs().values,)}, 1e-6)
         figures = interleaved({"numba, one pass": ours, "torch softmax + topk": theirs}, options.rounds)
         gates = {"torch softmax + topk": 3.0} if k == 10 else {}
         good &= report(f"softmax + top-{k} of (64, 50257) float32", figures, gates)
@@ -185,6 +194,7 @@ def norm(options: argparse.Namespace) -> bool:
     import torch
 
     from weightless.kernels import fast_ops
+    from weightless.ops.layer_norm import layer_norm_backward, layer_norm_forward
 
     rng = np.random.default_rng(0)
     x, dy = (rng.standard_normal((32, 512, 768), dtype=np.float32) for _ in range(2))
@@ -199,7 +209,9 @@ def norm(options: argparse.Namespace) -> bool:
     def theirs() -> Any:
         return torch.autograd.grad(y, tensors, torch.from_numpy(dy), retain_graph=True)
 
-    agree("layer norm", ours(), theirs(), 1e-4)
+    _, exact = layer_norm_forward(*(array.astype(np.float64) for array in (x, gamma, beta)))
+    held("layer norm", layer_norm_backward(dy.astype(np.float64), exact), {"numba": ours()},
+         {"torch autograd": theirs()}, 1e-5)  # fmt: skip
     figures = interleaved({"numba": ours, "torch autograd": theirs}, options.rounds)
     return report("layer-norm backward of (32, 512, 768) float32", figures, {"torch autograd": 1.5})
 
@@ -222,13 +234,32 @@ def speculation(options: argparse.Namespace) -> bool:
         return list(speculative_tokens(runner, prompt, sampling, drafter, record=kept))
 
     with threadpool_limits(options.threads, "blas"):
-        if decode(SuffixDrafter(2, 8), record) != decode(None):
-            sys.exit("speculation: other text than plain decoding; no time is reported on a red check")
+        check_greedy(program, weights, prompt, {"drafted": decode(SuffixDrafter(2, 8), record), "plain": decode(None)})
         works = {"suffix drafter, tree 2x8": lambda: decode(SuffixDrafter(2, 8)), "plain": lambda: decode(None)}
         figures = interleaved(works, options.rounds)
     good = report("120 tokens of greedy decoding after text with repetition", figures, {"plain": 1.0})
     print(f"  {record.tokens_per_cycle:.2f} tokens per pass, {100 * record.acceptance:.0f} % of drafts accepted")
     return good
+
+
+def check_greedy(program: Any, weights: np.ndarray, prompt: list[int], texts: dict[str, list[int]]) -> None:
+    """Every token is the most probable one in float64, to within a tie; without such a twin the texts are equal."""
+    from weightless.decode.batch_runner import BatchRunner, unsupported
+
+    if unsupported(program):
+        if len({tuple(text) for text in texts.values()}) > 1:
+            sys.exit(f"speculation: other text than plain decoding; {RED}")
+        return
+
+    def log_probs(tokens: list[int]) -> np.ndarray:
+        runner = BatchRunner(program, weights, np.float64)
+        return runner.forward([(runner.begin(), tokens)])[0]
+
+    gaps = {name: gap_of(prompt, text, log_probs) for name, text in texts.items()}
+    print("speculation: nats below the most probable token in float64, at most: "
+          + ", ".join(f"{name} {gap:.1e}" for name, gap in gaps.items()))  # fmt: skip
+    if max(gaps.values()) > TIE_NATS:
+        sys.exit(f"speculation: a token is not the most probable one; {RED}")
 
 
 def target_of(artifact: Path | None) -> tuple[Any, np.ndarray, list[int]]:
