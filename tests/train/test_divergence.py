@@ -25,7 +25,7 @@ CONFIG = TrainConfig(batch_size=4, context=9, num_steps=12, log_every=4, eval_ev
 
 
 class _Spoilt(ToyModel):
-    """The loss of one call is spoilt; calls are counted from 0, with gradients or without."""
+    """The loss of one call is spoilt; calls are counted from 0, with gradients (behind the warm-up) or without."""
 
     def __init__(self, call: int, spoil: float, training: bool = True) -> None:
         self.call, self.spoil, self.training, self.calls = call, spoil, training, 0
@@ -35,7 +35,7 @@ class _Spoilt(ToyModel):
         if torch.is_grad_enabled() != self.training:
             return nats_BT
         self.calls += 1
-        return nats_BT + p["matrix"].sum() * 0 + self.spoil if self.calls == self.call + 1 else nats_BT
+        return nats_BT + p["matrix"].sum() * 0 + self.spoil if self.calls == self.call + 1 + self.training else nats_BT
 
 
 class _NeverTrained(ToyModel):

@@ -127,7 +127,7 @@ def _steps(folder: Path) -> int:
 def test_wall_clock_budget(tmp_path: Path) -> None:
     config = dataclasses.replace(SMALL, num_steps=None, seconds=0.4, eval_every=None)
     result = _run(tmp_path, config)
-    assert 0.4 <= result.seconds < 1.5  # ends with the first step beyond the budget
+    assert 0.2 <= result.seconds < 0.8  # 0.4, unless the last step takes much longer than those before it
     assert result.curve[-1]["val_loss"] is not None and result.steps == result.curve[-1]["step"]
     evaluations = [line for line in result.curve if line["val_loss"] is not None]
     assert 1 <= len(evaluations) <= 11

@@ -152,6 +152,7 @@ def _train(
     losses = [line["val_loss"] for line in result.curve if line["val_loss"] is not None]
     print(f"{out}: {result.steps:,} steps, {result.tokens_seen:,} tokens, {result.wasted_share:.2%} of the positions "
           f"padding, validation loss {losses[-1]:.4f} nats per token")  # fmt: skip
+    print(f"{out}: trained for {result.observed['training time counted']['detail']}")
     if "document mask" in result.observed:
         print(f"{out}: {result.observed['document mask']['detail']}")
     if options.pack:

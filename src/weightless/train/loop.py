@@ -6,7 +6,8 @@ step.  So a run of num_steps that was killed and resumed ends with the same bits
 threads and versions).  With a budget of seconds the schedule follows the clock, and no two runs are bit-identical.
 
 Seconds are training seconds (fetching batches, forward, backward, update) of the clock that the configuration names.
-Evaluation and checkpoints are timed apart.
+Evaluation and checkpoints are timed apart, and so is the warm-up: one pass before the first step whose result is thrown
+away.  A budget of seconds is kept to the last whole step that fits (clock.py).
 A training that diverges ends there, and says so in its result and its checkpoint (divergence.py).
 Errors: WeightlessError on a full disk or a checkpoint of another run;
 KeyboardInterrupt on Ctrl-C and SystemExit on SIGTERM, after the step is finished and saved.
@@ -31,12 +32,13 @@ import torch
 from weightless.base.config import from_dict, to_dict
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.folder_lock import folder_lock
-from weightless.base.progress import progress
+from weightless.base.progress import progress, told_if_slow
 from weightless.base.random import seed_for
 from weightless.data.packing import Batch
 from weightless.data.prefetch import Prefetched
 from weightless.program.tensor import Parameter
 from weightless.train.checkpoint import Checkpoint, amend_checkpoint, copy_into, load_checkpoint, save_checkpoint
+from weightless.train.clock import StepClock
 from weightless.train.config import TrainConfig
 from weightless.train.divergence import Diverged, Divergence, is_sound
 from weightless.train.feeding import TextSource, feeding
@@ -45,16 +47,12 @@ from weightless.train.interrupts import Interrupts
 from weightless.train.metrics import MetricsLog
 from weightless.train.optimizers.groups import grouped_optimizer
 from weightless.train.run_state import Counters, observations, schedule_factor
-from weightless.train.step import train_step
+from weightless.train.step import train_step, warm_up
 from weightless.train.validation import Validation
 from weightless.train.working_weights import WorkingWeights
 
 EVALUATIONS = 10
 """Evaluations per run when the configuration leaves it open."""
-
-
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-"""What a second of the budget is: of the wall clock, or of processor time, which other processes cannot steal."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +100,18 @@ def train(
         run = _Run(model, train_tokens, val_tokens, config, Path(out_dir), constants, resume, on_metrics, source)
         print(f"{label}: {run.feeding.description}", file=sys.stderr)
         total, unit = (config.num_steps, "steps") if config.num_steps else (config.seconds, "s")
+        if not run.is_over:
+            with told_if_slow(f"{label}: warming up, outside the clock"):
+                run.warm_up()
         with run.feed(), Interrupts() as interrupts, progress(label, total, unit, start=run.done()) as tick:
-            while run.diverged is None and run.counters.progress(config) < 1.0:
+            while not run.is_over:
                 before = run.done()
                 note = run.advance()
                 tick(run.done() - before, note)
                 if interrupts.requested is not None:
                     run.save()
                     interrupts.stop_if_requested()
-        run.save()
+        run.finish()
         return run.result()
 
 
@@ -157,7 +158,23 @@ class _Run:
                                      end_of_text)  # fmt: skip
         self.metrics = MetricsLog(out_dir, self.counters.step)
         self.with_gradient: set[str] = set()
+        self.clock = StepClock(config)
         self.saved_at = time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing left to train: the budget is used, or the training has diverged."""
+        return self.diverged is not None or self.counters.is_over(self.config)
+
+    def warm_up(self) -> None:
+        """One pass outside the clock; ConfigError when not one step fits into a budget of seconds."""
+        config, counters, began = self.config, self.counters, time.perf_counter()
+        batch = self.feeding.batches.batch(counters.step * config.grad_accumulation)
+        counters.full = not self.clock.warm_up(lambda: warm_up(self.model, self.weights, batch, config.device),
+                                               config.grad_accumulation, counters.seconds)  # fmt: skip
+        counters.warm_up_seconds += time.perf_counter() - began
+        if counters.full and not counters.step:
+            raise self.clock.refusal()
 
     def done(self) -> float:
         """How much of the budget is used, in its own unit."""
@@ -185,8 +202,7 @@ class _Run:
     def _advance(self) -> str:
         """One step, and the report, evaluation and checkpoint that are due after it."""
         config, counters = self.config, self.counters
-        clock = CLOCKS[config.clock]
-        start, at = clock(), counters.progress(config)
+        start, at = self.clock.now(), counters.progress(config)
         if at >= config.qat_start and config.qat_start < 1.0 and counters.qat_step is None:
             counters.qat_step = counters.step
             counters.qat_changed, counters.qat_rounded = self.weights.start_rounding()
@@ -204,9 +220,11 @@ class _Run:
             device=config.device,
         )
         self.with_gradient |= report.with_gradient
-        counters.after_step(report.loss, report.n_targets, config, clock() - start)
+        self.clock.recent.append(self.clock.now() - start)
+        counters.after_step(report.loss, report.n_targets, config, self.clock.recent[-1])
+        counters.full = not self.clock.fits(counters.seconds)
         self._report(at, report.norm)
-        if counters.progress(config) >= 1.0:
+        if self.is_over:
             self._check_weights(report.loss, report.norm)
         if time.monotonic() - self.saved_at >= config.checkpoint_every:
             self.save()
@@ -221,15 +239,19 @@ class _Run:
             due = int(after * EVALUATIONS) > int(before * EVALUATIONS)
         else:
             due = counters.step % config.eval_every == 0
-        due = due or after >= 1.0
+        due = due or counters.is_over(config)
         if not due and counters.step % config.log_every:
             return
+        self._write_metrics(self._validated(norm) if due else None)
+
+    def _validated(self, norm: float) -> float:
+        """The validation loss, outside the clock; Diverged when it is none."""
         start = time.perf_counter()
-        val_loss = self.validation.loss(self.model, self.weights.inputs) if due else None
-        counters.evaluation_seconds += time.perf_counter() - start
-        if val_loss is not None and not is_sound(val_loss, norm):
+        val_loss = self.validation.loss(self.model, self.weights.inputs)
+        self.counters.evaluation_seconds += time.perf_counter() - start
+        if not is_sound(val_loss, norm):
             raise Diverged("validation loss", val_loss, norm, (), "")
-        self._write_metrics(val_loss)
+        return val_loss
 
     def _write_metrics(self, val_loss: float | None) -> None:
         line = self.counters.metrics_line(self.config.max_lr * self.counters.last_factor, val_loss)
@@ -252,6 +274,20 @@ class _Run:
                                    error.norm, error.largest, error.batches)  # fmt: skip
         self.save()
         amend_checkpoint(self.folder, {"diverged": self.diverged.to_plain()})
+
+    def finish(self) -> None:
+        """Checkpoint; first the loss at the end, where a run was resumed for which no step was left."""
+        last = self.metrics.lines[-1] if self.metrics.lines else {"step": -1, "val_loss": None}
+        if self.diverged is None and (last["val_loss"] is None or last["step"] != self.counters.step):
+            try:
+                val_loss = self._validated(norm=0.0)
+                if last["step"] == self.counters.step:
+                    self.metrics.amend(val_loss)
+                else:
+                    self._write_metrics(val_loss)
+            except Diverged as error:
+                self._record(error)
+        self.save()
 
     def save(self) -> None:
         """Checkpoint now."""
@@ -321,7 +357,7 @@ class _Run:
         counters = Counters.from_json(saved.state.get("counters"))
         if counters.step != saved.state.get("next_step"):
             raise WeightlessError(f"the checkpoint in {self.folder} contradicts itself about its step; start anew")
-        if self.diverged is None and counters.progress(self.config) < 1.0:
+        if self.diverged is None and not counters.is_over(self.config):
             counters.n_resumes += 1
         return counters
 

@@ -26,12 +26,20 @@ class MetricsLog:
     def __init__(self, folder: Path, upto_step: int) -> None:
         self.path, self.csv_path = folder / "metrics.jsonl", folder / "metrics.csv"
         self.lines = [line for line in read_metrics(self.path) if line["step"] <= upto_step]
-        atomic_write(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
+        self._write()
 
     def append(self, line: dict[str, Any]) -> None:
         """Add one report."""
         self.lines.append(line)
         append_line(self.path, json.dumps(line, allow_nan=False))
+
+    def amend(self, val_loss: float) -> None:
+        """Give the last report a validation loss that was taken after it."""
+        self.lines[-1] = {**self.lines[-1], "val_loss": val_loss}
+        self._write()
+
+    def _write(self) -> None:
+        atomic_write(self.path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in self.lines))
 
     def write_csv(self) -> None:
         """metrics.csv as a whole, atomically."""

@@ -38,10 +38,14 @@ class Counters:
     qat_rounded: int = 0
     last_factor: float = 0.0
     n_resumes: int = 0
+    warm_up_seconds: float = 0.0
+    full: bool = False  # no further step fits into the budget of seconds
 
     @classmethod
     def from_json(cls, values: Any) -> Counters:
         """From a checkpoint's state; CorruptFileError when a counter is missing or unknown."""
+        if isinstance(values, dict):
+            values = {"warm_up_seconds": 0.0, "full": False, **values}  # older checkpoints have none
         if not isinstance(values, dict) or set(values) != {f.name for f in dataclasses.fields(cls)}:
             raise CorruptFileError("the checkpoint's counters are not those of this version; start the run anew")
         try:
@@ -54,6 +58,10 @@ class Counters:
         if config.num_steps is not None:
             return min(1.0, self.step / config.num_steps)
         return min(1.0, self.seconds / (config.seconds or 1.0))
+
+    def is_over(self, config: TrainConfig) -> bool:
+        """Whether the budget is used, to the last whole step that fits."""
+        return self.full or self.progress(config) >= 1.0
 
     @property
     def wasted(self) -> float:
@@ -79,10 +87,10 @@ class Counters:
             "step": self.step,
             "tokens": self.tokens,
             "seconds": round(self.seconds, 4),
-            "train_loss": self.window_nats / max(1, tokens),
+            "train_loss": self.window_nats / tokens if tokens else None,
             "val_loss": val_loss,
             "lr": lr,
-            "tokens_per_second": round(tokens / max(self.window_seconds, 1e-9), 2),
+            "tokens_per_second": round(tokens / max(self.window_seconds, 1e-9), 2) if tokens else None,
             "wasted": round(self.window_padded / max(1, tokens + self.window_padded), 6),
         }
         self.window_nats, self.window_tokens, self.window_padded, self.window_seconds = 0.0, 0, 0, 0.0
@@ -108,12 +116,11 @@ def observations(
     wrong = sorted(n for n in names | set(membership) if len(membership.get(n, [])) != 1 or n not in names)
     end = schedule_factor(config, 1.0)
     per_step = config.positions_per_step
-    excluded = [human_seconds(s) for s in (counters.evaluation_seconds, counters.checkpoint_seconds)]
     found = {
         "every parameter in exactly one optimizer group": (not wrong, f"{len(names)} parameters; wrong: {wrong}"),
         "every parameter had a gradient": (not silent, f"without: {sorted(silent)}"),
         "schedule reached its end": (
-            counters.progress(config) >= 1.0,
+            counters.is_over(config),
             f"progress {counters.progress(config):.4f}, last factor {counters.last_factor:.4g}, final value {end:.4g}",
         ),
         "tokens counted": (
@@ -122,14 +129,19 @@ def observations(
             f"{counters.step:,} steps x {per_step:,} positions",
         ),
         "batches as asked for": (config.packing == "documents" or counters.padded == 0, batches),
-        "training time counted": (
-            True,
-            f"{human_seconds(counters.seconds)}; not in it: evaluation {excluded[0]}, checkpoints {excluded[1]}; "
-            f"resumed {counters.n_resumes} times",
-        ),
+        "training time counted": (True, time_told(config, counters)),
         "quantisation-aware training": _qat(config, counters),
     }
     return {name: {"ok": bool(ok), "detail": detail} for name, (ok, detail) in found.items()}
+
+
+def time_told(config: TrainConfig, counters: Counters) -> str:
+    """The seconds of training, of how many that were asked for, and what is not in them."""
+    budget = "" if config.seconds is None else f" of {human_seconds(config.seconds)}"
+    apart = {"warm-up": counters.warm_up_seconds, "evaluation": counters.evaluation_seconds,
+             "checkpoints": counters.checkpoint_seconds}  # fmt: skip
+    excluded = ", ".join(f"{name} {human_seconds(seconds)}" for name, seconds in apart.items())
+    return f"{human_seconds(counters.seconds)}{budget}; not in it: {excluded}; resumed {counters.n_resumes} times"
 
 
 def _qat(config: TrainConfig, counters: Counters) -> tuple[bool, str]:

@@ -67,6 +67,15 @@ def train_step(
     return StepReport(loss, n_targets, norm, frozenset(gradients))
 
 
+def warm_up(model: Any, weights: WorkingWeights, batch: Batch, device: str = "cpu") -> None:
+    """A forward and a backward pass that change nothing: what is compiled, allocated or loaded once is then there."""
+    arrays = [as_tensor(array, device) for array in batch if array is not None]
+    mean = model.losses(weights.inputs, *arrays).mean()
+    mean.backward()
+    float(mean.detach())
+    collect(weights.leaves)
+
+
 def _diverged(step: int, n_batches: int, loss: float, norm: float, gradients: Mapping[str, Gradient]) -> Diverged:
     each = norms(gradients)
     worst = sorted(each, key=lambda name: math.inf if math.isnan(each[name]) else each[name], reverse=True)[:3]
