@@ -34,6 +34,47 @@ def test_parts_by_hand_then_merge(command, inputs, tmp_path):
     assert corpus(out).tokenizer().vocab_size == 300
 
 
+@pytest.mark.parametrize("is_trained", [False, True])
+def test_what_validates_and_what_it_repeats_is_said(command, inputs, tmp_path, is_trained):
+    text, documents = inputs[1], inputs[1].read_bytes().split(b"\n<|endoftext|>\n")
+    options = ["--vocab_size", "280"] if is_trained else inputs[2:]
+    (tmp_path / "held.txt").write_bytes(b"\n<|endoftext|>\n".join([b"Quite other words.", *documents[:3], b""]))
+
+    def prepare(name, *more):
+        return command("data", "prepare", tmp_path / name, "--text", text, *options, *more)
+
+    code, out, err = prepare("same", "--validation", text)
+    assert code == 2 and f"each of its {len(documents)} document(s) stands there too" in err
+    code, out, err = prepare("given", "--validation", tmp_path / "held.txt")
+    assert code == 0 and "of 4 documents" in out and "3 stand there to the byte" in out and "WARNING" in out
+    assert prepare("given", "--validation", tmp_path / "held.txt")[1] == out
+    code, out, err = prepare("last", "--val_last", "4")
+    assert code == 0 and "val: 4 documents" in out and "% of the text" in out
+    code, out, err = prepare("none", "--val_fraction", "0")
+    assert code == 0 and "val: 0 documents" in out and "FAILED" not in command("data", "verify", tmp_path / "none")[1]
+    code, out, err = prepare("share", "--val_fraction", "0.0001")
+    assert code == 0 and "0.0% was asked for" in out
+    for wrong in (["--val_first", "1", "--val_last", "1"], ["--val_first", "1", "--val_fraction", "0.05"],
+                  ["--val_last", "9999"], ["--val_last", "1", "--validation", tmp_path / "held.txt"]):  # fmt: skip
+        assert prepare("wrong", *wrong)[0] == 2
+
+
+def test_what_was_left_out_stands_in_the_manifest(command, inputs, tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    (folder / "a.txt").write_bytes(inputs[1].read_bytes() + b"\nsomebody who writes <|endoftext|> within a line\n")
+    (folder / "empty.txt").write_bytes(b"")
+    (folder / ".hidden").write_bytes(b"x")
+    (folder / "b.jsonl").write_text('{"text": null}\n{"text": "a row"}\n')
+    counted = {"hidden": 1, "empty": 1, "null": 1}
+    for way in ([], ["--shards", "1"]):
+        out = tmp_path / f"out{len(way)}"
+        code, text, _ = command("data", "prepare", out, "--text", folder, *inputs[2:], *way)
+        assert code == 0 and "left out: 1 hidden, 1 empty, 1 null" in text and "1 marks within lines" in text
+        manifest = corpus(out).manifest
+        assert manifest["left_out"] == counted and manifest["noticed"] == {"marks within lines": 1}
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -47,7 +88,8 @@ def test_parts_by_hand_then_merge(command, inputs, tmp_path):
     ],
 )
 def test_refusals(command, inputs, tmp_path, options, words):
-    code, _, err = command("data", "prepare", tmp_path / "out", *inputs, *options)
+    given = () if "--merge" in options else inputs  # which the plan has already
+    code, _, err = command("data", "prepare", tmp_path / "out", *given, *options)
     assert code == 2 and words in err and "Traceback" not in err
 
 

@@ -306,7 +306,7 @@ def test_refusals(tmp_path):
 
 
 def test_a_part_reads_only_the_files_that_hold_it(tmp_path):
-    """Oracle: the files that were opened."""
+    """Oracle: what it does not notice; of the other files, names and sizes are held to the plan."""
     folder = tmp_path / "texts"
     folder.mkdir()
     documents = documents_of(60)
@@ -324,11 +324,14 @@ def test_a_part_reads_only_the_files_that_hold_it(tmp_path):
         assert list(files.beginning_at(first, plan.files)) == list(enumerate(source))[first:]
     for name in ("0.txt", "1.txt", "2.txt"):  # what comes before is not needed any more
         content = (folder / name).read_bytes()
-        (folder / name).write_bytes(b"another text\n")
+        (folder / name).write_bytes(b"another text\n".ljust(len(content)))
         if name == "2.txt":
             prepare_part(source, ByteTokenizer(), tmp_path / "parts", Part(6, 6), "t", **OPTIONS)
             with pytest.raises(WeightlessError, match="changed"):
                 prepare_part(source, ByteTokenizer(), tmp_path / "parts", Part(3, 6), "t", **OPTIONS)
+            (folder / name).write_bytes(content + b"!")
+            with pytest.raises(WeightlessError, match="changed"):
+                prepare_part(source, ByteTokenizer(), tmp_path / "parts", Part(6, 6), "t", **OPTIONS)
         (folder / name).write_bytes(content)
     for i in range(1, 7):
         found = prepare_part(source, ByteTokenizer(), tmp_path / "parts", Part(i, 6), "t", **OPTIONS)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.data.documents import document_key
 from weightless.data.grams import GramSet, id_grams, twin_grams, word_grams, word_hashes
-from weightless.data.split import split_by_hash, split_given
+from weightless.data.split import drafted, split_by_hash, split_given, split_notes, split_rule
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -136,3 +136,65 @@ def test_given_validation_is_kept_whole_and_its_overlap_counted():
     assert split_given(train, validation, max_overlap=0.2).dropped == {2}
     with pytest.raises(WeightlessError, match="validation text holds no document"):
         split_given(train, [])
+
+
+def test_first_and_last_documents_validate():
+    documents = [prose(i) for i in range(9)]
+    for method, n, expected in (("first", 2, {0, 1}), ("last", 2, {7, 8}), ("last", 8, set(range(1, 9)))):
+        split = drawn(split_rule(**{method: n}), documents)
+        assert split.validation == expected and split.record["method"] == method and split.record["documents"] == n
+        assert split.documents == {"train": 9 - n, "val": n, "dropped": 0}
+    repeated = [*documents, documents[0]]
+    split = drawn(split_rule(last=2), repeated)
+    assert split.validation == {8, 9} and split.record["equal_documents"] == split.record["overlapping_documents"] == 1
+    assert drawn(split_rule(last=2, max_overlap=0.2), repeated).dropped == {9}
+    with pytest.raises(WeightlessError, match="leave none to train on"):
+        drawn(split_rule(first=9), documents)
+
+
+def test_no_document_validates():
+    split = drawn(split_rule(fraction=0.0), [prose(1)])
+    assert not split.validation and split.documents == {"train": 1, "val": 0, "dropped": 0}
+    assert split.record["largest_kept_overlap"] == 0.0
+
+
+def test_validation_that_is_training_text_is_refused():
+    documents = [prose(i) for i in range(5)]
+    with pytest.raises(WeightlessError, match=r"each of its 2 document\(s\) stands there too"):
+        split_given(documents, documents[2:4])
+    assert split_given(documents, [documents[0], prose(9)]).record["equal_documents"] == 1
+
+
+def drawn(rule, documents):
+    draft = drafted(rule, documents)
+    draft.compare(documents)
+    return draft.finished(rule["max_overlap"])
+
+
+def test_the_rules_of_a_split():
+    assert split_rule() == {"method": "hash", "fraction": 0.05, "max_overlap": 0.2}
+    assert split_rule(given=True) == {"method": "given", "max_overlap": 1.0}
+    assert split_rule(last=3, max_overlap=0.5) == {"method": "last", "documents": 3, "max_overlap": 0.5}
+    for wrong in ({"given": True, "first": 1}, {"first": 1, "last": 1}, {"fraction": 0.1, "last": 1}, {"last": -1},
+                  {"fraction": 1.0}, {"fraction": -0.1}, {"fraction": float("nan")}, {"max_overlap": 2.0}):  # fmt: skip
+        with pytest.raises(ConfigError):
+            split_rule(**wrong)
+
+
+def test_notes_tell_what_was_not_asked_for():
+    def manifest(record, n_train=90, n_val=10, val_bytes=10):
+        splits = {"train": {"documents": n_train, "bytes": 90}, "val": {"documents": n_val, "bytes": val_bytes}}
+        return {"split": record, "splits": splits}
+
+    usual = {"method": "hash", "fraction": 0.1, "max_overlap": 0.2, "dropped_documents": 0, "overlapping_documents": 0}
+    assert split_notes(manifest(usual)) == []
+    assert "10.0% of the text, 1.0% was asked for" in split_notes(manifest({**usual, "fraction": 0.01}))[0]
+    dropped = {**usual, "dropped_documents": 3, "overlapping_documents": 3}
+    assert split_notes(manifest(dropped)) == [
+        "3 validation document(s) were dropped: more than 20% of their 13-word-grams stand in the training text"
+    ]
+    given = {"method": "given", "max_overlap": 1.0, "dropped_documents": 0, "overlapping_documents": 4,
+             "equal_documents": 2}  # fmt: skip
+    (note,) = split_notes(manifest(given))
+    assert note.startswith("WARNING") and "of 10 documents, 4 have" in note and "2 stand there to the byte" in note
+    assert split_notes({"splits": manifest(usual)["splits"]}) == []  # as imported corpora of before have it

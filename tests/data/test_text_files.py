@@ -183,7 +183,7 @@ def test_links_are_followed_once(tmp_path):
     source = open_source(inside)
     assert list(source) == [b"a", b"b", b"c"]
     assert source.left_out.counts == {"broken link": 1, "met already": 6}
-    assert len(source.files()) == 3 and source.content()["files"] == 3
+    assert len(source.files()) == 3 and len(source.entries()) == 3
 
 
 def test_a_linked_folder_or_file_is_a_source(tmp_path):

@@ -83,8 +83,8 @@ def _published(options: Any) -> bool:
     return options.what in presets()
 
 
-_ALL_OF_A_CORPUS = ("text", "validation", "tokenizer", "vocab_size", "field", "val_fraction", "workers", "launcher",
-                    "n_parallel")  # fmt: skip
+_ALL_OF_A_CORPUS = ("text", "validation", "tokenizer", "vocab_size", "field", "val_fraction", "val_first", "val_last",
+                    "max_overlap", "workers", "launcher", "n_parallel")  # fmt: skip
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "generate": (
@@ -135,6 +135,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(_ALL_OF_A_CORPUS, lambda o: o.merge, "with --merge, which goes by the plan in the folder"),
         Rule(("vocab_size",), lambda o: o.tokenizer, "with --tokenizer, which has its own vocabulary"),
         Rule(("val_fraction",), lambda o: o.validation, "with --validation, which is held out whole"),
+        Rule(("val_fraction",), lambda o: o.val_first or o.val_last, "with --val_first or --val_last"),
+        Rule(("max_overlap",), lambda o: o.val_fraction == 0.0, "with --val_fraction 0"),
         Rule(("launcher", "n_parallel"), lambda o: not o.shards, "without --shards"),
     ),
     "data import": (

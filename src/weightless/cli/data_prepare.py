@@ -39,7 +39,14 @@ class Prepare:
     field: str = "text"
     """The field of JSON and parquet rows that holds the text; '' reads JSON as the plain text it is."""
     val_fraction: float = 0.05
-    """Share of the documents (0 to 1) that is held out for validation."""
+    """The share of the documents that validates, drawn by their hashes; 0: none, a corpus to train on only."""
+    val_first: int = 0
+    """Validate on the first so many documents instead."""
+    val_last: int = 0
+    """Validate on the last so many documents instead."""
+    max_overlap: float | None = None
+    """Drop validation documents of whose 13-word-grams more than this share stands in the training text.  Without the
+    flag 0.2 where they were drawn by hash, and 1 (none is dropped, what overlaps is told) where you named them."""
     workers: int = 0
     """Threads that encode; 0 means one per core.  The files do not depend on it."""
     shard: str = ""
@@ -60,6 +67,7 @@ def run(arguments: list[str]) -> int:
         raise ConfigError("--shard makes one part, --shards all of them, --merge finishes: give one of the three")
     if options.workers < 0 or options.shards < 0 or options.n_parallel < 0:
         raise ConfigError("--workers, --shards and --n_parallel are at least 0")
+    _split_rule(options)  # refuses two ways to validate at once
     if (options.shard or options.shards) and not options.tokenizer:
         raise ConfigError(
             "parts need a tokenizer that all of them share: weightless tokenizer train TEXT --out tokenizer.json, then "
@@ -81,12 +89,20 @@ def run(arguments: list[str]) -> int:
 
 
 def _show(corpus: Corpus | None, options: Prepare) -> None:
+    from weightless.data.split import split_notes, val_share
+
     if corpus is None:
         print(f"part {options.shard} is done; the others are not yet")
         return
-    for split, entry in corpus.manifest["splits"].items():
+    manifest = corpus.manifest
+    for split, entry in manifest["splits"].items():
+        share = f", {val_share(manifest):.1%} of the text" if split == "val" else ""
         print(f"{split}: {entry['documents']:,} documents, {human_bytes(entry['bytes'])}, {entry['tokens']:,} tokens, "
-              f"{entry['bytes'] / max(1, entry['tokens']):.3f} bytes per token")  # fmt: skip
+              f"{entry['bytes'] / max(1, entry['tokens']):.3f} bytes per token{share}")  # fmt: skip
+    for key, title in (("left_out", "left out"), ("noticed", "noticed")):
+        if counts := manifest.get(key):
+            print(f"{title}: " + ", ".join(f"{n:,} {reason}" for reason, n in counts.items()))
+    print(*split_notes(manifest), sep="\n", end="\n" if split_notes(manifest) else "")
 
 
 def _whole(options: Prepare) -> Corpus:
@@ -98,9 +114,10 @@ def _whole(options: Prepare) -> Corpus:
     if options.tokenizer:
         source, tokenizer, settings = _inputs(options)
         return prepare(source, tokenizer, options.out, workers=workers, **settings)
-    recipe = DataRecipe(options.text, options.validation, options.field, options.val_fraction,
-                        vocab_size=options.vocab_size)  # fmt: skip
-    return prepared(recipe, Path(options.out), workers=workers)
+    recipe = DataRecipe(options.text, options.validation, options.field, options.val_fraction, options.val_first,
+                        options.val_last, vocab_size=options.vocab_size)  # fmt: skip
+    recipe = dataclasses.replace(recipe, max_overlap=_split_rule(options)["max_overlap"])
+    return prepared(recipe, Path(options.out), workers=workers, tell=False)
 
 
 def _inputs(options: Prepare) -> tuple[Source, AnyTokenizer, dict[str, Any]]:
@@ -109,7 +126,16 @@ def _inputs(options: Prepare) -> tuple[Source, AnyTokenizer, dict[str, Any]]:
 
     source = open_source(options.text, options.field)
     held_out = open_source(options.validation, options.field) if options.validation else None
-    return source, load_saved(options.tokenizer), {"validation": held_out, "fraction": options.val_fraction}
+    settings = {"validation": held_out, "fraction": options.val_fraction, "first": options.val_first,
+                "last": options.val_last, "max_overlap": options.max_overlap}  # fmt: skip
+    return source, load_saved(options.tokenizer), settings
+
+
+def _split_rule(options: Prepare) -> dict[str, Any]:
+    from weightless.data.split import split_rule
+
+    return split_rule(bool(options.validation), options.val_fraction, options.val_first, options.val_last,
+                      options.max_overlap)  # fmt: skip
 
 
 def _one_part(options: Prepare) -> Corpus | None:

@@ -32,13 +32,14 @@ import numpy as np
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.base.files import read_json, sha256_file, write_json
 from weightless.base.folder_lock import folder_lock
+from weightless.data.content import entries_of, in_one
 from weightless.data.corpus import MANIFEST, SPLITS, TOKENIZER, Corpus, TextEncoder, corpus
 from weightless.data.documents import document_key
 from weightless.data.prepare import PLANS, PROGRESS, Work, already_there, described, torn_files, write_manifest
 from weightless.data.shard_series import Journal, Labelled, worker_count, write_shards
 from weightless.data.split import KEY_BYTES, Split, byte_progress
 
-FORMAT, VERSION = "weightless-shard-plan", 1
+FORMAT, VERSION = "weightless-shard-plan", 2
 MOST_PARTS = 999
 
 
@@ -75,6 +76,7 @@ class Plan:
     bounds: tuple[int, ...]  # part i holds the documents bounds[i - 1] .. bounds[i] - 1
     n_bytes: tuple[int, ...]
     hashes: tuple[str, ...]  # SHA-256 of the first 8 bytes of the SHA-256 of each document of the part
+    entries: tuple[dict[str, Any], ...] | None = None  # the files, with size and hash; None for a text without files
     sha256: str = ""  # of the plan's file
 
     @property
@@ -90,7 +92,7 @@ class Plan:
         return {"format": FORMAT, "version": VERSION, "head": self.head, "documents": split.documents,
                 "bytes": split.bytes, "files": list(self.files), "bounds": list(self.bounds),
                 "part_bytes": list(self.n_bytes), "hashes": list(self.hashes), "validation": sorted(split.validation),
-                "dropped": sorted(split.dropped)}  # fmt: skip
+                "dropped": sorted(split.dropped), "entries": self.entries}  # fmt: skip
 
     def journal(self, folder: Path, i: int, check_hashes: bool = True) -> Journal:
         """What is finished of part i."""
@@ -112,6 +114,9 @@ class FileByFile:
 
     def __iter__(self) -> Iterator[bytes]:
         self.counts = []
+        left_out = [text.left_out for text in self._texts if hasattr(text, "left_out")]
+        for each in left_out:
+            each.clear()
         for reader in self._readers():
             self.counts.append(0)
             for document in reader():
@@ -119,6 +124,9 @@ class FileByFile:
                 yield document
         if not sum(self.counts):
             yield from chain(*self._texts)  # which says what is wrong with it
+        for text in self._texts:
+            if hasattr(text, "left_out"):
+                text.left_out.tell(text.name)
 
     def beginning_at(self, first: int, counts: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """(number, document) from document `first` on, given how many documents each file holds."""
@@ -155,7 +163,7 @@ def plan_parts(work: Work, n_parts: int, show_progress: bool = True) -> Plan:
         )
     own, found = work.head, plan.head
     rule = {key: found["split"].get(key) for key in own["split"]}
-    if {**found, "split": rule} != {**own, "corpus_sha256": found["corpus_sha256"]}:
+    if {**found, "split": rule} != {**found, **own}:
         raise WeightlessError(
             f"{work.folder} is being prepared from another text, tokenizer or with other settings; choose another "
             "folder, or delete it"
@@ -163,10 +171,32 @@ def plan_parts(work: Work, n_parts: int, show_progress: bool = True) -> Plan:
     return plan
 
 
+def _check_files(work: Work, plan: Plan, part: Part | None) -> None:
+    """The files that hold the part's documents (None: all) are those of the plan; of the others, names and sizes."""
+    if plan.entries is None:
+        return
+    entries = [entry for text in work.texts for entry in text.entries()]  # type: ignore[attr-defined]
+    same = [(entry.name, entry.kind, entry.n_bytes) for entry in entries] == [
+        (known["name"], known["kind"], known["bytes"]) for known in plan.entries
+    ]
+    ends = np.cumsum(plan.files)
+    first, end = plan.bounds[part.i - 1 : part.i + 1] if part else (0, plan.bounds[-1] + 1)
+    own = [i for i, n in enumerate(plan.files) if ends[i] > first and ends[i] - n < end] if same else []
+    if not same or any(sha256_file(entries[i].path) != plan.entries[i]["sha256"] for i in own):
+        raise WeightlessError(_changed(work))
+
+
+def _changed(work: Work) -> str:
+    return f"the text of {work.name} changed since its parts were planned; delete {work.folder}, or restore the text"
+
+
 def _made(work: Work, n_parts: int, show_progress: bool) -> Plan:
+    listed = [entries_of(text) for text in work.texts]
+    entries = None if None in listed else tuple(entry for each in listed for entry in each or ())
+    content = [None if each is None else in_one(each) for each in listed]
     files = FileByFile(work.documents)
     held_out = None if work.validation is None else FileByFile(work.validation)
-    work = replace(work, documents=files, validation=held_out)
+    planned, work = work, replace(work, documents=files, validation=held_out)
     draft = work.draft()
     draft.compare(files, show_progress)
     split = draft.finished(work.head["split"]["max_overlap"])
@@ -179,7 +209,8 @@ def _made(work: Work, n_parts: int, show_progress: bool) -> Plan:
     hashes = [hashlib.sha256(keys[first * KEY_BYTES : end * KEY_BYTES]).hexdigest() for first, end in ranges]
     counts = [*files.counts, *(held_out.counts if held_out else [])]
     n_bytes = [starts[end] - starts[first] for first, end in ranges]
-    return Plan(work.with_split(split).head, split, tuple(counts), tuple(bounds), tuple(n_bytes), tuple(hashes))
+    head = {**planned.with_split(split).head, "content": content, **planned.noticed()}
+    return Plan(head, split, tuple(counts), tuple(bounds), tuple(n_bytes), tuple(hashes), entries)
 
 
 def _read(path: Path) -> Plan:
@@ -191,10 +222,19 @@ def _read(path: Path) -> Plan:
         split = Split(frozenset(found["validation"]), frozenset(found["dropped"]), head["corpus_sha256"],
                       dict(found["documents"]), dict(found["bytes"]), dict(record))  # fmt: skip
         plan = Plan(head, split, *(tuple(found[key]) for key in ("files", "bounds", "part_bytes", "hashes")),
-                    sha256=sha256_file(path))  # fmt: skip
+                    _entries(found), sha256_file(path))  # fmt: skip
     except (KeyError, TypeError):
         raise CorruptFileError(f"{path} is no plan of shards; delete it, and the parts are planned anew") from None
     return plan
+
+
+def _entries(found: dict[str, Any]) -> tuple[dict[str, Any], ...] | None:
+    """The files of a plan, one for each count of documents; KeyError or TypeError for anything else."""
+    if found["entries"] is None:
+        return None
+    if len(found["entries"]) != len(found["files"]):
+        raise KeyError("entries")
+    return tuple({key: entry[key] for key in ("name", "kind", "bytes", "sha256")} for entry in found["entries"])
 
 
 def missing_parts(
@@ -243,12 +283,14 @@ def _made_part(work: Work, part: Part, workers: int | None, show_progress: bool)
     if (work.folder / MANIFEST).exists():
         raise WeightlessError(f"{work.folder} holds a damaged corpus; prepare it as a whole, or delete it")
     plan = plan_parts(work, part.n, show_progress)
+    _check_files(work, plan, part)
     journal = plan.journal(work.folder, part.i)
     if not journal.is_done:
         _write_part(work, plan, part, journal, workers, show_progress)
         journal.finish()
     journals = _journals(work.folder, plan)
     if all(other.is_done for other in journals):
+        _check_files(work, plan, None)
         return _merged(work.folder, plan, journals)
     if (work.folder / MANIFEST).exists():  # somebody else has merged meanwhile
         journal.path.unlink(missing_ok=True)
@@ -260,14 +302,13 @@ def _write_part(work: Work, plan: Plan, part: Part, journal: Journal, workers: i
     first, end = plan.bounds[part.i - 1 : part.i + 1]
     texts = [work.documents] if work.validation is None else [work.documents, work.validation]
     seen = hashlib.sha256()
-    changed = f"the text of {plan.name} changed since its parts were planned; delete {work.folder}, or restore the text"
     with byte_progress(f"tokenise {part}", plan.n_bytes[part.i - 1], show_progress) as tick:
 
         def labelled() -> Iterator[Labelled]:
             for number, text in FileByFile(*texts).beginning_at(first, plan.files):
                 if number >= end:
                     if part.i == part.n:
-                        raise WeightlessError(changed)
+                        raise WeightlessError(_changed(work))
                     return
                 seen.update(document_key(text)[:KEY_BYTES])
                 tick(len(text))
@@ -278,7 +319,7 @@ def _write_part(work: Work, plan: Plan, part: Part, journal: Journal, workers: i
         write_shards(work.folder, stems, journal, labelled(), work.tokenizer, workers, work.head["shard_tokens"])
     if seen.hexdigest() != plan.hashes[part.i - 1]:
         journal.forget()
-        raise WeightlessError(changed)
+        raise WeightlessError(_changed(work))
 
 
 def _journals(folder: Path, plan: Plan) -> list[Journal]:

@@ -24,6 +24,7 @@ from typing import Any
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.base.files import write_json
 from weightless.base.folder_lock import folder_lock
+from weightless.data.content import Content, content_of, is_same_text
 from weightless.data.corpus import (
     FORMAT,
     FORMAT_VERSION,
@@ -36,17 +37,17 @@ from weightless.data.corpus import (
     corpus,
 )
 from weightless.data.documents import CorpusDigest
+from weightless.data.left_out import together
 from weightless.data.shard_series import Journal, Labelled, worker_count, write_shards
 from weightless.data.shards import LARGEST_VOCABULARY
 from weightless.data.split import (
     DEFAULT_FRACTION,
-    DEFAULT_OVERLAP,
     Chained,
     Draft,
     Split,
     byte_progress,
-    draft_by_hash,
-    draft_given,
+    drafted,
+    split_rule,
 )
 
 SHARD_TOKENS = 100_000_000
@@ -74,9 +75,7 @@ class Work:
 
     def draft(self) -> Draft:
         """Number the documents (one reading)."""
-        if self.validation is None:
-            return draft_by_hash(self.documents, self.head["split"]["fraction"])
-        return draft_given(self.documents, self.validation)
+        return drafted(self.head["split"], self.documents, self.validation)
 
     def drawn(self, show_progress: bool) -> Split:
         """Number and compare the documents (two readings)."""
@@ -87,6 +86,20 @@ class Work:
     def with_split(self, split: Split) -> Work:
         return replace(self, head={**self.head, "corpus_sha256": split.corpus_sha256, "split": split.record})
 
+    def content(self) -> Content:
+        """What tells the texts from others; every byte of their files is read."""
+        return [content_of(text) for text in self.texts]
+
+    @property
+    def texts(self) -> list[Iterable[bytes]]:
+        return [self.documents] if self.validation is None else [self.documents, self.validation]
+
+    def noticed(self) -> dict[str, dict[str, int]]:
+        """What the last reading has left out, and noticed."""
+        found = [text.left_out for text in self.texts if hasattr(text, "left_out")]
+        return {"left_out": together(each.counts for each in found),
+                "noticed": together(each.noticed for each in found)}  # fmt: skip
+
 
 def described(
     documents: Iterable[bytes],
@@ -96,6 +109,8 @@ def described(
     *,
     validation: Iterable[bytes] | None = None,
     fraction: float = DEFAULT_FRACTION,
+    first: int = 0,
+    last: int = 0,
     max_overlap: float | None = None,
     shard_tokens: int = SHARD_TOKENS,
 ) -> Work:
@@ -105,11 +120,7 @@ def described(
     if shard_tokens < 1:
         raise ConfigError(f"shard_tokens is {shard_tokens}; a shard holds at least one token")
     description = getattr(documents, "description", {"kind": "documents"})
-    rule: dict[str, Any] = {"method": "hash", "fraction": fraction, "max_overlap": DEFAULT_OVERLAP}
-    if validation is not None:
-        rule = {"method": "given", "max_overlap": 1.0}
-    if max_overlap is not None:
-        rule["max_overlap"] = max_overlap
+    rule = split_rule(validation is not None, fraction, first, last, max_overlap)
     head = _manifest_head(name, description, tokenizer, rule, shard_tokens)
     held_out = None if validation is None else _re_readable(validation)
     return Work(_re_readable(documents), held_out, tokenizer, Path(out_dir), head)
@@ -123,6 +134,8 @@ def prepare(
     *,
     validation: Iterable[bytes] | None = None,
     fraction: float = DEFAULT_FRACTION,
+    first: int = 0,
+    last: int = 0,
     max_overlap: float | None = None,
     shard_tokens: int = SHARD_TOKENS,
     split: Split | None = None,
@@ -132,14 +145,15 @@ def prepare(
 ) -> Corpus:
     """Prepare `documents` in `out_dir`; with `validation`, those documents validate and no split is drawn.
 
-    `max_overlap` (default 0.2; 1.0 with `validation`) is the share of 13-word-grams met in training above which a
-    validation document is dropped.  `split` is the result of splitting these documents by these rules, when it is
+    `first` or `last` many documents validate, or a `fraction` drawn by hash (0: none).
+    `max_overlap` (default 0.2 where drawn by hash, else 1.0) is the share of 13-word-grams met in training above which
+    a validation document is dropped.  `split` is the result of splitting these documents by these rules, when it is
     known.  `workers` threads encode (all cores for None); the bytes written do not depend on how many.
     A folder that holds another corpus is refused unless `overwrite`.
     """
     worker_count(workers)
     work = described(documents, tokenizer, out_dir, name, validation=validation, fraction=fraction,
-                     max_overlap=max_overlap, shard_tokens=shard_tokens)  # fmt: skip
+                     first=first, last=last, max_overlap=max_overlap, shard_tokens=shard_tokens)  # fmt: skip
     with folder_lock(work.folder):
         if done := already_there(work, overwrite):
             return done
@@ -147,8 +161,9 @@ def prepare(
             raise WeightlessError(
                 f"{work.folder} is being prepared in parts ({plans[0].name}); finish it so, or choose another folder"
             )
+        content = work.content()
         split = split or work.drawn(show_progress)
-        return _write(work.with_split(split), split, workers, show_progress)
+        return _write(work.with_split(split), split, content, workers, show_progress)
 
 
 def _checked_name(name: str) -> str:
@@ -193,36 +208,37 @@ def already_there(work: Work, overwrite: bool) -> Corpus | None:
     if not (folder / MANIFEST).exists():
         return None
     try:
-        is_same = _is_same(checked_manifest(folder / MANIFEST), work.head, work.everything)
+        differs = _difference(checked_manifest(folder / MANIFEST), work)
     except CorruptFileError as error:
         if overwrite:
             return None
-        raise WeightlessError(f"{error}; choose another folder or overwrite it") from None
-    if not is_same and not overwrite:
+        raise WeightlessError(f"{error}; choose another folder, or delete it") from None
+    if differs and not overwrite:
         raise WeightlessError(
-            f"{folder} already holds a corpus made from other text, tokenizer or settings; "
-            "choose another folder or overwrite it"
+            f"{folder} already holds a corpus made from {differs}: choose another folder, or delete it"
         )
     with suppress(WeightlessError):
-        if is_same and (folder / TOKENIZER).exists():
+        if not differs and (folder / TOKENIZER).exists():
             return corpus(folder, check_hashes=True)
     return None
 
 
-def _is_same(manifest: dict[str, Any], head: dict[str, Any], documents: Iterable[bytes]) -> bool:
-    """Whether a manifest is of this work: settings first, then (one reading) the text."""
-    rule = manifest.get("split")
-    if not isinstance(rule, dict) or {key: rule.get(key) for key in head["split"]} != head["split"]:
-        return False
-    if any(manifest.get(key) != value for key, value in head.items() if key != "split"):
-        return False
-    digest = CorpusDigest()
-    for document in documents:
-        digest.add(document)
-    return digest.hexdigest() == manifest["corpus_sha256"]
+_SAID = {"name": "a text of another name", "source": "another source of text", "shard_tokens": "shards of other sizes",
+         "tokenizer_sha256": "another tokenizer"}  # fmt: skip
 
 
-def _write(work: Work, split: Split, workers: int | None, show_progress: bool) -> Corpus:
+def _difference(manifest: dict[str, Any], work: Work) -> str:
+    """In what a manifest differs from this work, or nothing: settings first, then the text."""
+    rule, wanted = manifest.get("split"), work.head["split"]
+    if not isinstance(rule, dict) or {key: rule.get(key) for key in wanted} != wanted:
+        return "another split into training and validation"
+    for key, value in work.head.items():
+        if key != "split" and manifest.get(key) != value:
+            return _SAID.get(key, "other settings")
+    return "" if is_same_text(manifest, work.content(), work.everything) else "other text (it has changed since)"
+
+
+def _write(work: Work, split: Split, content: Content, workers: int | None, show_progress: bool) -> Corpus:
     folder, name = work.folder, work.name
     clear(folder, name)
     journal = Journal(folder / PROGRESS.format(name=name), work.head)
@@ -239,11 +255,12 @@ def _write(work: Work, split: Split, workers: int | None, show_progress: bool) -
 
         stems = {role: f"{name}_{role}" for role in SPLITS}
         write_shards(folder, stems, journal, labelled(), work.tokenizer, workers, work.head["shard_tokens"])
-    if digest.hexdigest() != split.corpus_sha256:
+    if digest.hexdigest() != split.corpus_sha256 or work.content() != content:
         journal.forget()
         raise WeightlessError(f"the text of {name} changed while it was prepared; run the same command again")
     work.tokenizer.save(folder / TOKENIZER)
-    finished = write_manifest(folder, work.head, split, {role: journal.plain_shards(role) for role in SPLITS})
+    head = {**work.head, "content": content, **work.noticed()}
+    finished = write_manifest(folder, head, split, {role: journal.plain_shards(role) for role in SPLITS})
     journal.path.unlink(missing_ok=True)
     return finished
 

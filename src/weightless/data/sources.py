@@ -15,8 +15,6 @@ A file with a NUL byte, or in whose first MiB more than 30 % of the bytes are no
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,13 +24,22 @@ from typing import Any
 
 from weightless.base.compressed import require_regular
 from weightless.base.errors import WeightlessError
-from weightless.base.files import sha256_file
 from weightless.data.left_out import BY_CONTENT, LeftOut
 from weightless.data.text_files import files_under, look
 from weightless.data.text_rows import documents_of
 
 BUILT_IN = ("docs", "fables")
 Reader = Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of a source: its name below the path that was given, and what it is (text_files.py)."""
+
+    name: str
+    path: Path
+    kind: str
+    n_bytes: int
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,8 @@ class Source:
     read: Reader
     files: Callable[[], list[Reader]] | None = None
     """One reader for each file, which joined read the same; None when the text has no files."""
-    content: Callable[[], dict[str, Any]] | None = None
-    """What tells this text from another before it is read: count, bytes, SHA-256 of its files; None without files."""
+    entries: Callable[[], list[Entry]] | None = None
+    """The files themselves, one for each reader."""
     left_out: LeftOut = field(default_factory=LeftOut)
     """Of the last reading, or of the one under way."""
 
@@ -76,7 +83,7 @@ def open_source(spec: str | Path | Iterable[str | Path], field: str = "text", wh
         require_regular(path)
     texts = _Files(paths, field, tuple(string.encode() for string in whole if string))
     description = {"kind": "files", "paths": [path.name for path in paths], "field": field}
-    return Source(name_of(paths[0]), description, texts.read, texts.readers, texts.content, texts.left_out)
+    return Source(name_of(paths[0]), description, texts.read, texts.readers, texts.entries, texts.left_out)
 
 
 def read_documents(spec: str | Path | Iterable[str | Path], field: str = "text") -> Iterator[bytes]:
@@ -133,21 +140,15 @@ class _Files:
 
     def readers(self) -> list[Reader]:
         return [
-            partial(documents_of, path, kind, self.field, self.left_out, self.whole)
-            for _, path, kind in self._found(self.left_out)
+            partial(documents_of, entry.path, entry.kind, self.field, self.left_out, self.whole)
+            for entry in self._found(self.left_out)
         ]
 
-    def content(self) -> dict[str, Any]:
-        """Names below the given paths, sizes and hashes of all that is read, in one SHA-256."""
-        digest, n_files, n_bytes = hashlib.sha256(), 0, 0
-        for name, path, kind in self._found(LeftOut()):
-            size, own = path.stat().st_size, sha256_file(path)
-            digest.update(b"\0".join((os.fsencode(name), kind.encode(), str(size).encode(), own.encode())) + b"\n")
-            n_files, n_bytes = n_files + 1, n_bytes + size
-        return {"files": n_files, "bytes": n_bytes, "sha256": digest.hexdigest()}
+    def entries(self) -> list[Entry]:
+        return list(self._found(LeftOut()))
 
-    def _found(self, left_out: LeftOut) -> Iterator[tuple[str, Path, str]]:
-        """(name, path, kind) of every file that has text."""
+    def _found(self, left_out: LeftOut) -> Iterator[Entry]:
+        """Every file that has text."""
         for root in self.paths:
             inside = files_under(root, left_out) if root.is_dir() else [root]
             for path in inside:
@@ -158,4 +159,5 @@ class _Files:
                     left_out.add(found.kind, f"{path.name}: {found.why}" if found.why else path.name)
                 else:
                     left_out.add(BY_CONTENT, path.name, found.is_by_content)
-                    yield path.relative_to(root).as_posix() if path != root else path.name, path, found.kind
+                    name = path.name if path == root else path.relative_to(root).as_posix()
+                    yield Entry(name, path, found.kind, path.stat().st_size)

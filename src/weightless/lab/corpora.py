@@ -1,23 +1,27 @@
 """From a source of text to a prepared corpus: split by document, train the tokenizer on the training part, shard.
 
 Every step is skipped when its result is already there and belongs to the same recipe.  A source that is a prepared
-corpus itself (prepared_source.py) is taken as it is.
+corpus itself (prepared_source.py) is taken as it is.  Belonging is decided by every byte of the text's files, not by
+their times; only the docs of this installation and data sets of the hub are known by description (version, commit).
 """
 
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from weightless.base.config import to_dict
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import read_json, write_json
 from weightless.base.folder_lock import folder_lock
-from weightless.data.corpus import MANIFEST, TOKENIZER, Corpus, corpus
+from weightless.data.content import Content, content_of, is_same_text
+from weightless.data.corpus import MANIFEST, TOKENIZER, Corpus, checked_manifest, corpus
 from weightless.data.prepare import prepare
 from weightless.data.sources import Source, open_source
-from weightless.data.split import Split, draft_by_hash, draft_given
+from weightless.data.split import Split, drafted, split_notes
 from weightless.lab.prepared_source import is_prepared, linked
 from weightless.lab.recipe import DataRecipe, fingerprint
 from weightless.tokenizer import Tokenizer, train_bpe
@@ -26,35 +30,62 @@ STAMP = "prepared-from.json"
 END_OF_TEXT = "<|endoftext|>"
 
 
-def prepared(recipe: DataRecipe, folder: Path, show_progress: bool = True, workers: int | None = None) -> Corpus:
+def prepared(
+    recipe: DataRecipe, folder: Path, show_progress: bool = True, workers: int | None = None, tell: bool = True
+) -> Corpus:
     """The corpus of a recipe in `folder`, made if it is not there; WeightlessError if another one is.
 
     The text is read three times: to number its documents; to train the tokenizer and compare the splits; to encode.
+    `tell` says on standard error how validation differs from what was asked for, and where it repeats training.
     """
     with folder_lock(folder):
         if is_prepared(recipe.source):
-            return linked(recipe, folder)
-        return _prepared(recipe, folder, show_progress, workers)
+            found = linked(recipe, folder)
+        else:
+            found = _prepared(recipe, folder, show_progress, workers)
+    for note in split_notes(found.manifest) if tell else ():
+        print(f"{found.name}: {note}", file=sys.stderr)
+    return found
 
 
 def _prepared(recipe: DataRecipe, folder: Path, show_progress: bool, workers: int | None) -> Corpus:
-    stamp = folder / STAMP
     source, validation = _sources(recipe)
-    identity = {"recipe": fingerprint(recipe), "files": [_identity(s) for s in (source, validation) if s is not None]}
-    if stamp.exists() and (folder / MANIFEST).exists():
-        if read_json(stamp) != identity:
-            found = f"{folder} was prepared from another text or with other settings"
-            raise WeightlessError(f"{found}: choose another name for the run, or delete that folder")
-        return corpus(folder)
+    texts = [text for text in (source, validation) if text is not None]
+    settings = {"recipe": _settings(recipe), "files": [{"name": text.name, **text.description} for text in texts]}
+    content = [content_of(text) for text in texts]
+    if (folder / MANIFEST).exists():
+        return _found(folder, settings, content, texts)
+    identity = {**settings, "content": content}
     tokenizer, split = _kept(folder, identity), None
     if tokenizer is None:
         tokenizer, split = _trained(recipe, source, validation, show_progress, workers)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(folder / TOKENIZER)
-    write_json(stamp, identity)
+    write_json(folder / STAMP, identity)
     return prepare(source, tokenizer, folder, validation=validation, fraction=recipe.val_fraction,
-                   max_overlap=recipe.max_overlap, split=split, workers=workers,
-                   show_progress=show_progress)  # fmt: skip
+                   first=recipe.val_first, last=recipe.val_last, max_overlap=recipe.max_overlap, split=split,
+                   workers=workers, show_progress=show_progress)  # fmt: skip
+
+
+def _found(folder: Path, settings: dict[str, Any], content: Content, texts: list[Source]) -> Corpus:
+    """The corpus that is there, if it was made by these settings from this text; WeightlessError otherwise."""
+    way = "choose another folder (or name of the run), or delete that one"
+    if not (folder / STAMP).exists():
+        raise WeightlessError(f"{folder} holds a corpus whose tokenizer was not trained with it: {way}")
+    stamp = read_json(folder / STAMP)
+    if not isinstance(stamp, dict) or {key: stamp.get(key) for key in settings} != settings:
+        raise WeightlessError(f"{folder} was prepared from another text or with other settings: {way}")
+    manifest = checked_manifest(folder / MANIFEST)
+    known = not any(content) or manifest.get("content") == content
+    if not known and not is_same_text(manifest, content, itertools.chain.from_iterable(texts)):
+        raise WeightlessError(f"{folder} was prepared from another text: {texts[0].name} has changed since; {way}")
+    return corpus(folder)
+
+
+def _settings(recipe: DataRecipe) -> str:
+    """What decides the corpus; settings that came later do not while they are not used."""
+    unused = [name for name in ("val_first", "val_last") if not getattr(recipe, name)]
+    return fingerprint({key: value for key, value in to_dict(recipe).items() if key not in unused})
 
 
 def _kept(folder: Path, identity: Any) -> Tokenizer | None:
@@ -69,16 +100,15 @@ def _sources(recipe: DataRecipe) -> tuple[Source, Source | None]:
     return source, open_source(recipe.validation, recipe.field) if recipe.validation else None
 
 
-def _identity(source: Source) -> Any:
-    """What tells one text from another before it is read: its description, sizes and times of its files."""
-    return {"name": source.name, **source.description}
-
-
 def _trained(
-    recipe: DataRecipe, source: Source, validation: Source | None, show_progress: bool, workers: int | None
+    recipe: DataRecipe,
+    source: Source,
+    validation: Source | None,
+    show_progress: bool,
+    workers: int | None,
 ) -> tuple[Tokenizer, Split]:
     """The tokenizer of the training documents, and the split that was drawn on the way."""
-    draft = draft_by_hash(source, recipe.val_fraction) if validation is None else draft_given(source, validation)
+    draft = drafted(recipe.rule, source, validation)
     vocab, merges = train_bpe(_nonempty(draft.training(source), source.name), recipe.vocab_size, [END_OF_TEXT],
                               pattern=recipe.pattern, n_workers=workers, show_progress=show_progress)  # fmt: skip
     split = draft.finished(recipe.max_overlap)

@@ -30,10 +30,9 @@ def linked(recipe: DataRecipe, folder: Path) -> Corpus:
     if there.tokenizer_json() is None:
         raise ConfigError(f"{recipe.source} holds ids of a SentencePiece model, and a run packs byte-level tokenizers: "
                           "use train, pack and eval one by one instead")  # fmt: skip
-    if recipe.validation:
-        raise ConfigError(
-            f"{recipe.source} brings its own validation split: take the validation text out of the recipe"
-        )
+    if recipe.rule != DataRecipe(max_overlap=recipe.max_overlap).rule:
+        raise ConfigError(f"{recipe.source} brings its own validation split: take validation, val_fraction, val_first "
+                          "and val_last out of the recipe")  # fmt: skip
     if there.vocab_size != recipe.vocab_size:
         raise ConfigError(f"{recipe.source} has a vocabulary of {there.vocab_size}: "
                           f"say vocab_size = {there.vocab_size} in [data], not {recipe.vocab_size}")  # fmt: skip

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightless.base.config import from_dict, load_toml, to_dict
 from weightless.base.errors import ConfigError, CorruptFileError, nearest
+from weightless.data.split import split_rule
 from weightless.decode.sampling import Sampling
 from weightless.models.catalog import family
 from weightless.tokenizer.patterns import pattern_code
@@ -47,7 +48,9 @@ class DataRecipe:
     validation: str = ""  # a held-out file or folder; empty: split off the source by document
     field: str = "text"
     val_fraction: float = 0.05
-    max_overlap: float = 0.2
+    val_first: int = 0  # or so many documents at the beginning of the text validate
+    val_last: int = 0  # or at its end
+    max_overlap: float = 0.2  # validation documents of which more than this share was met in training are dropped
     vocab_size: int = 4096
     pattern: str = "gpt2"
 
@@ -61,6 +64,12 @@ class DataRecipe:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"data.{name} = {getattr(self, name)} should lie between 0 and 1")
         pattern_code(self.pattern)
+        _ = self.rule
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """What validates; ConfigError for two answers at once."""
+        return split_rule(bool(self.validation), self.val_fraction, self.val_first, self.val_last, self.max_overlap)
 
 
 @dataclass(frozen=True)
@@ -173,6 +182,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ConfigError(f"run name {self.name!r}: use letters, digits, - and _")
+        if self.data.rule["method"] == "none":
+            raise ConfigError("a run scores held-out text: val_fraction = 0 leaves none")
         if not self.model or not self.seeds:
             raise ConfigError("a recipe needs at least one [[model]] and one seed")
         for what, values in (("models", [model.name for model in self.model]), ("seeds", list(self.seeds))):
