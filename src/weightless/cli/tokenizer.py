@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 
 from weightless.base.errors import WeightlessError
+from weightless.base.progress import told_if_slow
 from weightless.base.units import human_seconds
 from weightless.cli.parse import parse, pick
 from weightless.cli.tokenizer_study import compare_main, convert_main, sweep_main
@@ -79,6 +80,8 @@ def _train(arguments: list[str]) -> int:
     from weightless.tokenizer import Tokenizer, train_bpe
 
     options = parse(Train, "tokenizer train", arguments)
+    with told_if_slow("compiling the tokenizer (once per machine and version)"):
+        train_bpe([b"a a"], 256, n_workers=1)
     started = time.perf_counter()
     documents = _told_if_empty(iter(open_source(options.text, options.field, options.special)), options.text)
     vocab, merges = train_bpe(documents, options.vocab_size, options.special, pattern=options.pattern,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from weightless.base.errors import ConfigError
-from weightless.base.progress import progress
+from weightless.base.progress import progress, told_if_slow
 from weightless.data.corpus import Corpus
 from weightless.export.lower import pack
 from weightless.export.packed import Packed, open_packed
@@ -24,9 +24,11 @@ from weightless.lab.recipe import ModelRecipe
 from weightless.models.catalog import family
 from weightless.program.compose import COUNTED, GATE, NEURAL, WEIGHTS, prefixed
 from weightless.program.program import OUTCOME
+from weightless.program.warm import warm
 
 FITTING = "fitting.wl"
 HELD_OUT_SHARE = 0.1
+WARM_UP_TOKENS = 256
 FLOOR_NATS = 2e-3
 """What the least weight that a part can have may cost: -ln(1 - 0.001), and some."""
 
@@ -65,8 +67,11 @@ def training_tokens(model: ModelRecipe, corpus: Corpus) -> Any:
 
 
 def counted(room: Any, config: Any, tokens: Any) -> Made:
-    """A table of counts."""
-    started, stream = time.perf_counter(), np.asarray(tokens[:])
+    """A table of counts, timed after the same was done to the first few tokens, which compiles what has to be."""
+    stream = np.asarray(tokens[:])
+    with told_if_slow("compiling what counts (once per machine and version)"):
+        room.count(config, stream[:WARM_UP_TOKENS])
+    started = time.perf_counter()
     config, arrays = room.count(config, stream, show_progress=True)
     numbers = (".cum", "weights", "suffixes")  # probabilities, and the order that stands for them
     n_numbers = sum(len(array) for name, array in arrays.items() if name.endswith(numbers))
@@ -115,6 +120,7 @@ def mixed(
         told = {**neural.record["diverged"], "detail": f"its neural part {neural.record['diverged']['detail']}"}
         return Made(config, {}, {**neural.record, "diverged": told})
     table = counted(counted_room, counted_config, earlier)
+    warm()
     started = time.perf_counter()
     trial = room.compose(config, neural.arrays, table.config, table.arrays)
     pack(folder / FITTING, model.family, *trial)

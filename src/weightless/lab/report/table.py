@@ -95,7 +95,7 @@ SECTIONS: tuple[tuple[str, tuple[Row, ...]], ...] = (
         Row("training FLOPs", lambda m: m.get("training_flops"), as_count),
         Row("tokens seen", lambda m: m["tokens_seen"], as_count),
         Row("training time", lambda m: m["train_seconds"], as_seconds),
-        Row("tokens decoded per second", lambda m: m["decode_tokens_per_second"], as_rate, "batch 1"),
+        Row("tokens decoded per second", lambda m: m["decode_tokens_per_second"], as_rate, "batch 1 on every core"),
     )),
 )  # fmt: skip
 
