@@ -22,7 +22,7 @@ DECLARATIONS = {
     "dataclass", "dataclass_transform", "field", "njit", "jit", "vectorize", "guvectorize", "overload",
     "contextmanager", "cache", "constexpr",
     "lru_cache", "cached_property", "property", "wraps", "no_grad", "inference_mode", "custom_op", "namedtuple",
-    "cast", "get_logger", "getLogger", "version", "operator", "register_model", "loader",
+    "cast", "get_logger", "getLogger", "version", "operator", "register_model", "loader", "twin_of",
 }  # fmt: skip
 CONSTANT_BUILDERS = {
     "frozenset", "set", "tuple", "list", "dict", "range", "sorted", "reversed", "zip", "enumerate", "len", "sum",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from structure import form_rules, import_rules, safety_rules, text_rules
+from structure import form_rules, help_rules, import_rules, safety_rules, text_rules
 from structure.source_tree import Repository
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +20,8 @@ RULES = [
     form_rules.forbidden_names,
     form_rules.docstrings,
     form_rules.work_at_import,
+    help_rules.help_elsewhere,
+    help_rules.private_in_signatures,
     safety_rules.no_pickle,
     safety_rules.no_code_from_strings,
     safety_rules.no_bare_except,

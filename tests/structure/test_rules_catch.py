@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from structure import form_rules, import_rules, safety_rules, text_rules
+from structure import form_rules, help_rules, import_rules, safety_rules, text_rules
 from structure.source_tree import Repository
 from structure.test_house_rules import RULES
 
@@ -81,6 +81,20 @@ CASES = [
     (form_rules.forbidden_names, "src/weightless/base/files_v2.py", code("")),
     (form_rules.forbidden_names, "src/weightless/base/new_files.py", code("")),
     (form_rules.docstrings, BASE, "x = 1\n"),
+    (help_rules.help_elsewhere, BASE, code('def f():\n    """Does it; see the module."""')),
+    (
+        help_rules.help_elsewhere,
+        BASE,
+        code('class C:\n    """C."""\n    def f(self):\n        """See the\n        module\'s docstring."""'),
+    ),
+    (help_rules.private_in_signatures, BASE, code("def f(x: _Hidden): pass")),
+    (help_rules.private_in_signatures, BASE, code("def f(x, _y=1): pass")),
+    (help_rules.private_in_signatures, BASE, code("class C:\n    def __init__(self, x=_default): pass")),
+    (
+        help_rules.private_in_signatures,
+        BASE,
+        code("@dataclass\nclass C:\n    _kept: dict = field(factory)"),
+    ),
     (form_rules.docstrings, "src/weightless/ops/__init__.py", '"""A room without a number."""\n'),
     (form_rules.work_at_import, BASE, code("print('hello')")),
     (form_rules.work_at_import, BASE, code("CONTENT = [open('x')]")),

@@ -27,7 +27,11 @@ T = TypeVar("T")
 
 
 class Prefetched(Generic[T]):
-    """See the module's docstring."""
+    """make(first), make(first + 1), … by a thread, `ahead` of them ready; close it, or use it as a context.
+
+    `make` is a pure function of the step and is never called by two threads at a time; what it raises is raised by the
+    call that asks for that step.  ConfigError for `ahead` below 1.
+    """
 
     def __init__(self, make: Callable[[int], T], ahead: int, first: int = 0) -> None:
         if ahead < 1:

@@ -56,12 +56,26 @@ def batched_beam_search(
     *,
     is_end: Callable[[tuple[int, ...]], bool] | None = None,
 ) -> list[list[tuple[list[int], float]]]:
-    """Per prompt up to `beam_width` pairs (new tokens, score), best first.
+    """Per prompt up to `beam_width` pairs (new tokens, score), best first; score = sum of log p / n^alpha.
 
-    `log_probs` takes n prefixes (prompt and new tokens) and returns [n, V].  With `eos_token_id` None or -1 no token
-    ends a beam; `is_end(new tokens)`, if given, ends one as well (a stop string).  Raises ArgumentError for no prompts,
-    an empty prompt, sizes below 1, alpha that is not finite, an end token outside the vocabulary, or NaN, +inf or a
-    wrong shape from `log_probs`.
+    prompts          lists of token ids, at least one each; they may differ in length and nothing is padded: every
+                     prompt is searched by itself, and only the calls of the model are shared
+    beam_width       K, how many beams are kept per prompt, at least 1
+    max_new_tokens   how many tokens a beam may get, at least 1
+    alpha            length penalty, within -40..40: 0 compares sums, 1 means per token
+    eos_token_id     the token that ends a beam (its log-probability and its place in n count); None or -1: none does
+    log_probs        log_probs(prefixes) -> [n, V]: for n prefixes (prompt and new tokens) the log-probabilities of the
+                     next token; -inf is impossible and never proposed
+    is_end           is_end(new tokens as a tuple) -> bool, whether they end a beam as the end token does (a stop
+                     string); None: nothing else does
+
+    n counts the new tokens, the end token included, and a list of new tokens contains it.  Finished beams stay in the
+    race, so all that are returned compete by score; fewer than K come back where the model allows no more.  Ties go to
+    the earlier beam, then to the lower token id.
+
+    Raises ArgumentError (a ValueError) for no prompts, an empty prompt, ids that are no whole numbers, sizes below 1,
+    alpha that is not finite or too large, an end token outside the vocabulary, and NaN, +inf or a wrong shape from
+    log_probs.
     """
     items = _checked_prompts(prompts)
     K = whole_number("beam_width", beam_width)

@@ -51,9 +51,9 @@ class ContinuousBatch:
     runner: Runner
     end: int | None = None
     most: int = 8
-    _waiting: deque[tuple[int, list[int], Sampling]] = field(default_factory=deque)
-    _active: list[_Active] = field(default_factory=list)
-    _submitted: int = 0
+    _waiting: deque[tuple[int, list[int], Sampling]] = field(default_factory=deque, init=False)
+    _active: list[_Active] = field(default_factory=list, init=False)
+    _submitted: int = field(default=0, init=False)
 
     def submit(self, prompt: Sequence[int], sampling: Sampling) -> int:
         """Queue a prompt of at least one token; its number comes back in events."""

@@ -109,14 +109,30 @@ class _Piece:
 
 @dataclass
 class KVCache:
-    """Contiguous: a store per sequence that doubles when it is full."""
+    """Keys and values of any number of sequences, each in one piece that doubles when it is full.
+
+    n_layers     layers, each with keys and values of its own
+    n_kv_heads   G, heads of keys and values        d_head   K, the width of a head
+    format       what is stored: f32, f64, f16, or int8 (codes with one float16 scale per vector); results are float64
+                 for f64, else float32
+    window       None: a position sees everything up to itself; else only the last `window` positions, itself included,
+                 and older ones are dropped
+
+    `append` keys and values of new positions to a layer, then `attend` with their queries.  Sequences have numbers from
+    0 that the caller chooses (a new one begins a sequence) and may differ in length: nothing is padded.  Keys are
+    stored as they come, so rotate them by their absolute positions first.  `fork` copies a sequence, `keep` cuts one
+    back, `free` forgets one; `nbytes` and `nbytes_used` count memory.
+
+    Raises ArgumentError (a ValueError) for sizes below 1 and an unknown format; the methods raise it for an unknown
+    sequence or layer and for arrays that do not fit, and then nothing has changed.
+    """
 
     n_layers: int
     n_kv_heads: int
     d_head: int
     format: str = "f32"
     window: int | None = None
-    _sequences: dict[int, _Piece] = field(default_factory=dict, repr=False)
+    _sequences: dict[int, _Piece] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.shape = CacheShape(self.n_layers, self.n_kv_heads, self.d_head, self.format, self.window)
@@ -124,6 +140,7 @@ class KVCache:
 
     @property
     def sequences(self) -> list[int]:
+        """Numbers of the sequences that are there, ascending."""
         return sorted(self._sequences)
 
     @property
@@ -137,11 +154,22 @@ class KVCache:
         return sum(self.shape.bytes_of(max(p.lengths) - p.dropped) for p in self._sequences.values())
 
     def length(self, sequence: int) -> int:
-        """Positions appended so far, the dropped ones included."""
+        """Positions of `sequence` that every layer has, those a window has dropped included; ArgumentError (a
+        ValueError) when it is unknown.
+        """
         return min(self._found(sequence).lengths)
 
     def append(self, sequence: int, layer: int, k_HTK: Any, v_HTK: Any) -> None:
-        """Add T positions to one layer; ArgumentError for shapes that do not fit, NaN, or an unknown layer."""
+        """Add T new positions to one layer of a sequence; an unknown sequence begins with them.
+
+        sequence   its number, from 0        layer   0 .. n_layers - 1
+        k_HTK      keys (G, T, K), v_HTK values (G, T, K): floats, finite, within what the format holds
+
+        Append to every layer before the next positions come; the order of layers does not matter.
+
+        Raises ArgumentError (a ValueError) for shapes that do not fit, NaN, numbers too large for the format, an
+        unknown layer, a sequence that is no number; nothing has changed then.
+        """
         layer = self.shape.checked_layer(layer)
         k, v = self.shape.checked_kv(k_HTK, v_HTK)
         piece = self._begin(sequence) if is_new(sequence, self._sequences) else self._sequences[sequence]
@@ -152,7 +180,19 @@ class KVCache:
         piece.lengths[layer] += k.shape[1]
 
     def attend(self, sequence: int, layer: int, q_HTK: Any, tree: Any = None) -> np.ndarray:
-        """[H, T, K]; append the keys and values of these positions first."""
+        """The T newest positions of a layer against everything up to their own: output (H, T, K).
+
+        sequence   its number        layer   0 .. n_layers - 1
+        q_HTK      queries (H, T, K) of the newest T positions, whose keys and values have been appended; H is a
+                   multiple of the G heads of keys, and head h reads head h // (H / G).  Scores are divided by sqrt(K)
+        tree       None: position t sees those up to itself; else bool (T, T), True = sees, among the newest T positions
+                   when they are the nodes of a drafted tree (everything older is seen; not together with a window)
+
+        float64 where the cache's format is f64, else float32.
+
+        Raises ArgumentError (a ValueError) for an unknown sequence or layer, shapes that do not fit, NaN, more queries
+        than positions, a tree in which a node does not see itself, and queries older than what a window has kept.
+        """
         piece, layer = self._found(sequence), self.shape.checked_layer(layer)
         n_keys = piece.lengths[layer]
         q = self.shape.checked_q(q_HTK, n_keys)
@@ -164,7 +204,11 @@ class KVCache:
         return attend_pieces(q, parts, n_keys, self.n_kv_heads, self.window, tree)
 
     def fork(self, sequence: int, into: int | None = None) -> int:
-        """A new sequence with the same past, numbered `into` or by the cache; returns its number."""
+        """A new sequence with the same past, copied; returns its number.
+
+        `sequence` is copied; `into` is the number of the new one, or None to let the cache choose.  Both go their own
+        way. Raises ArgumentError (a ValueError) when `sequence` is unknown or `into` is there already.
+        """
         piece = self._found(sequence)
         number = self._unused() if into is None else into
         if number in self._sequences:
@@ -177,12 +221,17 @@ class KVCache:
         return number
 
     def free(self, sequence: int) -> None:
-        """Forget a sequence and give its memory back."""
+        """Forget `sequence` and give its memory back; ArgumentError (a ValueError) when there is none such."""
         self._found(sequence)
         del self._sequences[sequence]
 
     def keep(self, sequence: int, n: int, also: Sequence[int] = ()) -> None:
-        """Keep the first `n` positions, then the positions `also` (ascending, all >= n), moved up behind them."""
+        """Cut a sequence back, in all layers: keep its first `n` positions, then those of `also`, moved up behind them.
+
+        `sequence` is its number; `also` ascends and lies from n on (the accepted nodes of a tree, for example).  Every
+        layer must have the positions.  Raises ArgumentError (a ValueError) for an unknown sequence and for positions
+        that are not there or do not ascend.
+        """
         piece = self._found(sequence)
         chosen = checked_kept(n, also, min(piece.lengths), piece.dropped)
         for store in (piece.keys, piece.values):

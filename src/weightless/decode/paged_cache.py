@@ -50,7 +50,28 @@ class _Table:
 
 @dataclass
 class PagedKVCache:
-    """Blocks shared by reference count."""
+    """Keys and values in blocks that sequences share by reference count; attends like `KVCache`, with less waste.
+
+    n_layers     layers, each with keys and values of its own
+    n_kv_heads   G, heads of keys and values        d_head   K, the width of a head
+    block_size   positions per block; a sequence wastes at most block_size - 1
+    n_blocks     how many blocks there are in all (CacheFull when none is left); None lets the memory double
+    format       what is stored: f32, f64, f16, or int8 (codes with one float16 scale per vector); results are float64
+                 for f64, else float32
+    window       None: a position sees everything up to itself; else only the last `window` positions, itself included,
+                 and blocks that no query can see any more are given back
+    poison       fill blocks that become free with NaN, so that a read past an end shows (for tests)
+
+    `append` keys and values of new positions to a layer, then `attend` with their queries.  Sequences have numbers from
+    0 that the caller chooses (a new one begins a sequence) and may differ in length: nothing is padded.  `fork` shares
+    every block and copies one only when it is written to.  `remember` files the full blocks of a text, and `resume`
+    begins a sequence with the longest beginning that is on file; such blocks stay until room is needed, the least
+    recently used go first.
+
+    Raises ArgumentError (a ValueError) for sizes below 1 and an unknown format; the methods raise it for an unknown
+    sequence or layer and for arrays that do not fit, and CacheFull when the blocks do not suffice: nothing has changed
+    then.
+    """
 
     n_layers: int
     n_kv_heads: int
@@ -60,7 +81,7 @@ class PagedKVCache:
     format: str = "f32"
     window: int | None = None
     poison: bool = False
-    _sequences: dict[int, _Table] = field(default_factory=dict, repr=False)
+    _sequences: dict[int, _Table] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.shape = CacheShape(self.n_layers, self.n_kv_heads, self.d_head, self.format, self.window)
@@ -77,6 +98,7 @@ class PagedKVCache:
 
     @property
     def sequences(self) -> list[int]:
+        """Numbers of the sequences that are there, ascending."""
         return sorted(self._sequences)
 
     @property
@@ -95,15 +117,26 @@ class PagedKVCache:
         return len(self._free) + sum(self.references[block] == 0 for block in self._remembered.values())
 
     def length(self, sequence: int) -> int:
-        """Positions appended so far."""
+        """Positions of `sequence` that every layer has; ArgumentError (a ValueError) when it is unknown."""
         return min(self._found(sequence).lengths)
 
     def block_table(self, sequence: int) -> list[int]:
-        """Block numbers in order; -1 where the window has left a block behind."""
+        """Block numbers of `sequence` in order; -1 where the window has left a block behind.  ArgumentError when it is
+        unknown.
+        """
         return list(self._found(sequence).blocks)
 
     def append(self, sequence: int, layer: int, k_HTK: Any, v_HTK: Any) -> None:
-        """Add T positions to one layer; CacheFull (nothing changed) when the blocks do not suffice."""
+        """Add T new positions to one layer of a sequence; an unknown sequence begins with them.
+
+        sequence   its number, from 0        layer   0 .. n_layers - 1
+        k_HTK      keys (G, T, K), v_HTK values (G, T, K): floats, finite, within what the format holds
+
+        Append to every layer before the next positions come; the order of layers does not matter.
+
+        Raises ArgumentError (a ValueError) for shapes that do not fit, NaN, numbers too large for the format, an
+        unknown layer, a sequence that is no number; CacheFull when the blocks do not suffice; nothing has changed then.
+        """
         layer = self.shape.checked_layer(layer)
         k, v = self.shape.checked_kv(k_HTK, v_HTK)
         begins = is_new(sequence, self._sequences)
@@ -123,7 +156,19 @@ class PagedKVCache:
         table.lengths[layer] = stop
 
     def attend(self, sequence: int, layer: int, q_HTK: Any, tree: Any = None) -> np.ndarray:
-        """[H, T, K], block by block; append the keys and values of these positions first."""
+        """The T newest positions of a layer against everything up to their own: output (H, T, K).
+
+        sequence   its number        layer   0 .. n_layers - 1
+        q_HTK      queries (H, T, K) of the newest T positions, whose keys and values have been appended; H is a
+                   multiple of the G heads of keys, and head h reads head h // (H / G).  Scores are divided by sqrt(K)
+        tree       None: position t sees those up to itself; else bool (T, T), True = sees, among the newest T positions
+                   when they are the nodes of a drafted tree (everything older is seen; not together with a window)
+
+        float64 where the cache's format is f64, else float32.
+
+        Raises ArgumentError (a ValueError) for an unknown sequence or layer, shapes that do not fit, NaN, more queries
+        than positions, a tree in which a node does not see itself, and queries older than what a window has kept.
+        """
         table, layer = self._found(sequence), self.shape.checked_layer(layer)
         n_keys = table.lengths[layer]
         q = self.shape.checked_q(q_HTK, n_keys)
@@ -134,7 +179,11 @@ class PagedKVCache:
         return attend_pieces(q, self._pieces(table, layer, oldest, n_keys), n_keys, self.n_kv_heads, self.window, tree)
 
     def fork(self, sequence: int, into: int | None = None) -> int:
-        """A new sequence that shares every block, numbered `into` or by the cache; returns its number."""
+        """A new sequence with the same past, sharing every block with it; returns its number.
+
+        `sequence` is copied; `into` is the number of the new one, or None to let the cache choose.  Both go their own
+        way. Raises ArgumentError (a ValueError) when `sequence` is unknown or `into` is there already.
+        """
         table = self._found(sequence)
         twin = self._unused() if into is None else into
         if twin in self._sequences:
@@ -147,13 +196,20 @@ class PagedKVCache:
         return twin
 
     def free(self, sequence: int) -> None:
-        """Forget a sequence; its blocks are free when nobody else names them."""
+        """Forget `sequence`; its blocks are free when nobody else names them.  ArgumentError (a ValueError) when it is
+        unknown.
+        """
         for block in self._found(sequence).blocks:
             self._release(block)
         del self._sequences[sequence]
 
     def keep(self, sequence: int, n: int, also: Sequence[int] = ()) -> None:
-        """Keep the first `n` positions, then the positions `also` (ascending, all >= n), moved up behind them."""
+        """Cut a sequence back, in all layers: keep its first `n` positions, then those of `also`, moved up behind them.
+
+        `sequence` is its number; `also` ascends and lies from n on (the accepted nodes of a tree, for example).  Every
+        layer must have the positions.  Raises ArgumentError (a ValueError) for an unknown sequence and for positions
+        that are not there or do not ascend. CacheFull when a shared block has to be copied and none is free.
+        """
         table = self._found(sequence)
         dropped = self.block_size * sum(block == GONE for block in table.blocks)
         chosen = checked_kept(n, also, min(table.lengths), dropped)
@@ -167,7 +223,12 @@ class PagedKVCache:
             self._release(table.blocks.pop())
 
     def remember(self, sequence: int, tokens: Sequence[int]) -> int:
-        """File the full blocks of a sequence that holds exactly these tokens; returns how many it could file."""
+        """File the full blocks of `sequence`, which holds exactly these `tokens`, for `resume`; returns how many are on
+        file.
+
+        Raises ArgumentError (a ValueError) for an unknown sequence and for another number of tokens than it has
+        positions.
+        """
         table, tokens = self._found(sequence), whole_numbers("tokens", tokens)
         if len(tokens) != min(table.lengths):
             raise ArgumentError(f"{len(tokens)} tokens for a sequence of {min(table.lengths)} positions")
@@ -182,7 +243,12 @@ class PagedKVCache:
         return len(filed)
 
     def resume(self, tokens: Sequence[int]) -> tuple[int, int]:
-        """(new sequence, how many of the first tokens it holds already); at least one token is left to compute."""
+        """(new sequence, n): a sequence that begins with the longest remembered beginning of `tokens`, n positions
+        long.
+
+        Whole blocks are shared, so n is a multiple of the block size (0: nothing is on file), and at least one token is
+        left to compute.  Raises ArgumentError (a ValueError) for tokens that are no whole numbers.
+        """
         tokens = whole_numbers("tokens", tokens)
         sequence, names = self._unused(), []
         for name in self._names(tokens[: max(0, len(tokens) - 1)]):

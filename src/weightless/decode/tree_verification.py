@@ -37,7 +37,18 @@ TargetModel = Callable[[list[int], np.ndarray, np.ndarray], np.ndarray]
 
 
 def build_tree_mask(prompt_len: int, tree_parents: Sequence[int]) -> np.ndarray:
-    """bool (P + N, P + N), True = may attend; ArgumentError unless every parent stands before its child."""
+    """bool (P + N, P + N): which of P prompt tokens and N drafted ones each of them may attend to, True = may.
+
+    prompt_len     P, at least 1
+    tree_parents   one per drafted token: the index of an earlier one, or -1 for a token that follows the prompt
+                   directly; [] is an empty tree
+
+    Row i is what token i sees.  The prompt is causal; node n (row P + n) sees the whole prompt, its ancestors and
+    itself, and no other node, so siblings do not see each other.
+
+    Raises ArgumentError (a ValueError) when a parent is not before its child or is no whole number, and for prompt_len
+    < 1.
+    """
     P = whole_number("prompt_len", prompt_len)
     parents = checked_parents(tree_parents)
     mask = np.zeros((P + len(parents), P + len(parents)), bool)
@@ -66,11 +77,26 @@ def verify_and_accept(
     *,
     draft_probs: np.ndarray | None = None,
 ) -> tuple[list[int], int]:
-    """(accepted_tokens, new_token): what the target takes of the tree, and the token it adds.
+    """(accepted_tokens, new_token): what the target takes of a drafted tree, from the top down, and the token it adds.
 
-    `target_model(tokens, mask, positions)` returns logits (P + N, V).  `draft_probs` (N + 1, V): row 0 is what the
-    prompt's children were drawn from, row 1 + i the same for node i's children.  `rng` None makes an unseeded one.
-    Raises ArgumentError for an empty prompt, a tree that is none, a temperature below 0, NaN logits or wrong shapes.
+    prompt_tokens   ids of the text so far, at least one
+    tree_tokens     ids of the drafted tokens; may be empty
+    tree_parents    for each the index of its parent, an earlier one, or -1 for one that follows the prompt
+    target_model    target_model(tokens, mask, positions) -> logits (P + N, V): tokens are prompt and tree together,
+                    mask (P + N, P + N) is True where one may attend to another, positions (P + N,) counts from 0, and
+                    siblings share a position.  Row i holds the logits of what FOLLOWS token i
+    temperature     0: greedy, the most probable token, ties to the lowest id; above 0: drawn from softmax(logits / T)
+    rng             the numpy Generator that draws; None makes an unseeded one
+    draft_probs     None when the drafter was deterministic; else (N + 1, V), probabilities that the drafts were drawn
+                    from without replacement: row 0 for those that follow the prompt, row 1 + i for the children of node
+                    i.  Rows of tokens that have children add up to 1 (to 1e-2); the others are not looked at
+
+    accepted_tokens is a path of the tree, perhaps empty; new_token follows it.  Together they are distributed exactly
+    as the target alone would write, whatever was drafted.  Siblings with equal tokens are one place.
+
+    Raises ArgumentError (a ValueError) for an empty prompt, a tree that is none, a tree token outside the vocabulary, a
+    temperature that is negative or not finite, logits with NaN, +inf, no token above -inf or another shape, and
+    draft_probs that are no probabilities.
     """
     prompt, tokens = whole_numbers("prompt_tokens", prompt_tokens), whole_numbers("tree_tokens", tree_tokens)
     mask = build_tree_mask(len(prompt), tree_parents)

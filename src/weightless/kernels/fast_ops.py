@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weightless.base.errors import ArgumentError
+from weightless.kernels.twins import twin_of
 from weightless.ops import flash_attention as tiled
 from weightless.ops import layer_norm as norm
 from weightless.ops import softmax_topk as topk
@@ -37,8 +38,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@twin_of(
+    topk.softmax_topk,
+    """Compiled for float32, rows shared out over threads; other types take the reference.  There is no `block`.
+    n_threads: how many threads share the work; None takes every core that this process may use.""",
+)
 def softmax_topk(logits: Any, k: int, n_threads: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(indices, probabilities) [..., k]; ops.softmax_topk says what is pinned."""
     from weightless.kernels.numba_softmax_topk import softmax_topk_rows
 
     logits, k = float_array("logits", logits, "V", at_least=True), whole_number("k", k)
@@ -52,10 +57,14 @@ def softmax_topk(logits: Any, k: int, n_threads: int | None = None) -> tuple[np.
     return index_RK.reshape(*logits.shape[:-1], k), p_RK.reshape(*logits.shape[:-1], k)
 
 
+@twin_of(
+    norm.layer_norm_forward,
+    """Compiled for float32, rows shared out over threads; other types take the reference.
+    n_threads: how many threads share the work; None takes every core that this process may use.""",
+)
 def layer_norm_forward(
     x: Any, gamma: Any, beta: Any, eps: float = 1e-5, n_threads: int | None = None
 ) -> tuple[np.ndarray, norm.LayerNormCache]:
-    """y and the cache for the backward pass (squares of float32 fit float64, so nothing needs rescaling)."""
     from weightless.kernels.numba_layer_norm import layer_norm_rows
 
     x = float_array("x", x, "D", at_least=True)
@@ -72,10 +81,14 @@ def layer_norm_forward(
     return y_ND.reshape(x.shape), norm.LayerNormCache(xhat_ND.reshape(x.shape), r_N.reshape(*x.shape[:-1], 1), gamma)
 
 
+@twin_of(
+    norm.layer_norm_backward,
+    """Compiled for float32, rows shared out over threads; other types take the reference.
+    n_threads: how many threads share the work; None takes every core that this process may use.""",
+)
 def layer_norm_backward(
     dy: Any, cache: norm.LayerNormCache, n_threads: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(dx, dgamma, dbeta)."""
     from weightless.kernels.numba_layer_norm import STRIP, layer_norm_backward_rows
 
     xhat, r, gamma = norm.checked_cache(cache)
@@ -98,6 +111,11 @@ def layer_norm_backward(
     return dx_ND.reshape(dy.shape), dgamma.astype(np.float32), dbeta.astype(np.float32)
 
 
+@twin_of(
+    tiled.flash_attention_fwd,
+    """Products in BLAS, heads shared out over threads.
+    n_threads: how many threads share the work; None takes every core that this process may use.""",
+)
 def flash_attention_fwd(
     Q: Any,
     K: Any,
@@ -111,7 +129,6 @@ def flash_attention_fwd(
     key_padding_mask: Any = None,
     n_threads: int | None = None,
 ) -> Any:
-    """As the twin, heads shared out over threads."""
     from weightless.kernels import blas_attention
 
     Q, K, V = tiled.checked_qkv(Q, K, V)
@@ -129,6 +146,11 @@ def flash_attention_fwd(
     return (O, {"O": O, "L": L, "Q": Q, "K": K, "V": V}) if return_cache else O
 
 
+@twin_of(
+    tiled.flash_attention_bwd,
+    """Products in BLAS; heads of keys shared out over threads, the query heads of one of them add into it in turn.
+    n_threads: how many threads share the work; None takes every core that this process may use.""",
+)
 def flash_attention_bwd(
     dO: Any,
     cache: dict[str, np.ndarray],
@@ -140,7 +162,6 @@ def flash_attention_bwd(
     key_padding_mask: Any = None,
     n_threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As the twin, key-value heads shared out over threads (the query heads of one of them add into it in turn)."""
     from weightless.kernels import blas_attention
 
     Q, K, V, O, L = tiled.checked_cache(cache)

@@ -170,7 +170,11 @@ class ModelRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A run; see the module's docstring."""
+    """A run: models over one text, every field checked when the recipe is made (ConfigError naming the key).
+
+    `name` names the run; every `model` that is trained is made once per seed of `seeds`; `data`, `eval` and `sample`
+    say what is read, scored and written.
+    """
 
     name: str
     model: tuple[ModelRecipe, ...]

@@ -24,9 +24,13 @@ QK_EPS = 1e-6
 def rotary_tables(
     n_positions: int, d_head: int, theta: float, device: torch.device, first: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(cos, sin) of every angle at positions first, first + 1 …, float32 [T, K/2], computed in float64.
+    """(cos, sin) of the rotary angles, float32 [n_positions, d_head / 2], worked out in float64.
 
-    theta is above 1 and at most 1e300 (ConfigError).
+    n_positions   how many positions, from `first` (0) on
+    d_head        width of a head, even: pair j of d_head / 2 turns by position * theta^(-2 j / d_head)
+    theta         above 1 and at most 1e300 (ConfigError)
+    device        where the tables go
+    first         the first position
     """
     check_theta(theta)
     exponents = torch.arange(0, d_head, 2, dtype=torch.float64, device=device) / d_head
@@ -36,7 +40,13 @@ def rotary_tables(
 
 
 def rotate(x_BTHK: torch.Tensor, cos_TJ: torch.Tensor, sin_TJ: torch.Tensor) -> torch.Tensor:
-    """Rotate every pair (j, j + K/2) of every head by its position's angle; the tables may also be [B, T, K/2]."""
+    """Turn every pair (j, j + K/2) of every head by its position's angle; the shape and dtype of x.
+
+    x_BTHK           [B, T, H, K]
+    cos_TJ, sin_TJ   [T, K/2] of `rotary_tables`, or [B, T, K/2] when rows have positions of their own
+
+    Half precision is worked out in float32.  Shapes that do not fit raise PyTorch's errors.
+    """
     return _Rotate.apply(x_BTHK, cos_TJ.unsqueeze(-2), sin_TJ.unsqueeze(-2))  # type: ignore[no-any-return]
 
 
@@ -75,9 +85,20 @@ def causal_attention(
     kv_format: str = "f32",
     documents: DocumentLayout | None = None,
 ) -> torch.Tensor:
-    """Attention output [B, T, n_heads K] in the dtype of qkv, with the rows [k | v] rounded as the cache stores them.
+    """Causal attention with grouped queries and rotary positions: output [B, T, n_heads K] in the dtype of qkv.
 
-    PyTorch's fused attention makes the scores of half-precision inputs in float32.
+    qkv_BTC      [B, T, C] = [q | k | v] of widths n_heads K, n_kv_heads K and n_kv_heads K
+    n_heads      heads of queries, a multiple of n_kv_heads, the heads of keys and values: head h reads h // their ratio
+    d_head       K, even
+    theta        base of the rotary angles, position * theta^(-2j/K), pairs (j, j + K/2); above 1 and at most 1e300
+    qk_norm      whether every head of q and k is first divided by its root mean square
+    kv_format    the format that a cache stores its rows [k | v] in (f32, bf16, f16, int8, int4): they are rounded to it
+                 here, and the gradient passes straight through
+    documents    None, or a `document_layout`: positions count from 0 in every document, and nothing is seen beyond it
+
+    Scores are divided by sqrt(K); those of half-precision inputs are made in float32.  Position t sees itself and what
+    precedes it.  Raises ConfigError for a theta or format that cannot be; shapes that do not fit raise PyTorch's
+    errors.
     """
     B, T, _ = qkv_BTC.shape
     d_kv = n_kv_heads * d_head

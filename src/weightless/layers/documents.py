@@ -27,7 +27,13 @@ class DocumentLayout(NamedTuple):
 
 
 def document_layout(document_BT: torch.Tensor | None) -> DocumentLayout | None:
-    """The layout of a batch, None for None; ConfigError unless `document_BT` is a matrix of integers."""
+    """Who may attend to whom among documents packed into rows, and where positions begin; None for None.
+
+    document_BT   integers [B, T]: a document is a run of equal numbers in a row
+
+    Returns DocumentLayout(allowed_BTT: bool, True = query t sees key s; position_BT: place within the document, from
+    0). Raises ConfigError unless `document_BT` is a matrix of integers.
+    """
     if document_BT is None:
         return None
     if document_BT.ndim != 2 or document_BT.is_floating_point():

@@ -9,9 +9,14 @@ from weightless.layers.norm import widened
 
 
 def ffn(x: torch.Tensor, up: torch.Tensor, down: torch.Tensor, activation: str) -> torch.Tensor:
-    """down · act(up · x); up is [gate; up] stacked (2 d_ff, d) for "swiglu", (d_ff, d) otherwise.
+    """down · act(up · x), without biases: [..., d] in the dtype of x.
 
-    The activation of half-precision numbers is worked out in float32; the result has the dtype of x.
+    x            [..., d]
+    up           (2 d_ff, d), gate above value, for "swiglu"; (d_ff, d) for "silu" and "relu2"
+    down         (d, d_ff)
+    activation   "swiglu": silu(gate) * value; "relu2": max(z, 0)^2; "silu": silu(z) = z / (1 + exp(-z))
+
+    The activation of half-precision numbers is worked out in float32.  Shapes that do not fit raise PyTorch's errors.
     """
     hidden = widened(F.linear(x, up))
     if activation == "swiglu":

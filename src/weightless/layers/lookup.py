@@ -21,9 +21,11 @@ def hashed_rows(
     pad: int,
     documents: DocumentLayout | None = None,
 ) -> torch.Tensor:
-    """int64 [B, T]: the table row of the last `order` tokens at every position; `pad` stands before the start.
+    """int64 [B, T]: the row of a hashed table that the last `order` tokens at every position name.
 
-    With `documents`, what precedes the own document is `pad` as well.
+    tokens_BT   int64 [B, T]        order   tokens that are hashed, 1..8        seed   of the hash
+    n_rows      rows of the table        pad   the token that stands before the start of a row of the batch
+    documents   None, or a `document_layout`: what precedes the own document is `pad` as well
     """
     history = last_tokens(tokens_BT.cpu().numpy(), order, pad)
     if documents is not None:
@@ -33,10 +35,17 @@ def hashed_rows(
 
 
 def hashed_row(seen: torch.Tensor, order: int, seed: int, n_rows: int, pad: int) -> int:
-    """The table row of the last `order` tokens; `seen` holds at most that many, oldest first."""
+    """The row of a hashed table that the last `order` tokens name, as `hashed_rows` finds it.
+
+    seen     the last tokens, at most `order` of them, oldest first        order   tokens that are hashed, 1..8
+    seed     of the hash        n_rows   rows of the table        pad   the token that stands before the first
+    """
     return row_index_scalar([pad] * (order - len(seen)) + seen.tolist(), seed, n_rows)
 
 
 def looked_up(table: torch.Tensor, rows_BT: torch.Tensor) -> torch.Tensor:
-    """table[rows_BT]; the gradient is sparse, so that a table of millions costs only what was fetched."""
+    """table[rows]: [B, T, D]; the gradient is sparse, so that a table of millions costs only what was fetched.
+
+    table   [R, D]        rows_BT   int64 [B, T], below R
+    """
     return F.embedding(rows_BT, table, sparse=True)

@@ -34,7 +34,14 @@ BLOCK_ELEMENTS = 1 << 20
 
 
 def fused_cross_entropy(h_ND: torch.Tensor, w_VD: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-    """Nats per position of a full softmax over the rows of `w_VD`; never holds N x V logits."""
+    """Nats per position of a softmax over the rows of `w_VD`, with the logits made for a block of positions at a time.
+
+    h_ND        [N, D] hidden states        w_VD   [V, D], one row per token
+    targets_N   int64 [N], the token of each position; -1 is padding: 0 nats, no gradient, not computed
+
+    Returns [N] in the dtype of h; half precision is worked out in float32.  Never holds N x V logits.
+    Raises ConfigError when the shapes do not fit together.
+    """
     _same_width(h_ND, w_VD, targets_N)
     given = h_ND.dtype
     h_ND, w_VD = _detached_unless_recording(widened(h_ND), widened(w_VD))
@@ -44,7 +51,17 @@ def fused_cross_entropy(h_ND: torch.Tensor, w_VD: torch.Tensor, targets_N: torch
 def class_cross_entropy(
     h_ND: torch.Tensor, classes_CD: torch.Tensor, words_SD: torch.Tensor, slots_N: torch.Tensor, n_slots_valid: int
 ) -> torch.Tensor:
-    """Nats per position of the class head; slots from `n_slots_valid` on are padding of the last class."""
+    """Nats per position of a two-level softmax: -log p(class) - log p(word | class), exactly normalised.
+
+    h_ND            [N, D] hidden states
+    classes_CD      [C, D], one row per class
+    words_SD        [S, D], S = C W: slot s is word s % W of class s // W
+    slots_N         int64 [N], the slot of each position; -1 is padding: 0 nats, no gradient, not computed
+    n_slots_valid   slots from here on are padding of the last class, with probability 0
+
+    Returns [N] in the dtype of h; half precision is worked out in float32.
+    Raises ConfigError when the shapes do not fit together, or when padding is not in the last class alone.
+    """
     _same_width(h_ND, classes_CD, slots_N)
     n_classes, n_slots = classes_CD.shape[0], words_SD.shape[0]
     if words_SD.shape[1] != h_ND.shape[1] or n_slots % n_classes:
@@ -60,7 +77,10 @@ def class_cross_entropy(
 
 
 def target_slots(slot_of_token: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-    """The slots of target tokens; IGNORED stays IGNORED (an index of -1 would mean the last token)."""
+    """int64 [N]: the slot of every target token; -1 (padding) stays -1.
+
+    slot_of_token   int64 [V]        targets_N   int64 [N], ids below V or -1
+    """
     return torch.where(targets_N == IGNORED, IGNORED, slot_of_token[targets_N.clamp(min=0)])
 
 

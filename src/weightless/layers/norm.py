@@ -16,9 +16,13 @@ from weightless.ops.norm import check_eps
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
-    """Same shape and dtype as x; `weight` has D elements in any shape, or is None for ones (QK-norm).
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis: the shape and dtype of x.
 
-    Half precision is worked out in float32 (squares leave the range of float16 at 256); eps lies in 1e-30..1.
+    x        [..., D], any float dtype; half precision is worked out in float32 (squares leave float16 at 256)
+    weight   D elements in any shape and any float dtype, or None for ones; it does not decide the dtype of the result
+    eps      stands inside the root, 1e-30..1, so that a row of zeros gives zeros
+
+    Raises ConfigError for another eps, ValueError when weight has another width than x.
     """
     check_eps(eps)
     if weight is not None and weight.numel() != x.shape[-1]:

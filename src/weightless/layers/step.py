@@ -36,9 +36,17 @@ def block_step(
     qk_norm: bool = False,
     fused: Fused = nullcontext,
 ) -> torch.Tensor:
-    """The residual stream after block `prefix` at position t (from 1); row t - 1 of the cache is written.
+    """The residual stream [D] after one transformer block, for one token with a cache; row t - 1 of the cache is
+    written.
 
-    `heads` = (n_heads, n_kv_heads, d_head); `config` gives rope_theta, eps, activation and kv_format.
+    p, prefix   parameters by name; the block's are prefix + attn_norm, qkv, out, ffn_norm, up and down
+    x_D         the residual stream before the block
+    kv_TC       the block's cache, one row [k | v] per position, of the context's length
+    t           the position, from 1: the token sees t rows, its own included
+    heads       (n_heads, n_kv_heads, d_head)
+    config      gives rope_theta, eps, activation and kv_format (the format the cache row is rounded to)
+    qk_norm     whether every head of q and k is first divided by its root mean square
+    fused       a context manager by the name of each operator of the decode program: what a tracer listens with
     """
     with fused("norm_matvec"):
         qkv = F.linear(rms_norm(x_D, p[prefix + "attn_norm"], config.eps), p[prefix + "qkv"])

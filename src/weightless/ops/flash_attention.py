@@ -85,9 +85,26 @@ def flash_attention_fwd(
     window: int | None = None,
     key_padding_mask: Any = None,
 ) -> Any:
-    """O, or (O, cache) with the keys O, L, Q, K, V; see the module for shapes and masks.
+    """O = softmax(Q K^T / sqrt(D)) V over the keys that each query sees, tile by tile; with `return_cache` (O, cache).
 
-    Raises ArgumentError for wrong ranks, heads or widths that do not fit, NaN, empty arrays, tile_size or window < 1.
+    Q                  queries (B, H, N, D)
+    K                  keys (B, G, M, D)
+    V                  values (B, G, M, E); all three of one float dtype
+    tile_size          rows and columns worked on at a time, at least 1; it changes memory and rounding only
+    causal             whether query i sees key j only if j <= i + q_offset
+    return_cache       whether to return, for `flash_attention_bwd`, a dictionary of O, L, Q, K and V as well, where L
+                       (B, H, N) is the logarithm of each softmax's sum
+    q_offset           position of query 0 among the keys; None means M - N, so that the last query sees the last key
+    window             keys at a distance of `window` or more are not seen, in either direction; None sees all
+    key_padding_mask   bool (B, M), True where a key may be seen; None sees all
+
+    B batch, N and M positions, D and E widths.  H heads of queries are a multiple of the G heads of keys and values:
+    head h reads head h // (H / G) (grouped queries; G = 1: multi-query).  O has the shape (B, H, N, E) and the dtype of
+    Q; half precision is worked out in float32.  A query that sees no key at all gives zeros (its L is -inf), not NaN.
+    What padded keys hold must still be finite.
+
+    Raises ArgumentError (a ValueError) for wrong ranks, dtypes that differ, heads or widths that do not fit, empty
+    arrays, integers, NaN or infinity, a mask of another shape or type, and tile_size or window below 1.
     """
     Q, K, V = checked_qkv(Q, K, V)
     tile_size = whole_number("tile_size", tile_size)
@@ -111,7 +128,22 @@ def flash_attention_bwd(
     window: int | None = None,
     key_padding_mask: Any = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(dQ, dK, dV) in the shapes of Q, K, V, from dO and the forward pass's cache; give the same masks as there."""
+    """(dQ, dK, dV): the gradients of attention, tile by tile, from the upstream gradient and the forward pass's cache.
+
+    dO          the gradient of O, (B, H, N, E)
+    cache       the dictionary that `flash_attention_fwd(..., return_cache=True)` returned: O, L, Q, K, V
+    tile_size   rows and columns worked on at a time, at least 1; it need not be that of the forward pass
+    causal, q_offset, window, key_padding_mask    what the forward pass was given: causal hides the keys j > i +
+                q_offset (q_offset None: M - N, the last query sees the last key), window those at a distance of
+                `window` or more, key_padding_mask (bool (B, M), True may be seen) padded ones.  Other masks give other
+                gradients, unnoticed
+
+    Results have the shapes and the dtype of Q (B, H, N, D), K (B, G, M, D) and V (B, G, M, E); those of K and V are
+    summed over the query heads that share them.  A query that saw nothing, and a key that nobody saw, has gradient 0.
+
+    Raises ArgumentError (a ValueError) for dO of another shape than O, integers, NaN or infinity, a cache that is none,
+    and masks as the forward pass refuses them.
+    """
     Q, K, V, O, L = checked_cache(cache)
     dO = finite("dO", float_array("dO", dO, "BHNE"))
     same_shape("dO", dO, "O", O.shape)

@@ -42,9 +42,18 @@ class LayerNormCache(NamedTuple):
 
 
 def layer_norm_forward(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> tuple[np.ndarray, LayerNormCache]:
-    """y of the shape and dtype of x (..., D), and the cache for `layer_norm_backward`; gamma and beta are (D,).
+    """(y, cache): layer normalisation of x over its last axis, y = gamma (x - mean) / sqrt(var + eps) + beta.
 
-    Raises ArgumentError for wrong shapes, NaN or infinity, integers, and eps that is not positive.
+    x        float16, float32 or float64 of shape (..., D): any leading axes; every position of them is one row of D
+    gamma    (D,) gains        beta    (D,) offsets, floats of any width
+    eps      positive, added to the variance (the mean of squared deviations, divided by D) inside the root
+
+    y has the shape and dtype of x; sums are float64, so rows may stand far from zero.  A constant row gives beta.
+    `cache` is a LayerNormCache(xhat, r, gamma) for `layer_norm_backward`: xhat the normalised rows in the shape and
+    dtype of x, r = 1 / sqrt(var + eps) of shape (..., 1) in float64, and gamma itself.  Nothing is padded or masked.
+
+    Raises ArgumentError (a ValueError) naming the argument for wrong shapes, an empty array, integers or booleans, NaN
+    or infinity anywhere, and eps that is not a positive finite number.
     """
     x = finite("x", float_array("x", x, "D", at_least=True))
     gamma, beta = (finite(name, float_array(name, v, "D")) for name, v in (("gamma", gamma), ("beta", beta)))
@@ -63,7 +72,17 @@ def layer_norm_forward(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> tupl
 
 
 def layer_norm_backward(dy: Any, cache: LayerNormCache) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(dx, dgamma, dbeta) from the upstream gradient dy, which has the shape of x; dtypes of dy and gamma."""
+    """(dx, dgamma, dbeta): the gradients of layer normalisation from the upstream gradient.
+
+    dy       the gradient of y, floats of the shape of x, (..., D)
+    cache    what `layer_norm_forward` returned beside y: (xhat, r, gamma)
+
+    dx has the shape (..., D) and the dtype of dy; dgamma and dbeta have the shape (D,) and the dtype of gamma and are
+    summed over every axis but the last, in float64.  Each row of dx adds up to zero, to rounding.
+
+    Raises ArgumentError (a ValueError) for dy of another shape than xhat, integers, NaN or infinity, and a cache that
+    is none.
+    """
     xhat, r, gamma = checked_cache(cache)
     dy = finite("dy", float_array("dy", dy, "D", at_least=True))
     same_shape("dy", dy, "x", xhat.shape)

@@ -30,9 +30,19 @@ BLOCK = 4096
 
 
 def softmax_topk(logits: Any, k: int, block: int = BLOCK) -> tuple[np.ndarray, np.ndarray]:
-    """(indices, probabilities), both [..., k], of logits [..., V].
+    """(indices, probabilities): the k most probable tokens of each row, under the softmax over the whole row.
 
-    Raises ArgumentError for NaN or +inf among the logits, integers, an empty array, or k < 1.
+    logits   float16, float32 or float64 of shape (..., V); every position of the leading axes is one row
+    k        how many, at least 1; it may exceed V
+    block    logits worked on at a time (memory beside the input is rows x block); it does not change the result
+
+    indices are int64 and probabilities have the dtype of the logits, both of shape (..., k), best first.  Probabilities
+    are those of the full softmax, not renormalised over the k, and summed in float64.  Ties go to the lowest index.
+    Padding: where k exceeds V, or a row has fewer than k logits above -inf, the rest is index -1 with probability 0; a
+    row of -inf alone is all padding (no NaN).
+
+    Raises ArgumentError (a ValueError) for NaN or +inf among the logits (with row and token), integers, an empty array,
+    and k or block that are no whole numbers of at least 1.
     """
     logits = float_array("logits", logits, "V", at_least=True)
     k, block = whole_number("k", k), whole_number("block", block)
@@ -55,7 +65,11 @@ def softmax_topk(logits: Any, k: int, block: int = BLOCK) -> tuple[np.ndarray, n
 
 
 def softmax_topk_naive(logits: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same by definition: the whole softmax, then a stable sort of it by logit.  Holds V probabilities per row."""
+    """What `softmax_topk` gives, by definition: the whole softmax, then a stable sort by logit.  Holds V numbers per
+    row.
+
+    `logits` (..., V) and `k`, results, ties, padding with -1 and errors (ArgumentError) are those of `softmax_topk`.
+    """
     logits = float_array("logits", logits, "V", at_least=True)
     z = _checked(logits.reshape(-1, logits.shape[-1]).astype(np.float64), 0)
     top = z.max(axis=1, keepdims=True)

@@ -32,9 +32,17 @@ LARGEST_SCALE = float(np.finfo(np.float16).max)
 
 
 def ternary_project(W: Any, group_size: int = 128) -> tuple[np.ndarray, np.ndarray]:
-    """(codes int8 [R, C], scales float16 [R, ceil(C / group_size)]) of latent weights W [R, C].
+    """(codes, scales): the nearest ternary weights, W ~ scale * code with codes -1, 0 and 1, in groups along the input.
 
-    Raises ArgumentError for a wrong rank, NaN, integers, an empty matrix or a mean beyond fp16 (65504).
+    W            latent weights, float16, float32 or float64 of shape (R, C): R outputs, C inputs
+    group_size   inputs that share a scale, at least 1; the last group of a row may be shorter, and nothing is padded
+
+    scales (R, ceil(C / group_size)) are float16, the mean of |w| over the group.  codes (R, C) are int8, w / scale (the
+    scale as float16 holds it) rounded to the nearest whole number, a half to the even one, then clipped to -1..1.  A
+    group whose mean is 0 in float16 has codes 0.  Projecting the result again shrinks it: keep codes and scales.
+
+    Raises ArgumentError (a ValueError) for a wrong rank, integers, NaN or infinity, an empty matrix, group_size below 1
+    and a mean beyond float16 (65504).
     """
     W = finite("W", float_array("W", W, "RC"))
     group_size = whole_number("group_size", group_size)
@@ -84,9 +92,12 @@ def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def ternary_pack(codes: Any) -> np.ndarray:
-    """uint8 [R, ceil(C / 4)] of codes [R, C] from {-1, 0, 1}; the module says how.
+    """Four codes to a byte: uint8 (R, ceil(C / 4)) of codes (R, C) from {-1, 0, 1}.
 
-    Raises ArgumentError for a wrong rank, an empty matrix or other codes.
+    `codes` of a row stand in order, code + 1 in two bits, the first column in the lowest two; a row begins on a new
+    byte, and what its last byte has too much is filled with code 0 (bits 01).
+
+    Raises ArgumentError (a ValueError) for a wrong rank, an empty matrix or other codes.
     """
     codes = np.asarray(codes)
     if codes.ndim != 2 or codes.size == 0:
@@ -115,7 +126,19 @@ def ternary_unpack(packed: Any, n_columns: int) -> np.ndarray:
 
 
 def ternary_matvec(x: Any, packed: Any, scales: np.ndarray, group_size: int = 128) -> np.ndarray:
-    """y [..., R] = x what^T from packed codes and their scales; x [..., C], sums in float64, y in the type of x."""
+    """y = x what^T from packed codes: the product with the weights that codes and scales stand for.
+
+    x            floats of shape (..., C)
+    packed       uint8 (R, ceil(C / 4)), as `ternary_pack` writes it: code + 1 in two bits, the first column in the
+                 lowest
+    scales       (R, ceil(C / group_size)), one per group of inputs
+    group_size   inputs that share a scale; the last group of a row may be shorter
+
+    y has the shape (..., R) and the dtype of x; sums are float64.
+
+    Raises ArgumentError (a ValueError) for shapes that do not fit, other types, NaN or infinity in x, and bits 11,
+    which stand for no code.
+    """
     x = finite("x", float_array("x", x, "C", at_least=True))
     what = ternary_expand(ternary_unpack(packed, x.shape[-1]), scales, group_size, np.float64)
     return (x.astype(np.float64) @ what.T).astype(x.dtype)

@@ -35,7 +35,12 @@ class _Call(NamedTuple):
 
 
 class LoggedEngine(Engine):
-    """`Engine` with a log; see the module's docstring.  `components` are the columns of `touched`."""
+    """`Engine`, compiled a second time with a log: the same nats, and every load and store that made them.
+
+    `program`, `weights`, `poison` and `state` are those of `Engine`.  `steps` says what ran since the last feed and
+    which bytes it touched, `touched` reduces that to T, U and lines for the ledger's lines, which `components` names in
+    order.
+    """
 
     def __init__(
         self, program: Program, weights: np.ndarray, poison: bool = False, state: np.ndarray | None = None

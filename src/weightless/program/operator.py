@@ -55,7 +55,7 @@ class Place(NamedTuple):
 
 
 class Operator(Protocol):
-    """The interface; see the module's docstring."""
+    """What an operator promises: check its tensors, declare its accesses, run readably, lower itself for the engine."""
 
     name: ClassVar[str]
     version: ClassVar[int]

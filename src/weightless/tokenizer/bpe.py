@@ -57,7 +57,19 @@ class Tokenizer:
         pattern: str = "gpt2",
         **options: Any,
     ) -> Tokenizer:
-        """Train on `inputs` (see bpe_train.train_bpe, which takes the options) and return the tokenizer."""
+        """Train byte-level BPE on `inputs` and return the tokenizer.
+
+        inputs           a path, several paths, or byte strings; each file and each byte string is one document, read as
+                         bytes
+        vocab_size       tokens in all: 256 bytes, the special tokens, and merges
+        special_tokens   strings that become one id each, are hard boundaries and are not counted
+        pattern          how text is cut before merging: "gpt2", "gpt4", or "none"
+        options          ties ("greatest", or "hf": as Hugging Face breaks them), n_workers (None: all cores),
+                         show_progress
+
+        Fewer tokens come back when the text has no pair left to merge.  Raises ConfigError for sizes, patterns and
+        special tokens that cannot be, WeightlessError for a file that cannot be read.
+        """
         vocab, merges = train_bpe(inputs, vocab_size, special_tokens, pattern=pattern, **options)
         return cls(vocab, merges, special_tokens, pattern)
 

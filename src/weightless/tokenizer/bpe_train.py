@@ -53,10 +53,19 @@ def train_bpe(
     n_workers: int | None = None,
     show_progress: bool = False,
 ) -> Vocabulary:
-    """Return (vocab, merges), where vocab_size includes the 256 bytes and the special tokens.
+    """(vocab, merges): {id: bytes} of every token, and the merged pairs of bytes in order of rank.
 
-    `inputs` is a path, paths, or byte strings; each file and each byte string is one document, read as bytes.  Fewer
-    merges are returned when the text has no pair left.
+    inputs           a path, several paths, or byte strings; each file and each byte string is one document, read as
+                     bytes
+    vocab_size       tokens in all: 256 bytes, the special tokens, and merges
+    special_tokens   strings that become one id each, are hard boundaries and are not counted
+    pattern          how text is cut before merging: "gpt2", "gpt4", or "none"
+    ties             which of two equally frequent pairs merges first: "greatest" (on their bytes), or "hf"
+    n_workers        threads or processes that count; None decides; the result does not depend on it
+    show_progress    whether to show how far it is
+
+    Fewer merges come back when the text has no pair left.  Raises ConfigError for sizes, patterns and special tokens
+    that cannot be, WeightlessError for a file that cannot be read.
     """
     from weightless.tokenizer.word_counter import count_inputs, total_size
 

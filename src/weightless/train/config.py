@@ -31,7 +31,12 @@ RESUMABLE_CHANGES = frozenset({"checkpoint_every", "prefetch"})
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """See the module's docstring; `optimizers/groups.py` says which parameter uses which rate."""
+    """How to train, checked when it is made: ConfigError names a field that cannot be.
+
+    Exactly one of num_steps and seconds (of training) decides when it ends.  Fractions (warmup, warmdown, qat_start)
+    are shares of the whole run, learning rates are peaks that the schedule multiplies, None and 0 mean what stands
+    beside the field.
+    """
 
     batch_size: int
     """Windows (sequences) per backward pass."""

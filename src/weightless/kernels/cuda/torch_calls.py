@@ -17,21 +17,31 @@ from typing import Any
 from weightless.base.errors import ArgumentError, ConfigError, WeightlessError
 from weightless.kernels.cuda import build
 from weightless.kernels.tensor_arguments import float_tensor, rows, same_device, same_shape
+from weightless.kernels.twins import twin_of
+from weightless.ops import layer_norm as norm
+from weightless.ops import softmax_topk as reference
 from weightless.ops.arguments import whole_number
 
 BLOCKS_PER_MULTIPROCESSOR = 2
 
 
+@twin_of(
+    reference.softmax_topk,
+    """Takes and returns torch tensors on a CUDA device, of any float type; sums are float32.  There is no `block`.
+    Raises ArgumentError also for k above 64 and tensors elsewhere, ConfigError when the library has not been
+    built; NaN is not looked for (it gives NaN).""",
+)
 def softmax_topk(logits: Any, k: int) -> tuple[Any, Any]:
-    """(indices int64, probabilities), both [..., k], of logits [..., V] on a CUDA device.
-
-    Raises ArgumentError for what the kernel does not serve, ConfigError when its library has not been built.
-    """
     return softmax_topk_by(gpu_library("softmax_topk"), on_gpu("logits", logits), k)
 
 
+@twin_of(
+    norm.layer_norm_backward,
+    """Takes and returns torch tensors on a CUDA device; sums are float32.
+    Raises ArgumentError also for a last axis above 4,096 and tensors elsewhere, ConfigError when the library has not
+    been built; NaN and infinity are not looked for.""",
+)
 def layer_norm_backward(dy: Any, cache: Any) -> tuple[Any, Any, Any]:
-    """(dx, dgamma, dbeta) from dy and the forward pass's cache (xhat, r, gamma), on a CUDA device; errors as above."""
     return layer_norm_backward_by(gpu_library("layer_norm_backward"), on_gpu("dy", dy), cache)
 
 

@@ -32,6 +32,8 @@ import triton.language as tl
 from weightless.base.errors import ArgumentError
 from weightless.kernels.tensor_arguments import float_tensor, same_device, same_shape
 from weightless.kernels.triton.launch import largest, options, power_of_two
+from weightless.kernels.twins import twin_of
+from weightless.ops import flash_attention as reference
 from weightless.ops.arguments import whole_number
 
 WIDEST = 256
@@ -231,6 +233,12 @@ def key_gradient_kernel(
     store_rows(dV_ptr + group * M * E, key, M, dv, E, EP)
 
 
+@twin_of(
+    reference.flash_attention_fwd,
+    """Takes and returns torch tensors on a CUDA device, float16, bfloat16 or float32; sums are float32.
+    tf32: whether products of float32 may be rounded to 10 bits, which is faster.
+    Raises ArgumentError also for several devices and D or E above 256; NaN and infinity are not looked for.""",
+)
 def flash_attention_fwd(
     Q: Any,
     K: Any,
@@ -244,11 +252,6 @@ def flash_attention_fwd(
     key_padding_mask: Any = None,
     tf32: bool = False,
 ) -> Any:
-    """O, or (O, cache) with the keys O, L, Q, K, V; see the module for shapes, ops.flash_attention for the masks.
-
-    Raises ArgumentError for wrong ranks and types, heads or widths that do not fit, several devices, empty tensors,
-    D or E above 256, tile_size or window < 1.
-    """
     Q, K, V = _checked_qkv(Q, K, V)
     padding, numbers, flags = _masks(Q, K, causal, q_offset, window, key_padding_mask)
     B, H, N, _ = Q.shape
@@ -261,6 +264,12 @@ def flash_attention_fwd(
     return (O, {"O": O, "L": L, "Q": Q, "K": K, "V": V}) if return_cache else O
 
 
+@twin_of(
+    reference.flash_attention_bwd,
+    """Takes and returns torch tensors on a CUDA device, float16, bfloat16 or float32; sums are float32.
+    tf32: whether products of float32 may be rounded to 10 bits, which is faster.
+    Raises ArgumentError also for several devices and D or E above 256; NaN and infinity are not looked for.""",
+)
 def flash_attention_bwd(
     dO: Any,
     cache: dict[str, Any],
@@ -272,7 +281,6 @@ def flash_attention_bwd(
     key_padding_mask: Any = None,
     tf32: bool = False,
 ) -> tuple[Any, Any, Any]:
-    """(dQ, dK, dV) in the shapes of Q, K, V, from dO and the forward pass's cache; give the same masks as there."""
     Q, K, V, O, L = (cache[name] for name in "QKVOL")
     dO = float_tensor("dO", dO, "BHNE").contiguous()
     same_shape("dO", dO, "O", tuple(O.shape))

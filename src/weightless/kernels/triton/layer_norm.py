@@ -30,6 +30,8 @@ import triton.language as tl
 from weightless.base.errors import ArgumentError
 from weightless.kernels.tensor_arguments import float_tensor, rows, same_device, same_shape
 from weightless.kernels.triton.launch import largest, options, options_for, power_of_two, programs
+from weightless.kernels.twins import twin_of
+from weightless.ops import layer_norm as reference
 from weightless.ops.layer_norm import LayerNormCache
 
 WIDEST = 16_384
@@ -107,11 +109,12 @@ def add_parts_kernel(
     tl.store(sums_ptr + column, total.to(sums_ptr.dtype.element_ty), mask=column < width)
 
 
+@twin_of(
+    reference.layer_norm_forward,
+    """Takes and returns torch tensors on a CUDA device (bfloat16, too); sums are float32, of float64 tensors float64.
+    Raises ArgumentError also for several devices and D above 16,384; NaN and infinity are not looked for.""",
+)
 def layer_norm_forward(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> tuple[Any, LayerNormCache]:
-    """y of the shape and dtype of x (..., D), and the cache for `layer_norm_backward`; gamma and beta are (D,).
-
-    Raises ArgumentError for wrong shapes and types, tensors on several devices, D > 16,384, eps that is not positive.
-    """
     x = float_tensor("x", x, "D", at_least=True)
     width = x.shape[-1]
     for name, vector in (("gamma", gamma), ("beta", beta)):
@@ -131,11 +134,13 @@ def layer_norm_forward(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> tupl
     return y_ND.view(x.shape), LayerNormCache(xhat_ND.view(x.shape), r_N.view(*x.shape[:-1], 1), gamma)
 
 
+@twin_of(
+    reference.layer_norm_backward,
+    """Takes and returns torch tensors on a CUDA device (bfloat16, too); sums are float32, of float64 tensors float64.
+    n_programs: how many partial sums there are; None takes what fills the GPU.
+    Raises ArgumentError also for several devices and D above 16,384; NaN and infinity are not looked for.""",
+)
 def layer_norm_backward(dy: Any, cache: LayerNormCache, n_programs: int | None = None) -> tuple[Any, Any, Any]:
-    """(dx, dgamma, dbeta) from the upstream gradient dy, which has the shape of x; dtypes of dy and gamma.
-
-    `n_programs` sets how many partial sums there are (default: what fills the GPU).  Raises as the forward pass.
-    """
     xhat, r, gamma = cache
     dy = float_tensor("dy", dy, "D", at_least=True)
     same_shape("dy", dy, "x", tuple(xhat.shape))

@@ -33,6 +33,8 @@ import triton.language as tl
 
 from weightless.kernels.tensor_arguments import float_tensor, rows
 from weightless.kernels.triton.launch import largest, options_for, power_of_two, programs
+from weightless.kernels.twins import twin_of
+from weightless.ops import softmax_topk as reference
 from weightless.ops.arguments import whole_number
 
 LARGEST_K = 256
@@ -111,12 +113,13 @@ def topk_merge_kernel(
         tl.store(p_ptr + row * k + rank, p.to(p_ptr.dtype.element_ty))
 
 
+@twin_of(
+    reference.softmax_topk,
+    """Takes and returns torch tensors on a CUDA device, float16, bfloat16 or float32; sums are float32.  No `block`.
+    n_parts: into how many parts a row is cut; None takes enough to fill the GPU.
+    Raises ArgumentError also for float64 (it does not fit a key) and k above 256; NaN is not looked for.""",
+)
 def softmax_topk(logits: Any, k: int, n_parts: int | None = None) -> tuple[Any, Any]:
-    """(indices, probabilities), both [..., k], of logits [..., V]; ops.softmax_topk says what is pinned.
-
-    `n_parts` sets into how many parts a row is cut (default: enough to fill the GPU).
-    Raises ArgumentError for other types (float64 does not fit a key), an empty tensor, k < 1 and k > 256.
-    """
     logits = float_tensor("logits", logits, "V", at_least=True, kinds=("float16", "bfloat16", "float32"))
     k = largest("k", whole_number("k", k), LARGEST_K)
     z_RV = rows(logits)

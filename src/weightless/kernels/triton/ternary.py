@@ -25,6 +25,8 @@ import triton.language as tl
 from weightless.base.errors import ArgumentError
 from weightless.kernels.tensor_arguments import float_tensor, rows, same_device, same_shape
 from weightless.kernels.triton.launch import largest, options, power_of_two
+from weightless.kernels.twins import twin_of
+from weightless.ops import ternary as reference
 from weightless.ops.arguments import whole_number
 
 ROWS, MOST_BYTES = 8, 128
@@ -55,11 +57,13 @@ def ternary_matvec_kernel(
     tl.store(y_ptr + vector * R + row, y.to(y_ptr.dtype.element_ty), mask=row < R)
 
 
+@twin_of(
+    reference.ternary_matvec,
+    """Takes and returns torch tensors on a CUDA device: x of 16 or 32 bits, scales float16; sums are float32.
+    Raises ArgumentError also for tensors on several devices and a group_size that 4 does not divide; NaN, infinity and
+    the bits 11 are not looked for.""",
+)
 def ternary_matvec(x: Any, packed: Any, scales: Any, group_size: int = 128) -> Any:
-    """y [..., R] of x [..., C]; `packed` and `scales` as ops.ternary makes them.
-
-    Raises ArgumentError for shapes that do not fit, other types, several devices, a group size that 4 does not divide.
-    """
     x = float_tensor("x", x, "C", at_least=True, kinds=("float16", "bfloat16", "float32"))
     scales = float_tensor("scales", scales, "RG", kinds=("float16",)).contiguous()
     if not isinstance(packed, torch.Tensor) or packed.dtype != torch.uint8 or packed.ndim != 2:
