@@ -45,7 +45,7 @@ def rotate(x_BTHK: torch.Tensor, cos_TJ: torch.Tensor, sin_TJ: torch.Tensor) -> 
     x_BTHK           [B, T, H, K]
     cos_TJ, sin_TJ   [T, K/2] of `rotary_tables`, or [B, T, K/2] when rows have positions of their own
 
-    Half precision is worked out in float32.  Shapes that do not fit raise PyTorch's errors.
+    Half precision is worked out in float32.  Shapes that do not fit raise RuntimeError.
     """
     return _Rotate.apply(x_BTHK, cos_TJ.unsqueeze(-2), sin_TJ.unsqueeze(-2))  # type: ignore[no-any-return]
 

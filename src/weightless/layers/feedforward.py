@@ -16,7 +16,7 @@ def ffn(x: torch.Tensor, up: torch.Tensor, down: torch.Tensor, activation: str) 
     down         (d, d_ff)
     activation   "swiglu": silu(gate) * value; "relu2": max(z, 0)^2; "silu": silu(z) = z / (1 + exp(-z))
 
-    The activation of half-precision numbers is worked out in float32.  Shapes that do not fit raise PyTorch's errors.
+    The activation of half-precision numbers is worked out in float32.  Shapes that do not fit raise RuntimeError.
     """
     hidden = widened(F.linear(x, up))
     if activation == "swiglu":

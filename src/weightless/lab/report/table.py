@@ -161,7 +161,8 @@ def markdown_table(summary: dict[str, Any]) -> str:
     command = visible(summary["command"]).replace("\n", " ").replace("```", "'''")
     state = checks_told(summary)
     state = f"**{state}**" if failures(summary) else state
-    lines += ["", *(f"{_markdown(g.name)} {_markdown(g.divergence)}." for g in groups if g.divergence)]
+    told = [f"{_markdown(g.name)} {_markdown(g.divergence)}." for g in groups if g.divergence]
+    lines += ["", *told] if told else []
     return "\n".join([*lines, "", f"{_markdown(evidence(groups))} {state}", "", "```", command, "```", ""])
 
 
