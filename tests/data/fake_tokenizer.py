@@ -9,8 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from weightless.tokenizer.byte_table import ByteTable, table_of_bytes
+
 
 class ByteTokenizer:
+    file_name = "tokenizer.json"
+
     def __init__(self, vocab_size: int = 257, seconds_per_document: float = 0.0) -> None:
         self.vocab_size, self.end_of_text = vocab_size, 256
         self.sha256 = hashlib.sha256(str(vocab_size).encode()).hexdigest()
@@ -25,6 +29,10 @@ class ByteTokenizer:
 
     def decode_bytes(self, ids) -> bytes:
         return b"".join(b"<|endoftext|>" if i == 256 else bytes([i]) for i in ids)
+
+    @property
+    def byte_table(self) -> ByteTable:
+        return table_of_bytes(self.token_bytes, [256])
 
     @property
     def token_bytes(self) -> list[bytes]:

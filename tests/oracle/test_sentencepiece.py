@@ -102,7 +102,7 @@ def test_prepares_a_corpus(golf, tmp_path):
     documents = list(fables.documents(seed=2, n_bytes=20_000))
     corpus = prepare(documents, tokenizer, tmp_path / "c", show_progress=False)
     assert corpus.manifest["tokenizer_sha256"] == tokenizer.sha256
-    assert (tmp_path / "c" / "tokenizer.json").read_bytes() == golf
+    assert (tmp_path / "c" / "tokenizer.model").read_bytes() == golf
     n_tokens = sum(len(tokenizer.encode(d)) + 1 for d in documents)
     assert corpus.n_tokens("train") + corpus.n_tokens("val") == n_tokens
 

@@ -228,7 +228,7 @@ def test_special_tokens_missing_are_added_behind(plain):
     ("change", "message"),
     [
         (lambda v, m: v.pop(5), "without gaps"),
-        (lambda v, m: v.update({5: b"zz"}), "lacks the single byte"),
+        (lambda v, m: v.update({5: b"zz"}), "lacks 1 of the 256 single bytes"),
         (lambda v, m: v.update({len(v): v[300]}), "as token 300"),
         (lambda v, m: v.update({len(v): b""}), "empty"),
         (lambda v, m: m.append((b"qqq", b"a")), "made by no earlier merge"),

@@ -36,6 +36,7 @@ class Evidence:
     table        bytes of every token                    source      the text behind `tokens`, documents joined
     claim        what an evaluation says of itself       pads        ids that are padding
     train, validation                                    documents on which it was trained, and is judged
+    refused      why bits per byte of these tokens would not be those of their text (what preparing them found)
     """
 
     table: TokenBytes | None = None
@@ -44,6 +45,7 @@ class Evidence:
     pads: frozenset[int] = frozenset()
     train: Iterable[bytes] | None = None
     validation: Iterable[bytes] | None = None
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def _bytes(predictor: Predictor, texts: list[np.ndarray], tokens: np.ndarray, ev
     else:
         few = prefix_of(tokens[:AT_MOST_DECODED])
         whole = evidence.source if len(few) == len(tokens) else None
-        found = [byte_counts.bytes_of_the_text(table, few, whole)]
+        found = [byte_counts.bytes_of_the_text(table, few, whole, evidence.refused)]
         if "byte_counts" in predictor.offers:
             claimed = [predictor.byte_counts(text) for text in texts]
             found.append(_worst([byte_counts.claimed_bytes(table, t, c) for t, c in zip(texts, claimed, strict=True)]))

@@ -25,6 +25,7 @@ from weightless.base.errors import ConfigError, CorruptFileError, nearest
 from weightless.base.files import read_json
 from weightless.base.units import LN2
 from weightless.tokenizer.bpe import Tokenizer
+from weightless.tokenizer.kept_text import KeptText, changes
 from weightless.tokenizer.sentencepiece import SentencePieceTokenizer
 
 IDENTITY_TOLERANCE = 1e-4
@@ -36,28 +37,26 @@ class TokenBytes:
     """The bytes of text that tokens stand for, by either kind of tokenizer; marks and pads stand for none."""
 
     def __init__(self, tokenizer: Tokenizer | SentencePieceTokenizer) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer, self.table = tokenizer, tokenizer.byte_table
         self.vocab_size = tokenizer.vocab_size
-        self._table = tokenizer.byte_table if isinstance(tokenizer, SentencePieceTokenizer) else None
-        self._lengths = np.array([len(piece) for piece in tokenizer.token_bytes], dtype=np.int64)
-        if isinstance(tokenizer, Tokenizer):
-            self._lengths[list(tokenizer.special_tokens.values())] = 0
-            self.silent = frozenset(tokenizer.special_tokens.values())
-        else:
-            self.silent = frozenset(np.flatnonzero(tokenizer.byte_table.boundary).tolist())
+        self.silent = frozenset(np.flatnonzero(self.table.boundary).tolist())
 
     def of(self, tokens: np.ndarray) -> np.ndarray:
         """int64 [n - 1]: bytes of tokens[1:], each behind the one before it."""
-        if self._table is not None:
-            return self._table.bytes_of(tokens[:-1], tokens[1:])
-        return self._lengths[tokens[1:]]
+        return self.table.bytes_of(tokens[:-1], tokens[1:])
 
     def decoded(self, tokens: np.ndarray) -> bytes:
-        """The text of a stream, its marks left out."""
-        if self._table is None:
-            return self.tokenizer.decode_bytes(tokens[~np.isin(tokens, list(self.silent))])
-        marks = np.flatnonzero(self._table.boundary[tokens])
-        return b"".join(self.tokenizer.decode_bytes(piece) for piece in np.split(tokens, marks))
+        """The text of a stream, its marks and unknown tokens left out."""
+        if not self.table.rewrites:
+            return self.tokenizer.decode_bytes(tokens[~self.table.boundary[tokens]])
+        pieces = np.split(tokens, np.flatnonzero(self.table.boundary[tokens]))
+        unknown = -1 if self.table.unknown is None else self.table.unknown
+        return b"".join(self.tokenizer.decode_bytes(piece[piece != unknown]) for piece in pieces)
+
+    def compared(self, tokens: np.ndarray, text: bytes, source: bytes) -> KeptText:
+        """What the tokens, which decode to `text`, keep of the source."""
+        found = KeptText(len(source), len(text), self.table.n_unknown(tokens), self.table.n_space_marks(tokens))
+        return found + changes(source, text) if self.table.rewrites and text != source else found
 
     def shown(self, token: int) -> str:
         """A token for a message."""
@@ -162,10 +161,17 @@ def _whole_numbers(values: object, where: str) -> list[int]:
     return values
 
 
-def bytes_of_the_text(table: TokenBytes, tokens: np.ndarray, source: bytes | None = None) -> Finding:
-    """The table's bytes against what the tokens decode to, and that against the source where it is at hand."""
+def bytes_of_the_text(table: TokenBytes, tokens: np.ndarray, source: bytes | None = None, refused: str = "") -> Finding:
+    """The table's bytes against what the tokens decode to, and that against the source where it is at hand.
+
+    `refused` is what preparing the corpus found (tokenizer/kept_text.py).
+    """
     name = "tokens hold the text"
+    if source is None and (why := refused or table.table.why_refused(tokens)):
+        return judged(name, f"bits per byte are refused: {why}", "")
     text = table.decoded(tokens)
+    if source is not None and (why := table.compared(tokens, text, source).refused):
+        return judged(name, f"bits per byte are refused: {why}", "")
     n = int(table.of(np.concatenate([[next(iter(sorted(table.silent)), tokens[0])], tokens])).sum())
     if n != len(text):
         return judged(name, f"the table counts {n:,} bytes, the tokens decode to {len(text):,}", "")
@@ -174,8 +180,9 @@ def bytes_of_the_text(table: TokenBytes, tokens: np.ndarray, source: bytes | Non
     if text == source:
         return judged(name, "", f"{n:,} bytes, byte for byte those of the source")
     told = f"the tokens decode to {n:,} bytes, the source has {len(source):,}"
-    if isinstance(table.tokenizer, SentencePieceTokenizer):
-        return judged(name, "", f"{told}: normalisation changed the text; bits per byte count the first")
+    if table.table.rewrites:
+        return judged(name, "", f"{told}: normalisation changed white space and compatibility characters; bits per "
+                                "byte count the first")  # fmt: skip
     return judged(name, f"{told}, and they differ: the tokens are not those of this text", "")
 
 

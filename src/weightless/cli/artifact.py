@@ -97,14 +97,17 @@ def _eval(options: Eval) -> int:
     found = None if options.text else corpus(options.data or find_data(Path(options.artifact)))
     tokens = _text_tokens(options, packed) if found is None else _corpus_tokens(options, packed, found)
     pieces, silent = _pieces(options, packed, found)
-    result = evaluate(packed, tokens, pieces, silent, options.stride or None, options.tokens, options.threads or None)
+    refused = _why_refused(options, found, pieces, tokens)
+    result = evaluate(packed, tokens, pieces, silent, options.stride or None, options.tokens, options.threads or None,
+                      refused=refused)  # fmt: skip
     if options.json:
         print(json.dumps({"artifact": options.artifact, **result.to_plain()}))
         return 0
-    in_bytes = f"{result.bits_per_byte:.4f} bits per byte" if result.knows_bytes else \
-        "bits per byte unknown (the data was imported without a tokenizer)"  # fmt: skip
+    unknown = f"refused: {refused}" if refused else "unknown (the data was imported without a tokenizer)"
+    in_bytes = f"{result.bits_per_byte:.4f} bits per byte" if result.knows_bytes else f"bits per byte {unknown}"
     print(f"{result.nats_per_token:.4f} nats per token, {in_bytes}")
-    print(f"{result.n_tokens:,} targets, {result.n_bytes:,} bytes, {result.tokens_per_second:,.0f} tokens/s")
+    of_text = f", {result.n_bytes:,} bytes" if result.knows_bytes else ""
+    print(f"{result.n_tokens:,} targets{of_text}, {result.tokens_per_second:,.0f} tokens/s")
     return 0
 
 
@@ -119,11 +122,26 @@ def _pieces(options: Eval, packed: Any, found: Corpus | None) -> tuple[Any, list
     return None, []
 
 
+def _why_refused(options: Eval, found: Corpus | None, pieces: Any, tokens: Any) -> str:
+    """Why bits per byte would not be those of a text: what preparing found, or what the ids of a named model show."""
+    if options.sentencepiece:
+        if why := pieces.why_refused(tokens[:]):
+            raise WeightlessError(f"--sentencepiece {options.sentencepiece}: bits per byte are refused: {why}; "
+                                  "leave it out for nats per token")  # fmt: skip
+        return ""
+    return found.why_refused(options.split) if found is not None else ""
+
+
 def _piece_table(options: Eval, packed: Any) -> Any:
     """Bytes of the ids of a SentencePiece model, for an artifact that has no tokenizer of its own."""
+    from weightless.base.files import sha256_file
     from weightless.tokenizer.sentencepiece import byte_table
 
     table = byte_table(options.sentencepiece)
+    other = packed.tokenizer_sha256 not in (None, sha256_file(options.sentencepiece))
+    if other and not packed.has_tokenizer:
+        raise WeightlessError(f"{options.artifact} was trained on ids of another SentencePiece model than "
+                              f"{options.sentencepiece}")  # fmt: skip
     if packed.has_tokenizer or len(table.base) > packed.program.vocab_size:
         own = "a tokenizer of its own" if packed.has_tokenizer else f"a vocabulary of {packed.program.vocab_size}"
         raise WeightlessError(f"{options.artifact} has {own}, {options.sentencepiece} holds {len(table.base)} pieces: "
@@ -143,10 +161,13 @@ def _text_tokens(options: Eval, packed: Packed) -> np.ndarray:
 
 
 def _corpus_tokens(options: Eval, packed: Packed, found: Corpus) -> Any:
-    """The split, if the model's ids are the corpus's: by the tokenizer, or by their number where the file has none."""
-    if not packed.has_tokenizer and found.tokenizer_json() is None and found.vocab_size == packed.program.vocab_size:
-        return found.tokens(options.split)
-    if found.manifest["tokenizer_sha256"] != packed.tokenizer.sha256:
-        raise WeightlessError(f"{found.folder} was tokenised with another tokenizer than that in {options.artifact}: "
+    """The split, if the model's ids are the corpus's: by the tokenizer, or by their number where nobody knows it."""
+    ours, theirs = packed.tokenizer_sha256, found.manifest["tokenizer_sha256"]
+    if (ours and theirs and ours != theirs) or (packed.has_tokenizer and not theirs):
+        raise WeightlessError(f"{found.folder} was tokenised with another tokenizer than that of {options.artifact}: "
                               "prepare the data with the model's tokenizer, or score a text with --text")  # fmt: skip
+    if found.vocab_size != packed.program.vocab_size or (theirs and not ours and found.tokenizer_json()):
+        raise WeightlessError(f"{found.folder} has {found.vocab_size} tokens, of another tokenizer than the "
+                              f"{packed.program.vocab_size} of {options.artifact}: name the data it was trained "
+                              "on")  # fmt: skip
     return found.tokens(options.split)

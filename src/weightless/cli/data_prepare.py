@@ -89,6 +89,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _show(corpus: Corpus | None, options: Prepare) -> None:
+    from weightless.data.corpus import BYTES_OF_DECODED
     from weightless.data.split import split_notes, val_share
 
     if corpus is None:
@@ -99,10 +100,23 @@ def _show(corpus: Corpus | None, options: Prepare) -> None:
         share = f", {val_share(manifest):.1%} of the text" if split == "val" else ""
         print(f"{split}: {entry['documents']:,} documents, {human_bytes(entry['bytes'])}, {entry['tokens']:,} tokens, "
               f"{entry['bytes'] / max(1, entry['tokens']):.3f} bytes per token{share}")  # fmt: skip
+        _show_text(split, entry)
     for key, title in (("left_out", "left out"), ("noticed", "noticed")):
         if counts := manifest.get(key):
             print(f"{title}: " + ", ".join(f"{n:,} {reason}" for reason, n in counts.items()))
     print(*split_notes(manifest), sep="\n", end="\n" if split_notes(manifest) else "")
+    if manifest.get("bytes_are") == BYTES_OF_DECODED and not corpus.why_refused("val"):
+        print("the tokenizer rewrites white space and compatibility characters: bits per byte are per byte of the text "
+              "that the tokens decode to")  # fmt: skip
+
+
+def _show_text(split: str, entry: dict[str, Any]) -> None:
+    """What the tokens keep of the text."""
+    if entry.get("source_bytes") is not None:
+        print(f"{split}: {entry['source_bytes']:,} bytes of source, the tokens decode to {entry['bytes']:,}, "
+              f"{entry['unknown_tokens']:,} unknown tokens")  # fmt: skip
+    if why := entry.get("bits_per_byte_refused"):
+        print(f"{split}: bits per byte will be refused: {why}")
 
 
 def _whole(options: Prepare) -> Corpus:

@@ -101,6 +101,8 @@ def notes(cells: Sequence[Measurement], samples: Mapping[str, Sample]) -> list[s
         if cell.decoded_share != 1:
             share = 100 * cell.decoded_share
             lines.append(f"{cell.tokenizer} rewrites {cell.corpus}: it decodes to {share:.2f} % of the bytes")
+        if cell.refused:
+            lines.append(f"{cell.tokenizer} on {cell.corpus}: bits per byte would be refused: {cell.refused}")
     return lines
 
 

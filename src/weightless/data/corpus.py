@@ -1,10 +1,12 @@
 """A prepared corpus: a folder of token shards with its manifest and tokenizer.
 
-    DIR/tokenizer.json  DIR/manifest.json  DIR/NAME_train_000000.bin ...  DIR/NAME_val_000000.bin ...
+    DIR/manifest.json  DIR/NAME_train_000000.bin ...  DIR/NAME_val_000000.bin ...
+    DIR/tokenizer.json (byte-level, our JSON) or DIR/tokenizer.model (a SentencePiece model, byte for byte)
 
 The stream of a split is, for each document, the <|endoftext|> id and then the document's tokens; a document may
-run on into the next shard.  Bytes are UTF-8 bytes of documents: <|endoftext|> counts 0.
-The tokenizer's file is what its `save` writes: our JSON, or under the same name the bytes of a SentencePiece .model.
+run on into the next shard.  Bytes are those that the tokens decode to, because that is what bits per byte are divided
+by: <|endoftext|> counts 0.  For byte-level tokens they are those of the source; the manifest says which they are
+(bytes_are), what the source had (source_bytes), and why bits per byte are refused, if they are (kept_text.py).
 An imported corpus (import_tokens.py) holds the ids of somebody else, <|endoftext|> where they put it; when only the
 size of their vocabulary is known, the manifest has null for the tokenizer, the bytes and what else is unknown.
 
@@ -29,10 +31,14 @@ from weightless.base.progress import progress
 from weightless.data.shards import LARGEST_VOCABULARY, TokenView, read_shard
 
 if TYPE_CHECKING:
+    from weightless.tokenizer.byte_table import ByteTable
     from weightless.tokenizer.opening import AnyTokenizer
 
 SPLITS = ("train", "val")
-MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
+MANIFEST, TOKENIZER, PIECES = "manifest.json", "tokenizer.json", "tokenizer.model"
+BYTES_OF_SOURCE = "bytes of the source, to which the tokens decode"
+BYTES_OF_DECODED = "bytes of the text that the tokens decode to, which is not the source"
+BYTES_BY_IDS = "bytes that the tokenizer decodes the imported ids to; the source is not at hand"
 PROGRESS_FROM_BYTES = 1 << 30
 FORMAT, FORMAT_VERSION = "weightless-shards", 1
 
@@ -49,6 +55,14 @@ class TextEncoder(Protocol):
     @property
     def end_of_text(self) -> int | None: ...
 
+    @property
+    def file_name(self) -> str: ...
+
+    @property
+    def byte_table(self) -> ByteTable: ...
+
+    def decode_bytes(self, ids: Any) -> bytes: ...
+
     def encode_ordinary_array(self, text: str | bytes) -> np.ndarray: ...
 
     def save(self, path: str | Path) -> None: ...
@@ -63,7 +77,7 @@ class Corpus:
         self.vocab_size: int = manifest["vocab_size"]
         self.end_of_text: int | None = manifest["end_of_text"]
         self.sha256: str = manifest["corpus_sha256"]
-        self.tokenizer_path = folder / TOKENIZER
+        self.tokenizer_path = tokenizer_file(folder)
         self._tokens: dict[str, Any] = {}
 
     def tokens(self, split: str) -> Any:
@@ -100,9 +114,18 @@ class Corpus:
         return self.manifest["tokenizer_sha256"] is not None
 
     def n_bytes(self, split: str) -> int:
-        """UTF-8 bytes of the split's documents (<|endoftext|> counts 0)."""
+        """UTF-8 bytes that the split's tokens decode to (<|endoftext|> counts 0)."""
         self.require_tokenizer("counting bytes")
         return self._split(split)["bytes"]
+
+    def why_refused(self, split: str) -> str:
+        """Why bits per byte of a split would not be those of a text, in words; empty when nothing speaks against it."""
+        entry = self._split(split)
+        if not self.has_tokenizer:
+            return ""
+        if (told := entry.get("bits_per_byte_refused")) is None:  # a folder from before this was written down
+            told = self.tokenizer().byte_table.why_refused(self.tokens(split)[:])
+        return told
 
     def n_documents(self, split: str) -> int | None:
         """Documents of the split; None when the id of <|endoftext|> is unknown."""
@@ -149,6 +172,18 @@ class Corpus:
         return self.manifest["splits"][split]
 
 
+def tokenizer_file(folder: Path) -> Path:
+    """Where the tokenizer of a prepared folder lies (older ones have a SentencePiece model as tokenizer.json)."""
+    return folder / PIECES if (folder / PIECES).exists() else folder / TOKENIZER
+
+
+def save_tokenizer(tokenizer: TextEncoder, folder: Path) -> None:
+    """Write it under the name of what it is, and take another one away."""
+    tokenizer.save(folder / tokenizer.file_name)
+    for name in {TOKENIZER, PIECES} - {tokenizer.file_name}:
+        (folder / name).unlink(missing_ok=True)
+
+
 def corpus(folder: str | Path, check_hashes: bool = False) -> Corpus:
     """Open a prepared corpus: the manifest and every shard's header are checked, with `check_hashes` every byte."""
     folder = Path(folder)
@@ -177,7 +212,8 @@ def check_shard(folder: Path, shard: dict[str, Any], check_hash: bool) -> None:
 _KEYS = {"name": str, "source": dict, "tokenizer_sha256": str, "vocab_size": int, "end_of_text": int,
          "corpus_sha256": str, "splits": dict}  # fmt: skip
 _SPLIT_KEYS = {"documents": int, "bytes": int, "tokens": int, "shards": list}
-_MAY_BE_UNKNOWN = ("tokenizer_sha256", "end_of_text", "documents", "bytes")
+_MAY_BE_UNKNOWN = ("tokenizer_sha256", "end_of_text", "documents", "bytes", "source_bytes")
+_MAY_BE_MISSING = {"source_bytes": int, "unknown_tokens": int, "bits_per_byte_refused": str}
 _SHARD_KEYS = {"file": str, "tokens": int, "sha256": str}
 
 
@@ -192,6 +228,7 @@ def checked_manifest(path: Path) -> dict[str, Any]:
     for split in SPLITS:
         entry = manifest["splits"].get(split)
         _expect(path, entry, _SPLIT_KEYS, f"splits.{split}.")
+        _expect(path, entry, {k: kind for k, kind in _MAY_BE_MISSING.items() if k in entry}, f"splits.{split}.")
         for shard in entry["shards"]:
             _expect(path, shard, _SHARD_KEYS, f"splits.{split}.shards.")
             if Path(shard["file"]).name != shard["file"] or not shard["file"]:

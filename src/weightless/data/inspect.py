@@ -7,6 +7,7 @@
 `verify` reads every byte: hashes, ids below the vocabulary, counts, that no document stands in both splits, and that
 no validation document has more than 20 % of its n-grams of token ids in the training split, with n = 13 or, where
 tokens are short, as many as cover 58 bytes (13 tokens of 4.5 bytes): 13 bytes in a row prove nothing.
+The bytes of the ids, by the tokenizer's table, are those of the manifest, which bits per byte are divided by.
 Where an import left the tokenizer or the id of <|endoftext|> unknown, the checks that need them say so and pass.
 """
 
@@ -89,6 +90,8 @@ def verify(folder: str | Path, show_progress: bool = False) -> list[Check]:
     if not checks[-1].ok:  # nobody would read damaged ids
         return checks
     checks.append(_check_tokenizer(found))
+    if found.has_tokenizer and checks[-1].ok:
+        checks += [_check_text(found, split) for split in SPLITS]
     if found.end_of_text is None:
         checks.append(Check("documents", True, "neither counted nor compared: the id between them is unknown"))
         return [*checks, _check_overlap(found, show_progress)]
@@ -133,6 +136,21 @@ def _check_tokenizer(found: Corpus) -> Check:
     except WeightlessError as error:
         return Check(name, False, str(error))
     return Check(name, tokenizer.vocab_size == found.vocab_size, f"{tokenizer.sha256[:12]}…, {found.vocab_size} tokens")
+
+
+def _check_text(found: Corpus, split: str) -> Check:
+    """The bytes that the ids stand for are those of the manifest, and nothing was swallowed or changed on the way."""
+    name, table, tokens, n_bytes, before = f"{split} ids hold the text", found.tokenizer().byte_table, \
+        found.tokens(split), 0, -1  # fmt: skip
+    for base in range(0, len(tokens), _BLOCK):
+        block = np.asarray(tokens[base : base + _BLOCK])
+        n_bytes, before = n_bytes + table.total(block, before), int(block[-1])
+    if n_bytes != found.n_bytes(split):
+        told = f"the ids decode to {n_bytes:,} bytes, the manifest says {found.n_bytes(split):,}: prepare it again"
+        return Check(name, False, told)
+    if why := found.why_refused(split):
+        return Check(name, False, f"{n_bytes:,} bytes, and bits per byte are refused: {why}")
+    return Check(name, True, f"{n_bytes:,} {found.manifest.get('bytes_are') or 'bytes'}, as the manifest says")
 
 
 def _check_counts(found: Corpus, sizes: dict[str, int]) -> Check:

@@ -33,11 +33,12 @@ from weightless.base.errors import ConfigError, CorruptFileError, WeightlessErro
 from weightless.base.files import read_json, sha256_file, write_json
 from weightless.base.folder_lock import folder_lock
 from weightless.data.content import entries_of, in_one
-from weightless.data.corpus import MANIFEST, SPLITS, TOKENIZER, Corpus, TextEncoder, corpus
+from weightless.data.corpus import MANIFEST, SPLITS, Corpus, TextEncoder, corpus, save_tokenizer
 from weightless.data.documents import document_key
 from weightless.data.prepare import PLANS, PROGRESS, Work, already_there, described, torn_files, write_manifest
 from weightless.data.shard_series import Journal, Labelled, worker_count, write_shards
 from weightless.data.split import KEY_BYTES, Split, byte_progress
+from weightless.tokenizer.kept_text import KeptText
 
 FORMAT, VERSION = "weightless-shard-plan", 2
 MOST_PARTS = 999
@@ -153,7 +154,7 @@ def plan_parts(work: Work, n_parts: int, show_progress: bool = True) -> Plan:
     if not path.exists():
         plan = _made(work, n_parts, show_progress)
         work.folder.mkdir(parents=True, exist_ok=True)
-        work.tokenizer.save(work.folder / TOKENIZER)
+        save_tokenizer(work.tokenizer, work.folder)
         write_json(path, plan.plain())
     plan = _read(path)
     if plan.n_parts != n_parts:
@@ -356,7 +357,8 @@ def _merged(folder: Path, plan: Plan, journals: list[Journal]) -> Corpus:
     The journals were read before: another part that merges at the same time may delete their files at any moment.
     """
     shards = {role: [shard for journal in journals for shard in journal.plain_shards(role)] for role in SPLITS}
-    finished = write_manifest(folder, plan.head, plan.split, shards)
+    whole = {role: sum((journal.kept(role) for journal in journals), KeptText()) for role in SPLITS}
+    finished = write_manifest(folder, plan.head, plan.split, shards, whole)
     leftovers = [*(journal.path for journal in journals), folder / f"{plan.name}.plan.json"]
     for leftover in [*leftovers, *torn_files(folder, (f"{plan.name}_", f"{plan.name}.part-"))]:
         leftover.unlink(missing_ok=True)

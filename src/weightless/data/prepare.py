@@ -26,15 +26,18 @@ from weightless.base.files import write_json
 from weightless.base.folder_lock import folder_lock
 from weightless.data.content import Content, content_of, is_same_text
 from weightless.data.corpus import (
+    BYTES_OF_DECODED,
+    BYTES_OF_SOURCE,
     FORMAT,
     FORMAT_VERSION,
     MANIFEST,
     SPLITS,
-    TOKENIZER,
     Corpus,
     TextEncoder,
     checked_manifest,
     corpus,
+    save_tokenizer,
+    tokenizer_file,
 )
 from weightless.data.documents import CorpusDigest
 from weightless.data.left_out import together
@@ -49,6 +52,7 @@ from weightless.data.split import (
     drafted,
     split_rule,
 )
+from weightless.tokenizer.kept_text import KeptText
 
 SHARD_TOKENS = 100_000_000
 PROGRESS, PLANS = "{name}.progress.json", "*.plan.json"
@@ -218,7 +222,7 @@ def already_there(work: Work, overwrite: bool) -> Corpus | None:
             f"{folder} already holds a corpus made from {differs}: choose another folder, or delete it"
         )
     with suppress(WeightlessError):
-        if not differs and (folder / TOKENIZER).exists():
+        if not differs and tokenizer_file(folder).exists():
             return corpus(folder, check_hashes=True)
     return None
 
@@ -258,21 +262,31 @@ def _write(work: Work, split: Split, content: Content, workers: int | None, show
     if digest.hexdigest() != split.corpus_sha256 or work.content() != content:
         journal.forget()
         raise WeightlessError(f"the text of {name} changed while it was prepared; run the same command again")
-    work.tokenizer.save(folder / TOKENIZER)
+    save_tokenizer(work.tokenizer, folder)
+    whole = {role: journal.kept(role) for role in SPLITS}
     head = {**work.head, "content": content, **work.noticed()}
-    finished = write_manifest(folder, head, split, {role: journal.plain_shards(role) for role in SPLITS})
+    finished = write_manifest(folder, head, split, {role: journal.plain_shards(role) for role in SPLITS}, whole)
     journal.path.unlink(missing_ok=True)
     return finished
 
 
-def write_manifest(folder: Path, head: dict[str, Any], split: Split, shards: dict[str, list[dict[str, Any]]]) -> Corpus:
-    """The last step: from here on the folder is a finished corpus."""
+def write_manifest(
+    folder: Path,
+    head: dict[str, Any],
+    split: Split,
+    shards: dict[str, list[dict[str, Any]]],
+    whole: dict[str, KeptText],
+) -> Corpus:
+    """The last step: from here on the folder is a finished corpus.  `whole` says what the tokens keep of each split."""
     splits = {
-        role: {"documents": split.documents[role], "bytes": split.bytes[role],
-               "tokens": sum(shard["tokens"] for shard in shards[role]), "shards": shards[role]}
+        role: {"documents": split.documents[role], "bytes": whole[role].decoded_bytes,
+               "source_bytes": split.bytes[role], "unknown_tokens": whole[role].n_unknown,
+               "bits_per_byte_refused": whole[role].refused, "tokens": sum(shard["tokens"] for shard in shards[role]),
+               "shards": shards[role]}
         for role in SPLITS
     }  # fmt: skip
-    write_json(folder / MANIFEST, {**head, "splits": splits})
+    are = BYTES_OF_SOURCE if all(part.is_source for part in whole.values()) else BYTES_OF_DECODED
+    write_json(folder / MANIFEST, {**head, "bytes_are": are, "splits": splits})
     return corpus(folder)
 
 
@@ -286,7 +300,7 @@ def clear(folder: Path, name: str) -> None:
         (folder / MANIFEST).unlink()
     stem = glob.escape(name)
     in_parts = [*folder.glob(PLANS), *folder.glob(f"{stem}.part-*-of-*.json"), *folder.glob(f"{stem}_*_p[0-9]*_*.bin")]
-    for leftover in [*old, *in_parts, *torn_files(folder, (f"{name}_", f"{name}.", MANIFEST, TOKENIZER))]:
+    for leftover in [*old, *in_parts, *torn_files(folder, (f"{name}_", f"{name}.", MANIFEST, "tokenizer."))]:
         leftover.unlink(missing_ok=True)
 
 

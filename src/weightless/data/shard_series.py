@@ -7,7 +7,8 @@ interpreter's lock alone); at most two blocks per worker are waiting, about half
 What is written does not depend on the number of workers.
 
 The journal lists, for each split, the finished shards: file, tokens, sha256, the place where the next shard begins
-(document of the split, tokens of it already written), and a running hash of the documents up to there.  It is
+(document of the split, tokens of it already written), a running hash of the documents up to there, and what the tokens
+keep of them (tokenizer/kept_text.py).  It is
 rewritten after every shard, so a preparation killed at any point goes on behind the last one.  A shard whose file no
 longer matches is forgotten, with all later ones; when it is the documents that differ, all are, and that is an error.
 """
@@ -30,12 +31,13 @@ from weightless.base.errors import ConfigError, CorruptFileError, WeightlessErro
 from weightless.base.files import read_json, sha256_file, write_json
 from weightless.data.corpus import SPLITS, TextEncoder, check_shard
 from weightless.data.shards import ShardWriter, shard_writer
+from weightless.tokenizer.kept_text import KeptText, kept
 
 BLOCK_BYTES = 1 << 19
 BLOCKS_PER_WORKER = 2
 
 Labelled = tuple[str, bytes]  # (split, document)
-Encoded = tuple[str, np.ndarray, bytes]  # (split, ids, mark of the document)
+Encoded = tuple[str, np.ndarray, bytes, KeptText]  # (split, ids, mark of the document, what the ids keep of it)
 
 
 def worker_count(workers: int | None) -> int:
@@ -65,15 +67,15 @@ def write_shards(
             for split in SPLITS
         }
         wanted = ((split, text) for split, text in documents if series[split].wants(text))
-        for split, ids, mark in encoded(wanted, tokenizer, worker_count(workers)):
-            series[split].append(ids, mark)
+        for split, ids, mark, own in encoded(wanted, tokenizer, worker_count(workers)):
+            series[split].append(ids, mark, own)
 
 
 def encoded(documents: Iterable[Labelled], tokenizer: TextEncoder, workers: int) -> Iterator[Encoded]:
-    """(split, ids, mark) of each document in order, <|endoftext|> before its tokens; `workers` > 1 are threads."""
+    """Each document in order, <|endoftext|> before its tokens; `workers` > 1 are threads."""
 
     def encode_block(block: list[Labelled]) -> list[Encoded]:
-        return [(split, _ids_of(text, tokenizer), mark_of(text)) for split, text in block]
+        return [(split, *_encoded(text, tokenizer)) for split, text in block]
 
     blocks = _blocks(documents, BLOCK_BYTES)
     if workers == 1:
@@ -107,9 +109,10 @@ def _blocks(documents: Iterable[Labelled], block_bytes: int) -> Iterator[list[La
         yield block
 
 
-def _ids_of(text: bytes, tokenizer: TextEncoder) -> np.ndarray:
+def _encoded(text: bytes, tokenizer: TextEncoder) -> tuple[np.ndarray, bytes, KeptText]:
     body = tokenizer.encode_ordinary_array(text)
-    return np.concatenate((np.array([tokenizer.end_of_text], body.dtype), body))
+    ids = np.concatenate((np.array([tokenizer.end_of_text], body.dtype), body))
+    return ids, mark_of(text), kept(tokenizer, text, body)
 
 
 def mark_of(document: bytes) -> bytes:
@@ -129,6 +132,7 @@ class ShardSeries:
         self._first = last.get("next_document", 0)  # document of this split to begin with
         self._skip = last.get("next_token", 0)  # tokens of it that earlier shards hold
         self._expected = last.get("documents")  # hash of the documents that they hold, also in part
+        self._kept = journal.kept(split)  # of the documents that they hold whole
         self._next, self._seen, self._marks = self._first, 0, hashlib.blake2b(digest_size=16)
         self._open = ExitStack()
         self._writer: ShardWriter | None = None
@@ -142,8 +146,8 @@ class ShardSeries:
         self._marks.update(mark_of(document))
         return False
 
-    def append(self, ids: np.ndarray, mark: bytes) -> None:
-        """The tokens of the next wanted document."""
+    def append(self, ids: np.ndarray, mark: bytes, own: KeptText) -> None:
+        """The tokens of the next wanted document, and what they keep of it."""
         if not self._skip:
             self._check()
         self._marks.update(mark)
@@ -159,8 +163,9 @@ class ShardSeries:
             at += len(taken)
             if self._writer.n_tokens == self._shard_tokens:
                 done = at == len(ids)
-                self._finish(self._next + done, 0 if done else at)
+                self._finish(self._next + done, 0 if done else at, self._kept + own if done else self._kept)
         self._next += 1
+        self._kept += own
 
     def _check(self) -> None:
         """Once: whether the documents that are skipped are those that were written."""
@@ -172,13 +177,13 @@ class ShardSeries:
             )
         self._expected = None
 
-    def _finish(self, next_document: int, next_token: int) -> None:
+    def _finish(self, next_document: int, next_token: int, whole: KeptText) -> None:
         """Give the shard its name, then note it."""
         assert self._writer is not None
         self._open.close()
         record = {"file": self._path.name, "tokens": self._writer.n_tokens, "sha256": sha256_file(self._path),
                   "next_document": next_document, "next_token": next_token,
-                  "documents": self._marks.hexdigest()}  # fmt: skip
+                  "documents": self._marks.hexdigest(), "kept": whole.plain()}  # fmt: skip
         self._writer = None
         self._journal.add(self._split, record)
 
@@ -191,7 +196,7 @@ class ShardSeries:
             return
         self._check()
         if self._writer is not None:
-            self._finish(self._next, 0)
+            self._finish(self._next, 0, self._kept)
 
 
 @dataclass
@@ -231,6 +236,10 @@ class Journal:
         self.shards, self.is_done = {split: [] for split in SPLITS}, False
         self.path.unlink(missing_ok=True)
 
+    def kept(self, split: str) -> KeptText:
+        """What the tokens keep of the documents that the finished shards hold whole."""
+        return KeptText(**self.shards[split][-1]["kept"]) if self.shards[split] else KeptText()
+
     def plain_shards(self, split: str) -> list[dict[str, Any]]:
         """The entries of a manifest."""
         return [{key: shard[key] for key in ("file", "tokens", "sha256")} for shard in self.shards[split]]
@@ -254,5 +263,6 @@ class Journal:
 def _is_record(shard: Any) -> bool:
     """Whether an entry of a journal has what going on behind it needs, and names a file of its own folder."""
     numbers = [shard[key] for key in ("tokens", "next_document", "next_token")]
+    KeptText(**shard["kept"])
     is_plain = Path(shard["file"]).name == shard["file"]
     return is_plain and all(type(n) is int and n >= 0 for n in numbers) and type(shard["documents"]) is str

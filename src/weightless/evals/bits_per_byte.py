@@ -45,6 +45,8 @@ class Score:
     tokens_per_second: float
     data_bytes: np.ndarray
     positions: np.ndarray
+    refused: str = ""
+    """Why the bytes are no denominator although the tokenizer is known."""
 
     @property
     def nats_per_token(self) -> float:
@@ -60,6 +62,7 @@ class Score:
         return self.n_bytes > 0
 
     def to_plain(self) -> dict[str, Any]:
+        told = {"bits_per_byte_refused": self.refused} if self.refused else {}
         return {
             "nats": self.nats,
             "eval_tokens": self.n_tokens,
@@ -68,6 +71,7 @@ class Score:
             "bits_per_byte": self.bits_per_byte if self.knows_bytes else None,
             "bytes_per_token": self.nats_per_token / (LN2 * self.bits_per_byte) if self.knows_bytes else None,
             "decode_tokens_per_second": self.tokens_per_second,
+            **told,
         }
 
 
@@ -101,9 +105,11 @@ def evaluate(
     limit: int = 0,
     n_threads: int | None = None,
     label: str = "evaluating",
+    refused: str = "",
 ) -> Score:
     """Score a token stream with the compiled engine; `no_bytes` are tokens that stand for no source text.
 
+    `refused` says why bits per byte would be wrong: they are None then, and the reason is kept.
     Windows are independent and run on `n_threads` threads (default: all cores), each with its own state.  The speed is
     that of the windows alone: what is compiled, loaded or mapped once is done on a few tokens before the clock runs.
     """
@@ -136,8 +142,8 @@ def evaluate(
             done.result()
     seconds = time.perf_counter() - started
     at = np.concatenate([np.arange(scored, end) for _, scored, end in todo])
-    n_bytes = _bytes_at(at, tokens, token_bytes, no_bytes)
-    return Score(float(nats[at].sum()), len(at), n_bytes, len(at) / seconds, data[at], positions[at])
+    n_bytes = _bytes_at(at, tokens, None if refused else token_bytes, no_bytes)
+    return Score(float(nats[at].sum()), len(at), n_bytes, len(at) / seconds, data[at], positions[at], refused)
 
 
 def _bytes_at(

@@ -10,7 +10,8 @@ bytes of a whole stream are those of its text, whatever the vocabulary: 151,080,
     token_counts(table, tokens, places) -> int64      bytes of the tokens at these places
     score_losses(tokens, nats, table) -> PieceScore   nats[i] is the loss of tokens[i + 1]; NaN where it was not scored
 
-Errors: ConfigError for shapes that do not belong together, ids outside the table, or losses that are no numbers.
+Errors: ConfigError for shapes that do not belong together, ids outside the table, losses that are no numbers, and ids
+that swallow characters or spell spaces in bytes (tokenizer/byte_table.py).
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ def score_losses(tokens: Sequence[int] | np.ndarray, nats: Sequence[float] | np.
     if not len(places) or np.isinf(losses[places - 1]).any():
         raise ConfigError("the losses hold no number, or infinity: nothing can be added up")
     known = table if isinstance(table, ByteTable) else byte_table(table)
+    if why := known.why_refused(stream):
+        raise ConfigError(f"bits per byte are refused: {why}")
     counts = token_counts(known, stream, places)
     if not counts.any():
         raise ConfigError("the scored tokens stand for no text at all: bits per byte would be infinite")

@@ -17,14 +17,15 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from weightless.base.errors import WeightlessError
 from weightless.base.progress import progress
+from weightless.tokenizer.kept_text import KeptText, kept
 from weightless.tokenizer.opening import AnyTokenizer
-from weightless.tokenizer.sentencepiece import SentencePieceTokenizer
 
 LONGEST_SHOWN = 3
 
@@ -54,6 +55,8 @@ class Measurement:
     """Distinct tokens that occurred."""
     decoded_share: float
     """Bytes after decoding / bytes of the text; 1 for byte-level tokenizers."""
+    refused: str
+    """Why bits per byte of this text would be refused (unknown tokens, characters that do not come back …)."""
     seconds: float
     """Processor time of the encoding thread."""
     longest: tuple[bytes, ...] = field(repr=False)
@@ -140,10 +143,7 @@ def measure(
     counts = np.zeros(tokenizer.vocab_size, dtype=np.int64)
     for ids in encoded:
         counts += np.bincount(ids, minlength=len(counts))
-    if isinstance(tokenizer, SentencePieceTokenizer):
-        single, decoded = _counted_by_table(tokenizer, encoded)
-    else:
-        single, decoded = int(counts[_lengths(tokenizer) == 1].sum()), sample.n_bytes
+    whole = sum((kept(tokenizer, *pair) for pair in zip(sample.documents, encoded)), KeptText())
     return Measurement(
         tokenizer=tokenizer_name,
         corpus=corpus_name,
@@ -151,22 +151,19 @@ def measure(
         n_bytes=sample.n_bytes,
         n_tokens=int(counts.sum()),
         n_words=sample.n_words,
-        n_single_bytes=single,
+        n_single_bytes=sum(map(partial(_single_bytes, tokenizer), encoded)),
         n_used=int((counts > 0).sum()),
-        decoded_share=decoded / sample.n_bytes,
+        decoded_share=whole.decoded_bytes / sample.n_bytes,
+        refused=whole.refused,
         seconds=seconds,
         longest=_longest(tokenizer, counts),
     )
 
 
-def _counted_by_table(tokenizer: SentencePieceTokenizer, encoded: list[np.ndarray]) -> tuple[int, int]:
-    """(tokens of one byte, bytes in all): both hang on the token before."""
-    single = decoded = 0
-    for ids in encoded:
-        n_bytes = tokenizer.byte_table.bytes_of(np.concatenate(([-1], ids[:-1])) if len(ids) else ids, ids)
-        single += int((n_bytes == 1).sum())
-        decoded += int(n_bytes.sum())
-    return single, decoded
+def _single_bytes(tokenizer: AnyTokenizer, ids: np.ndarray) -> int:
+    """Tokens of one byte, which may hang on the token before."""
+    before = np.concatenate(([-1], ids[:-1])) if len(ids) else ids
+    return int((tokenizer.byte_table.bytes_of(before, ids) == 1).sum())
 
 
 def _lengths(tokenizer: AnyTokenizer) -> np.ndarray:

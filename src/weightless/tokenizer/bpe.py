@@ -23,6 +23,7 @@ from weightless.base.errors import ConfigError, CorruptFileError, WeightlessErro
 from weightless.base.files import atomic_write
 from weightless.tokenizer import storage
 from weightless.tokenizer.bpe_train import LARGEST_VOCABULARY, train_bpe
+from weightless.tokenizer.byte_table import ByteTable, table_of_bytes
 from weightless.tokenizer.patterns import END_OF_TEXT, check_special_tokens, pattern_code, text_bytes
 from weightless.tokenizer.streaming import StreamDecoder, encode_chunks
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 class Tokenizer:
     """A byte-level BPE tokenizer.  Instances do not change, and threads may share one."""
+
+    file_name = "tokenizer.json"
 
     def __init__(
         self,
@@ -91,6 +94,11 @@ class Tokenizer:
     def end_of_text(self) -> int | None:
         """Id of <|endoftext|>, None when it is not a special token here."""
         return self.special_tokens.get(END_OF_TEXT)
+
+    @cached_property
+    def byte_table(self) -> ByteTable:
+        """Bytes of text behind every id; special tokens stand for none."""
+        return table_of_bytes(self.token_bytes, self.special_tokens.values())
 
     @property
     def dtype(self) -> np.dtype:
@@ -251,9 +259,10 @@ def _ids_of_bytes(
             raise ConfigError(f"token {i} is {'empty' if not token else f'{token!r}, as token {ids[token]} is'}")
         ids[token] = i
     made = {bytes([byte]) for byte in range(256)}
-    for byte in made:
-        if byte not in ids:
-            raise ConfigError(f"the vocabulary lacks the single byte {byte!r}; byte-level BPE needs all 256")
+    if missing := sorted(made - ids.keys()):
+        shown = ", ".join(repr(byte)[1:] for byte in missing[:8]) + (" …" if len(missing) > 8 else "")
+        raise ConfigError(f"the vocabulary lacks {len(missing)} of the 256 single bytes ({shown}): text that holds "
+                          "them could not come back")  # fmt: skip
     for rank, (a, b) in enumerate(merges):
         if a not in made or b not in made:
             raise ConfigError(f"merge {rank} joins {a!r} and {b!r}, of which one is made by no earlier merge")

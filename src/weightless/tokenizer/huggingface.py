@@ -79,7 +79,11 @@ def from_hf(values: Any, where: str = "tokenizer.json") -> Tokenizer:
     for name in MUST_BE_OFF:
         if model.get(name):
             raise ConfigError(f"{where}: {name} = {model[name]!r} is not supported")
-    for name in ("normalizer", "truncation", "padding"):
+    if normalizer := values.get("normalizer"):
+        raise ConfigError(f"{where}: its normalizer ({_steps(normalizer)}) changes the text before it is tokenised, so "
+                          "bytes would not be those of the text; its ids can be imported by --vocab_size and "
+                          "--end_of_text, for nats per token")  # fmt: skip
+    for name in ("truncation", "padding"):
         if values.get(name):
             raise ConfigError(f"{where}: a tokenizer with {name} is not supported")
     after = values.get("post_processor") or {"type": "ByteLevel"}
@@ -98,6 +102,16 @@ def from_hf(values: Any, where: str = "tokenizer.json") -> Tokenizer:
         return Tokenizer(vocab, merges, specials, _pattern(values.get("pre_tokenizer"), where))
     except TypeError as error:
         raise CorruptFileError(f"{where}: the vocabulary is damaged ({error!r:.80})") from error
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _steps(normalizer: Any) -> str:
+    """The names of a normalizer's steps."""
+    if not isinstance(normalizer, dict):
+        return "of unknown kind"
+    parts = normalizer.get("normalizers")
+    return ", ".join(map(_steps, parts)) if isinstance(parts, list) else str(normalizer.get("type"))[:40]
 
 
 def _part(values: Any, name: str, where: str) -> dict[str, Any]:

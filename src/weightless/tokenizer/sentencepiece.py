@@ -14,14 +14,14 @@ pieces, which are the boundaries (a text begins behind them).  A bare U+2581 has
 UTF-8 length of what the tokens decode to: the text after normalisation, which may be shorter than what was encoded.
 (One exception is known: models that remove surplus spaces drop a whole run of spaces at the start of a text; such a
 run survives encoding only when the text begins with the very character U+2581.)
+What a model changes or swallows is found in kept_text.py.
 Errors: CorruptFileError for a file that is no model, WeightlessError when it cannot be read or the package is missing.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ import numpy as np
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.base.files import atomic_write
+from weightless.tokenizer.byte_table import ByteTable
 from weightless.tokenizer.patterns import text_bytes
 from weightless.tokenizer.piece_file import (
     BYTE,
@@ -48,40 +49,6 @@ __all__ = ["ByteTable", "SentencePieceModel", "SentencePieceTokenizer", "byte_ta
 def read_model(path: str | Path) -> SentencePieceModel:
     """The content of a .model file; CorruptFileError when it is none."""
     return parse_model(read_file(path), str(path))
-
-
-@dataclass(frozen=True)
-class ByteTable:
-    """Bytes that each token stands for: base int64 [V], leading_space bool [V], boundary bool [V]."""
-
-    base: np.ndarray
-    leading_space: np.ndarray
-    boundary: np.ndarray
-    keeps_first_space: bool = False
-    """True for models whose decoder keeps a space at the start of a text: it counts, even after a boundary."""
-
-    def bytes_of(self, previous_ids: np.ndarray | Sequence[int], ids: np.ndarray | Sequence[int]) -> np.ndarray:
-        """int64, shaped as `ids`: bytes of ids[i] when it follows previous_ids[i] (-1: nothing, the text begins).
-
-        ConfigError when the shapes differ or an id is outside the vocabulary.
-        """
-        before, after = np.asarray(previous_ids), np.asarray(ids)
-        if before.shape != after.shape:
-            raise ConfigError(f"previous_ids {before.shape} and ids {after.shape} should have one shape")
-        before, after = self._checked(before, -1), self._checked(after, 0)
-        begins = (before < 0) | self.boundary[before]
-        counts = self.leading_space[after] & (self.keeps_first_space | ~begins)
-        return self.base[after] + counts
-
-    def total(self, ids: np.ndarray | Sequence[int], previous: int = -1) -> int:
-        """Bytes of a stream of tokens that stands behind `previous` (-1: at the start of a text)."""
-        stream = self._checked(np.asarray(ids), 0)
-        return int(self.bytes_of(np.concatenate(([previous], stream[:-1])) if len(stream) else stream, stream).sum())
-
-    def _checked(self, ids: np.ndarray, least: int) -> np.ndarray:
-        if ids.size and (ids.dtype.kind not in "iu" or ids.min() < least or ids.max() >= len(self.base)):
-            raise ConfigError(f"ids should be whole numbers in {least}..{len(self.base) - 1}")
-        return ids.astype(np.int64)
 
 
 def byte_table(path: str | Path) -> ByteTable:
@@ -104,7 +71,11 @@ def table_of(model: SentencePieceModel, where: str = "model") -> ByteTable:
             continue
         leading[i] = model.pieces[i].startswith(SPACE)
         base[i] = len(model.pieces[i][int(leading[i]) :].replace(SPACE, " ").encode())
-    return ByteTable(base, leading, boundary, not (model.adds_first_space or model.removes_spaces))
+    bytes_at = {model.pieces[i]: i for i in np.flatnonzero(model.types == BYTE).tolist()}
+    marks = tuple(bytes_at[name] for name in ("<0xE2>", "<0x96>", "<0x81>") if name in bytes_at)
+    return ByteTable(base, leading, boundary, not (model.adds_first_space or model.removes_spaces),
+                     unknown=int(np.flatnonzero(model.types == UNKNOWN)[0]), mark_pieces=marks, rewrites=True,
+                     folds_case=model.normalisation.endswith("_cf"))  # fmt: skip
 
 
 class SentencePieceTokenizer:
@@ -113,6 +84,8 @@ class SentencePieceTokenizer:
     Documents begin with BOS (`end_of_text`; EOS where a model has no BOS).  Text is str, or bytes, in which what is not
     UTF-8 becomes U+FFFD; the model's normalisation applies, so decoding gives the normalised text back.
     """
+
+    file_name = "tokenizer.model"
 
     def __init__(self, content: bytes, where: str = "SentencePiece model") -> None:
         self.model = parse_model(content, where)
