@@ -91,7 +91,7 @@ def _models(options: Audit) -> Iterator[Report]:
     for file in files:
         packed = open_packed(file)
         own = packed.tokenizer if packed.has_tokenizer else None
-        tokens, evidence = _material(options, own, packed.program.vocab_size, file)
+        tokens, evidence = _material(options, own, packed.program.vocab_size, file, packed.tokenizer_sha256)
         evidence = _with_claim(evidence, options, file, len(tokens), packed.program.context)
         name = file.parent.name if path.is_dir() else str(file)
         with _progress(name, options.positions) as tick:
@@ -115,8 +115,12 @@ def _code(options: Audit) -> Iterator[Report]:
                         options.tolerance, tick)  # fmt: skip
 
 
-def _material(options: Audit, own: Any, vocab_size: int, file: Path | None) -> tuple[np.ndarray, Evidence]:
-    """The tokens to read, and what is known about them; `own` is the tokenizer that the model brings."""
+def _material(
+    options: Audit, own: Any, vocab_size: int, file: Path | None, ours: str | None = None
+) -> tuple[np.ndarray, Evidence]:
+    """The tokens to read, and what is known about them; `own` is the tokenizer that the model brings, `ours` the
+    SHA-256 of that of its ids.
+    """
     from weightless.audit.audit import Evidence
     from weightless.cli.artifact import find_data
     from weightless.data.corpus import corpus
@@ -131,8 +135,8 @@ def _material(options: Audit, own: Any, vocab_size: int, file: Path | None) -> t
         assert options.data or file is not None
         found = corpus(options.data or find_data(file))  # type: ignore[arg-type]
         tokenizer = named or (found.tokenizer() if found.has_tokenizer else None)
-        _check_corpus(found, tokenizer, vocab_size, options)
-        tokens, evidence = found.tokens("val"), _of_corpus(found)
+        _check_corpus(found, tokenizer, vocab_size, options, ours)
+        tokens, evidence = found.tokens("val"), replace(_of_corpus(found), refused=found.why_refused("val"))
     if options.train:
         from weightless.audit.data_overlap import documents_of
 
@@ -159,7 +163,11 @@ def _of_corpus(found: Corpus) -> Evidence:
     return Evidence(train=train, validation=corpus_documents(found, "val"))
 
 
-def _check_corpus(found: Corpus, tokenizer: Any, vocab_size: int, options: Audit) -> None:
+def _check_corpus(found: Corpus, tokenizer: Any, vocab_size: int, options: Audit, ours: str | None) -> None:
+    theirs = found.manifest["tokenizer_sha256"]
+    if ours and theirs and ours != theirs:
+        raise WeightlessError(f"{found.folder} was tokenised with another tokenizer than that of {options.what}: give "
+                              "data in the model's own tokens, or a text with --text")  # fmt: skip
     if vocab_size and found.vocab_size != vocab_size:
         raise WeightlessError(f"{found.folder} has a vocabulary of {found.vocab_size}, {options.what} one of "
                               f"{vocab_size}: give data in the model's own tokens, or a text with --text")  # fmt: skip

@@ -48,7 +48,7 @@ class Named:
 
         try:
             found = corpus(find_data(Path(packed.artifact.path)))
-            if found.manifest.get("tokenizer_sha256") == packed.tokenizer.sha256:
+            if found.manifest.get("tokenizer_sha256") == packed.tokenizer_sha256:
                 return found.tokens("val")[: packed.program.context + 1]
         except WeightlessError:  # an artifact that lies alone is fed drawn tokens, and the record says so
             return None

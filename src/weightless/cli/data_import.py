@@ -13,9 +13,8 @@ from weightless.base.units import human_bytes
 from weightless.cli.parse import parse
 
 if TYPE_CHECKING:
-    from weightless.data.import_plan import Vocabulary
+    from weightless.data.corpus import TextEncoder
     from weightless.data.row_sets import Rows
-    from weightless.tokenizer.opening import AnyTokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -30,7 +29,8 @@ class Import:
     out: Annotated[str, tyro.conf.Positional]
     """The folder to write."""
     tokenizer: str = ""
-    """The tokenizer of the ids, in any format, or hub:OWNER/NAME (a model); needed for bits per byte."""
+    """The tokenizer of the ids, in any format (also a SentencePiece .model), or hub:OWNER/NAME (a model); needed for
+    bits per byte."""
     vocab_size: int = 0
     """Instead of a tokenizer: ids lie below this.  Text and bits per byte stay unknown."""
     end_of_text: int = -1
@@ -82,6 +82,8 @@ def run(arguments: list[str]) -> int:
             told.append(f"{human_bytes(entry['bytes'])}, {per_token:.3f} bytes per token")
         told += [f"{entry['pads_left_out']:,} paddings left out"] if entry["pads_left_out"] else []
         print(f"{split}: {', '.join(told)}")
+        if why := entry.get("bits_per_byte_refused"):
+            print(f"{split}: bits per byte will be refused: {why}")
     if not found.has_tokenizer:
         print("no tokenizer: losses are in nats per token, bits per byte and text are not available")
     return 0
@@ -95,7 +97,7 @@ def _is_source(validation: str, rows: Rows) -> bool:
     return is_named or (validation not in (*rows.splits, "auto", "none") and Path(validation).exists())
 
 
-def _rows(source: str, options: Import, tokenizer: Vocabulary | None) -> Rows:
+def _rows(source: str, options: Import, tokenizer: TextEncoder | None) -> Rows:
     from weightless.data.row_sets import KNOWN, open_rows
     from weightless.data.token_parquet import Reading
 
@@ -118,7 +120,7 @@ def _rows(source: str, options: Import, tokenizer: Vocabulary | None) -> Rows:
     return rows
 
 
-def _tokenizer(options: Import) -> Vocabulary | None:
+def _tokenizer(options: Import) -> TextEncoder | None:
     """The tokenizer asked for, or the one that is known to belong to the source."""
     from weightless.data.corpus import MANIFEST, corpus
     from weightless.data.hub import PREFIX
@@ -131,7 +133,7 @@ def _tokenizer(options: Import) -> Vocabulary | None:
     if not name and not options.vocab_size:
         if (Path(options.source) / MANIFEST).exists():
             found = corpus(options.source)
-            return _byte_level(found.tokenizer(), found.folder) if found.has_tokenizer else None
+            return found.tokenizer() if found.has_tokenizer else None
         name = KNOWN[options.source].tokenizer if options.source in KNOWN else ""
     if not name:
         return None
@@ -139,26 +141,18 @@ def _tokenizer(options: Import) -> Vocabulary | None:
     return _opened(_downloaded(name, typed) if name.startswith(PREFIX) else Path(name))
 
 
-def _opened(path: Path) -> Vocabulary:
+def _opened(path: Path) -> TextEncoder:
     from weightless.tokenizer.opening import open_tokenizer
 
-    return _byte_level(open_tokenizer(path), path)
-
-
-def _byte_level(found: AnyTokenizer, path: Path) -> Vocabulary:
-    from weightless.tokenizer import Tokenizer
-
-    if not isinstance(found, Tokenizer):
-        raise ConfigError(f"{path} is no byte-level tokenizer: import its ids with --vocab_size and --end_of_text")
-    return found
+    return open_tokenizer(path)
 
 
 def _downloaded(name: str, typed: str) -> Path:
-    """tokenizer.json, or vocab.json and merges.txt, of a model on the hub."""
+    """vocab.json and merges.txt, tokenizer.model or tokenizer.json of a model on the hub."""
     from weightless.data import hub
 
     repository = hub.repository(hub.parse(name, typed), "model")
-    for wanted in (("vocab.json", "merges.txt"), ("tokenizer.json",)):
+    for wanted in (("vocab.json", "merges.txt"), ("tokenizer.model",), ("tokenizer.json",)):
         if all(file in repository.files for file in wanted):
             return [repository.fetch(file) for file in wanted][0]
-    raise ConfigError(f"{name} has neither vocab.json and merges.txt nor a tokenizer.json")
+    raise ConfigError(f"{name} has neither vocab.json and merges.txt, nor a tokenizer.model or tokenizer.json")

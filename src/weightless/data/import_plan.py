@@ -17,25 +17,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from weightless.base.errors import ConfigError, nearest
-from weightless.data.corpus import TextEncoder
 from weightless.data.token_rows import TokenSource
 
 OWN_VALIDATION = ("validation", "valid", "val", "dev", "test")
 SHORT = 10_000  # tokens; a few documents
 _CUT = re.compile(r"(first|last):(\d+)")
-
-
-class Vocabulary(TextEncoder, Protocol):
-    """A tokenizer, and the bytes of its ids."""
-
-    @property
-    def token_bytes(self) -> Any: ...
-
-    @property
-    def special_tokens(self) -> dict[str, int]: ...
 
 
 class RowSet(Protocol):

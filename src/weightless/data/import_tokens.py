@@ -29,20 +29,25 @@ from weightless.base.files import write_json
 from weightless.base.folder_lock import folder_lock
 from weightless.base.progress import Ticker, progress
 from weightless.data.corpus import (
+    BYTES_BY_IDS,
     FORMAT,
     FORMAT_VERSION,
     MANIFEST,
+    PIECES,
     SPLITS,
     TOKENIZER,
     Corpus,
+    TextEncoder,
     checked_manifest,
     corpus,
+    save_tokenizer,
 )
 from weightless.data.growing_shard import GrowingShard
 from weightless.data.import_journal import ImportJournal
-from weightless.data.import_plan import Part, RowSet, Vocabulary, plan
+from weightless.data.import_plan import Part, RowSet, plan
 from weightless.data.shards import LARGEST_VOCABULARY, read_shard
 from weightless.data.token_rows import BLOCK_TOKENS, RowStream
+from weightless.tokenizer.byte_table import ByteTable, told_of_ids
 
 SHARD_TOKENS = 100_000_000
 CHECKPOINT_TOKENS = 1 << 22
@@ -53,7 +58,7 @@ def import_tokens(
     out_dir: str | Path,
     name: str = "",
     *,
-    tokenizer: Vocabulary | None = None,
+    tokenizer: TextEncoder | None = None,
     split: str = "train",
     validation: str | RowSet = "auto",
     max_tokens: int | None = None,
@@ -78,7 +83,7 @@ def import_tokens(
     with folder_lock(folder):
         if done := _already_there(folder, head, overwrite):
             return done
-        work = _Work(ImportJournal(folder, head), _byte_counts(tokenizer), checkpoint_tokens)
+        work = _Work(ImportJournal(folder, head), tokenizer and tokenizer.byte_table, checkpoint_tokens)
         with _shown(parts, work.journal, show_progress) as tick:
             for part in parts:
                 _write(work, part, tick)
@@ -86,7 +91,7 @@ def import_tokens(
 
 
 def _head(
-    name: str, rows: RowSet, parts: list[Part], tokenizer: Vocabulary | None, shard_tokens: int
+    name: str, rows: RowSet, parts: list[Part], tokenizer: TextEncoder | None, shard_tokens: int
 ) -> dict[str, Any]:
     """What identifies the work: where every id comes from, and what it means."""
     if tokenizer is not None and tokenizer.vocab_size != rows.vocab_size:
@@ -135,7 +140,7 @@ class _Work:
     """Where shards go, what they are counted by, and how far the journal says they are."""
 
     journal: ImportJournal
-    byte_counts: np.ndarray | None  # of every id; None without a tokenizer
+    table: ByteTable | None  # None without a tokenizer
     checkpoint_tokens: int
 
     @property
@@ -181,7 +186,7 @@ def _fill(work: _Work, part: Part, stream: RowStream, shard: GrowingShard, n: in
             role["open"] = {"file": shard.path.name, **shard.checkpoint(), **_standing(stream)}
             work.journal.save()
     entry = shard.finish()
-    counts = _counts(work, shard.path, work.folder / role["shards"][-1]["file"] if role["shards"] else None)
+    counts = _counts(work, shard.path, role["shards"])
     role["shards"].append({**entry, **counts, **_standing(stream)})
     role["open"] = None
     work.journal.save()
@@ -192,18 +197,26 @@ def _standing(stream: RowStream) -> dict[str, Any]:
     return {"next": list(stream.place), "pads": stream.n_pads}
 
 
-def _counts(work: _Work, path: Path, previous: Path | None) -> dict[str, Any]:
-    """Documents that begin in a shard (None when <|endoftext|> is unknown), bytes (None without a tokenizer)."""
-    ids, mark, n_documents, n_bytes = read_shard(path), work.end_of_text, 0, 0
-    after_mark = previous is None or int(read_shard(previous)[-1]) == mark
+def _counts(work: _Work, path: Path, earlier: list[dict[str, Any]]) -> dict[str, Any]:
+    """Documents that begin in a shard (None when <|endoftext|> is unknown); bytes, unknown tokens and spelt-out space
+    marks (None and 0 without a tokenizer).  Tokens hang on those before them, across blocks and shards.
+    """
+    ids, mark, table = read_shard(path), work.end_of_text, work.table
+    before = np.asarray(read_shard(work.folder / earlier[-1]["file"])[-2:], np.int64) if earlier else np.array([-1])
+    after_mark = not earlier or before[-1] == mark
+    n_documents = n_bytes = n_unknown = n_marks = 0
     for start in range(0, len(ids), BLOCK_TOKENS):
-        block = ids[start : start + BLOCK_TOKENS]
+        block = np.asarray(ids[start : start + BLOCK_TOKENS], np.int64)
         marks = block == mark if mark is not None else np.zeros(len(block), bool)
         n_documents += int((after_mark and not marks[0]) + (marks[:-1] & ~marks[1:]).sum())
         after_mark = bool(marks[-1])
-        n_bytes += 0 if work.byte_counts is None else int(work.byte_counts[block].sum(dtype=np.int64))
-    return {"documents": None if mark is None else n_documents,
-            "bytes": None if work.byte_counts is None else n_bytes}  # fmt: skip
+        if table is not None:
+            n_bytes += table.total(block, int(before[-1]))
+            n_unknown += table.n_unknown(block)
+            n_marks += table.n_space_marks(np.concatenate((before, block)))
+            before = np.concatenate((before, block))[-2:]
+    return {"documents": None if mark is None else n_documents, "bytes": None if table is None else n_bytes,
+            "unknown": n_unknown, "space_marks": n_marks}  # fmt: skip
 
 
 def _entered(work: _Work, part: Part) -> RowStream:
@@ -235,15 +248,6 @@ def _next_ids(stream: RowStream, part: Part, n: int, end_of_text: int | None) ->
     return ids[: marks[0]] if len(marks) else ids
 
 
-def _byte_counts(tokenizer: Vocabulary | None) -> np.ndarray | None:
-    """Bytes of source text behind every id; special tokens stand for none."""
-    if tokenizer is None:
-        return None
-    counts = np.array([len(piece) for piece in tokenizer.token_bytes], np.int32)
-    counts[list(tokenizer.special_tokens.values())] = 0
-    return counts
-
-
 def _shown(parts: list[Part], journal: ImportJournal, show: bool) -> AbstractContextManager[Ticker]:
     if not show:
         return nullcontext(lambda amount=1, note="": None)
@@ -252,31 +256,36 @@ def _shown(parts: list[Part], journal: ImportJournal, show: bool) -> AbstractCon
     return progress("import", total, "tokens", sum(journal.n_tokens(role) for role in SPLITS))
 
 
-def _finished(work: _Work, tokenizer: Vocabulary | None) -> Corpus:
+def _finished(work: _Work, tokenizer: TextEncoder | None) -> Corpus:
     """Write tokenizer and manifest, take the journal away."""
     journal, folder = work.journal, work.folder
-    splits = {role: _entry(journal.roles[role]["shards"]) for role in SPLITS}
+    splits = {role: _entry(journal.roles[role]["shards"], work.table) for role in SPLITS}
     if not splits["train"]["tokens"]:
         raise WeightlessError(f"{journal.head['name']} holds no tokens to train on; nothing was imported")
     hashes = [[role, shard["sha256"]] for role in SPLITS for shard in splits[role]["shards"]]
     digest = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
     if tokenizer is None:
-        (folder / TOKENIZER).unlink(missing_ok=True)
+        for file in (TOKENIZER, PIECES):
+            (folder / file).unlink(missing_ok=True)
     else:
-        tokenizer.save(folder / TOKENIZER)
-    write_json(folder / MANIFEST, {**journal.head, "corpus_sha256": digest, "splits": splits})
+        save_tokenizer(tokenizer, folder)
+    are = {"bytes_are": None if tokenizer is None else BYTES_BY_IDS}
+    write_json(folder / MANIFEST, {**journal.head, "corpus_sha256": digest, **are, "splits": splits})
     journal.path.unlink(missing_ok=True)
-    for stem in (f"{journal.head['name']}_*.bin", f"{journal.path.name[:40]}.*", f"{MANIFEST}.*", f"{TOKENIZER}.*"):
+    for stem in (f"{journal.head['name']}_*.bin", f"{journal.path.name[:40]}.*", f"{MANIFEST}.*", "tokenizer.*"):
         for leftover in folder.glob(f".{stem}.part"):
             leftover.unlink()
     return corpus(folder)
 
 
-def _entry(shards: list[dict[str, Any]]) -> dict[str, Any]:
+def _entry(shards: list[dict[str, Any]], table: ByteTable | None) -> dict[str, Any]:
     def total(key: str) -> int | None:
         values = [shard[key] for shard in shards]
         return None if None in values else sum(values)
 
     plain = [{key: shard[key] for key in ("file", "tokens", "sha256")} for shard in shards]
-    return {"documents": total("documents"), "bytes": total("bytes"), "tokens": total("tokens"),
+    n_unknown, n_marks = total("unknown") or 0, total("space_marks") or 0
+    refused = told_of_ids(n_unknown, n_marks, table is not None and table.folds_case)
+    return {"documents": total("documents"), "bytes": total("bytes"), "source_bytes": None,
+            "unknown_tokens": n_unknown, "bits_per_byte_refused": refused, "tokens": total("tokens"),
             "pads_left_out": shards[-1]["pads"] if shards else 0, "shards": plain}  # fmt: skip

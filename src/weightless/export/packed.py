@@ -45,12 +45,21 @@ class Packed:
         """Whether text can go in and come out; a model of imported ids has none."""
         return TOKENIZER in self.artifact.entries
 
+    @property
+    def tokenizer_sha256(self) -> str | None:
+        """Of the tokenizer in the file, or of the SentencePiece model of its training ids; None when unknown."""
+        if self.has_tokenizer:
+            return self.tokenizer.sha256
+        noted = self.notes.get("tokenizer_sha256")
+        return noted if isinstance(noted, str) else None
+
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer in the file; WeightlessError when it was packed without one."""
         if not self.has_tokenizer:
             raise WeightlessError(f"{self.artifact.path} was packed without a tokenizer, so it knows ids and no text: "
-                                  "make its data with a byte-level --tokenizer and pack it again")  # fmt: skip
+                                  "give text as ids (data prepare --tokenizer pieces.model, then --data), or make its "
+                                  "data with a byte-level --tokenizer and pack it again")  # fmt: skip
         text = self.artifact.view(TOKENIZER).tobytes()
         try:
             tokenizer = Tokenizer.from_json(text.decode())

@@ -73,4 +73,5 @@ def artifact_notes(seed: Any, steps: Any, data: Corpus) -> dict[str, Any]:
 
     So whoever repeats the training gets the same file, by `run` as by `train`; the rest is in the run's folder.
     """
-    return {"seed": seed, "steps": steps, "corpus_sha256": data.sha256}
+    return {"seed": seed, "steps": steps, "corpus_sha256": data.sha256,
+            "tokenizer_sha256": data.manifest["tokenizer_sha256"]}  # fmt: skip

@@ -34,9 +34,10 @@ AUDITED_POSITIONS = (1, 2, 3, 5, 17, 63, 64, 65, 128, 255, 256, 257, 511, 512)
 
 def score(packed: Packed, corpus: Corpus, recipe: EvalRecipe, label: str) -> Score:
     """Held-out loss of the recipe's share of the validation stream."""
-    tokenizer = packed.tokenizer
-    tokens, silent = np.asarray(corpus.tokens("val")[:]), list(tokenizer.special_tokens.values())
-    return evaluate(packed, tokens, tokenizer.token_bytes, silent, recipe.stride or None, recipe.tokens, label=label)
+    tokens, tokenizer = np.asarray(corpus.tokens("val")[:]), packed.tokenizer if packed.has_tokenizer else None
+    table = (tokenizer or corpus.tokenizer()).byte_table
+    return evaluate(packed, tokens, table, (), recipe.stride or None, recipe.tokens, label=label,
+                    refused=corpus.why_refused("val"))  # fmt: skip
 
 
 def ledger(packed: Packed, corpus: Corpus, result: Score) -> dict[str, Any]:
@@ -94,10 +95,15 @@ def _sampling_check(packed: Packed, window: np.ndarray) -> dict[str, Any]:
     return {"name": name, "ok": ok, "detail": f"{'; '.join(parts)} (means over {len(window) - 1} positions)"}
 
 
-def sample(packed: Packed, recipe: SampleRecipe, folder: Path | None = None) -> dict[str, Any]:
-    """A continuation of the recipe's prompt; written to sample.txt when a folder is given."""
+def sample(packed: Packed, recipe: SampleRecipe, folder: Path | None = None) -> dict[str, Any] | None:
+    """A continuation of the recipe's prompt; written to sample.txt when a folder is given.
+
+    None for a model of SentencePiece ids: its artifact holds no tokenizer, so no text comes out of it.
+    """
     from weightless.base.files import atomic_write
 
+    if not packed.has_tokenizer:
+        return None
     drawn = generate(packed, recipe.prompt, recipe.sampling())
     if folder is not None:
         atomic_write(folder / "sample.txt", drawn["prompt"] + drawn["text"] + "\n")

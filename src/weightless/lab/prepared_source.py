@@ -14,7 +14,7 @@ from pathlib import Path
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import atomic_write
-from weightless.data.corpus import MANIFEST, SPLITS, TOKENIZER, Corpus, corpus
+from weightless.data.corpus import MANIFEST, SPLITS, Corpus, corpus
 from weightless.lab.recipe import DataRecipe
 
 
@@ -27,9 +27,9 @@ def linked(recipe: DataRecipe, folder: Path) -> Corpus:
     """The corpus that the recipe names, as `folder`; errors when a recipe cannot be made from it."""
     there = corpus(recipe.source)
     there.require_tokenizer("a run's table of bits per byte")
-    if there.tokenizer_json() is None:
-        raise ConfigError(f"{recipe.source} holds ids of a SentencePiece model, and a run packs byte-level tokenizers: "
-                          "use train, pack and eval one by one instead")  # fmt: skip
+    if why := there.why_refused("val"):
+        raise ConfigError(f"{recipe.source}: bits per byte, which a run is about, are refused: {why}; use train, pack "
+                          "and eval one by one for nats per token, or another tokenizer")  # fmt: skip
     if recipe.rule != DataRecipe(max_overlap=recipe.max_overlap).rule:
         raise ConfigError(f"{recipe.source} brings its own validation split: take validation, val_fraction, val_first "
                           "and val_last out of the recipe")  # fmt: skip
@@ -43,7 +43,7 @@ def linked(recipe: DataRecipe, folder: Path) -> Corpus:
                                   "run, or delete that folder")  # fmt: skip
         return here
     folder.mkdir(parents=True, exist_ok=True)
-    for path in [*(path for split in SPLITS for path in there.shard_paths(split)), there.folder / TOKENIZER]:
+    for path in [*(path for split in SPLITS for path in there.shard_paths(split)), there.tokenizer_path]:
         _link(path.resolve(), folder / path.name)
     atomic_write(folder / MANIFEST, (there.folder / MANIFEST).read_bytes())
     return corpus(folder)

@@ -98,7 +98,8 @@ def _measured(
         "artifact": {"file": f"models/{folder.name}/{ARTIFACT}", "sha256": sha256_file(path)},
         "checks": [*ledger["checks"], once, *observed],
         "commands": {"train": f"weightless run {recipe.name} --only {model.name}", "eval": f"weightless eval {where}",
-                     "count": f"weightless count {where}", "generate": f"weightless generate {where}"},
+                     "count": f"weightless count {where}",
+                     **({"generate": f"weightless generate {where}"} if packed.has_tokenizer else {})},
     }  # fmt: skip
 
 
