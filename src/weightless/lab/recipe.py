@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightless.base.config import from_dict, load_toml, to_dict
 from weightless.base.errors import ConfigError, CorruptFileError, nearest
+from weightless.data.corpus import MANIFEST
 from weightless.data.split import split_rule
 from weightless.decode.sampling import Sampling
 from weightless.models.catalog import family
@@ -57,7 +58,8 @@ class DataRecipe:
     def __post_init__(self) -> None:
         if not self.source:
             raise ConfigError("data.source is empty: name docs, fables, a file or a folder")
-        if self.vocab_size < LEAST_VOCABULARY:
+        is_prepared = (Path(self.source) / MANIFEST).is_file()  # then its tokenizer decides, which may have fewer
+        if self.vocab_size < (1 if is_prepared else LEAST_VOCABULARY):
             raise ConfigError(f"data.vocab_size = {self.vocab_size} should be at least {LEAST_VOCABULARY}: "
                               "256 bytes and <|endoftext|>")  # fmt: skip
         for name in ("val_fraction", "max_overlap"):
