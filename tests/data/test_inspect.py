@@ -60,7 +60,7 @@ def test_documents_come_back_whole(documents, block):
 
 def test_a_sound_corpus_passes_every_check(folder):
     checks = inspect.verify(folder)
-    assert len(checks) == 6 and all(check.ok for check in checks), checks
+    assert len(checks) == 8 and all(check.ok for check in checks), checks
 
 
 def test_each_kind_of_damage_is_named(folder):
@@ -94,12 +94,13 @@ def test_a_training_document_in_validation_is_found(folder):
         write_shard(folder / "t_val_000000.bin", tokens)
         sha256 = inspect.sha256_file(folder / "t_val_000000.bin")
         shard = {"file": "t_val_000000.bin", "tokens": len(tokens), "sha256": sha256}
-        entry.update(documents=1, tokens=len(tokens), shards=[shard])
+        n_bytes = int((tokens != 256).sum())
+        entry.update(documents=1, tokens=len(tokens), bytes=n_bytes, shards=[shard])
         (folder / "manifest.json").write_text(json.dumps(manifest))
         assert failed(folder) == names
-    entry["documents"] = 2
+    entry.update(documents=2, bytes=n_bytes + 1)
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert "documents of the manifest" in failed(folder)
+    assert {"documents of the manifest", "val ids hold the text"} <= set(failed(folder))
 
 
 def test_a_flipped_bit_is_never_read_as_ids(folder):
