@@ -11,6 +11,8 @@ import pytest
 
 from weightless.base.errors import ConfigError
 from weightless.decode.cache_attention import attend_pieces
+from weightless.kernels import fast_ops
+from weightless.ops import flash_attention
 from weightless.ops.attention import causal_attention, decode_attention, softmax
 from weightless.ops.class_head import class_log_probs, slot_log_prob
 from weightless.ops.cross_entropy import log_softmax, nll
@@ -101,3 +103,15 @@ def test_a_theta_that_cannot_turn_is_refused(theta):
 def test_an_eps_that_cannot_divide_is_refused(eps):
     with pytest.raises(ConfigError, match="eps"):
         rms_norm(np.zeros(4, np.float32), None, eps)
+
+
+@pytest.mark.parametrize("twin", [flash_attention, fast_ops], ids=["readable", "fast"])
+def test_what_query_heads_share_is_summed_in_more(twin):
+    """64 query heads on one head of keys: one rounding to float16 at the end (and O rounded once), not 64."""
+    Q, dO = halves(1, 64, 9, 16, seed=1), halves(1, 64, 9, 16, seed=2)
+    K, V = halves(1, 1, 9, 16, seed=3), halves(1, 1, 9, 16, seed=4)
+    _, cache = twin.flash_attention_fwd(Q, K, V, 4, return_cache=True)
+    exact = naive_attention_bwd(*(z.astype(np.float64) for z in (dO, Q, K, V)))
+    for mine, theirs in zip(twin.flash_attention_bwd(dO, cache, 4), exact, strict=True):
+        assert mine.dtype == np.float16
+        assert np.abs(mine - theirs).max() < ROUNDING * np.abs(theirs).max()

@@ -36,12 +36,21 @@ def given(arguments: Sequence[str]) -> set[str]:
 def refuse_unused(verb: str, options: Any, arguments: Sequence[str]) -> None:
     """Raise ConfigError if a flag was given that does nothing beside the others."""
     on_line = given(arguments)
-    for rule in RULES.get(verb, ()):
+    for rule in rules_of(verb):
         idle = [flag for flag in rule.flags if flag in on_line]
         if idle and rule.when(options):
             names = " and ".join(f"--{flag}" for flag in idle)
             does, leave = ("does", "it") if len(idle) == 1 else ("do", "them")
             raise ConfigError(f"{names} {does} nothing {rule.why}: leave {leave} out")
+
+
+def rules_of(verb: str) -> tuple[Rule, ...]:
+    """The table's, and for `train` what the loop says of its own fields."""
+    if verb != "train":
+        return RULES.get(verb, ())
+    from weightless.train.config import IDLE
+
+    return (*(Rule(*entry) for entry in IDLE), *RULES[verb])
 
 
 def _lacks(options: Any, group: str) -> bool:
@@ -99,15 +108,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("data", "split"), lambda o: o.text, "with --text, which is scored instead of a corpus"),
     ),
     "train": (
-        Rule(("warmdown",), lambda o: o.schedule != "wsd", "without --schedule wsd"),
-        Rule(("min_lr_ratio",), lambda o: o.schedule == "constant", "with --schedule constant"),
-        Rule(("muon_lr",), lambda o: o.optimizer != "muon", "without --optimizer muon"),
-        Rule(("beta1", "beta2"), lambda o: o.optimizer == "sgd", "with --optimizer sgd"),
-        Rule(("table_lr",), lambda o: o.optimizer == "sgd", "with --optimizer sgd, whose rate is --max_lr"),
         Rule(("table_lr",), lambda o: _lacks(o, "table"), "for a model without lookup tables"),
         Rule(("head_lr_scale",), lambda o: _lacks(o, "head"),
              "for a model whose head is its embedding (--embedding_lr_scale)"),
-        Rule(("clock",), lambda o: o.seconds is None, "without --seconds"),
         Rule(("n_classes", "classes_by"), lambda o: getattr(o, "head", "class") == "full", "with --head full"),
     ),
     "count": (

@@ -88,6 +88,8 @@ def _check(options: Generate) -> None:
         raise ConfigError("--stream prints one text as it comes: it goes with neither --beam, --prompts nor --json")
     if options.beam < 0 or options.batch < 1:
         raise ConfigError("--beam should not be negative, and --batch at least 1")
+    if options.beam and options.max_tokens < 1:
+        raise ConfigError(f"--max_tokens {options.max_tokens}: beams are of at least 1 token")
 
 
 def _sampling(options: Generate) -> Sampling:

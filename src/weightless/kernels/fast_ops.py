@@ -23,7 +23,7 @@ from weightless.kernels.twins import twin_of
 from weightless.ops import flash_attention as tiled
 from weightless.ops import layer_norm as norm
 from weightless.ops import softmax_topk as topk
-from weightless.ops.arguments import finite, float_array, real_number, same_shape, whole_number
+from weightless.ops.arguments import finite, float_array, real_number, same_shape, whole_number, working_dtype
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -135,7 +135,7 @@ def flash_attention_fwd(
     tile_size = whole_number("tile_size", tile_size)
     seen = tiled.visible(Q, K, causal, q_offset, window, key_padding_mask)
     O = np.empty((*Q.shape[:3], V.shape[3]), Q.dtype)
-    L = np.empty(Q.shape[:3], tiled.working_dtype(Q))
+    L = np.empty(Q.shape[:3], working_dtype(Q))
     shared = Q.shape[1] // K.shape[1]
 
     def head(b: int, h: int) -> None:
@@ -169,7 +169,8 @@ def flash_attention_bwd(
     same_shape("dO", dO, "O", O.shape)
     tile_size = whole_number("tile_size", tile_size)
     seen = tiled.visible(Q, K, causal, q_offset, window, key_padding_mask)
-    dQ, dK, dV = np.empty_like(Q), np.zeros_like(K), np.zeros_like(V)
+    work = working_dtype(Q)
+    dQ, dK, dV = np.empty_like(Q), np.zeros(K.shape, work), np.zeros(V.shape, work)
     shared = Q.shape[1] // K.shape[1]
 
     def group(b: int, g: int) -> None:
@@ -181,7 +182,7 @@ def flash_attention_bwd(
             dV[b, g] += dv
 
     _per_head(group, K.shape[:2], n_threads)
-    return dQ, dK, dV
+    return dQ, dK.astype(K.dtype, copy=False), dV.astype(V.dtype, copy=False)
 
 
 def _shared_out(

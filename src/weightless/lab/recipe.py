@@ -151,6 +151,7 @@ class ModelRecipe:
             if "seed" in self.train:
                 raise ConfigError("train.seed: the seeds of a recipe stand at its head (seeds = [0]); take it out")
             made = from_dict(TrainConfig, {"context": config.context, **self.train, "seed": seed}, "train")
+            made.check_used(self.train, "train.")
             if made.context > config.context:
                 raise ConfigError(f"train.context = {made.context} is longer than the model's own of {config.context}")
             return made

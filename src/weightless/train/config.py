@@ -11,7 +11,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from weightless.base.errors import ConfigError, nearest
 from weightless.data.loader import ORDERS
@@ -27,6 +29,15 @@ MOST_THREADS = 1024
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps")
 RESUMABLE_CHANGES = frozenset({"checkpoint_every", "prefetch"})
 """Fields that a resumed run may change: they cannot alter a single number of the result."""
+IDLE: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (("warmdown",), lambda c: c.schedule != "wsd", "without schedule wsd"),
+    (("min_lr_ratio",), lambda c: c.schedule == "constant", "with schedule constant"),
+    (("muon_lr",), lambda c: c.optimizer != "muon", "without optimizer muon"),
+    (("beta1", "beta2"), lambda c: c.optimizer == "sgd", "with optimizer sgd"),
+    (("table_lr",), lambda c: c.optimizer == "sgd", "with optimizer sgd, whose rate is max_lr"),
+    (("clock",), lambda c: c.seconds is None, "without seconds"),
+)
+"""Fields that do nothing beside others: what is asked for and would be dropped is refused where it is read."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +187,13 @@ class TrainConfig:
     def positions_per_step(self) -> int:
         """Positions of the windows of one optimizer step, padding included."""
         return self.batch_size * self.context * self.grad_accumulation
+
+    def check_used(self, given: Iterable[str], prefix: str = "") -> None:
+        """ConfigError for a field of `given` (those that somebody wrote down) that does nothing beside the others."""
+        for fields, is_idle, why in IDLE:
+            idle = [field for field in fields if field in given]
+            if idle and is_idle(self):
+                raise ConfigError(f"{prefix}{idle[0]} does nothing {why}: leave it out")
 
     def differences(self, other: TrainConfig) -> list[str]:
         """Fields in which a run that resumes `other` would not be the same run."""
