@@ -19,6 +19,7 @@ from weightless.base.config import save_toml, to_dict
 from weightless.base.errors import WeightlessError
 from weightless.base.files import append_line, atomic_write, write_json
 from weightless.base.folder_lock import folder_lock, is_lock
+from weightless.base.progress import told_if_slow
 from weightless.data.corpus import Corpus
 from weightless.lab.checks import check_on_text
 from weightless.lab.corpora import prepared
@@ -26,6 +27,7 @@ from weightless.lab.environment import commit, machine
 from weightless.lab.recipe import ModelRecipe, Recipe, load_recipe
 from weightless.lab.report import hashes, write_report
 from weightless.lab.stages import run_model
+from weightless.program.engine import COMPILING
 from weightless.program.warm import in_background
 
 RECIPE = "recipe.toml"
@@ -45,7 +47,8 @@ def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) ->
             corpus = prepared(recipe.data, folder / "data")
             for model in chosen:
                 check_on_text(model, corpus)
-            compiling.wait()
+            with told_if_slow(COMPILING):
+                compiling.wait()
             return _made(recipe, folder, command, chosen, corpus, started)
         finally:
             compiling.terminate()

@@ -23,7 +23,7 @@ from weightless.program.operator import N_FLOATS, N_INTS, SCRATCH_BYTES, Access
 from weightless.program.program import HEADS, OUTCOME, PROBABILITIES, Program
 
 N_UNIFORMS = 8
-COMPILING = "compiling the engine: about half a minute, once per machine and version of the code"
+COMPILING = "compiling the engine (once per machine and version of the code)"
 POINTS_OUTSIDE = "an index of the model points outside its data; pack the model again"
 
 
