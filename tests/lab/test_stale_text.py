@@ -78,7 +78,7 @@ def test_changed_text_is_refused(text, tmp_path, change, make):
     assert make(text, tmp_path / "out").sha256 == made.sha256
     CHANGES[change](text)
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()}
-    with pytest.raises(WeightlessError, match="has changed since.*delete"):
+    with pytest.raises(WeightlessError, match=r"(has |held |novels )changed since.*delete"):
         make(text, tmp_path / "out")
     assert {name: (tmp_path / "out" / name).read_bytes() for name in before} == before
 
@@ -102,7 +102,7 @@ def test_a_manifest_without_hashes_of_files_is_held_to_the_documents(text, tmp_p
     path.write_text(json.dumps(manifest))
     assert make(text, tmp_path / "out").sha256 == made.sha256
     touched_since(text / "a.txt")
-    with pytest.raises(WeightlessError, match="has changed since"):
+    with pytest.raises(WeightlessError, match="changed since"):
         make(text, tmp_path / "out")
 
 

@@ -54,12 +54,14 @@ def without_packing(path: PurePath) -> PurePath:
 
 
 def require_regular(path: Path) -> None:
-    """WeightlessError for a pipe, a device or a socket: text is read several times, and those can be read once."""
+    """WeightlessError for a pipe, a device or a socket, which can be read only once."""
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
         kind = kinds.get(stat.S_IFMT(mode), "a device")
-        raise WeightlessError(f"{path} is {kind}, and a text is read several times: write it into a file first")
+        raise WeightlessError(
+            f"{path} is {kind}, and what is named here is read several times: write it into a file first"
+        )
 
 
 def _opened(path: Path, stack: ExitStack) -> IO[bytes]:

@@ -77,8 +77,8 @@ def _is_parquet(source: str) -> bool:
     """Whether ids come from tables (a .parquet file, a folder of them, the hub) and not from .bin files."""
     path = Path(source)
     if path.is_dir():
-        return any(path.rglob("*.parquet"))
-    return path.suffix == ".parquet" or not path.exists()
+        return any(file.suffix.lower() == ".parquet" for file in path.rglob("*"))
+    return path.suffix.lower() == ".parquet" or not path.exists()
 
 
 def _reads_no_table(options: Any) -> bool:

@@ -27,7 +27,7 @@ class Demo:
     """Collect text, train three models on it, pack them, and show what each byte bought (about five minutes)."""
 
     text: str = "docs"
-    """docs (prose of this Python installation), fables, a file or a folder (.txt .jsonl .parquet .gz .xz .zst)."""
+    """docs (prose of this Python installation), fables, a file or a folder (text, JSON, parquet, .gz .xz .zst)."""
     out: str = ""
     """The run folder; runs/demo when empty."""
     only: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ class Train:
     """Train a byte-level BPE tokenizer and write it as one JSON file."""
 
     text: Annotated[str, tyro.conf.Positional]
-    """docs, fables, a file, or a folder (.txt .jsonl .parquet, also .gz .xz .zst)."""
+    """docs, fables, a file, or a folder (text, JSON, parquet; also .gz .xz .zst)."""
     out: str = "tokenizer.json"
     """The file to write."""
     vocab_size: int = 4096
@@ -37,7 +37,7 @@ class Train:
     ties: str = "greatest"
     """Which of two equally frequent pairs merges first: greatest (on bytes), or hf (as Hugging Face tokenizers)."""
     field: str = "text"
-    """The field of jsonl and parquet files that holds the text."""
+    """The field of JSON and parquet rows that holds the text; '' reads JSON as the plain text it is."""
 
 
 @dataclass(frozen=True)

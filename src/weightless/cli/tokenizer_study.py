@@ -60,7 +60,7 @@ class Compare:
     megabytes: float = 10.0
     """Megabytes (10^6 bytes) of each corpus at most, in documents spread evenly over it."""
     field: str = "text"
-    """The field of jsonl and parquet files that holds the text."""
+    """The field of JSON and parquet rows that holds the text; '' reads JSON as the plain text it is."""
     special: tuple[str, ...] = (END_OF_TEXT,)
     """For tokenizer files that do not hold them (tiktoken, gpt2)."""
     pattern: str = "gpt2"
@@ -120,7 +120,7 @@ class SweepOptions:
     """Megabytes (10^6 bytes) of each text at most to measure on, in documents spread evenly over it; training uses
     all."""
     field: str = "text"
-    """The field of jsonl and parquet files that holds the text."""
+    """The field of JSON and parquet rows that holds the text; '' reads JSON as the plain text it is."""
     json: bool = False
     """Print JSON instead of tables."""
     markdown: bool = False

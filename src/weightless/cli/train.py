@@ -36,7 +36,7 @@ class TrainOptions:
     data: str = "runs/docs-data"
     """A prepared corpus (weightless data prepare); if the folder does not exist, it is prepared from --text."""
     text: str = "docs"
-    """For a corpus that is not there yet: docs, fables, a file or a folder (.txt .jsonl .parquet .gz .xz .zst)."""
+    """For a corpus that is not there yet: docs, fables, a file or a folder (text, JSON, parquet, .gz .xz .zst)."""
     vocab_size: int = 4096
     """Tokens of the vocabulary for a corpus that is not there yet."""
     out: str = ""

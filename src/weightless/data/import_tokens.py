@@ -123,8 +123,10 @@ def _already_there(folder: Path, head: dict[str, Any], overwrite: bool) -> Corpu
         manifest = checked_manifest(path)
     same = all(manifest.get(key) == value for key, value in json.loads(json.dumps(head)).items())
     if not same and not overwrite:
-        raise WeightlessError(f"{folder} already holds a corpus made from another source, tokenizer or with other "
-                              "settings; choose another folder or overwrite it")  # fmt: skip
+        raise WeightlessError(
+            f"{folder} already holds a corpus made from another source, tokenizer or with other "
+            "settings, or the source has changed since; choose another folder, or --overwrite it"
+        )
     if same:
         with suppress(WeightlessError):
             return corpus(folder, check_hashes=True)

@@ -24,13 +24,16 @@ from pathlib import Path
 
 import numpy as np
 
+from weightless.base.compressed import require_regular
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.data import hub
 from weightless.data.corpus import MANIFEST, SPLITS, corpus
+from weightless.data.left_out import LeftOut
 from weightless.data.shards import MAGIC
 from weightless.data.sidecars import refuse_sidecar, without_sidecars
 from weightless.data.sources import name_of
 from weightless.data.split_names import by_split, chosen, split_names
+from weightless.data.text_files import files_under
 from weightless.data.token_parquet import ParquetRows, Reading
 from weightless.data.token_rows import FlatFiles, TokenSource, identity_of
 
@@ -89,9 +92,12 @@ def open_rows(spec: str, reading: Reading, layout: str = "auto") -> Rows:
                               f"{' and '.join(KNOWN)} are known by name")  # fmt: skip
     if path.is_dir() and (path / MANIFEST).exists():
         return _prepared(path, reading)
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    tables = [file for file in files if file.suffix == ".parquet"]
-    flat = [file for file in files if file.suffix == ".bin"]
+    require_regular(path)
+    left_out = LeftOut()
+    files = files_under(path, left_out) if path.is_dir() else [path]
+    left_out.tell(spec)
+    tables = [file for file in files if file.suffix.lower() == ".parquet"]
+    flat = [file for file in files if file.suffix.lower() == ".bin"]
     if bool(tables) == bool(flat):
         what = "both .parquet and .bin files: name one kind" if tables else "no .parquet and no .bin files"
         raise WeightlessError(f"{spec} holds {what}; text is imported by `weightless data prepare`")
@@ -149,8 +155,9 @@ def _flat(root: Path, found: list[Path], reading: Reading, layout: str) -> Rows:
                   "are counted by the tokenizer", file=sys.stderr)  # fmt: skip
     else:
         refuse_sidecar(root)
-    splits = by_split(file.name for file in files) if root.is_dir() else {"train": [root.name]}
-    paths = {file.name: file for file in files}
+    folder = root if root.is_dir() else root.parent
+    paths = {file.relative_to(folder).as_posix(): file for file in files}
+    splits = by_split(paths) if root.is_dir() else {"train": [root.name]}
 
     def source(split: str) -> TokenSource:
         chosen_paths = [paths[name] for name in chosen(splits, split, str(root))]

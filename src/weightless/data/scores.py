@@ -81,7 +81,7 @@ def read_scores(path: str | Path, n_documents: int) -> np.ndarray:
         content = path.read_bytes()
     except OSError as error:
         raise WeightlessError(f"cannot read the score file {path}: {error.strerror}") from error
-    values = _from_npy(path, content) if path.suffix == ".npy" else np.array(list(_from_lines(path, content)))
+    values = _from_npy(path, content) if path.suffix.lower() == ".npy" else np.array(list(_from_lines(path, content)))
     if len(values) != n_documents:
         raise ConfigError(
             f"{path} has {len(values):,} scores, the training split {n_documents:,} documents; "

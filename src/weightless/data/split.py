@@ -177,12 +177,14 @@ class Draft:
 
     def compare(self, documents: Iterable[bytes], show_progress: bool = False) -> None:
         """Read the documents for no other purpose than comparing."""
-        with byte_progress("compare splits", self.digest.n_bytes, show_progress) as tick:
+        n_bytes = self.digest.n_bytes - sum(self.sizes[number] for number in self.grams)
+        with byte_progress("compare splits", n_bytes, show_progress) as tick:
             for document in self.training(documents):
                 tick(len(document))
 
     def training(self, documents: Iterable[bytes]) -> Iterator[bytes]:
         """The training documents, each compared as it passes; the comparison counts when the end is reached."""
+        self._equal()  # refuses, before the text is read once more
         members = GramSet(np.concatenate([np.zeros(0, np.uint64), *self.grams.values()]))
         for number, document in enumerate(documents):
             if number not in self.grams:

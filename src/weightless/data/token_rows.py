@@ -14,7 +14,6 @@ Errors: CorruptFileError for a file that contradicts its format or holds an id >
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from weightless.base.errors import CorruptFileError, WeightlessError
+from weightless.base.files import sha256_file
 from weightless.data.shards import read_shard
 
 BLOCK_TOKENS = 1 << 21
-_EDGE = 1 << 20
 
 
 class Place(NamedTuple):
@@ -124,16 +123,12 @@ def check_ids(ids: np.ndarray, vocab_size: int, where: str) -> None:
 
 
 def identity_of(path: Path) -> dict[str, Any]:
-    """Name, size and a SHA-256 over the first and the last MiB: tells files apart without reading all of them."""
+    """Name, size and SHA-256: tells files apart by every byte."""
     try:
-        size, digest = path.stat().st_size, hashlib.sha256()
-        with open(path, "rb") as file:
-            digest.update(file.read(_EDGE))
-            file.seek(max(0, size - _EDGE))
-            digest.update(file.read(_EDGE))
+        size = path.stat().st_size
     except OSError as error:
         raise WeightlessError(f"cannot read {path}: {error.strerror}") from error
-    return {"file": path.name, "bytes": size, "edges_sha256": digest.hexdigest()}
+    return {"file": path.name, "bytes": size, "sha256": sha256_file(path)}
 
 
 class RowStream:

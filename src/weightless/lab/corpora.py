@@ -78,7 +78,10 @@ def _found(folder: Path, settings: dict[str, Any], content: Content, texts: list
     manifest = checked_manifest(folder / MANIFEST)
     known = not any(content) or manifest.get("content") == content
     if not known and not is_same_text(manifest, content, itertools.chain.from_iterable(texts)):
-        raise WeightlessError(f"{folder} was prepared from another text: {texts[0].name} has changed since; {way}")
+        known_content = manifest.get("content") or []
+        changed = [text.name for text, now, then in zip(texts, content, known_content) if now != then]
+        names = " and ".join(changed) or texts[0].name
+        raise WeightlessError(f"{folder} was prepared from another text: {names} changed since; {way}")
     return corpus(folder)
 
 

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from weightless.base.compressed import require_regular
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError, nearest
 from weightless.base.files import read_json
 from weightless.tokenizer import interchange, storage
@@ -65,6 +66,7 @@ def format_of(path: Path) -> str:
         _gpt2_pair(path)
         return "gpt2"
     try:
+        require_regular(path)
         with open(path, "rb") as file:
             head = file.read(_LOOKED_AT)
     except OSError as error:
