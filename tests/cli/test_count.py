@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -66,7 +67,7 @@ def test_two_of_one_name_are_told_apart(command):
     assert code == 0 and set(json.loads(out)["ledgers"]) == {"dense (A)", "dense (B)"}
 
 
-def test_on_text_the_engine_measures(command, small_run):
+def test_on_text_the_engine_measures(command, small_run, tmp_path):
     """For an exact model T is the formula's at the positions measured; for counts it is below the bound."""
     models, text = small_run[0] / "models", small_run[2]
     by_formula, on_text = (
@@ -75,11 +76,14 @@ def test_on_text_the_engine_measures(command, small_run):
     )
     assert on_text["n_steps"] == 128 and on_text["measured_on"] == str(text)
     assert on_text["touched"]["T"]["mean"] == pytest.approx(by_formula["touched"]["T"]["mean"])
-    bound, real = (
-        json.loads(command("count", models / "ngram", "--json", *more)[1])["ngram"]
-        for more in ((), ("--text", text, "--tokens", "128"))
+    (tmp_path / "ngram").mkdir()
+    shutil.copy(models / "ngram" / "model.wl", tmp_path / "ngram")  # away from the run's text
+    bound, real, of_run = (
+        json.loads(command("count", where / "ngram", "--json", *more)[1])["ngram"]
+        for where, more in ((tmp_path, ()), (models, ("--text", text, "--tokens", "128")), (models, ()))
     )
-    assert not bound["exact"] and real["exact"]
+    assert not bound["exact"] and real["exact"] and of_run["exact"] and "run" in of_run["measured_on"]
+    assert bound["parameters"] == of_run["parameters"] > 0 and not bound["stored"]["is_bound"]
     assert real["touched"]["T"]["max"] <= bound["touched"]["T"]["max"]
     code, _, err = command("count", "dense", "--text", text)
     assert code == 2 and "needs weights" in err
@@ -94,9 +98,19 @@ def test_modes_are_heads(command):
     assert code == 2 and "contradicts" in err
 
 
+def test_a_bound_is_called_a_bound(command, small_run):
+    """What a recipe stores of an n-gram follows from a text that nobody counted; what it trains follows from itself."""
+    ledgers = json.loads(command("count", small_run[1], "--json")[1])
+    assert ledgers["ngram"]["stored"]["is_bound"] and not ledgers["dense"]["stored"]["is_bound"]
+    out = command("count", small_run[1])[1]
+    assert out.count("stored, at most") == 1 and "at most" in out.rpartition("per token (MB")[0].splitlines()[-1]
+    two = command("count", small_run[0] / "models" / "ngram", "ngram")[1]
+    assert "ngram (B): stored bytes are a bound" in two and "ngram (A): stored" not in two
+
+
 def test_pictures(command, small_run, tmp_path):
     svg, png = tmp_path / "p.svg", tmp_path / "p.png"
-    assert command("count", small_run[0], "--picture", svg)[0] == 0
+    assert command("count", small_run[1], "--picture", svg)[0] == 0
     assert command("count", small_run[0], "--picture", png)[0] == 0
     words = "".join(ET.fromstring(svg.read_text()).itertext())
     assert all(word in words for word in ("dense", "feather", "ngram, at most", "kv cache", "to one scale"))

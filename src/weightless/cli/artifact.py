@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,12 +48,14 @@ class Eval:
     """Score this text file instead (each document after <|endoftext|>)."""
     split: str = "val"
     """The part of the corpus: val or train."""
-    tokens: int = 0
-    """Score about so many tokens, in windows spread evenly over the text; 0 means all."""
+    tokens: int | None = None
+    """Score about so many tokens, in windows spread evenly over the text; 0 means all.  When empty: as many as the
+    recipe says of the run that the artifact lies in, else all."""
     sentencepiece: str = ""
     """The .model file behind imported ids (Parameter Golf's, for example): bits per byte by its pieces."""
-    stride: int = 0
-    """Windows start every so many tokens and score only their last part; 0 means side by side."""
+    stride: int | None = None
+    """Windows start every so many tokens and score only their last part; 0 means side by side.  When empty: as the
+    run's recipe says, else side by side."""
     threads: int = 0
     """Threads of the engine; 0 means all cores."""
     json: bool = False
@@ -88,13 +91,14 @@ def _eval(options: Eval) -> int:
     from weightless.evals.bits_per_byte import evaluate
     from weightless.export.packed import open_packed
 
-    if options.tokens < 0 or options.stride < 0:
-        asked = f"--tokens {options.tokens} and --stride {options.stride}"
+    if min(options.tokens or 0, options.stride or 0) < 0:
+        asked = f"--tokens {options.tokens or 0} and --stride {options.stride or 0}"
         raise ConfigError(f"{asked}: at least 0, which means all targets and windows side by side")
     packed = open_packed(options.artifact)
-    if options.stride > packed.program.context:
+    if (options.stride or 0) > packed.program.context:
         raise ConfigError(f"--stride {options.stride} is larger than the model's context of {packed.program.context}")
     found = None if options.text else corpus(options.data or find_data(Path(options.artifact)))
+    options, by_recipe = _as_the_run(options, found)
     tokens = _text_tokens(options, packed) if found is None else _corpus_tokens(options, packed, found)
     pieces, silent = _pieces(options, packed, found)
     refused = _why_refused(options, found, pieces, tokens)
@@ -106,9 +110,26 @@ def _eval(options: Eval) -> int:
     unknown = f"refused: {refused}" if refused else "unknown (the data was imported without a tokenizer)"
     in_bytes = f"{result.bits_per_byte:.4f} bits per byte" if result.knows_bytes else f"bits per byte {unknown}"
     print(f"{result.nats_per_token:.4f} nats per token, {in_bytes}")
+    all_targets = len(tokens) - 1
+    part = f"{result.n_tokens:,} of {all_targets:,} targets" if result.n_tokens < all_targets else \
+        f"all {all_targets:,} targets"  # fmt: skip
     of_text = f", {result.n_bytes:,} bytes" if result.knows_bytes else ""
-    print(f"{result.n_tokens:,} targets{of_text}, {result.tokens_per_second:,.0f} tokens/s")
+    print(f"{part}{by_recipe}{of_text}, {result.tokens_per_second:,.0f} tokens/s")
     return 0
+
+
+def _as_the_run(options: Eval, found: Corpus | None) -> tuple[Eval, str]:
+    """The options with --tokens and --stride filled in, and the words that tell where from, if from a recipe."""
+    from weightless.lab.recipe import EvalRecipe, recipe_of_run
+
+    own = found is not None and not options.data and options.split == "val"
+    run = recipe_of_run(found.folder) if own and found is not None else None
+    recipe = run.eval if run else EvalRecipe()
+    tokens = recipe.tokens if options.tokens is None else options.tokens
+    stride = recipe.stride if options.stride is None else options.stride
+    told = run and None in (options.tokens, options.stride) and recipe != EvalRecipe()
+    by_recipe = " as the run's recipe says (--tokens 0 --stride 0: all, side by side)" if told else ""
+    return dataclasses.replace(options, tokens=tokens, stride=stride), by_recipe
 
 
 def _pieces(options: Eval, packed: Any, found: Corpus | None) -> tuple[Any, list[int]]:

@@ -99,6 +99,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "generate": (
         Rule(("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed"), lambda o: o.beam,
              "with --beam, which ranks by the model's own probabilities and draws nothing"),
+        Rule(("past_end",), lambda o: o.beam, "with --beam, which ends a beam there"),
         Rule(("alpha",), lambda o: not o.beam, "without --beam"),
         Rule(("tree",), lambda o: not o.speculate, "without --speculate"),
         Rule(("batch",), lambda o: not o.prompts, "without --prompts"),

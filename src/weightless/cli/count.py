@@ -5,7 +5,9 @@
     weightless count A B            two models, line by line
     weightless count X --text FILE  from an artifact: what the text decides, measured on it
 
-Plain counting needs no weights and imports neither PyTorch nor a compiler: every byte follows from the decode program.
+Counting a configuration needs no weights and imports neither PyTorch nor a compiler: every byte follows from the decode
+program.  Where the text decides (n-gram probes) that is a bound, and is called so; an artifact that lies in a run is
+measured on the run's held-out text instead, so that the figures are those of the run's report.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from weightless.cli.parse import parse
 
 if TYPE_CHECKING:
     from weightless.audit.verify import Verification
+    from weightless.program.cost import Touched
 
 
 @dataclass(frozen=True)
@@ -101,29 +104,49 @@ def _check(options: Count) -> None:
 
 def counted(model: Named, options: Count) -> dict[str, Any]:
     """The ledger of one model."""
-    from weightless.program.cost import flops, is_exact, touched_by_formula
+    from weightless.program.cost import flops, is_exact, n_parameters, touched_by_formula
 
     program, head = model.program, head_of(options)
-    if options.text:
-        from weightless.audit.real_text import touched_on_text
-
-        packed = model.opened(f"--text needs weights: name an artifact, not {options.what}")
-        touched = touched_on_text(packed, tokens_of(packed, options.text), head, options.tokens, options.positions)
-    else:
+    touched, measured_on = _measured(model, options)
+    if touched is None:
         touched = touched_by_formula(program, head, options.positions)
     stored: dict[str, int] = {}
     for tensor in program.stored():
         stored[tensor.component] = stored.get(tensor.component, 0) + tensor.nbytes
     return {
         "head": head,
-        "exact": is_exact(program) or bool(options.text),
-        "measured_on": options.text or None,
+        "exact": is_exact(program) or bool(measured_on),
+        "measured_on": measured_on,
         **touched.to_plain(),
-        "parameters": sum(t.shape[0] * t.shape[1] for t in program.stored() if t.kind == "weight"),
-        "stored": {"weights": sum(stored.values()), "components": stored},
+        "parameters": n_parameters(program),
+        "stored": {"weights": sum(stored.values()), "components": stored, "is_bound": model.sizes_are_bounds},
         "flops_per_token": flops(program, head, options.positions),
         **model.extra,
     }
+
+
+def _measured(model: Named, options: Count) -> tuple[Touched | None, str | None]:
+    """(what a text costs, the text): of --text, or of the run that an artifact lies in where its bytes need a text."""
+    from weightless.program.cost import HEADLINE_POSITIONS, is_exact
+
+    if options.text:
+        packed = model.opened(f"--text needs weights: name an artifact, not {options.what}")
+        tokens, told = tokens_of(packed, options.text), options.text
+    else:
+        found = None if model.packed is None or is_exact(model.program) else model.corpus()
+        if found is None:
+            return None, None
+        packed, told = model.opened(""), "the run's held-out text"
+        if head_of(options) == "score" and options.positions == HEADLINE_POSITIONS:
+            from weightless.lab.measure import touched_on_held_out
+            from weightless.lab.recipe import EvalRecipe, recipe_of_run
+
+            run = recipe_of_run(found.folder)
+            return touched_on_held_out(packed, found, run.eval if run else EvalRecipe()), told
+        tokens = found.tokens("val")
+    from weightless.audit.real_text import touched_on_text
+
+    return touched_on_text(packed, tokens, head_of(options), options.tokens, options.positions), told
 
 
 def _unique_name(name: str, i: int, groups: list[Any]) -> str:

@@ -15,6 +15,7 @@ from weightless.cli.parse import settings
 if TYPE_CHECKING:
     import numpy as np
 
+    from weightless.data.corpus import Corpus
     from weightless.export.packed import Packed
     from weightless.program.program import Program
 
@@ -43,16 +44,27 @@ class Named:
         packed = self.opened("a configuration has no text")
         if text:
             return tokens_of(packed, text)
+        found = self.corpus()  # an artifact that lies alone is fed drawn tokens, and the record says so
+        return None if found is None else found.tokens("val")[: packed.program.context + 1]
+
+    def corpus(self) -> Corpus | None:
+        """The prepared corpus of the run that the artifact lies in, if its tokens are the model's."""
         from weightless.cli.artifact import find_data
         from weightless.data.corpus import corpus
 
+        packed = self.opened("a configuration has no text")
         try:
             found = corpus(find_data(Path(packed.artifact.path)))
-            if found.manifest.get("tokenizer_sha256") == packed.tokenizer_sha256:
-                return found.tokens("val")[: packed.program.context + 1]
-        except WeightlessError:  # an artifact that lies alone is fed drawn tokens, and the record says so
+            return found if found.manifest.get("tokenizer_sha256") == packed.tokenizer_sha256 else None
+        except WeightlessError:
             return None
-        return None
+
+    @property
+    def sizes_are_bounds(self) -> bool:
+        """Whether what is stored follows from a text that nobody has counted yet (n-grams from a configuration)."""
+        from weightless.models.catalog import family
+
+        return self.packed is None and not hasattr(family(self.family), "Model")
 
 
 def named_models(what: str, pairs: tuple[str, ...]) -> Iterator[Named]:

@@ -22,7 +22,8 @@ def print_ledger(name: str, ledger: dict[str, Any]) -> None:
     """T, U, lines and stored bytes per component, then the distribution over steps."""
     title = f"{name}: bytes touched per next token, {ledger['n_steps']} {_steps(ledger)}"
     table = Table(title=escape(title), title_justify="left")
-    for column in ("component", "T", "U", "64-byte lines", "share of T", "stored"):
+    most, at_most = ("at most " if bound else "" for bound in (ledger["stored"]["is_bound"], not ledger["exact"]))
+    for column in ("component", "T", "U", "64-byte lines", "share of T", "stored, at most" if most else "stored"):
         table.add_column(column, justify="left" if column == "component" else "right")
     T = ledger["touched"]["T"]
     for part in sorted(ledger["components"], key=lambda part: -part["T"]):
@@ -37,9 +38,17 @@ def print_ledger(name: str, ledger: dict[str, Any]) -> None:
     for row in ("p50", "p99", "max"):
         table.add_row(row, *(f"{ledger['touched'][key][row]:,.0f}" for key in ("T", "U", "T64")), "", "")
     print_table(table)
-    told = f"{ledger['parameters']:,} parameters, {ledger['flops_per_token']:,.0f} FLOPs per token"
-    size = f"{human_bytes(T['mean'])} per token (MB = 10^6 bytes)"
-    print(f"{size}, {told}, mode {_mode(ledger)}\n")
+    told = f"{most}{ledger['parameters']:,} parameters, {ledger['flops_per_token']:,.0f} FLOPs per token"
+    size = f"{at_most}{human_bytes(T['mean'])} per token (MB = 10^6 bytes)"
+    print(f"{size}, {told}, mode {_mode(ledger)}{_held(ledger)}\n")
+
+
+def _held(ledger: dict[str, Any]) -> str:
+    """What the file holds, or why nobody knows yet."""
+    if ledger["stored"]["is_bound"]:
+        most = human_bytes(ledger["stored"]["weights"])
+        return f"\nat most {most} stored: how much follows from the text, up to max_tokens; a run counts it"
+    return f", {human_bytes(ledger['file']['file'])} in the file" if "file" in ledger else ""
 
 
 def _mode(ledger: dict[str, Any]) -> str:
@@ -51,7 +60,7 @@ def _steps(ledger: dict[str, Any]) -> str:
         return f"steps on {ledger['measured_on']}"
     if ledger["exact"]:
         return "positions"
-    return "positions (structural maximum: what the text decides is measured with --text, from an artifact)"
+    return "positions, at most (structural maximum: what the text decides is measured with --text, from an artifact)"
 
 
 def lines_of_two(a: dict[str, Any], b: dict[str, Any]) -> list[dict[str, Any]]:
@@ -99,7 +108,9 @@ def print_two(a: tuple[str, dict[str, Any]], b: tuple[str, dict[str, Any]]) -> N
     print_table(table)
     for name, ledger in (a, b):
         if not ledger["exact"]:
-            print(f"{name}: structural maximum; what the text decides is measured with --text")
+            print(f"{name}: at most (structural maximum); what the text decides is measured with --text")
+        if ledger["stored"]["is_bound"]:
+            print(f"{name}: stored bytes are a bound; they follow from the text, which a run counts")
 
 
 def print_verification(found: Verification) -> None:

@@ -12,6 +12,7 @@ import tyro
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import json_line, text_lines
+from weightless.base.units import human_bytes
 from weightless.cli.parse import parse
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Generate:
     """Decides what is drawn."""
     max_tokens: int = 200
     """Tokens to write at most."""
+    past_end: bool = False
+    """Go on after <|endoftext|>, to --max_tokens."""
     stream: bool = False
     """Print text as it comes."""
     beam: int = 0
@@ -95,8 +98,8 @@ def _check(options: Generate) -> None:
 def _sampling(options: Generate) -> Sampling:
     from weightless.decode.sampling import Sampling
 
-    return Sampling(options.temperature, options.top_p, options.seed, options.max_tokens, True, options.top_k,
-                    options.min_p, options.repetition_penalty, options.stop)  # fmt: skip
+    return Sampling(options.temperature, options.top_p, options.seed, options.max_tokens, not options.past_end,
+                    options.top_k, options.min_p, options.repetition_penalty, options.stop)  # fmt: skip
 
 
 def _sample(packed: Packed, options: Generate) -> int:
@@ -110,6 +113,8 @@ def _sample(packed: Packed, options: Generate) -> int:
         print(json_line(drawn))
     else:
         print(drawn["prompt"] + drawn["text"])
+        touched = human_bytes(drawn["bytes_per_token"])
+        print(f"{drawn['n_tokens']} tokens, {touched} touched per token while sampling", file=sys.stderr)
     return 0
 
 

@@ -71,17 +71,20 @@ def main(verb: str, arguments: list[str]) -> int:
         demo = parse(Demo, verb, arguments)
         source = "" if demo.text == "docs" else demo.text
         options = Run(DEMO, demo.out, source, "", demo.only)
-    else:
-        options = parse(Run, verb, arguments)
-    return _run(options, shlex.join(["weightless", verb, *arguments]))
+        return _run(options, ["weightless", verb])
+    options = parse(Run, verb, arguments)
+    return _run(options, ["weightless", verb, options.recipe])
 
 
-def _run(options: Run, command: str) -> int:
+def _run(options: Run, words: list[str]) -> int:
+    """`words` name the recipe; together with the options that change it they make the run's command."""
     from weightless.lab.run import run
 
     recipe = recipe_of(options)
     folder = Path(options.out or Path("runs") / recipe.name)
-    page = run(recipe, folder, command, options.only)
+    for name in ("text", "validation", "out"):
+        words += [f"--{name}", value] if (value := getattr(options, name)) else []
+    page = run(recipe, folder, shlex.join(words), options.only)
     _print_table(folder)
     print(f"report: {page}")
     return 0
@@ -124,11 +127,12 @@ def recipe_path(name: str) -> Path:
 
 
 def _report(options: Report) -> int:
-    from weightless.lab.report import frontier_png, markdown_table, sizes_png, sizes_table, write_report
+    from weightless.lab.report import frontier_png, markdown_table, sizes_png, sizes_table
     from weightless.lab.report.summary import read_summary
+    from weightless.lab.run import report_again
 
     folder = Path(options.run)
-    page = write_report(folder)
+    page = report_again(folder)
     if options.png:
         frontier_png(folder, Path(options.png))
         print(f"picture: {options.png}")

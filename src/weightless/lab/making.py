@@ -23,6 +23,7 @@ from weightless.lab.checkpoints import save_model_file
 from weightless.lab.recipe import ModelRecipe
 from weightless.models.catalog import family
 from weightless.program.compose import COUNTED, GATE, NEURAL, WEIGHTS, prefixed
+from weightless.program.cost import n_parameters
 from weightless.program.program import OUTCOME
 from weightless.program.warm import warm
 
@@ -73,11 +74,9 @@ def counted(room: Any, config: Any, tokens: Any) -> Made:
         room.count(config, stream[:WARM_UP_TOKENS])
     started = time.perf_counter()
     config, arrays = room.count(config, stream, show_progress=True)
-    numbers = (".cum", "weights", "suffixes")  # probabilities, and the order that stands for them
-    n_numbers = sum(len(array) for name, array in arrays.items() if name.endswith(numbers))
     record = {"tokens_seen": len(stream), "train_seconds": time.perf_counter() - started, "optimizer_bytes": 0,
-              "wasted_share": 0.0, "n_parameters": int(n_numbers), "curve": None, "observed": {},
-              "steps": 0}  # fmt: skip
+              "wasted_share": 0.0, "n_parameters": n_parameters(room.decode_program(config)),
+              "curve": None, "observed": {}, "steps": 0}  # fmt: skip
     return Made(config, arrays, record)
 
 

@@ -45,11 +45,8 @@ def ledger(packed: Packed, corpus: Corpus, result: Score) -> dict[str, Any]:
 
     Raises DisagreementError when formula, engine log and compiled engine differ anywhere they were compared.
     """
-    window = np.asarray(corpus.tokens("val")[: packed.program.context + 1], dtype=np.int64)
+    window, audited = _audited(packed, corpus)
     exact = is_exact(packed.program)
-    last = min(HEADLINE_POSITIONS, len(window) - 1)
-    positions = AUDITED_POSITIONS if exact else range(1, last + 1)
-    audited = audit(packed, window[:-1], window[1:], positions)
     touched = touched_by_formula(packed.program) if exact else _touched_by_data(packed, result, audited)
     checks = [check(audited, "formula = engine log = compiled engine, to the byte"), _sampling_check(packed, window)]
     stored = packed.stored_bytes()
@@ -57,9 +54,23 @@ def ledger(packed: Packed, corpus: Corpus, result: Score) -> dict[str, Any]:
         **touched.to_plain(),
         "stored": {**stored, "components": [{"name": n, "bytes": b} for n, b in packed.stored_components().items()]},
         "flops_per_token": flops(packed.program),
-        "positions": last,
+        "positions": min(HEADLINE_POSITIONS, len(window) - 1),
         "checks": checks,
     }
+
+
+def touched_on_held_out(packed: Packed, corpus: Corpus, recipe: EvalRecipe) -> Touched:
+    """What `ledger` says of a model whose bytes the text decides, measured anew."""
+    result = score(packed, corpus, recipe, "measuring on held-out text")
+    return _touched_by_data(packed, result, _audited(packed, corpus)[1])
+
+
+def _audited(packed: Packed, corpus: Corpus) -> tuple[np.ndarray, Sequence[Audited]]:
+    """(first window of the held-out text, audited steps in it: all of the headline range where the text decides)."""
+    window = np.asarray(corpus.tokens("val")[: packed.program.context + 1], dtype=np.int64)
+    every = range(1, min(HEADLINE_POSITIONS, len(window) - 1) + 1)
+    positions = AUDITED_POSITIONS if is_exact(packed.program) else every
+    return window, audit(packed, window[:-1], window[1:], positions)
 
 
 def _touched_by_data(packed: Packed, result: Score, audited: Sequence[Audited]) -> Touched:

@@ -241,6 +241,12 @@ def _naming(what: str) -> Iterator[None]:
         raise ConfigError(f"{what}: {error}") from None
 
 
+def recipe_of_run(data: Path) -> Recipe | None:
+    """The recipe of the run that the prepared corpus `data` belongs to; None for a corpus of its own."""
+    path = data.parent / "recipe.toml"
+    return load_recipe(path) if path.is_file() else None
+
+
 def fingerprint(*parts: Any) -> str:
     """A short hash of plain values and dataclasses: equal inputs, equal work."""
     plain = [to_dict(part) if dataclasses.is_dataclass(part) else part for part in parts]

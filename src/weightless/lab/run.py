@@ -21,12 +21,14 @@ from weightless.base.files import append_line, atomic_write, write_json
 from weightless.base.folder_lock import folder_lock, is_lock
 from weightless.base.progress import told_if_slow
 from weightless.data.corpus import Corpus
+from weightless.data.corpus import corpus as open_corpus
 from weightless.lab.checks import check_on_text
 from weightless.lab.corpora import prepared
 from weightless.lab.environment import commit, machine
 from weightless.lab.recipe import ModelRecipe, Recipe, load_recipe
-from weightless.lab.report import hashes, write_report
-from weightless.lab.stages import run_model
+from weightless.lab.report import hashes, read_summary, write_report
+from weightless.lab.reproduce import command_here, commands_of_model, with_only
+from weightless.lab.stages import ARTIFACT, DONE, run_model
 from weightless.program.engine import COMPILING
 from weightless.program.warm import in_background
 
@@ -36,7 +38,7 @@ RECIPE = "recipe.toml"
 def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) -> Path:
     """Do what is not done yet, write summary.json and report.html; returns the report's path.
 
-    With `only`, just these models are made; the summary holds whatever is finished.
+    `command` makes all of it.  With `only`, just these models are made; the summary holds whatever is finished.
     """
     chosen = recipe.chosen(only)
     with folder_lock(folder):
@@ -60,13 +62,14 @@ def _made(
 ) -> Path:
     """Make the models; the folder is this recipe's from now on, since nothing is left that could refuse it."""
     save_toml(folder / RECIPE, recipe)
+    session = with_only(command, [model.name for model in chosen] if len(chosen) < len(recipe.model) else [])
     try:
-        write_json(folder / "environment.json", {"machine": machine(), "commit": commit(), "command": command})
+        write_json(folder / "environment.json", {"machine": machine(), "commit": commit(), "command": session})
         for seed in recipe.seeds:
             for model in chosen:
                 run_model(recipe, model, seed, corpus, model_folder(folder, recipe, model, seed))
     finally:
-        line = {"ended": _now(), "seconds": round(time.monotonic() - started, 1), "command": command}
+        line = {"ended": _now(), "seconds": round(time.monotonic() - started, 1), "command": session}
         append_line(folder / "sessions.jsonl", json.dumps(line))
     return report(recipe, folder, corpus, command)
 
@@ -79,6 +82,19 @@ def report(recipe: Recipe, folder: Path, corpus: Corpus, command: str) -> Path:
     return write_report(folder)
 
 
+def report_again(folder: Path) -> Path:
+    """Write report.html from summary.json; where the run was moved, its commands name the place where it is now."""
+    summary = read_summary(folder)
+    if summary.get("folder") != folder.as_posix() and (folder / "models").is_dir():
+        recipe, corpus = load_recipe(folder / "recipe.toml"), open_corpus(folder / "data")
+        anew = summarise(recipe, folder, corpus, command_here(folder))
+        commands = {entry["name"]: entry["commands"] for entry in anew["models"]}
+        models = [{**model, "commands": commands.get(model["name"])} for model in summary["models"]]
+        changed = {"folder": anew["folder"], "command": anew["command"], "models": models}
+        write_json(folder / "summary.json", {**summary, **changed})
+    return write_report(folder)
+
+
 def model_folder(folder: Path, recipe: Recipe, model: ModelRecipe, seed: int) -> Path:
     """models/NAME, or models/NAME-sSEED when there are several seeds."""
     return folder / "models" / (model.name if len(recipe.seeds) == 1 else f"{model.name}-s{seed}")
@@ -86,19 +102,26 @@ def model_folder(folder: Path, recipe: Recipe, model: ModelRecipe, seed: int) ->
 
 def summarise(recipe: Recipe, folder: Path, corpus: Corpus, command: str) -> dict[str, Any]:
     """The content of summary.json; models that are not finished are left out."""
-    models = []
+    models, finished = [], set()
     for model in recipe.model:
         for seed in recipe.seeds:
-            done = model_folder(folder, recipe, model, seed) / "done.json"
-            if done.exists():
-                models.append(json.loads(done.read_text())["entry"])
+            made = model_folder(folder, recipe, model, seed)
+            if (made / DONE).exists():
+                entry = json.loads((made / DONE).read_text())["entry"]
+                artifact = made / ARTIFACT if entry["artifact"] else None
+                commands = commands_of_model(recipe, model, artifact, command)
+                commands.pop("" if entry["sample"] else "generate", None)  # nothing was written: no tokenizer
+                models.append({**entry, "commands": commands})
+                finished.add(model.name)
+    these = [] if len(finished) == len(recipe.model) else [m.name for m in recipe.model if m.name in finished]
     sessions = [json.loads(line) for line in (folder / "sessions.jsonl").read_text().splitlines()]
     splits = corpus.manifest["splits"]
     train, val = splits["train"], splits["val"]
     return {
         "name": recipe.name,
         "created": _now(),
-        "command": command,
+        "folder": folder.as_posix(),
+        "command": with_only(command, these),
         "commit": commit(),
         "wall_seconds": sum(session["seconds"] for session in sessions),
         "machine": machine(),

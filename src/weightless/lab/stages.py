@@ -26,7 +26,7 @@ from weightless.lab import measure
 from weightless.lab.checkpoints import artifact_notes
 from weightless.lab.making import Made, make
 from weightless.lab.recipe import ModelRecipe, Recipe, fingerprint
-from weightless.program.cost import flops
+from weightless.program.cost import flops, n_parameters
 
 ARTIFACT, DONE, TRAINING = "model.wl", "done.json", "training.json"
 _NO_SPREAD = {"mean": None, "p99": None, "max": None}
@@ -88,18 +88,15 @@ def _measured(
     observed = [{"name": n, "ok": o["ok"], "detail": o["detail"]} for n, o in made.record["observed"].items()]
     once = {"name": "every target scored once", "ok": result.n_tokens == len(result.positions),
             "detail": f"{result.n_tokens:,} targets, {result.n_bytes:,} bytes of text"}  # fmt: skip
-    where = path.as_posix()
     return {
         **_head(recipe, model, seed, made),
+        "n_parameters": n_parameters(packed.program),
         **result.to_plain(),
         **{key: ledger[key] for key in ("touched", "components", "stored", "flops_per_token")},
         "training_flops": 3 * flops(packed.program) * made.record["tokens_seen"] if made.record["steps"] else 0.0,
         "sample": measure.sample(packed, recipe.sample, folder),
         "artifact": {"file": f"models/{folder.name}/{ARTIFACT}", "sha256": sha256_file(path)},
         "checks": [*ledger["checks"], once, *observed],
-        "commands": {"train": f"weightless run {recipe.name} --only {model.name}", "eval": f"weightless eval {where}",
-                     "count": f"weightless count {where}",
-                     **({"generate": f"weightless generate {where}"} if packed.has_tokenizer else {})},
     }  # fmt: skip
 
 
@@ -113,5 +110,4 @@ def _head(recipe: Recipe, model: ModelRecipe, seed: int, made: Made) -> dict[str
         "description": model.description,
         **{key: record[key] for key in ("train_seconds", "train_tokens", "tokens_seen", "wasted_share", "n_parameters",
                                         "optimizer_bytes", "curve")},
-        "commands": {"train": f"weightless run {recipe.name} --only {model.name}"},
     }  # fmt: skip

@@ -25,6 +25,7 @@ from weightless.program.program import Program
 from weightless.program.tensor import LINE
 
 Spans = list[tuple[int, int]]  # half-open intervals of byte addresses
+COUNTED_NUMBERS = (".cum", "weights", "suffixes")
 HEADLINE_POSITIONS = 512  # positions 1..512, or the context if it is shorter
 
 
@@ -234,6 +235,15 @@ def fixed_by_position(program: Program, head: str, last: int) -> dict[str, np.nd
     steps = [reducer.step([op.accesses(tensors, t) for op in ops]) for t in range(1, last + 1)]
     names = dict.fromkeys(name for step in steps for name in step)
     return {name: np.array([0, *(step[name].T if name in step else 0 for step in steps)]) for name in names}
+
+
+def n_parameters(program: Program) -> int:
+    """Numbers that were learned: trained weights, counted probabilities, the order of suffixes that stands for such.
+
+    Indices that only say where a number lies (words under a context, classes of words) are none.
+    """
+    learned = (t for t in program.stored() if t.kind == "weight" or t.name.endswith(COUNTED_NUMBERS))
+    return sum(t.shape[0] * t.shape[1] for t in learned)
 
 
 def flops(program: Program, head: str = "score", positions: int = HEADLINE_POSITIONS) -> float:

@@ -55,7 +55,7 @@ def page(summary: dict[str, Any]) -> str:
         _section("What they write", sections.samples(groups, colours),
                  sections.commands(sections.commands_of(groups, "generate"))),
         _section("Do the counters agree?", sections.verdict(summary), sections.checks(summary),
-                 sections.commands(sections.commands_of(groups, "count"))),
+                 sections.commands(sections.commands_of(groups, "verify"))),
         _section("Conditions", _models(groups, colours), sections.environment(summary), sections.artifacts(summary)),
     ]  # fmt: skip
     footer = element("footer", f"Written by weightless from {element('a', 'summary.json', href='summary.json')}, "
@@ -138,7 +138,7 @@ def _numbers(groups: Sequence[Group], colours: dict[str, Accent]) -> str:
     parts = [html_table(groups, colours), element("p", escape(evidence(groups)), class_="note")]
     if any(len(g.members) > 1 for g in groups):
         parts.append(element("details", element("summary", "Every seed"), seed_table(groups)))
-    parts.append(sections.commands(sections.commands_of(groups, "eval")))
+    parts.append(sections.commands([*sections.commands_of(groups, "eval"), *sections.commands_of(groups, "count")]))
     return _section("All numbers", *parts)
 
 
