@@ -80,5 +80,8 @@ def test_train_and_pack_make_the_file_of_the_run(small_run, tmp_path, command):
 def test_an_artifact_holds_no_clock(small_run):
     """What it says of itself: nothing but what the recipe and the text decide."""
     notes = open_artifact(small_run[0] / "models/dense/model.wl").meta["notes"]
-    assert notes.keys() == {"seed", "steps", "corpus_sha256"} and (notes["seed"], notes["steps"]) == (0, 3)
+    assert notes.keys() == {"seed", "steps", "corpus_sha256", "tokenizer_sha256"} and (
+        notes["seed"],
+        notes["steps"],
+    ) == (0, 3)
     assert (small_run[0] / "models/dense/training.json").exists()

@@ -120,6 +120,7 @@ def test_the_loss_is_the_mean_over_targets(tmp_path: Path) -> None:
             return found
 
     result = run(tmp_path, config, Recorded())
+    del losses[0]  # the warm-up, which nothing learns from
     assert len(losses) == 3 and len({len(part) for part in losses}) > 1  # uneven: a mean of means would differ
     assert result.curve[0]["train_loss"] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-6)
 
@@ -175,7 +176,7 @@ def test_after_kill_9_the_next_batch_is_the_one_that_was_due(name: str, tmp_path
     for k in range(done * per_step, n_steps * per_step):
         arrays = [array for array in batches.batch(k) if array is not None]
         wanted.append(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
-    assert fed.read_text().splitlines() == wanted
+    assert fed.read_text().splitlines() == wanted[:1] + wanted, "the first once more, to warm up"
 
 
 def test_scores_belong_to_the_run(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def _train(arguments: list[str]) -> int:
 
     options = parse(Train, "tokenizer train", arguments)
     with told_if_slow("compiling the tokenizer (once per machine and version)"):
-        train_bpe([b"a a"], 256, n_workers=1)
+        train_bpe([b"a a"], 256, [], n_workers=1)
     started = time.perf_counter()
     documents = _told_if_empty(iter(open_source(options.text, options.field, options.special)), options.text)
     vocab, merges = train_bpe(documents, options.vocab_size, options.special, pattern=options.pattern,
