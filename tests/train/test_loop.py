@@ -181,7 +181,10 @@ def _run_on_one_batch(folder: Path, config: TrainConfig, parts: list[Any]) -> di
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"seed": 1}, "another seed"), ({"max_lr": 0.1, "context": 10}, "another context .* max_lr")],
+    [
+        ({"seed": 1}, r"seed 0 \(now 1\)"),
+        ({"max_lr": 0.1, "context": 10}, r"context .* \(now 10\), max_lr .* \(now 0.1\)"),
+    ],
 )
 def test_another_configuration_does_not_resume(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     _run(tmp_path)

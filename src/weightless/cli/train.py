@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weightless.base.config import to_dict
 from weightless.base.errors import ConfigError
 from weightless.base.files import sha256_file
 from weightless.cli.conflicts import given
@@ -20,6 +21,7 @@ from weightless.cli.parse import parse
 
 if TYPE_CHECKING:
     from weightless.data.corpus import Corpus
+    from weightless.train.config import TrainConfig
 
 DIVERGED = 3
 """The exit code of a training that diverged: it is done and recorded, and there is no model."""
@@ -64,10 +66,13 @@ def main(verb: str, arguments: list[str]) -> int:
     options = parse(flags, f"{verb} [FAMILY]", arguments)
     values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
     own = TrainOptions(**{f.name: values[f.name] for f in dataclasses.fields(TrainOptions)})
-    out = Path(own.out or f"runs/{name}")
+    loop_values = _part(TrainConfig, values)
+    if loop_values["num_steps"] is None and loop_values["seconds"] is None:
+        loop_values["num_steps"] = DEFAULT_STEPS
+    loop, out = TrainConfig(**loop_values), Path(own.out or f"runs/{name}")
     with folder_lock(out):
-        data = _corpus(own, given(arguments))
-        return _train(own, out, data, name, room, _part(room.Config, values), _part(TrainConfig, values))
+        config, data = _prepared(own, given(arguments), room, _part(room.Config, values))
+        return _train(own, out, data, name, config, loop)
 
 
 def _family_of(arguments: list[str]) -> str:
@@ -125,26 +130,23 @@ def _corpus(options: TrainOptions, on_line: set[str]) -> Corpus:
     return prepared(DataRecipe(options.text, vocab_size=data.vocab_size), folder)
 
 
-def _train(
-    options: TrainOptions, out: Path, data: Corpus, name: str, room: Any, model_values: dict[str, Any],
-    loop_values: dict[str, Any],
-) -> int:  # fmt: skip
-    from weightless.lab.checkpoints import pack_checkpoint, save_model_file
+def _prepared(options: TrainOptions, on_line: set[str], room: Any, model_values: dict[str, Any]) -> tuple[Any, Corpus]:
+    """The family's Config and the corpus; nothing is prepared for a model that cannot be."""
+    if not (Path(options.data) / "manifest.json").exists():
+        room.decode_program(room.Config(**model_values))
+    data = _corpus(options, on_line)
+    return room.Config(**{**model_values, "vocab_size": data.vocab_size}), data
+
+
+def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: Any, loop: TrainConfig) -> int:
+    from weightless.lab.checkpoints import ARTIFACT, pack_checkpoint
     from weightless.lab.trackers import tracker
-    from weightless.train.config import TrainConfig
+    from weightless.lab.training import train_model
     from weightless.train.divergence import ADVICE
-    from weightless.train.loop import train
 
     folder = Path(options.data)
-    config = room.Config(**{**model_values, "vocab_size": data.vocab_size})
-    if loop_values["num_steps"] is None and loop_values["seconds"] is None:
-        loop_values["num_steps"] = DEFAULT_STEPS
-    loop = TrainConfig(**loop_values)
-    if options.fresh or not (out / "model.toml").exists():
-        save_model_file(out, name, config)
-    with tracker(out, not options.no_wandb, {"family": name, **model_values, **loop_values}) as log:
-        result = train(room.Model(config), data.tokens("train"), data.tokens("val"), loop, out, label=out.name,
-                       resume=not options.fresh, on_metrics=log, source=data)  # fmt: skip
+    with tracker(out, not options.no_wandb, {"family": name, **to_dict(config), **to_dict(loop)}) as log:
+        result = train_model(name, config, loop, data, out, out.name, fresh=options.fresh, on_metrics=log)
     if result.diverged is not None:
         print(f"weightless train: {out} {result.diverged.detail}; recorded, and nothing is packed: {ADVICE}, and begin "
               "anew with --fresh", file=sys.stderr)  # fmt: skip
@@ -156,7 +158,7 @@ def _train(
     if "document mask" in result.observed:
         print(f"{out}: {result.observed['document mask']['detail']}")
     if options.pack:
-        path = pack_checkpoint(out, folder, out / "model.wl")
+        path = pack_checkpoint(out, folder, out / ARTIFACT)
         print(f"{path}: {path.stat().st_size:,} bytes; `weightless eval {path} --data {folder}` scores it")
         print(f"{path}: SHA-256 {sha256_file(path)}")
     return 0

@@ -1,4 +1,7 @@
-"""Pack what a training run left: its model.toml says what it is, its checkpoint holds the numbers."""
+"""Pack what a training run left: its checkpoint holds the numbers and says what they are of.
+
+model.toml says so too, for whoever reads the folder; where the two contradict each other, nothing is packed.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from weightless.base.config import from_dict, load_toml, save_toml
+from weightless.base.config import from_dict, load_toml, save_toml, to_dict
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.data.corpus import Corpus, corpus
 from weightless.export.lower import pack
 from weightless.models.catalog import family
 
-MODEL = "model.toml"
+MODEL, CHECKPOINT = "model.toml", "checkpoint"
+ARTIFACT, PREVIOUS = "model.wl", "model.previous.wl"
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,6 @@ class ModelFile:
 
 def save_model_file(folder: Path, family_name: str, config: Any) -> None:
     """Write model.toml beside the checkpoint that training is about to make."""
-    from weightless.base.config import to_dict
-
     save_toml(folder / MODEL, ModelFile(family_name, to_dict(config)))
 
 
@@ -40,16 +42,20 @@ def load_model_file(folder: Path) -> tuple[str, Any]:
 
 
 def pack_checkpoint(folder: Path, data: Path, out: Path, weight_format: str = "") -> Path:
-    """Write the artifact of the newest checkpoint in `folder`; `weight_format` overrides that of the matrices."""
+    """Write the artifact of the newest checkpoint in `folder`; `weight_format` overrides that of the matrices.
+
+    `data` is the corpus that the model was trained on, which is asked for the tokenizer; any other is refused.
+    """
     from weightless.train.checkpoint import load_checkpoint
     from weightless.train.divergence import ADVICE, Divergence
 
-    name, config = load_model_file(folder)
+    name, trained = load_model_file(folder)
+    config = trained
     if weight_format:
         if not hasattr(config, "weight_format"):
             raise ConfigError(f"family {name!r} has no weight_format to change")
         config = dataclasses.replace(config, weight_format=weight_format)
-    saved = load_checkpoint(folder / "checkpoint")
+    saved = load_checkpoint(folder / CHECKPOINT)
     if saved is None:
         raise WeightlessError(f"{folder} holds no checkpoint yet: train first")
     asked = saved.state.get("config")
@@ -62,6 +68,7 @@ def pack_checkpoint(folder: Path, data: Path, out: Path, weight_format: str = ""
     if tokens.vocab_size != config.vocab_size:
         raise WeightlessError(f"{data} has a vocabulary of {tokens.vocab_size}, the model one of {config.vocab_size}: "
                               "name the data it was trained on with --data")  # fmt: skip
+    _check_origin(folder, saved.state, name, trained, tokens)
     arrays = {key: tensor.numpy() for key, tensor in {**saved.parameters, **saved.constants}.items()}
     notes = artifact_notes(asked.get("seed"), saved.state.get("next_step"), tokens)
     pack(out, name, config, arrays, tokens.tokenizer_json(), notes)
@@ -75,3 +82,23 @@ def artifact_notes(seed: Any, steps: Any, data: Corpus) -> dict[str, Any]:
     """
     return {"seed": seed, "steps": steps, "corpus_sha256": data.sha256,
             "tokenizer_sha256": data.manifest["tokenizer_sha256"]}  # fmt: skip
+
+
+def _check_origin(folder: Path, state: dict[str, Any], name: str, config: Any, found: Corpus) -> None:
+    """ConfigError when `found` is not the corpus of the training, or model.toml was changed since.
+
+    Older checkpoints do not know the hashes of text and tokenizer; they are held to the tokens themselves.
+    """
+    from weightless.train.same_run import ORIGIN, differing_origins, fingerprint, origin, refuse
+
+    with_data = "name the data it was trained on with --data"
+    if ORIGIN in state:
+        pairs = differing_origins(state[ORIGIN], origin(name, config, found), folder)
+        refuse({key: pair for key, pair in pairs.items() if key in ("text", "tokenizer")}, folder, with_data)
+        refuse(pairs, folder, f"{folder / MODEL} was changed since: put back what it was trained with")
+        return
+    known = state.get("data") if isinstance(state.get("data"), dict) else {}
+    n_tokens = known.get("tokens")
+    here = fingerprint(found.tokens("train")[: n_tokens if type(n_tokens) is int else 0])
+    if any(known.get(key) != value for key, value in here.items()):
+        raise ConfigError(f"{folder} was trained on other tokens than those of {found.folder}: {with_data}")

@@ -19,8 +19,8 @@ from weightless.base.progress import progress, told_if_slow
 from weightless.data.corpus import Corpus
 from weightless.export.lower import pack
 from weightless.export.packed import Packed, open_packed
-from weightless.lab.checkpoints import save_model_file
 from weightless.lab.recipe import ModelRecipe
+from weightless.lab.training import train_model
 from weightless.models.catalog import family
 from weightless.program.compose import COUNTED, GATE, NEURAL, WEIGHTS, prefixed
 from weightless.program.cost import n_parameters
@@ -84,13 +84,10 @@ def trained(
     name: str, config: Any, model: ModelRecipe, seed: int, corpus: Corpus, tokens: Any, folder: Path, label: str
 ) -> Made:
     """Weights, by the loop that all families share; goes on from a checkpoint in the folder."""
-    from weightless.train.loop import train
-
     loop = model.build_training(config, seed)
     if loop is None:
         raise ConfigError(f"model {model.name!r}: family {model.family!r} is counted, not trained")
-    save_model_file(folder, name, config)
-    result = train(family(name).Model(config), tokens, corpus.tokens("val"), loop, folder, label, source=corpus)
+    result = train_model(name, config, loop, corpus, folder, label, tokens)
     arrays = {key: tensor.cpu().numpy() for key, tensor in result.params.items()} | dict(result.constants)
     record = {
         "tokens_seen": result.tokens_seen,

@@ -21,9 +21,17 @@ def tracker(folder: Path, wanted: bool, config: dict[str, Any]) -> Iterator[Call
         return
     import wandb  # type: ignore[import-not-found]
 
-    mode = os.environ.get("WANDB_MODE", "offline")
-    run = wandb.init(project="weightless", name=folder.name, dir=str(folder), mode=mode, config=config)
+    started: list[Any] = []  # at the first line, because a training that is refused leaves nothing
+
+    def log(line: dict[str, Any]) -> None:
+        if not started:
+            mode = os.environ.get("WANDB_MODE", "offline")
+            name, where = folder.name, str(folder)
+            started.append(wandb.init(project="weightless", name=name, dir=where, mode=mode, config=config))
+        started[0].log({k: v for k, v in line.items() if v is not None}, step=line["step"])
+
     try:
-        yield lambda line: run.log({k: v for k, v in line.items() if v is not None}, step=line["step"])
+        yield log
     finally:
-        run.finish()
+        for run in started:
+            run.finish()

@@ -79,11 +79,22 @@ def amend_checkpoint(folder: Path, more: dict[str, Any]) -> None:
     write_json(folder / name / STATE, {**read_json(folder / name / STATE), **more})
 
 
-def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The latest generation, its hash checked; None when there is none."""
+def forget_checkpoint(folder: Path) -> None:
+    """Remove what is there, the pointer first: half a checkpoint never looks whole."""
+    try:
+        (folder / LATEST).unlink(missing_ok=True)
+    except OSError as error:
+        raise WeightlessError(f"cannot begin anew in {folder}: {error.strerror}") from error
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """The JSON state of the latest generation, without its tensors; None when there is none."""
     name = _latest(folder)
-    if name is None:
-        return None
+    return None if name is None else _state(folder, name)
+
+
+def _state(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     state = read_json(path / STATE)
     version = state.get("version") if isinstance(state, dict) else None
@@ -96,6 +107,15 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         raise CorruptFileError(
             f"{path / STATE} is not a checkpoint of version {VERSION}; delete {folder} to start anew"
         )
+    return state
+
+
+def load_checkpoint(folder: Path) -> Checkpoint | None:
+    """The latest generation, its hash checked; None when there is none."""
+    name = _latest(folder)
+    if name is None:
+        return None
+    path, state = folder / name, _state(folder, name)
     try:
         if sha256_file(path / TENSORS) != state.get("tensors_sha256"):
             raise CorruptFileError(f"{path / TENSORS} is damaged or not the pair of {STATE}: its SHA-256 differs")

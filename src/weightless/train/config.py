@@ -8,7 +8,6 @@ them all.  Errors: ConfigError naming the field.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -28,7 +27,9 @@ PACINGS = ("sorted", "buckets", "shuffled")
 MOST_THREADS = 1024
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps")
 RESUMABLE_CHANGES = frozenset({"checkpoint_every", "prefetch"})
-"""Fields that a resumed run may change: they cannot alter a single number of the result."""
+"""Fields that a resumed run may change: they cannot alter a single number of the result, the curve included.  A longer
+run is another one (the schedule follows the length), and so is one on another device or number of threads (floats add
+up in another order)."""
 IDLE: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("warmdown",), lambda c: c.schedule != "wsd", "without schedule wsd"),
     (("min_lr_ratio",), lambda c: c.schedule == "constant", "with schedule constant"),
@@ -194,8 +195,3 @@ class TrainConfig:
             idle = [field for field in fields if field in given]
             if idle and is_idle(self):
                 raise ConfigError(f"{prefix}{idle[0]} does nothing {why}: leave it out")
-
-    def differences(self, other: TrainConfig) -> list[str]:
-        """Fields in which a run that resumes `other` would not be the same run."""
-        names = (f.name for f in dataclasses.fields(self) if f.name not in RESUMABLE_CHANGES)
-        return [name for name in names if getattr(self, name) != getattr(other, name)]

@@ -16,8 +16,6 @@ KeyboardInterrupt on Ctrl-C and SystemExit on SIGTERM, after the step is finishe
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,15 +27,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from weightless.base.config import from_dict, to_dict
-from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.errors import WeightlessError
 from weightless.base.folder_lock import folder_lock
 from weightless.base.progress import progress, told_if_slow
 from weightless.base.random import seed_for
 from weightless.data.packing import Batch
 from weightless.data.prefetch import Prefetched
-from weightless.program.tensor import Parameter
-from weightless.train.checkpoint import Checkpoint, amend_checkpoint, copy_into, load_checkpoint, save_checkpoint
+from weightless.train.checkpoint import (
+    Checkpoint,
+    amend_checkpoint,
+    copy_into,
+    forget_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from weightless.train.clock import StepClock
 from weightless.train.config import TrainConfig
 from weightless.train.divergence import Diverged, Divergence, is_sound
@@ -47,6 +50,7 @@ from weightless.train.interrupts import Interrupts
 from weightless.train.metrics import MetricsLog
 from weightless.train.optimizers.groups import grouped_optimizer
 from weightless.train.run_state import Counters, observations, schedule_factor
+from weightless.train.same_run import check_same, identity
 from weightless.train.step import train_step, warm_up
 from weightless.train.validation import Validation
 from weightless.train.working_weights import WorkingWeights
@@ -89,20 +93,27 @@ def train(
     resume: bool = True,
     on_metrics: Callable[[dict[str, Any]], None] | None = None,
     source: TextSource | None = None,
+    origin: Mapping[str, Any] | None = None,
+    on_begin: Callable[[], None] | None = None,
 ) -> TrainResult:
     """Train until the budget is used; out_dir receives metrics.jsonl, metrics.csv and checkpoint/.
 
     `constants` default to model.prepare(train_tokens, seed).  With `resume` a checkpoint in out_dir is continued (a
     finished or diverged one is returned as it is); without, it is deleted.  `source` (a corpus) says where documents
-    begin.
+    begin.  `origin` (same_run.py) is kept in the checkpoint and compared when one is continued.  `on_begin` is called
+    when nothing is left that could refuse the training, before the first byte is written.
     """
     with folder_lock(out_dir), _threads(config.threads), torch.random.fork_rng(devices=[]):
-        run = _Run(model, train_tokens, val_tokens, config, Path(out_dir), constants, resume, on_metrics, source)
+        run = _Run(model, train_tokens, val_tokens, config, Path(out_dir), constants, resume, on_metrics, source,
+                   origin)  # fmt: skip
         print(f"{label}: {run.feeding.description}", file=sys.stderr)
         total, unit = (config.num_steps, "steps") if config.num_steps else (config.seconds, "s")
         if not run.is_over:
             with told_if_slow(f"{label}: warming up, outside the clock"):
                 run.warm_up()
+        if on_begin is not None:
+            on_begin()
+        run.begin()
         with run.feed(), Interrupts() as interrupts, progress(label, total, unit, start=run.done()) as tick:
             while not run.is_over:
                 before = run.done()
@@ -129,17 +140,16 @@ class _Run:
         resume: bool,
         on_metrics: Callable[[dict[str, Any]], None] | None,
         source: TextSource | None,
+        origin: Mapping[str, Any] | None,
     ) -> None:
         self.model, self.config, self.on_metrics = model, config, on_metrics
-        self.folder = out_dir / "checkpoint"
+        self.out_dir, self.folder = out_dir, out_dir / "checkpoint"
         self.specs = list(model.tensors())
         self.feeding = feeding(train_tokens, config, source)
-        self.fingerprint = _fingerprint(train_tokens, self.feeding.scores_sha256)
-        if not resume:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        saved = load_checkpoint(self.folder)
+        self.identity = identity(config, self.specs, train_tokens, self.feeding.scores_sha256, origin)
+        saved = load_checkpoint(self.folder) if resume else None
         if saved is not None:
-            self._check_same_run(saved)
+            check_same(saved.state, self.identity, out_dir)
             constants = {name: tensor.numpy() for name, tensor in saved.constants.items()}
         elif constants is None:
             constants = model.prepare(train_tokens, config.seed)
@@ -156,7 +166,6 @@ class _Run:
         end_of_text = source.end_of_text if source is not None and config.document_mask else None
         self.validation = Validation(val_tokens, config.context, config.batch_size, config.eval_tokens, config.device,
                                      end_of_text)  # fmt: skip
-        self.metrics = MetricsLog(out_dir, self.counters.step)
         self.with_gradient: set[str] = set()
         self.clock = StepClock(config)
         self.saved_at = time.monotonic()
@@ -175,6 +184,12 @@ class _Run:
         counters.warm_up_seconds += time.perf_counter() - began
         if counters.full and not counters.step:
             raise self.clock.refusal()
+
+    def begin(self) -> None:
+        """The first writing: what is done again, or replaced, goes."""
+        if self.counters.step == 0:
+            forget_checkpoint(self.folder)
+        self.metrics = MetricsLog(self.out_dir, self.counters.step)
 
     def done(self) -> float:
         """How much of the budget is used, in its own unit."""
@@ -294,12 +309,7 @@ class _Run:
         start = time.perf_counter()
         self.metrics.write_csv()
         constants = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in self.constants.items()}
-        state = {
-            "config": to_dict(self.config),
-            "counters": dataclasses.asdict(self.counters),
-            "data": self.fingerprint,
-            "parameters": _plain(self.specs),
-        }
+        state = {**self.identity, "counters": dataclasses.asdict(self.counters)}
         save_checkpoint(self.folder, self.counters.step, self.masters, self.optimizer.state(), constants, state)
         self.counters.checkpoint_seconds += time.perf_counter() - start
         self.saved_at = time.monotonic()
@@ -338,19 +348,6 @@ class _Run:
             found["document mask"] = {"ok": True, "detail": detail}
         return found
 
-    def _check_same_run(self, saved: Checkpoint) -> None:
-        """ConfigError unless the checkpoint is of this configuration, these parameters and this data."""
-        advice = f"choose another folder, or start anew without resuming ({self.folder})"
-        theirs = from_dict(TrainConfig, saved.state.get("config", {}), "checkpoint")
-        changed = self.config.differences(theirs)
-        if changed:
-            pairs = ", ".join(f"{k} ({getattr(theirs, k)!r}, now {getattr(self.config, k)!r})" for k in changed)
-            raise ConfigError(f"the checkpoint was made with another {pairs}; {advice}")
-        if saved.state.get("parameters") != _plain(self.specs):
-            raise ConfigError(f"the checkpoint is of a model with other parameters; {advice}")
-        if saved.state.get("data") != self.fingerprint:
-            raise ConfigError(f"the checkpoint was trained on other tokens or scores; {advice}")
-
     def _restore(self, saved: Checkpoint) -> Counters:
         copy_into(self.masters, saved.parameters, "parameter")
         copy_into(self.optimizer.state(), saved.optimizer, "optimizer")
@@ -362,23 +359,10 @@ class _Run:
         return counters
 
 
-def _plain(specs: list[Parameter]) -> list[list[Any]]:
-    return [[s.name, list(s.shape), s.format, s.group] for s in specs]
-
-
 def _constant(value: np.ndarray, device: str) -> torch.Tensor:
     """Integers become int64, because torch can index with few other types."""
     value = np.ascontiguousarray(value)
     return torch.from_numpy(value.astype(np.int64) if value.dtype.kind in "iu" else value).to(device)
-
-
-def _fingerprint(tokens: Any, scores_sha256: str) -> dict[str, Any]:
-    """Enough of the data to notice that it is another: its length, a hash of its two ends, and that of its scores."""
-    digest = hashlib.sha256()
-    for end in (slice(0, 65_536), slice(max(0, len(tokens) - 65_536), len(tokens))):
-        digest.update(np.asarray(tokens[end]).astype("<u4").tobytes())
-    scores = {"scores_sha256": scores_sha256} if scores_sha256 else {}
-    return {"tokens": len(tokens), "sha256_of_ends": digest.hexdigest(), **scores}
 
 
 @contextmanager
