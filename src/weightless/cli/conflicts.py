@@ -105,6 +105,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("batch",), lambda o: not o.prompts, "without --prompts"),
         Rule(("prompt",), lambda o: o.prompts, "with --prompts, which holds them all"),
     ),
+    "report": (
+        Rule(("out",), lambda o: len(o.run) == 1 and (Path(o.run[0]) / "summary.json").exists(),
+             "for one run, whose page lies in its own folder"),
+    ),
     "eval": (
         Rule(("data", "split"), lambda o: o.text, "with --text, which is scored instead of a corpus"),
     ),

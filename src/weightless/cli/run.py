@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from weightless.base.errors import WeightlessError, nearest
+from weightless.base.errors import ConfigError, WeightlessError, nearest
 from weightless.cli.parse import parse
 
 if TYPE_CHECKING:
@@ -52,10 +52,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Report:
-    """Write report.html (and with --png the README's picture) of a run folder anew."""
+    """Write report.html (and with --png the README's picture) of a run folder anew, or compare several folders."""
 
-    run: Annotated[str, tyro.conf.Positional]
-    """The run folder."""
+    run: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """A run's folder; or several, runs and models as `train` leaves them, whose losses are put side by side."""
+    out: str = ""
+    """The folder for the page of a comparison; runs/comparison when empty."""
     png: str = ""
     """Also draw the frontier as a PNG file here."""
     sizes: str = ""
@@ -127,12 +129,23 @@ def recipe_path(name: str) -> Path:
 
 
 def _report(options: Report) -> int:
+    from weightless.lab.comparison import compare, is_run
     from weightless.lab.report import frontier_png, markdown_table, sizes_png, sizes_table
+    from weightless.lab.report.groups import gather
+    from weightless.lab.report.pairs import pairs_lines
     from weightless.lab.report.summary import read_summary
     from weightless.lab.run import report_again
 
-    folder = Path(options.run)
-    page = report_again(folder)
+    folders = [Path(run) for run in options.run]
+    if not folders:
+        raise ConfigError("name a run's folder, or several folders to compare")
+    if len(folders) == 1 and is_run(folders[0]):
+        folder = folders[0]
+        page = report_again(folder)
+    else:
+        folder = Path(options.out or "runs/comparison")
+        words = ["weightless", "report", *options.run, *(["--out", options.out] if options.out else [])]
+        page = compare(folders, folder, shlex.join(words))
     if options.png:
         frontier_png(folder, Path(options.png))
         print(f"picture: {options.png}")
@@ -143,6 +156,8 @@ def _report(options: Report) -> int:
         print(markdown_table(read_summary(folder)))
         return 0
     _print_table(folder)
+    if len(folders) > 1:
+        print("\n".join(pairs_lines(gather(read_summary(folder)))))
     print(f"report: {page}")
     return 0
 

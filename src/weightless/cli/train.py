@@ -7,6 +7,7 @@ The flags are the fields of the family's configuration and of the training loop'
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,12 +142,14 @@ def _prepared(options: TrainOptions, on_line: set[str], room: Any, model_values:
 def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: Any, loop: TrainConfig) -> int:
     from weightless.lab.checkpoints import ARTIFACT, pack_checkpoint
     from weightless.lab.trackers import tracker
+    from weightless.lab.trained import draw_curve, record_training
     from weightless.lab.training import train_model
     from weightless.train.divergence import ADVICE
 
     folder = Path(options.data)
     with tracker(out, not options.no_wandb, {"family": name, **to_dict(config), **to_dict(loop)}) as log:
         result = train_model(name, config, loop, data, out, out.name, fresh=options.fresh, on_metrics=log)
+    record_training(out, data, name, config, loop)
     if result.diverged is not None:
         print(f"weightless train: {out} {result.diverged.detail}; recorded, and nothing is packed: {ADVICE}, and begin "
               "anew with --fresh", file=sys.stderr)  # fmt: skip
@@ -157,8 +160,11 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
     print(f"{out}: trained for {result.observed['training time counted']['detail']}")
     if "document mask" in result.observed:
         print(f"{out}: {result.observed['document mask']['detail']}")
+    if (picture := draw_curve(out, data, name)) is not None:
+        print(f"{picture}: the learning curve")
     if options.pack:
         path = pack_checkpoint(out, folder, out / ARTIFACT)
-        print(f"{path}: {path.stat().st_size:,} bytes; `weightless eval {path} --data {folder}` scores it")
+        scored = shlex.join(["weightless", "eval", path.as_posix(), "--data", folder.as_posix()])
+        print(f"{path}: {path.stat().st_size:,} bytes; `{scored}` scores it")
         print(f"{path}: SHA-256 {sha256_file(path)}")
     return 0

@@ -115,8 +115,6 @@ def summarise(recipe: Recipe, folder: Path, corpus: Corpus, command: str) -> dic
                 finished.add(model.name)
     these = [] if len(finished) == len(recipe.model) else [m.name for m in recipe.model if m.name in finished]
     sessions = [json.loads(line) for line in (folder / "sessions.jsonl").read_text().splitlines()]
-    splits = corpus.manifest["splits"]
-    train, val = splits["train"], splits["val"]
     return {
         "name": recipe.name,
         "created": _now(),
@@ -125,20 +123,22 @@ def summarise(recipe: Recipe, folder: Path, corpus: Corpus, command: str) -> dic
         "commit": commit(),
         "wall_seconds": sum(session["seconds"] for session in sessions),
         "machine": machine(),
-        "corpus": {
-            "name": corpus.name,
-            "sha256": corpus.sha256,
-            "train_documents": train["documents"],
-            "val_documents": val["documents"],
-            "train_bytes": train["bytes"],
-            "val_bytes": val["bytes"],
-            "train_tokens": train["tokens"],
-            "val_tokens": val["tokens"],
-            "vocab_size": corpus.vocab_size,
-            "bytes_per_token": train["bytes"] / train["tokens"],
-        },
+        "corpus": corpus_entry(corpus),
         "models": models,
     }
+
+
+def corpus_entry(corpus: Corpus) -> dict[str, Any]:
+    """What a summary says of the text; null for the bytes of ids whose tokenizer nobody knows."""
+    train, val = corpus.manifest["splits"]["train"], corpus.manifest["splits"]["val"]
+    return {
+        "name": corpus.name,
+        "sha256": corpus.sha256,
+        **{f"{name}_{what}": split[what] for what in ("documents", "bytes", "tokens")
+           for name, split in (("train", train), ("val", val))},
+        "vocab_size": corpus.vocab_size,
+        "bytes_per_token": train["bytes"] / train["tokens"] if train["bytes"] else None,
+    }  # fmt: skip
 
 
 def _refuse_other(folder: Path, recipe: Recipe) -> None:

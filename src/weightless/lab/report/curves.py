@@ -15,13 +15,20 @@ from typing import Any
 from weightless.base.units import LN2, human_seconds
 from weightless.lab.report.groups import Group, Model
 from weightless.lab.report.labels import spread
-from weightless.lab.report.palette import Accent
+from weightless.lab.report.palette import MUTED, PAPER, RULE, Accent, accents
 from weightless.lab.report.summary import number
 from weightless.lab.report.svg import Axis, drawing, element, escape, shorten, text, text_width
 
-WIDTH, HEIGHT, FONT = 430.0, 320.0, 13.0
+WIDTH, HEIGHT, FONT, MARGIN = 430.0, 320.0, 13.0, 24.0
 _LOG_FROM_RATIO = 25.0
 AXES = {"tokens": "training tokens", "seconds": "seconds of training"}
+
+_STYLE = (
+    f".grid{{stroke:{RULE[0]};opacity:.6}}.axis{{stroke:{MUTED[0]}}}.tick,.axis-title{{fill:{MUTED[0]}}}"
+    ".name{font-weight:600}.curve{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}"
+    ".tie{fill:none;opacity:.35}"
+)
+"""What the page's style sheet says of a panel, for a file that has none."""
 
 Points = list[tuple[float, float]]
 
@@ -74,8 +81,16 @@ def _points(model: Model, by: str, bytes_per_token: float) -> Points:
     return [p for p in points if math.isfinite(p[0])]
 
 
-def curve_svg(groups: Sequence[Group], colours: dict[str, Accent], by: str, bytes_per_token: float, key: str) -> str:
+def curve_svg(
+    groups: Sequence[Group],
+    colours: dict[str, Accent],
+    by: str,
+    bytes_per_token: float,
+    key: str,
+    knows_bytes: bool = True,
+) -> str:
     """One panel as markup; a sentence where nothing was trained."""
+    unit = "bits per byte" if knows_bytes else "bits per token"
     curves = curves_of(groups, by, bytes_per_token)
     if not any(x > 0 and math.isfinite(loss) for c in curves for run in c.runs for x, loss in run):
         lost = [c.name for c in curves if c.diverged]
@@ -84,13 +99,35 @@ def curve_svg(groups: Sequence[Group], colours: dict[str, Accent], by: str, byte
     widest = max(text_width(_label(c), FONT) for c in curves) * 1.1
     right = WIDTH - min(widest + 20, 160)
     x, y = _axes(curves, right)
-    body = [*_frame(x, y, by), element("clipPath", element("rect", x=x.start, y=y.stop - 3, width=right - x.start + 4,
-            height=y.start - y.stop + 6), id=f"{key}-clip")]  # fmt: skip
+    window = element("rect", x=x.start, y=y.stop - 3, width=right - x.start + 4, height=y.start - y.stop + 6)
+    body = [*_frame(x, y, by, unit), element("clipPath", window, id=f"{key}-clip")]
     lines = [part for c in curves for part in _draw(c, x, y, colours[c.name])]
     body.append(element("g", *lines, clip_path=f"url(#{key}-clip)"))
     body += _end_labels(curves, x, y, colours)
-    describe = "; ".join(f"{_label(c)} ends at {c.last:.3f} bits per byte" for c in curves)
+    describe = "; ".join(f"{_label(c)} ends at {c.last:.3f} {unit}" for c in curves)
     return drawing(WIDTH, HEIGHT, f"Validation loss against {AXES[by]}", describe, body, key, font_size=FONT)
+
+
+def curves_file(name: str, family: str, lines: list[dict[str, Any]], bytes_per_token: float | None) -> str | None:
+    """The learning curve of one training as an SVG file of its own, tokens beside seconds; None with nothing to draw.
+
+    In bits per byte, or in bits per token where nobody knows the bytes of the text.
+    """
+    unknown = {"bits_per_byte": None, "nats_per_token": None, "seed": 0, "curve": lines, "name": name}
+    group = Group(name, family, (unknown,))
+    colours, scale = accents([(name, family)]), bytes_per_token or 1.0
+    by = ("tokens", "seconds")
+    panels = [curve_svg([group], colours, axis, scale, f"curve-{axis}", bytes_per_token is not None) for axis in by]
+    if not all(panel.startswith("<svg") for panel in panels):
+        return None
+    placed = [element("g", panel, transform=f"translate({MARGIN + i * (WIDTH + MARGIN):g} {MARGIN:g})")
+              for i, panel in enumerate(panels)]  # fmt: skip
+    size = (2 * WIDTH + 3 * MARGIN, HEIGHT + 2 * MARGIN)
+    paper = element("rect", width=size[0], height=size[1], fill=PAPER[0])
+    body = [element("style", _STYLE), paper, *placed]
+    face = {"xmlns": "http://www.w3.org/2000/svg", "font_size": FONT, "font_family": "system-ui,sans-serif"}
+    told = "Validation loss against tokens and against seconds"
+    return drawing(*size, f"{name}: how the loss fell", told, body, "curve", **face) + "\n"
 
 
 def _axes(curves: Sequence[Curve], right: float) -> tuple[Axis, Axis]:
@@ -108,7 +145,7 @@ def _axes(curves: Sequence[Curve], right: float) -> tuple[Axis, Axis]:
     return x, Axis(bottom - pad, top + pad, HEIGHT - 48, 34)
 
 
-def _frame(x: Axis, y: Axis, by: str) -> list[str]:
+def _frame(x: Axis, y: Axis, by: str, unit: str) -> list[str]:
     parts = []
     ticks = y.ticks(5)
     digits = 1 if all(abs(round(v, 1) - v) < 1e-9 for v in ticks) else 2
@@ -126,7 +163,7 @@ def _frame(x: Axis, y: Axis, by: str) -> list[str]:
             edge = x(value) + half
     name = AXES[by] + (" (log scale)" if x.log else "")
     parts.append(text(x.stop, y.start + 40, name, text_anchor="end", class_="axis-title"))
-    parts.append(text(0, 14, "validation loss, bits per byte", class_="axis-title"))
+    parts.append(text(0, 14, f"validation loss, {unit}", class_="axis-title"))
     return parts
 
 

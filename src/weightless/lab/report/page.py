@@ -18,6 +18,7 @@ from weightless.lab.report.curves import curve_svg
 from weightless.lab.report.frontier import Style, frontier_svg
 from weightless.lab.report.groups import Group, gather
 from weightless.lab.report.headline import Headline, conditions, evidence, headline
+from weightless.lab.report.pairs import pairs_table
 from weightless.lab.report.palette import Accent, accents, css_variables
 from weightless.lab.report.summary import number, read_summary
 from weightless.lab.report.svg import element, escape
@@ -135,7 +136,7 @@ def _breakdown(groups: Sequence[Group], colours: dict[str, Accent]) -> str:
 
 
 def _numbers(groups: Sequence[Group], colours: dict[str, Accent]) -> str:
-    parts = [html_table(groups, colours), element("p", escape(evidence(groups)), class_="note")]
+    parts = [html_table(groups, colours), element("p", escape(evidence(groups)), class_="note"), pairs_table(groups)]
     if any(len(g.members) > 1 for g in groups):
         parts.append(element("details", element("summary", "Every seed"), seed_table(groups)))
     parts.append(sections.commands([*sections.commands_of(groups, "eval"), *sections.commands_of(groups, "count")]))

@@ -1,0 +1,61 @@
+"""Losses side by side: every model against the best, seed by seed where they share seeds.
+
+For a model and the best of all, d_s = loss of the model minus loss of the best, both with seed s; told are the mean of
+d_s and its 95 % Student t interval.  Without two shared seeds there is only the difference of the means, which says
+nothing about chance, and that is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from weightless.lab.report.groups import Group, difference
+from weightless.lab.report.headline import spelled
+from weightless.lab.report.interval import Estimate
+from weightless.lab.report.svg import element, escape
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One model beside the best: difference in bits per byte."""
+
+    name: str
+    best: str
+    apart: Estimate
+
+    @property
+    def evidence(self) -> str:
+        """How the difference is known."""
+        if self.apart.half is None:
+            return "not paired: the models share fewer than two seeds"
+        sure = "apart" if abs(self.apart.mean) > self.apart.half else "not told apart"
+        return f"paired over {self.apart.n} seeds: {sure}"
+
+    @property
+    def written(self) -> str:
+        """+0.012 ± 0.004."""
+        return f"{'+' if self.apart.mean >= 0 else ''}{spelled(self.apart, 4)}"
+
+
+def against_best(groups: Sequence[Group]) -> list[Pair]:
+    """The other models in the order of their loss; empty for one model alone."""
+    known = sorted((g for g in groups if g.loss.known), key=lambda g: g.loss.mean)
+    return [Pair(g.name, known[0].name, difference(g, known[0])) for g in known[1:]]
+
+
+def pairs_table(groups: Sequence[Group]) -> str:
+    """The pairs as HTML; nothing for one model alone."""
+    pairs = against_best(groups)
+    if not pairs:
+        return ""
+    heads = [element("th", h, scope="col") for h in ("model", f"bits per byte above {escape(pairs[0].best)}", "")]
+    lines = [element("tr", element("th", escape(p.name), scope="row"), element("td", escape(p.written)),
+                     element("td", escape(p.evidence))) for p in pairs]  # fmt: skip
+    table = element("table", element("thead", element("tr", *heads)), element("tbody", *lines))
+    return element("div", table, class_="scroll", tabindex=0, role="region", aria_label="Losses, side by side")
+
+
+def pairs_lines(groups: Sequence[Group]) -> list[str]:
+    """The pairs as lines for a terminal."""
+    return [f"{p.name}: {p.written} bits per byte against {p.best} ({p.evidence})" for p in against_best(groups)]

@@ -1,0 +1,82 @@
+"""Folders side by side: trained models and runs of one corpus, paired by seed; what cannot be compared is refused.
+
+Oracles: `weightless eval` of each artifact; scipy's paired t interval, where scipy is installed, else its closed form
+for three pairs (t = 4.302653 at two degrees of freedom, Student's table).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import statistics
+import xml.etree.ElementTree as ET
+
+import pytest
+
+T_95_OF_2 = 4.302652729911275
+
+SMALL = ("--d_model", "32", "--n_layers", "1", "--n_heads", "1", "--context", "64", "--num_steps", "3", "--batch_size",
+         "2", "--threads", "1", "--eval_tokens", "128", "--no_wandb")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, small_run):
+    """Folders of two models with three seeds each, trained apart on the run's corpus."""
+    from weightless.cli.main import main
+
+    place = tmp_path_factory.mktemp("trained")
+    for name, more in (("slow", ("--max_lr", "1e-4")), ("fast", ("--max_lr", "3e-3"))):
+        for seed in range(3):
+            out = place / f"{name}-s{seed}"
+            words = ["train", "dense", "--data", str(small_run[0] / "data"), "--out", str(out), *SMALL, *more]
+            assert main([*words, "--seed", str(seed)]) == 0
+    return place
+
+
+def test_losses_side_by_side_with_a_paired_interval(command, trained, small_run, tmp_path):
+    folders = sorted(path for path in trained.iterdir() if path.is_dir())
+    code, out, err = command("report", *folders, "--out", tmp_path / "side by side")
+    assert code == 0, err
+    summary = json.loads((tmp_path / "side by side" / "summary.json").read_text())
+    losses = {}
+    for folder in folders:
+        args = ("eval", folder / "model.wl", "--data", small_run[0] / "data", "--json")
+        losses[folder.name] = json.loads(command(*args)[1])["bits_per_byte"]
+    assert {m["name"]: m["bits_per_byte"] for m in summary["models"]} == pytest.approx(losses, rel=1e-9)
+    apart = [losses[f"slow-s{seed}"] - losses[f"fast-s{seed}"] for seed in range(3)]
+    mean, half = statistics.mean(apart), T_95_OF_2 * statistics.stdev(apart) / math.sqrt(3)
+    better, worse = ("fast", "slow") if mean > 0 else ("slow", "fast")
+    line = next(line for line in out.splitlines() if line.startswith(f"{worse}: "))
+    assert f"{abs(mean):+.4f} ± {half:.4f} bits per byte against {better} (paired over 3 seeds" in line
+    page = (tmp_path / "side by side" / "report.html").read_text()
+    assert f"{abs(mean):+.4f} ± {half:.4f}" in page
+
+
+def test_a_trained_model_beside_a_run_is_scored_as_the_run_was(command, trained, small_run, tmp_path):
+    code, out, err = command("report", small_run[0], trained / "fast-s0", "--out", tmp_path / "page")
+    assert code == 0, err
+    models = {m["name"]: m for m in json.loads((tmp_path / "page" / "summary.json").read_text())["models"]}
+    assert set(models) == {"dense", "feather", "ngram", "fast-s0"}
+    assert models["fast-s0"]["eval_tokens"] == models["dense"]["eval_tokens"]
+    assert "not paired: the models share fewer than two seeds" in out
+
+
+def test_other_corpora_are_refused_by_name(command, trained, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(trained / "fast-s0", other)
+    record = json.loads((other / "trained-on.json").read_text())
+    record["corpus"] = {"name": "elsewhere", "sha256": "0" * 64}
+    (other / "trained-on.json").write_text(json.dumps(record))
+    code, _, err = command("report", trained / "fast-s0", other, "--out", tmp_path / "page")
+    assert code == 2 and "elsewhere" in err and "cannot be compared" in err and err.count("\n") == 1
+    assert not (tmp_path / "page").exists()
+    code, _, err = command("report", tmp_path / "nothing", other, "--out", tmp_path / "page")
+    assert code == 2 and "neither a finished run" in err
+
+
+def test_training_draws_its_curve(trained):
+    """The picture is XML of its own, with both panels and nothing outside its frame."""
+    root = ET.fromstring((trained / "fast-s0" / "curve.svg").read_text())
+    words = "".join(root.itertext())
+    assert "training tokens" in words and "seconds of training" in words and "bits per byte" in words
