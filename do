@@ -30,7 +30,6 @@ LOG = CACHE / "setup.log"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 OLDEST, NEWEST = (3, 11), (3, 14)
 EXTRAS = ("dev", "hub", "track", "sweep", "interop", "oracle", "gpu")
-KEPT_NUMBA_CACHES = 4
 MOST_TEST_WORKERS = 8
 
 
@@ -195,29 +194,12 @@ def _logged(command, remedy):
 
 
 def environment(processes=1):
-    """Environment of a command: kernels cached per source, threads shared out over `processes`."""
+    """Environment of a command: threads shared out over `processes`."""
     values = dict(os.environ)
-    values["NUMBA_CACHE_DIR"] = str(_numba_cache())
     values.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
     values["PATH"] = str(BIN) + os.pathsep + values.get("PATH", "")
     values["VIRTUAL_ENV"] = str(VENV)
     return values
-
-
-def _numba_cache():
-    """Folder named by all kernel sources: numba itself does not notice a change in a file that a kernel calls."""
-    digest = hashlib.sha256()
-    for path in sorted((ROOT / "src").rglob("*.py")):
-        content = path.read_bytes()
-        if b"njit" in content:
-            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + content + b"\0")
-    folder = CACHE / ("numba-" + digest.hexdigest()[:16])
-    folder.mkdir(parents=True, exist_ok=True)
-    os.utime(folder)
-    others = sorted(CACHE.glob("numba-*"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in others[KEPT_NUMBA_CACHES:]:
-        shutil.rmtree(old, ignore_errors=True)
-    return folder
 
 
 def cores():

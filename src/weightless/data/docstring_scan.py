@@ -12,8 +12,8 @@ the parser refuses them whole, the walk reads them.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.tokenizer.scan import KERNEL
 
 DOUBT = -1

@@ -7,8 +7,8 @@ NumPy spends its time on starting operations.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.tokenizer.scan import KERNEL
 
 ONE, ZERO = np.uint64(1), np.uint64(0)

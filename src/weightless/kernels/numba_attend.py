@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.kernels.codes import BF16, F32, INT8
 from weightless.kernels.numba_lanes import (
     N_LANES,

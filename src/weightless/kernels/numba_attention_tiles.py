@@ -8,8 +8,8 @@ The exponential is that of numba_exponential.py.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.kernels.numba_exponential import exp_below
 from weightless.kernels.numba_lanes import (
     N_LANES,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.kernels.numba_rows import KERNEL
 from weightless.ops.hashing import MIX_1, MIX_2, PRIME
 

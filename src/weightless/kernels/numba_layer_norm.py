@@ -8,8 +8,8 @@ float64.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.kernels.numba_rows import FAST, KERNEL
 
 STRIP = 32

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.kernels.codes import RELU2, SWIGLU
 from weightless.kernels.numba_lanes import N_LANES, larger, load_f32, number_at, put, shelf
 from weightless.kernels.numba_rows import (

@@ -19,8 +19,8 @@ second, int4 from 149 to 206 with longer passes).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.kernels.codes import BF16, F16, F32, INT8
 from weightless.kernels.numba_lanes import (
     N_LANES,

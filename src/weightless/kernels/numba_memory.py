@@ -15,9 +15,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
+from weightless.base.compiled import njit
 from weightless.kernels.codes import F32, INT4, INT8
 from weightless.kernels.numba_rows import GROUP, KERNEL
 

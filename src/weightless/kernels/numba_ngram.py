@@ -8,8 +8,8 @@ NO_NODE marks a position whose context is not in the trie.  Probabilities are in
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.ops.kneser_ney import QUANTA
 
 NO_NODE = np.uint32(2**32 - 1)

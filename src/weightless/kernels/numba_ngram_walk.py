@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.kernels.numba_memory import id_at
 from weightless.kernels.numba_rows import KERNEL
 from weightless.ops import kneser_ney

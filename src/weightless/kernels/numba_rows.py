@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from weightless.base.compiled import njit
 from weightless.kernels.codes import BF16, F16, F32, INT8
 from weightless.kernels.numba_lanes import N_LANES, load_f16_part, load_int8, number_at, put, scaled, shelf, store
 

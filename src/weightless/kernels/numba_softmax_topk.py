@@ -8,8 +8,8 @@ ops/softmax_topk.py; float32 only.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.kernels.numba_exponential import add_exp_below
 from weightless.kernels.numba_lanes import (
     N_LANES,

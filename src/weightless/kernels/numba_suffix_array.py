@@ -9,7 +9,8 @@ and ranks are counted from 1 in keys, 0 stands behind the end: a suffix that end
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from weightless.base.compiled import njit
 
 
 @njit(cache=True, nogil=True)

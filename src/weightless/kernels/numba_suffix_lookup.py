@@ -7,7 +7,8 @@ processor fetches for all of them at once.  Oracle: `ops/suffix_array.py`.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from weightless.base.compiled import njit
 
 LANES = 32
 

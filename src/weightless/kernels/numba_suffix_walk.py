@@ -7,8 +7,8 @@ words are compared.  `reads` are two registers that take the number of pointers 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.kernels.numba_memory import id_at
 from weightless.kernels.numba_rows import KERNEL
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.kernels.codes import QK_EPS
 from weightless.kernels.numba_attend import attend
 from weightless.kernels.numba_hashing import hashed_row

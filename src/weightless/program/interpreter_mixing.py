@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.kernels.numba_memory import load_id, loaded, store_id, stored
 from weightless.kernels.numba_rows import KERNEL
 from weightless.program import opcodes as op

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.kernels.numba_memory import READ, WRITE, id_at, load_id, loaded, store_id, stored, touch, updated
 from weightless.kernels.numba_ngram_walk import QUANTA, draw_entry, own_quanta, search
 from weightless.kernels.numba_rows import KERNEL

@@ -7,8 +7,8 @@ found.  Every range taken from data is checked before use, and a pointer behind 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.kernels.numba_memory import id_at, load_id, loaded, store_id, stored, updated
 from weightless.kernels.numba_rows import KERNEL
 from weightless.kernels.numba_suffix_walk import END, bounds, count_word, log2_bucket, word_behind

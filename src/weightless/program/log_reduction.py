@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.kernels.numba_memory import END, FIRST, KIND, NUMBER, OF_STATE, RECORDS, WRITE
 from weightless.kernels.numba_rows import KERNEL
 from weightless.program.operator import Access

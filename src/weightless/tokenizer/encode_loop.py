@@ -12,8 +12,8 @@ longer lists.  A cache belongs to one call at a time.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.tokenizer.scan import KERNEL, word_end
 from weightless.tokenizer.word_table import MIX_B, SHORT, slot_hash, word_key
 

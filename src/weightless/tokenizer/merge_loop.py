@@ -18,8 +18,8 @@ A merge destroys one token per occurrence and lists at most two pairs for it, so
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.tokenizer.scan import KERNEL, prefetch
 from weightless.tokenizer.word_table import MIX_A, MIX_B
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from weightless.base.compiled import njit
 from weightless.tokenizer.patterns import LETTER, NUMBER, OTHER, SPACE
 
 # Reference counts of arrays passed between small functions cost two thirds of the time; a kernel that allocates nothing

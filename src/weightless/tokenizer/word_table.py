@@ -9,8 +9,8 @@ state int64 = (distinct words, long words, arena bytes used).  Kernels never all
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from weightless.base.compiled import njit
 from weightless.tokenizer.scan import KERNEL, load_u64, prefetch, word_end
 
 SHORT = 15

@@ -1,0 +1,118 @@
+"""The cache of compiled kernels: keyed by all sources, wherever the program starts, in a place that can be written.
+
+Oracle of staleness: the value that the changed source computes, in a fresh process that finds the old cache.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from weightless.base import compiled
+
+INNER = "from weightless.base.compiled import njit\nfrom weightless.constants import STEP\n\n" \
+        "@njit(cache=True)\ndef inner(x):\n    return x + STEP\n"  # fmt: skip
+OUTER = "from weightless.base.compiled import njit\nfrom weightless.inner import inner\n\n" \
+        "@njit(cache=True)\ndef outer(x):\n    return inner(x)\n"  # fmt: skip
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A small package of our name with two kernels, one of which calls the other, and a constant."""
+    folder = tmp_path / "site" / "weightless"
+    (folder / "base").mkdir(parents=True)
+    for name in ("__init__.py", "base/__init__.py", "base/compiled.py"):
+        shutil.copy(compiled.PACKAGE / name, folder / name)
+    (folder / "constants.py").write_text("STEP = 1\n")
+    (folder / "inner.py").write_text(INNER)
+    (folder / "outer.py").write_text(OUTER)
+    return folder
+
+
+def outer_of_zero(package, **variables):
+    """(what a fresh process computes, its standard error)."""
+    own = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    environment = own | {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"} | variables
+    done = subprocess.run([sys.executable, "-c", "from weightless.outer import outer; print(outer(0))"],
+                          env=environment, capture_output=True, text=True, check=True, timeout=120)  # fmt: skip
+    return int(done.stdout), done.stderr
+
+
+@pytest.mark.parametrize("file, old, new", [("inner.py", "x + STEP", "x + 7 * STEP"), ("constants.py", "= 1", "= 7")])
+def test_a_change_in_a_file_that_a_kernel_uses_is_noticed(package, tmp_path, file, old, new):
+    cache = tmp_path / "cache"
+    assert outer_of_zero(package, NUMBA_CACHE_DIR=str(cache))[0] == 1
+    (package / file).write_text((package / file).read_text().replace(old, new))
+    assert outer_of_zero(package, NUMBA_CACHE_DIR=str(cache))[0] == 7
+    versions = sorted(cache.iterdir())
+    assert len(versions) == 2 and all(list(version.rglob("*.nbi")) for version in versions)
+
+
+def test_the_key_follows_what_kernels_import_and_nothing_else(package):
+    before = compiled.source_key(package)
+    (package / "other.py").write_text("X = 1\n")
+    assert compiled.source_key(package) == before
+    (package / "inner.py").write_text(INNER.replace("import STEP", "import (\n    STEP,\n)"))
+    before = compiled.source_key(package)
+    (package / "constants.py").write_text("STEP = 2\n")
+    assert compiled.source_key(package) != before
+
+
+def test_without_a_home_kernels_are_kept_in_a_private_folder_and_it_is_told_once(package, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    variables = {"HOME": "/dev/null/none", "TMPDIR": str(temporary)}
+    value, told = outer_of_zero(package, **variables)
+    (folder,) = (entry for entry in temporary.iterdir() if entry.name.startswith("weightless-"))
+    assert value == 1 and told.count("\n") == 1 and str(folder) in told
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and folder.stat().st_uid == os.getuid()
+    assert list(folder.rglob("*.nbi"))
+    assert outer_of_zero(package, **variables) == (1, "")
+
+
+@pytest.mark.parametrize("taken", ["open", "link", "file"])
+def test_a_folder_that_somebody_else_prepared_is_not_used(taken, tmp_path, monkeypatch, capsys):
+    own, elsewhere = tmp_path / f"weightless-{os.getuid()}", tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    if taken == "open":
+        own.mkdir()
+        own.chmod(0o777)
+    elif taken == "link":
+        own.symlink_to(elsewhere)
+    else:
+        own.write_text("")
+    monkeypatch.setattr(compiled.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(compiled, "_places", lambda variable: iter([Path("/dev/null/none")]))
+    found = compiled.writable_folder("NUMBA_CACHE_DIR", "compiled kernels")
+    assert found not in (own, elsewhere) and stat.S_IMODE(found.stat().st_mode) == 0o700
+    assert str(found) in capsys.readouterr().err
+
+
+def test_old_versions_are_removed_but_the_newest(package, tmp_path, monkeypatch):
+    for i in range(6):
+        folder = tmp_path / f"numba-{i:016x}"
+        folder.mkdir()
+        os.utime(folder, (i + 1, i + 1))
+    (tmp_path / "numba-mine").mkdir()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    compiled.cache_folder.cache_clear()
+    try:
+        newest = compiled.cache_folder()
+    finally:
+        compiled.cache_folder.cache_clear()
+    left = {entry.name for entry in tmp_path.glob("numba-*")}
+    assert left == {newest.name, "numba-mine", *(f"numba-{i:016x}" for i in (3, 4, 5))}
+
+
+def test_functions_of_others_keep_their_cache():
+    import numba
+
+    before = numba.config.CACHE_DIR
+    compiled.njit(cache=True)(outer_of_zero)
+    assert before == numba.config.CACHE_DIR
