@@ -212,6 +212,21 @@ class PadsMasked(Windows):
         return super().scored_ranges(n_tokens - 50)
 
 
+class Guessing:
+    """Knows nothing and says so: every token has probability 1/V.  What is claimed for it is another matter."""
+
+    vocab_size, context = V, 64
+
+    def log_probs(self, prefix):
+        return np.full(V, -np.log(V))
+
+
+class InWindows(Adaptive):
+    """Honest, and forgets what lies before its window."""
+
+    context = 50
+
+
 def uniform(prefix):
     """A bare function as an entry point."""
     return np.full(V, -np.log(V))

@@ -10,7 +10,8 @@ import pytest
 from audit import planted
 
 NAMES = ["normalisation", "causality", "score before update", "single pass", "every target once", "pads unscored",
-         "tokens hold the text", "byte counts", "bytes per token", "no copies", "no near copies"]  # fmt: skip
+         "tokens hold the text", "byte counts", "validation text", "claimed targets", "claimed bytes", "claimed loss",
+         "bytes per token", "no copies", "no near copies"]  # fmt: skip
 
 
 def test_every_model_of_a_run_passes(command, small_run):
@@ -35,6 +36,33 @@ def test_a_falsified_record_is_found(command, small_run, tmp_path):
     (tmp_path / "claim.json").write_text(json.dumps(claim))
     code, out, _ = command("audit", model, "--positions", "70", "--claim", tmp_path / "claim.json")
     assert code == 2 and "FAILED: bytes per token" in out and "+16.7 %" in out
+
+
+def test_a_loss_that_was_not_measured_is_found(command, small_run, tmp_path):
+    """All four numbers are changed together, so that they agree: only the model itself can say otherwise."""
+    model = small_run[0] / "models/dense"
+    claim = json.loads((model / "eval.json").read_text())
+    for key in ("nats", "nats_per_token", "bits_per_byte"):
+        claim[key] *= 0.9
+    (tmp_path / "claim.json").write_text(json.dumps(claim))
+    code, out, _ = command("audit", model, "--positions", "700", "--claim", tmp_path / "claim.json")
+    assert code == 2 and "FAILED: claimed loss" in out, out
+
+
+def test_constants_of_the_validation_text(command, small_run):
+    from weightless.data.corpus import corpus
+
+    found, model = corpus(small_run[0] / "data"), small_run[0] / "models/ngram"
+    right = (
+        f"bytes={found.n_bytes('val')}",
+        f"documents={found.n_documents('val')}",
+        f"tokens={found.n_tokens('val')}",
+    )
+    assert command("audit", model, "--positions", "64", "--expect", *right)[0] == 0
+    code, out, _ = command("audit", model, "--positions", "64", "--expect", "bytes=151080891")
+    assert code == 2 and "FAILED: validation text" in out
+    code, _, err = command("audit", model, "--positions", "64", "--expect", "bites=3")
+    assert code == 2 and "did you mean 'bytes'" in err
 
 
 def test_validation_text_that_was_trained_on_is_found(command, small_run):
@@ -67,7 +95,7 @@ def test_bad_input_is_told_in_one_line(command, small_run, arguments, told):
     given = [a.replace("RUN", str(small_run[0])).replace("TEXT", str(small_run[2])) for a in arguments]
     code, _, err = command("audit", *given)
     *progress, last = err.splitlines()
-    assert code == 2 and told in last and all("positions/s" in line for line in progress)
+    assert code == 2 and told in last and all(line.startswith("audit ") for line in progress)
 
 
 def test_imported_ids_get_bits_per_byte_by_pieces(command, small_run, tmp_path):

@@ -9,12 +9,12 @@ The predictor is read three times over about `positions` positions of real text.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from weightless.audit import byte_counts, probes
+from weightless.audit import byte_counts, claims, probes
 from weightless.audit.byte_counts import Claim, TokenBytes
 from weightless.audit.data_overlap import overlap
 from weightless.audit.findings import FAILED, Finding, skipped
@@ -36,6 +36,7 @@ class Evidence:
     table        bytes of every token                    source      the text behind `tokens`, documents joined
     claim        what an evaluation says of itself       pads        ids that are padding
     train, validation                                    documents on which it was trained, and is judged
+    expected     published constants of the validation text (claims.EXPECTABLE), n_documents how many documents it has
     refused      why bits per byte of these tokens would not be those of their text (what preparing them found)
     """
 
@@ -46,6 +47,8 @@ class Evidence:
     train: Iterable[bytes] | None = None
     validation: Iterable[bytes] | None = None
     refused: str = ""
+    expected: dict[str, int] = field(default_factory=dict)
+    n_documents: int | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def audit(
     tick(0, "bytes and data")
     findings += _coverage(predictor, tokens, evidence)
     findings += _bytes(predictor, texts, tokens, evidence)
+    findings += _claims(predictor, texts, tokens, evidence, first.target)
     findings += _training(evidence)
     return Report(name, tuple(findings), len(first.sums), first.nats_per_token, seed)
 
@@ -128,7 +132,7 @@ def _gaps(is_pad: np.ndarray) -> list[tuple[int, int]]:
 
 def _bytes(predictor: Predictor, texts: list[np.ndarray], tokens: np.ndarray, evidence: Evidence) -> list[Finding]:
     """The text's bytes, the predictor's count of them, and the claim's."""
-    table, claim = evidence.table, evidence.claim
+    table = evidence.table
     if table is None:
         why = "the tokenizer is unknown"
         found = [skipped("tokens hold the text", why), skipped("byte counts", why)]
@@ -141,16 +145,33 @@ def _bytes(predictor: Predictor, texts: list[np.ndarray], tokens: np.ndarray, ev
             found.append(_worst([byte_counts.claimed_bytes(table, t, c) for t, c in zip(texts, claimed, strict=True)]))
         else:
             found.append(skipped("byte counts", "it states no byte counts of its own"))
+    return found
+
+
+def _claims(
+    predictor: Predictor, texts: list[np.ndarray], tokens: np.ndarray, evidence: Evidence, target: np.ndarray
+) -> list[Finding]:
+    """Everything that is said of the evaluation: what the text should be, targets, bytes, loss, and their ratio."""
+    claim, table = evidence.claim, evidence.table
+    counts = claims.bytes_of_targets(table, tokens) if table is not None else None
+    first = table.table.total(np.asarray(tokens[:1])) if table is not None else 0
+    there = {"tokens": len(tokens), "targets": len(tokens) - 1, "documents": evidence.n_documents,
+             "bytes": None if counts is None else first + int(counts.sum())}  # fmt: skip
+    found = [claims.expected(evidence.expected, there)]
     if claim is None:
-        return [*found, skipped("bytes per token", "no loss and bits per byte are claimed")]
-    return [*found, byte_counts.identity(claim, _bytes_per_token(table, tokens, claim))]
+        names = ("claimed targets", "claimed bytes", "claimed loss")
+        return [*found, *(skipped(name, "nothing is claimed (--claim)") for name in names),
+                skipped("bytes per token", "no loss and bits per byte are claimed")]  # fmt: skip
+    measured = None if claim.loss is None else claims.measure(predictor, tokens, claim, texts, target)
+    return [*found, claims.counts(claim, len(tokens), predictor.context), claims.claimed_bytes(claim, counts),
+            claims.loss(claim, measured), byte_counts.identity(claim, _bytes_per_token(counts, claim))]  # fmt: skip
 
 
-def _bytes_per_token(table: TokenBytes | None, tokens: np.ndarray, claim: Claim) -> float | None:
+def _bytes_per_token(counts: np.ndarray | None, claim: Claim) -> float | None:
     """Bytes per target over what was scored, where it is known which targets these are."""
-    if table is None:
+    if counts is None:
         return None
-    counts = np.concatenate([[0], table.of(prefix_of(tokens[:]))])
+    counts = np.concatenate([[0], counts])
     if claim.ranges is not None:
         at = [np.arange(first, end) for first, end in claim.ranges if end <= len(counts)]
         scored = np.concatenate(at) if at else np.zeros(0, np.int64)

@@ -74,9 +74,18 @@ class Claim:
     bits_per_byte: float | None = None
     bytes_per_token: float | None = None
     decode_tokens_per_second: float | None = None
+    stride: int | None = None
+    """Windows began every so many tokens; None: side by side."""
     ranges: tuple[tuple[int, int], ...] | None = None
     sampled: bool = False
     """Whether only a part of the targets was scored, on purpose: then none may be twice, and the share is told."""
+
+    @property
+    def loss(self) -> float | None:
+        """Nats per token, as stated or by the sums; None when there is neither."""
+        if self.nats_per_token is not None:
+            return self.nats_per_token
+        return self.nats / self.eval_tokens if self.nats is not None and self.eval_tokens else None
 
     @classmethod
     def read(cls, path: str | Path) -> Claim:
@@ -87,6 +96,7 @@ class Claim:
         values = read_json(path)
         if not isinstance(values, dict):
             raise CorruptFileError(f"{path} should hold an object with keys such as nats_per_token and bits_per_byte")
+        values.pop("bits_per_byte_refused", None)  # a reason, beside bits_per_byte = null
         known = {"targets", *(field.name for field in fields(cls))}
         for key, value in values.items():
             if key not in known:
@@ -95,6 +105,9 @@ class Claim:
                 value is None or (isinstance(value, (int, float)) and value == value)
             ):
                 raise CorruptFileError(f"{path}: {key} is {value!r:.40}, and should be a number")
+        for key in ("eval_tokens", "eval_bytes", "stride"):
+            if (count := values.get(key)) is not None and (type(count) is bool or count != int(count) or count < 0):
+                raise CorruptFileError(f"{path}: {key} is {count!r:.40}, and should be a whole number")
         if (log := values.pop("targets", None)) is not None:
             values["ranges"] = [(i, i + 1) for i in _whole_numbers(log, f"{path}: targets")]
         if (ranges := values.get("ranges")) is not None:
@@ -205,9 +218,7 @@ def claimed_bytes(table: TokenBytes, tokens: np.ndarray, claimed: np.ndarray) ->
 def identity(claim: Claim, true_bytes_per_token: float | None = None) -> Finding:
     """loss / (ln 2 * bpb) = bytes per token, by the claim's own numbers and by the text's."""
     name = "bytes per token"
-    tokens = claim.eval_tokens or None
-    loss = claim.nats_per_token if claim.nats_per_token is not None else \
-        claim.nats / tokens if claim.nats is not None and tokens else None  # fmt: skip
+    tokens, loss = claim.eval_tokens or None, claim.loss
     if loss is None or not claim.bits_per_byte:
         return skipped(name, "no loss and bits per byte are claimed")
     implied = loss / (LN2 * claim.bits_per_byte)

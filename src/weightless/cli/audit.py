@@ -49,6 +49,8 @@ class Audit:
     """The training text, or a prepared corpus: no validation document may be in it, or repeat it."""
     claim: str = ""
     """What an evaluation says of itself, as JSON: nats_per_token, bits_per_byte, eval_tokens, eval_bytes, ranges."""
+    expect: tuple[str, ...] = ()
+    """Published constants of the validation text: bytes=151080891, and targets, tokens or documents."""
     positions: int = 1000
     """Read about so many positions, in windows spread evenly over the text."""
     tolerance: float = 0.0
@@ -60,9 +62,12 @@ class Audit:
 
 
 def main(verb: str, arguments: list[str]) -> int:
+    from weightless.audit.claims import read_expected
+
     options = parse(Audit, verb, arguments)
     if options.positions < 1 or not 0 <= options.tolerance < 1:
         raise ConfigError("--positions should be at least 1, and --tolerance in 0..1 nats")
+    read_expected(options.expect)
     if options.data and options.text:
         raise ConfigError("--data and --text are two texts: give one of them")
     reports = list(_code(options) if _is_code(options.what) else _models(options))
@@ -122,6 +127,7 @@ def _material(
     SHA-256 of that of its ids.
     """
     from weightless.audit.audit import Evidence
+    from weightless.audit.claims import read_expected
     from weightless.cli.artifact import find_data
     from weightless.data.corpus import corpus
     from weightless.data.sources import open_source
@@ -130,13 +136,18 @@ def _material(
     if options.text:
         documents = list(open_source(options.text))
         tokenizer = named or _bytes_tokenizer(vocab_size)
-        tokens, evidence = _encoded(documents, tokenizer), Evidence(source=b"".join(documents), validation=documents)
+        tokens, evidence = (
+            _encoded(documents, tokenizer),
+            Evidence(source=b"".join(documents), validation=documents, n_documents=len(documents)),
+        )
     else:
         assert options.data or file is not None
         found = corpus(options.data or find_data(file))  # type: ignore[arg-type]
         tokenizer = named or (found.tokenizer() if found.has_tokenizer else None)
         _check_corpus(found, tokenizer, vocab_size, options, ours)
-        tokens, evidence = found.tokens("val"), replace(_of_corpus(found), refused=found.why_refused("val"))
+        tokens, evidence = found.tokens("val"), replace(_of_corpus(found), refused=found.why_refused("val"),
+                                                  n_documents=found.n_documents("val"))  # fmt: skip
+    evidence = replace(evidence, expected=read_expected(options.expect))
     if options.train:
         from weightless.audit.data_overlap import documents_of
 
@@ -211,17 +222,21 @@ def _with_claim(evidence: Evidence, options: Audit, file: Path | None, n_tokens:
     from weightless.audit.byte_counts import Claim
     from weightless.evals.bits_per_byte import windows
 
-    if options.claim:
-        return replace(evidence, claim=Claim.read(options.claim))
     recorded = file.with_name("eval.json") if file is not None and not (options.text or options.data) else None
-    claim = Claim.read(recorded) if recorded and recorded.exists() else Claim()
-    ranges = [(first, end) for _, first, end in windows(n_tokens, context, context)]
+    if options.claim:
+        claim = Claim.read(options.claim)
+        if claim.ranges is not None or not claim.sampled or recorded is None:
+            return replace(evidence, claim=claim)
+    else:
+        claim = Claim.read(recorded) if recorded and recorded.exists() else Claim()
+    step = claim.stride or context
+    ranges = [(first, end) for _, first, end in windows(n_tokens, context, min(step, context))]
     if claim.eval_tokens is None or claim.eval_tokens == n_tokens - 1:
         return replace(evidence, claim=replace(claim, ranges=tuple(ranges)))
-    n = -(-claim.eval_tokens // context)
+    n = -(-claim.eval_tokens // step)
     picked = tuple(ranges[i * len(ranges) // n] for i in range(n))
     if sum(end - first for first, end in picked) != claim.eval_tokens:
-        return replace(evidence, claim=claim)
+        return replace(evidence, claim=replace(claim, sampled=True))
     return replace(evidence, claim=replace(claim, ranges=picked, sampled=True))
 
 

@@ -47,6 +47,10 @@ class Score:
     positions: np.ndarray
     refused: str = ""
     """Why the bytes are no denominator although the tokenizer is known."""
+    stride: int | None = None
+    """How far apart windows began, where they overlapped."""
+    sampled: bool = False
+    """Whether only a part of the targets was scored."""
 
     @property
     def nats_per_token(self) -> float:
@@ -62,7 +66,9 @@ class Score:
         return self.n_bytes > 0
 
     def to_plain(self) -> dict[str, Any]:
-        told = {"bits_per_byte_refused": self.refused} if self.refused else {}
+        told: dict[str, Any] = {"bits_per_byte_refused": self.refused} if self.refused else {}
+        told |= {"stride": self.stride} if self.stride is not None else {}
+        told |= {"sampled": True} if self.sampled else {}
         return {
             "nats": self.nats,
             "eval_tokens": self.n_tokens,
@@ -143,7 +149,9 @@ def evaluate(
     seconds = time.perf_counter() - started
     at = np.concatenate([np.arange(scored, end) for _, scored, end in todo])
     n_bytes = _bytes_at(at, tokens, None if refused else token_bytes, no_bytes)
-    return Score(float(nats[at].sum()), len(at), n_bytes, len(at) / seconds, data[at], positions[at], refused)
+    overlapping = stride if stride is not None and stride < context else None
+    return Score(float(nats[at].sum()), len(at), n_bytes, len(at) / seconds, data[at], positions[at], refused,
+                 overlapping, len(at) < len(tokens) - 1)  # fmt: skip
 
 
 def _bytes_at(
