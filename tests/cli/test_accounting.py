@@ -102,6 +102,8 @@ def test_fit_prints_dials_margins_and_a_command_that_counts_the_same(command):
     [
         (("dense", "--touched", "1MB", "--vocab", "50257"), "the head alone takes 6.43 MB"),
         (("dense",), "give at least one budget"),
+        (("dense", "--stored", "1MB", "--positions", "0"), "--positions 0"),
+        (("dense", "--stored", "1MB", "--positions", "-5"), "--positions -5"),
         (("dense", "--touched", "much"), "is not a size in bytes"),
         (("denser", "--touched", "1MB"), "did you mean 'dense'?"),
         (("dense", "--stored", "1MB", "--set", "n_layer=3"), "did you mean 'n_layers'?"),

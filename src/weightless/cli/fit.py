@@ -49,6 +49,8 @@ def main(verb: str, arguments: list[str]) -> int:
     options = parse(Fit, verb, arguments)
     if options.optimizer not in OPTIMIZERS:
         raise ConfigError(f"--optimizer {options.optimizer}: {nearest(options.optimizer, OPTIMIZERS)}")
+    if options.positions < 1:
+        raise ConfigError(f"--positions {options.positions}: the mean is over positions 1 to at least 1")
     fixed = settings(family(options.family).Config, options.set)
     vocab_size = fixed.pop("vocab_size", options.vocab)
     fitted = fit(Request(options.family, _limits(options), vocab_size, options.optimizer, fixed, options.positions))
