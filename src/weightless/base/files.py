@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -100,6 +102,40 @@ def append_line(path: str | Path, line: str) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise WeightlessError(f"cannot append to {path}: {error.strerror}") from error
+
+
+def read_log(path: str | Path, is_whole: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """The JSON objects of a log that `append_line` wrote, one a line; none when there is no such file.
+
+    A line that is no object, or not `is_whole`, was torn by a kill or a full disk: it is left out, which one message
+    on standard error says for all of them.
+    """
+    path = Path(path)
+    try:
+        texts = path.read_bytes().split(b"\n") if path.exists() else []
+    except OSError as error:
+        raise WeightlessError(f"cannot read {path}: {error.strerror}") from error
+    lines, torn = [], []
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            line = None
+        if isinstance(line, dict) and is_whole(line):
+            lines.append(line)
+        else:
+            torn.append(number)
+    if torn:
+        some = ", ".join(map(str, torn[:5])) + (", …" if len(torn) > 5 else "")
+        print(f"{path}: line {some} is torn and left out", file=sys.stderr)
+    return lines
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a log is a finite number."""
+    return type(value) in (int, float) and abs(value) < math.inf
 
 
 def sha256_file(path: str | Path) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from weightless.base.config import save_toml, to_dict
 from weightless.base.errors import WeightlessError
-from weightless.base.files import append_line, atomic_write, write_json
+from weightless.base.files import append_line, atomic_write, is_number, read_log, write_json
 from weightless.base.folder_lock import folder_lock, is_lock
 from weightless.base.progress import told_if_slow
 from weightless.data.corpus import Corpus
@@ -28,11 +28,11 @@ from weightless.lab.environment import commit, machine
 from weightless.lab.recipe import ModelRecipe, Recipe, load_recipe
 from weightless.lab.report import hashes, read_summary, write_report
 from weightless.lab.reproduce import command_here, commands_of_model, with_only
-from weightless.lab.stages import ARTIFACT, DONE, run_model
+from weightless.lab.stages import ARTIFACT, DONE, read_done, run_model
 from weightless.program.engine import COMPILING
 from weightless.program.warm import in_background
 
-RECIPE = "recipe.toml"
+RECIPE, SESSIONS = "recipe.toml", "sessions.jsonl"
 
 
 def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) -> Path:
@@ -70,7 +70,7 @@ def _made(
                 run_model(recipe, model, seed, corpus, model_folder(folder, recipe, model, seed))
     finally:
         line = {"ended": _now(), "seconds": round(time.monotonic() - started, 1), "command": session}
-        append_line(folder / "sessions.jsonl", json.dumps(line))
+        append_line(folder / SESSIONS, json.dumps(line))
     return report(recipe, folder, corpus, command)
 
 
@@ -107,14 +107,14 @@ def summarise(recipe: Recipe, folder: Path, corpus: Corpus, command: str) -> dic
         for seed in recipe.seeds:
             made = model_folder(folder, recipe, model, seed)
             if (made / DONE).exists():
-                entry = json.loads((made / DONE).read_text())["entry"]
+                entry = read_done(made)["entry"]
                 artifact = made / ARTIFACT if entry["artifact"] else None
                 commands = commands_of_model(recipe, model, artifact, command)
                 commands.pop("" if entry["sample"] else "generate", None)  # nothing was written: no tokenizer
                 models.append({**entry, "commands": commands})
                 finished.add(model.name)
     these = [] if len(finished) == len(recipe.model) else [m.name for m in recipe.model if m.name in finished]
-    sessions = [json.loads(line) for line in (folder / "sessions.jsonl").read_text().splitlines()]
+    sessions = read_log(folder / SESSIONS, lambda line: is_number(line.get("seconds")))
     return {
         "name": recipe.name,
         "created": _now(),

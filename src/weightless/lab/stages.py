@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from weightless.base.config import to_dict
-from weightless.base.errors import WeightlessError
+from weightless.base.errors import CorruptFileError, WeightlessError
 from weightless.base.files import read_json, sha256_file, write_json
 from weightless.base.folder_lock import folder_lock
 from weightless.data.corpus import Corpus
@@ -43,7 +43,7 @@ def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, fol
     asked = fingerprint(wanted(model), to_dict(recipe.eval), to_dict(recipe.sample), seed, corpus.sha256,
                         corpus.manifest["tokenizer_sha256"])  # fmt: skip
     if (folder / DONE).exists():
-        done = read_json(folder / DONE)
+        done = read_done(folder)
         if done.get("asked") != asked:
             raise WeightlessError(
                 f"{folder} holds a model made from another recipe: choose another run name, or delete it"
@@ -66,6 +66,14 @@ def _made(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder:
     notes = artifact_notes(seed, made.record["steps"], corpus)
     pack(folder / ARTIFACT, model.family, made.config, made.arrays, corpus.tokenizer_json(), notes)
     return _measured(recipe, model, seed, corpus, folder, made)
+
+
+def read_done(folder: Path) -> dict[str, Any]:
+    """What a finished model left; CorruptFileError when it is not that."""
+    done = read_json(folder / DONE)
+    if not (isinstance(done, dict) and isinstance(done.get("entry"), dict)):
+        raise CorruptFileError(f"{folder / DONE} is damaged: delete it, and the model is measured again")
+    return done
 
 
 def wanted(model: ModelRecipe) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 `step` counts finished steps, `tokens` targets (padding is none), `seconds` training seconds, `wasted` is the share of
 padding since the last line.  val_loss is null between evaluations.
-A resumed run first cuts the lines of steps it will do again, and a last line that a kill left unfinished.
+A resumed run first cuts the lines of steps it will do again, and lines that a kill left unfinished.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from weightless.base.errors import CorruptFileError
-from weightless.base.files import append_line, atomic_write
+from weightless.base.files import append_line, atomic_write, is_number, read_log
 
 COLUMNS: tuple[str, ...] = ("step", "tokens", "seconds", "train_loss", "val_loss", "lr", "tokens_per_second",
                             "wasted")  # fmt: skip
@@ -51,20 +50,10 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, if there is one; CorruptFileError for a broken line that has others behind it."""
-    if not path.exists():
-        return []
-    texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    lines = []
-    for number, text in enumerate(texts, start=1):
-        try:
-            line = json.loads(text)
-        except ValueError:
-            line = None
-        if isinstance(line, dict) and set(line) == set(COLUMNS):
-            lines.append(line)
-        elif number < len(texts):
-            raise CorruptFileError(
-                f"{path} line {number} is not a metrics record; delete the file to start a new curve"
-            )
-    return lines
+    """The whole lines of a metrics.jsonl, if there is one."""
+    return read_log(path, _is_whole)
+
+
+def _is_whole(line: dict[str, Any]) -> bool:
+    numbers = [value for name, value in line.items() if name != "val_loss" or value is not None]
+    return set(line) == set(COLUMNS) and type(line["step"]) is int and all(map(is_number, numbers))
