@@ -39,6 +39,7 @@ def main() -> int:
     verbs.add_parser("flags", parents=[common, hunts])
     kills = verbs.add_parser("kills", parents=[common])
     kills.add_argument("--kills", type=int, default=100)
+    kills.add_argument("--only", default="", help="only commands with this in their name")
     options = parser.parse_args()
     Path(options.folder).mkdir(parents=True, exist_ok=True)
     if options.verb == "damage":
