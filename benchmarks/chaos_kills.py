@@ -112,7 +112,9 @@ def _jobs(shelf: Path) -> list[Job]:
     return [
         Job("tokenizer train", ["tokenizer", "train", "fables.txt", "--vocab_size", "700", "--out", "t.json"], text),
         Job("data prepare", ["data", "prepare", "data", "--text", "fables.txt", "--vocab_size", "400"], text),
-        Job("data import", ["data", "import", "shards", "data", "--vocab_size", "320", "--shard_tokens", "100"], tokens),
+        Job(
+            "data import", ["data", "import", "shards", "data", "--vocab_size", "320", "--shard_tokens", "100"], tokens
+        ),
         Job("train dense", ["train", "dense", "--data", "data", "--out", "model", *TRAIN], corpus),
         Job("train feather", ["train", "feather", "--data", "data", "--out", "model", *feather], corpus),
         Job("pack", ["pack", "model", "--data", "data"], trained),
@@ -133,7 +135,7 @@ def _warm(shelf: Path) -> None:
     import weightless.cli.tokenizer
     import weightless.cli.train
     import weightless.lab.run
-    import weightless.train.loop  # noqa: F401
+    import weightless.train.loop
 
     torch.set_num_threads(1)
     for name in ("dense", "feather", "ngram", "infinigram", "mixture"):
@@ -275,5 +277,7 @@ def _timeless(path: Path) -> bytes:
 def _without_clock(value: Any) -> Any:
     if isinstance(value, dict):
         timed = value.get("name") in CLOCK
-        return {key: _without_clock(v) for key, v in value.items() if key not in CLOCK and not (timed and key == "detail")}
+        return {
+            key: _without_clock(v) for key, v in value.items() if key not in CLOCK and not (timed and key == "detail")
+        }
     return [_without_clock(item) for item in value] if isinstance(value, list) else value

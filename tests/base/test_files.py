@@ -87,11 +87,14 @@ def test_a_full_disk_leaves_what_was_there(target, monkeypatch, where):
 
 
 def test_a_folder_that_cannot_be_synced_is_no_failure(target, monkeypatch):
-    def refuse(path, *_):
-        raise OSError(errno.EINVAL, "Invalid argument", str(path))
+    opened = os.open
 
-    monkeypatch.setattr(files, "_create", lambda temporary, mode, like: open(temporary, "w+b"))
-    monkeypatch.setattr(files.os, "open", refuse)
+    def refuse_folders(path, *rest):
+        if os.path.isdir(path):
+            raise OSError(errno.EINVAL, "Invalid argument", str(path))
+        return opened(path, *rest)
+
+    monkeypatch.setattr(files.os, "open", refuse_folders)
     atomic_write(target, b"after")
     assert target.read_bytes() == b"after"
 
@@ -207,3 +210,18 @@ def test_lines_end_at_line_feeds_only():
     content = "\ufefffirst\n".encode() + f"{within}\r\n\nlast".encode()
     assert text_lines(content) == ["first", within, "", "last"]
     assert text_lines(b"") == [] and text_lines(b"\n") == [""] and text_lines(b"one\n") == ["one"]
+
+
+@posix
+def test_what_a_killed_writer_left_goes_when_the_file_is_written_again(target):
+    """A writer that is still alive keeps its temporary file: its lock says so."""
+    stale = target.parent / f".{target.name}.0badcafe.part"
+    stale.write_bytes(b"half")
+    other = target.parent / ".other.bin.0badcafe.part"
+    other.write_bytes(b"half of another file")
+    with atomic_writer(target) as slow:
+        slow.write(b"slow")
+        atomic_write(target, b"quick")
+        assert not stale.exists() and other.exists()
+    assert target.read_bytes() == b"slow"
+    assert sorted(path.name for path in target.parent.iterdir()) == [other.name, target.name]

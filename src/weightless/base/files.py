@@ -1,10 +1,12 @@
 """Files that are either whole or absent: write beside, fsync, rename.
 
-A reader never sees half a file, and a full disk or a killed process leaves what was there before.
+A reader never sees half a file, and a full disk or a killed process leaves what was there before.  What a killed
+writer has left beside a file goes when that file is written again.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from weightless.base.errors import CorruptFileError, WeightlessError
+from weightless.base.file_lock import is_still_there, locked
 
 
 @contextmanager
@@ -26,11 +29,12 @@ def atomic_writer(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     Raises WeightlessError when the folder cannot be written or the disk is full; `path` is then untouched.
     """
     path = Path(path)
-    # A part of the name suffices, because a name may be as long as the file system allows.
-    temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(4)}.part"
+    temporary = path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _create(temporary, mode, like=path) as file:
+        _clear_leftovers(path)
+        temporary, opened = _create(path, mode)
+        with opened as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -42,8 +46,9 @@ def atomic_writer(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         reason = error.strerror or str(error)
         raise WeightlessError(f"cannot write {path}: {reason}; what was there before is untouched") from error
     finally:
-        with suppress(OSError):
-            temporary.unlink()
+        if temporary != path:
+            with suppress(OSError):
+                temporary.unlink()
     _sync_folder(path.parent)
 
 
@@ -150,15 +155,34 @@ def sha256_file(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _create(temporary: Path, mode: str, like: Path) -> IO[Any]:
-    """Open a file that did not exist, with the permissions open() would have given `like`."""
+def _prefix(path: Path) -> str:
+    """How the names of temporary files begin; a name may be as long as the file system allows, so not all of it."""
+    return f".{path.name[:40]}."
+
+
+def _clear_leftovers(path: Path) -> None:
+    """Take away what killed writers of `path` have left: one that still writes holds the lock of its file."""
+    for leftover in path.parent.glob(f"{glob.escape(_prefix(path))}????????.part"):
+        with suppress(OSError), open(leftover, "rb+") as file:
+            if locked(file.fileno()):
+                leftover.unlink()
+
+
+def _create(path: Path, mode: str) -> tuple[Path, IO[Any]]:
+    """A file beside `path` that did not exist, locked, with the permissions open() would have given `path`."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    file = os.fdopen(
-        os.open(temporary, flags, 0o666), mode.replace("w", "w+"), encoding=None if "b" in mode else "utf-8"
-    )
-    if like.is_file():
-        os.chmod(temporary, like.stat().st_mode & 0o777)
-    return file
+    while True:
+        temporary = path.parent / f"{_prefix(path)}{secrets.token_hex(4)}.part"
+        handle = os.open(temporary, flags, 0o666)
+        with suppress(OSError):  # a file system without locks: then nobody clears it either
+            locked(handle)
+        if is_still_there(handle, temporary):  # else another writer took it for a leftover just before it was locked
+            break
+        os.close(handle)
+    os.lseek(handle, 0, os.SEEK_SET)
+    if path.is_file():
+        os.chmod(temporary, path.stat().st_mode & 0o777)
+    return temporary, os.fdopen(handle, mode.replace("w", "w+"), encoding=None if "b" in mode else "utf-8")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -32,12 +32,12 @@ from pathlib import Path
 from typing import Any
 
 from weightless.base.errors import WeightlessError
+from weightless.base.file_lock import is_still_there, locked
 
 LOCK = ".weightless.lock"
 ANY_LOCK = ".weightless*.lock"
 LONGEST_COMMAND = 160
 _ATTEMPTS = 100
-_LOCKED_BYTE = 1 << 30  # Windows' locks are mandatory, so not one that says who holds the file
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF}
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 _WRITER_SAYS_WHO = 0.05  # seconds between taking a lock and having said so, generously
@@ -84,9 +84,9 @@ def _taken(folder: Path, path: Path) -> int | None:
         try:
             if handle is None:
                 return None
-            if not _locked(handle):
+            if not locked(handle):
                 raise WeightlessError(f"{folder} is in use: {_told(path)}")
-            if _is_still_there(handle, path):
+            if is_still_there(handle, path):
                 _introduce(handle, folder)
                 taken, handle = handle, None
                 return taken
@@ -120,33 +120,6 @@ def _opened(folder: Path, path: Path) -> int | None:
     return None
 
 
-def _locked(handle: int) -> bool:
-    """Lock the file if nobody has; OSError where files cannot be locked."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
-            return False
-        raise
-    return True
-
-
-def _is_still_there(handle: int, path: Path) -> bool:
-    """Whether the locked file is the one of that name: its last holder may have taken it away meanwhile."""
-    try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
 def _released(handle: int | None, path: Path) -> None:
     """The file goes first, while nobody else can hold it; then the lock."""
     if handle is not None:
@@ -163,10 +136,10 @@ def _refuse_rivals(folder: Path, own: Path, share: str) -> None:
             if rival == own:
                 continue
             handle = os.open(rival, os.O_RDWR)
-            if not _locked(handle):
+            if not locked(handle):
                 os.close(handle)
                 raise WeightlessError(f"{folder} is in use: {_told(rival)}")
-            if _is_still_there(handle, rival):
+            if is_still_there(handle, rival):
                 _released(handle, rival)  # what a killed process has left
             else:
                 os.close(handle)
