@@ -1,4 +1,4 @@
-"""Commands killed (-9) at random moments and given again: the files must end as those of an undisturbed run, to the byte.
+"""Commands killed (-9) at random moments and given again: the files must end as those of a run that was not.
 
 Each trial begins in an empty folder of one and the same name (paths and file times are part of what a run knows of its
 text), is killed one to four times at a uniformly random moment of the undisturbed duration, and then let finish.  Half

@@ -21,6 +21,8 @@ from typing import IO, Any
 from weightless.base.errors import CorruptFileError, WeightlessError
 from weightless.base.file_lock import is_still_there, locked
 
+_CAN_MOVE_OPEN_FILES = os.name == "posix"
+
 
 @contextmanager
 def atomic_writer(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
@@ -38,7 +40,10 @@ def atomic_writer(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            if _CAN_MOVE_OPEN_FILES:  # while it is locked: nobody may take it for a leftover
+                os.replace(temporary, path)
+        if not _CAN_MOVE_OPEN_FILES:
+            os.replace(temporary, path)
     except OSError as error:
         ours = (temporary, path, *path.parents)
         if isinstance(error.filename, str) and Path(error.filename) not in ours:
@@ -162,6 +167,8 @@ def _prefix(path: Path) -> str:
 
 def _clear_leftovers(path: Path) -> None:
     """Take away what killed writers of `path` have left: one that still writes holds the lock of its file."""
+    if not _CAN_MOVE_OPEN_FILES:  # then a file is moved unlocked, and looks like a leftover for a moment
+        return
     for leftover in path.parent.glob(f"{glob.escape(_prefix(path))}????????.part"):
         with suppress(OSError), open(leftover, "rb+") as file:
             if locked(file.fileno()):
