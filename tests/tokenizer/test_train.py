@@ -191,3 +191,21 @@ def test_compiling_goes_on_after_its_code_was_handed_back():
     assert release_compiler() > 0 or not sys.platform.startswith("linux")
     assert numba.njit(lambda x: 3 * x + 1)(7) == 22
     assert train_bpe([prose(7, 50)], 270, n_workers=1) == before
+
+
+@pytest.mark.parametrize(("asked", "used"), [(None, 1), (1, 1), (3, 3)])
+def test_words_are_counted_on_one_thread_unless_more_are_asked_for(monkeypatch, asked, used):
+    """The default is never slower than one thread, because it is one; the merges are the same for any number."""
+    from weightless.tokenizer import bpe_train, word_counter
+
+    bpe_train._load_kernels()
+    seen, count = [], word_counter.count_inputs
+
+    def counted(inputs, specials, pattern, n_workers, tick=None):
+        seen.append(n_workers)
+        return count(inputs, specials, pattern, n_workers, tick)
+
+    monkeypatch.setattr(word_counter, "count_inputs", counted)
+    text = [b"one two one two three"]
+    assert bpe_train.train_bpe(text, 260, n_workers=asked) == bpe_train.train_bpe(text, 260, n_workers=2)
+    assert seen == [used, 2]
