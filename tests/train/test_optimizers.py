@@ -194,6 +194,7 @@ def test_groups_hold_every_parameter_once(name: str, bytes_by_group: dict[str, i
     assert optimizer.state_bytes() == bytes_by_group
     rates = {part.group: part.peak_lr for part in optimizer.parts}
     assert rates["head"] == pytest.approx(0.05) and rates["matrix"] == (0.3 if name == "muon" else 0.5)
+    assert rates["table"] == (0.7 if name == "muon" else 0.5)
     decays = {part.group: getattr(part.optimizer, "decay", 0.0) for part in optimizer.parts}
     assert decays["vector"] == decays["table"] == 0.0 and decays["matrix"] == 0.1
 

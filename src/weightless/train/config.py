@@ -35,7 +35,7 @@ IDLE: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("min_lr_ratio",), lambda c: c.schedule == "constant", "with schedule constant"),
     (("muon_lr",), lambda c: c.optimizer != "muon", "without optimizer muon"),
     (("beta1", "beta2"), lambda c: c.optimizer == "sgd", "with optimizer sgd"),
-    (("table_lr",), lambda c: c.optimizer == "sgd", "with optimizer sgd, whose rate is max_lr"),
+    (("table_lr",), lambda c: c.optimizer != "muon", "without optimizer muon: max_lr is the rate of all"),
     (("clock",), lambda c: c.seconds is None, "without seconds"),
 )
 """Fields that do nothing beside others: what is asked for and would be dropped is refused where it is read."""
@@ -61,11 +61,12 @@ class TrainConfig:
     optimizer: str = "muon"
     """muon (matrices by Muon, the rest by AdamW), adamw, or sgd."""
     max_lr: float = 3e-3
-    """Peak learning rate of AdamW and SGD: all that Muon and lookup tables do not take."""
+    """Peak learning rate: of everything under adamw and sgd; under muon not of the matrices (muon_lr) and lookup tables
+    (table_lr), so that it sets embeddings, heads, gains and biases only."""
     muon_lr: float = 0.02
     """Peak learning rate of the matrices under optimizer muon."""
     table_lr: float = 0.05
-    """Peak learning rate of lookup tables (row-wise Adagrad)."""
+    """Peak learning rate of lookup tables (row-wise Adagrad) under optimizer muon."""
     embedding_lr_scale: float = 1.0
     """Factor on max_lr for the embedding."""
     head_lr_scale: float = 1.0

@@ -106,7 +106,8 @@ def train(
     with folder_lock(out_dir), _threads(config.threads), torch.random.fork_rng(devices=[]):
         run = _Run(model, train_tokens, val_tokens, config, Path(out_dir), constants, resume, on_metrics, source,
                    origin)  # fmt: skip
-        print(f"{label}: {run.feeding.description}", file=sys.stderr)
+        rates = ", ".join(f"{part.group} {part.peak_lr:g}" for part in run.optimizer.parts)
+        print(f"{label}: {run.feeding.description}\n{label}: peak learning rates: {rates}", file=sys.stderr)
         total, unit = (config.num_steps, "steps") if config.num_steps else (config.seconds, "s")
         if not run.is_over:
             with told_if_slow(f"{label}: warming up, outside the clock"):

@@ -5,7 +5,7 @@ matrix      AdamW                  Muon                 SGD      max_lr (Muon: m
 embedding   AdamW                  AdamW                SGD      max_lr * embedding_lr_scale       yes
 head        AdamW                  AdamW                SGD      max_lr * head_lr_scale            yes
 vector      AdamW                  AdamW                SGD      max_lr * vector_lr_scale          no
-table       row-wise Adagrad       row-wise Adagrad     SGD      table_lr (SGD: max_lr)            no
+table       row-wise Adagrad       row-wise Adagrad     SGD      max_lr (Muon: table_lr)           no
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _part(group: str, held: dict[str, torch.Tensor], config: TrainConfig) -> Par
     if config.optimizer == "sgd":
         return Part(group, SGD(held, decay), lr)
     if group == "table":
-        return Part(group, RowwiseAdagrad(held), config.table_lr)
+        return Part(group, RowwiseAdagrad(held), config.table_lr if config.optimizer == "muon" else lr)
     if group == "matrix" and config.optimizer == "muon":
         return Part(group, Muon(held, decay), config.muon_lr)
     return Part(group, AdamW(held, decay, (config.beta1, config.beta2)), lr)
