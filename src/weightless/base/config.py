@@ -74,8 +74,19 @@ def load_toml(path: str | Path) -> dict[str, Any]:
 
 
 def save_toml(path: str | Path, config: Any) -> None:
-    """Write a config dataclass as TOML, atomically."""
-    atomic_write(path, tomli_w.dumps(to_dict(config)))
+    """Write a config dataclass as TOML, atomically; ConfigError for a name that is no text, which TOML cannot hold."""
+    text = tomli_w.dumps(to_dict(config))
+    check_text(text, str(path))
+    atomic_write(path, text)
+
+
+def check_text(text: str, where: str) -> None:
+    """ConfigError if `text` holds bytes that are no UTF-8 (Python keeps them as lone surrogates)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        part = text[max(0, error.start - 20) : error.end + 20].strip()
+        raise ConfigError(f"{part!r} is no UTF-8, and {where} cannot hold it: give the file another name") from None
 
 
 def _convert(value: Any, hint: Any, key: str) -> Any:

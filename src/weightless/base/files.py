@@ -58,9 +58,9 @@ def atomic_writer(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 def atomic_write(path: str | Path, content: bytes | str) -> None:
-    """Write bytes or UTF-8 text to `path`, atomically."""
+    """Write bytes or UTF-8 text to `path`, atomically; a lone surrogate (of a name that is no text) as its escape."""
     with atomic_writer(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
 
 
 def write_json(path: str | Path, value: object) -> None:
@@ -82,7 +82,7 @@ def text_lines(content: bytes) -> list[str]:
 
 def json_line(value: object) -> str:
     """JSON in one line, for readers that cut at line feeds and for those that cut at any line separator."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace").decode()
     return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x85", "\\u0085")
 
 

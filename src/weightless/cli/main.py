@@ -6,10 +6,12 @@ run records it and goes on), 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 
 from weightless.base.errors import WeightlessError, nearest
+from weightless.cli.streams import prepare, silence
 
 VERBS = {
     "demo": ("run", "raw text in, packed models and a true count of their bytes out"),
@@ -31,6 +33,31 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    prepare()
+    verb = next(iter(arguments), "")
+    try:
+        code = _done(arguments)
+        sys.stdout.flush()
+        return code
+    except WeightlessError as error:
+        print(f"weightless {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: what is finished is kept; the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        silence()
+        return 141
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
+            raise
+        silence()
+        print(f"weightless {verb}: cannot write to standard output: {error.strerror}", file=sys.stderr)
+        return 2
+
+
+def _done(arguments: list[str]) -> int:
+    """The exit code of the verb, or of what is asked about all of them."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0
@@ -40,18 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     verb, *rest = arguments
+    if verb not in VERBS:
+        raise WeightlessError(f"no such verb {verb!r}: {nearest(verb, VERBS)}")
     try:
-        if verb not in VERBS:
-            raise WeightlessError(f"no such verb {verb!r}: {nearest(verb, VERBS)}")
         return _room(VERBS[verb][0]).main(verb, rest) or 0
-    except WeightlessError as error:
-        print(f"weightless {verb}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: what is finished is kept; the same command goes on from there", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return 141
+    except SystemExit as leaving:  # tyro's, after help
+        sys.stdout.flush()
+        raise leaving
 
 
 def _room(name: str):  # type: ignore[no-untyped-def]

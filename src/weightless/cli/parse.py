@@ -23,8 +23,18 @@ def parse(options: type[T], verb: str, arguments: Sequence[str]) -> T:
 
     made = tyro.cli(described(options), prog=f"weightless {verb}", args=list(arguments))
     found = options(**{f.name: getattr(made, f.name) for f in dataclasses.fields(made)})
+    _refuse_negative(made)
     refuse_unused(verb.partition(" [")[0], found, arguments)
     return found
+
+
+def _refuse_negative(options: Any) -> None:
+    """No count is negative (a seed is no count; where -1 has a meaning it is the default)."""
+    for f in dataclasses.fields(options):
+        value = getattr(options, f.name)
+        is_count = type(value) is int and f.name != "seed"
+        if is_count and value < 0 and not (type(f.default) is int and f.default < 0):
+            raise ConfigError(f"--{f.name} {value} should not be negative")
 
 
 def pick(verb: str, arguments: Sequence[str], known: Mapping[str, tuple[Any, str]]) -> tuple[Any, list[str]]:

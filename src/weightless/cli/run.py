@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from weightless.base.config import check_text
 from weightless.base.errors import ConfigError, WeightlessError, nearest
 from weightless.cli.parse import parse
 
@@ -83,6 +84,8 @@ def _run(options: Run, words: list[str]) -> int:
     from weightless.lab.run import run
 
     recipe = recipe_of(options)
+    for name in (recipe.data.source, recipe.data.validation):
+        check_text(name, "the recipe of a run")
     folder = Path(options.out or Path("runs") / recipe.name)
     for name in ("text", "validation", "out"):
         words += [f"--{name}", value] if (value := getattr(options, name)) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from weightless.cli.parse import parse, pick
 from weightless.cli.tokenizer_study import compare_main, convert_main, sweep_main
 
 END_OF_TEXT = "<|endoftext|>"
+LONGEST_ID = 10
+"""Digits: more make no id, and Python refuses to read thousands."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def _encode(arguments: list[str]) -> int:
 
     options = parse(Encode, "tokenizer encode", arguments)
     tokenizer = Tokenizer.load(Path(options.tokenizer))
-    text = sys.stdin.buffer.read() if options.text == "-" else options.text
+    text = sys.stdin.buffer.read() if options.text == "-" else os.fsencode(options.text)
     ids = tokenizer.encode(text)
     if options.pieces:
         for i in ids:
@@ -123,8 +126,8 @@ def _decode(arguments: list[str]) -> int:
     tokenizer = Tokenizer.load(Path(options.tokenizer))
     ids = list(options.ids)
     if not ids:
-        words = sys.stdin.read().split()
-        if bad := [word for word in words if not word.isdigit()]:
+        words = sys.stdin.buffer.read().decode("utf-8", "backslashreplace").split()
+        if bad := [word for word in words if not (word.isascii() and word.isdigit() and len(word) <= LONGEST_ID)]:
             raise WeightlessError(f"{bad[0]!r} on standard input is not a token id: give numbers separated by spaces")
         ids = [int(word) for word in words]
     if ids and not 0 <= min(ids) <= max(ids) < tokenizer.vocab_size:

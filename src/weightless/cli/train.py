@@ -56,6 +56,7 @@ def main(verb: str, arguments: list[str]) -> int:
     from weightless.base.folder_lock import folder_lock
     from weightless.models.catalog import family
     from weightless.train.config import TrainConfig
+    from weightless.train.device import check_device
 
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--family", *arguments]
@@ -71,6 +72,7 @@ def main(verb: str, arguments: list[str]) -> int:
     if loop_values["num_steps"] is None and loop_values["seconds"] is None:
         loop_values["num_steps"] = DEFAULT_STEPS
     loop, out = TrainConfig(**loop_values), Path(own.out or f"runs/{name}")
+    check_device(loop.device)
     with folder_lock(out):
         config, data = _prepared(own, given(arguments), room, _part(room.Config, values))
         return _train(own, out, data, name, config, loop)

@@ -24,19 +24,27 @@ def machine() -> dict[str, Any]:
     }
 
 
-def commit() -> str:
-    """The commit of the working tree, marked when it is changed; "unknown" outside a checkout."""
-    here = Path(__file__).resolve().parent
+def commit(source: Path | None = None) -> str:
+    """The commit that this very source stands in, with "+changes" when it was changed since.
+
+    "unknown" where no repository holds `source` (this file): an installation inside the folder of another project is
+    none of that project's commits.
+    """
+    source = (source or Path(__file__)).resolve()
     try:
-        head = _git(here, "rev-parse", "--short=12", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--", ":/src", ":/recipes")
+        _git(source.parent, "ls-files", "--error-unmatch", "--", source.name)
+        head = _git(source.parent, "rev-parse", "--short=12", "HEAD")
+        changed = _git(source.parent, "status", "--porcelain", "--", str(source.parents[1]), ":/recipes")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return head + ("+changes" if changed else "")
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    run = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+    own = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
+    run = subprocess.run(
+        ["git", *arguments], cwd=folder, env=own, capture_output=True, text=True, timeout=10, check=True
+    )
     return run.stdout.strip()
 
 

@@ -68,6 +68,8 @@ class Config:
 
 def count(config: Config, tokens: np.ndarray, show_progress: bool = False) -> tuple[Config, dict[str, np.ndarray]]:
     """Count the training tokens: (the configuration with its sizes, the packed arrays by tensor name)."""
+    if len(tokens) < config.order:
+        raise ConfigError(f"{len(tokens)} training tokens hold no n-gram of order {config.order}: give more text")
     min_counts = config.min_counts or None
     arrays = build(tokens, config.vocab_size, config.order, min_counts, show_progress=show_progress)
     levels = range(1, config.order)

@@ -51,7 +51,7 @@ def save_checkpoint(
         return
     part = folder / f".{name}.part"
     families = zip(KINDS, (parameters, optimizer, constants), strict=True)
-    tensors = {f"{kind}/{key}": t.detach().contiguous() for kind, held in families for key, t in held.items()}
+    tensors = _apart({f"{kind}/{key}": t.detach().contiguous() for kind, held in families for key, t in held.items()})
     try:
         for stale in (part, folder / name):
             shutil.rmtree(stale, ignore_errors=True)
@@ -69,6 +69,17 @@ def save_checkpoint(
         shutil.rmtree(part, ignore_errors=True)
         raise
     _delete_others(folder, name)
+
+
+def _apart(tensors: Tensors) -> dict[str, Any]:
+    """The same values; what shares memory with an earlier tensor is copied, since a file holds each by itself."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return apart
 
 
 def amend_checkpoint(folder: Path, more: dict[str, Any]) -> None:

@@ -43,6 +43,7 @@ from weightless.train.checkpoint import (
 )
 from weightless.train.clock import StepClock
 from weightless.train.config import TrainConfig
+from weightless.train.device import check_device
 from weightless.train.divergence import Diverged, Divergence, is_sound
 from weightless.train.feeding import TextSource, feeding
 from weightless.train.initialise import initial_parameters
@@ -103,6 +104,7 @@ def train(
     begin.  `origin` (same_run.py) is kept in the checkpoint and compared when one is continued.  `on_begin` is called
     when nothing is left that could refuse the training, before the first byte is written.
     """
+    check_device(config.device)
     with folder_lock(out_dir), _threads(config.threads), torch.random.fork_rng(devices=[]):
         run = _Run(model, train_tokens, val_tokens, config, Path(out_dir), constants, resume, on_metrics, source,
                    origin)  # fmt: skip

@@ -10,6 +10,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from weightless.base.errors import ArgumentError
+
+SIMPSON_STEPS = 4096
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -54,8 +58,13 @@ def t_critical(df: int, coverage: float = 0.95) -> float:
     return (low + high) / 2
 
 
-def two_sided(t: float, df: int) -> float:
-    """A(t | df) = P(|T| < t) for Student's T."""
+def two_sided(t: float, df: float) -> float:
+    """A(t | df) = P(|T| < t) for Student's T; t at least 0, df at least 1 and perhaps no whole number (Welch's)."""
+    if not (t >= 0 and df >= 1):
+        raise ArgumentError(f"t = {t} should be at least 0, and df = {df} at least 1")
+    if df != int(df):
+        return _by_quadrature(t, df)
+    df = int(df)
     theta = math.atan(t / math.sqrt(df))
     sine, cosine = math.sin(theta), math.cos(theta)
     odd = df % 2
@@ -64,3 +73,16 @@ def two_sided(t: float, df: int) -> float:
         total += term
         term *= cosine * cosine * k / (k + 1)
     return 2 / math.pi * (theta + sine * total) if odd else sine * total
+
+
+def _by_quadrature(t: float, df: float) -> float:
+    """The same for a fractional df: t = sqrt(df) tan(a) makes the density a power of cos a on [0, atan(t / sqrt(df))].
+
+    Simpson's rule; the integrand is smooth except at pi / 2, where it vanishes like a power of df - 1 > 0.
+    """
+    end = math.atan(t / math.sqrt(df))
+    h = end / SIMPSON_STEPS
+    values = [max(0.0, math.cos(i * h)) ** (df - 1) for i in range(SIMPSON_STEPS + 1)]
+    area = h / 3 * (values[0] + values[-1] + 4 * math.fsum(values[1:-1:2]) + 2 * math.fsum(values[2:-1:2]))
+    scale = math.exp(math.lgamma((df + 1) / 2) - math.lgamma(df / 2)) * 2 / math.sqrt(math.pi)
+    return min(1.0, scale * area)

@@ -1,0 +1,60 @@
+"""The built wheel alone does what README shows: help, counting, and the demo, from a folder that is no checkout.
+
+Oracle: exit codes, and the files a demo leaves.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("hatchling")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder that holds the unpacked wheel; built by hatchling itself, without a network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", build, str(folder)], cwd=ROOT, check=True, capture_output=True,
+                          text=True, timeout=120)  # fmt: skip
+    with zipfile.ZipFile(folder / done.stdout.split()[-1]) as wheel:
+        wheel.extractall(folder / "site")
+    return folder / "site"
+
+
+def program(installed, cwd, *arguments, **variables):
+    environment = {**os.environ, "PYTHONPATH": str(installed), **variables}
+    code = "import sys, weightless.cli.main as m; print(m.__file__, file=sys.stderr); sys.exit(m.main())"
+    done = subprocess.run([sys.executable, "-P", "-c", code, *arguments], cwd=cwd, env=environment,
+                          capture_output=True, text=True, timeout=250)  # fmt: skip
+    assert str(installed) in done.stderr.splitlines()[0]
+    return done
+
+
+def test_the_wheel_holds_the_recipes_and_nothing_of_the_workshop(installed):
+    shipped = {path.name for path in (installed / "weightless" / "recipes").iterdir()}
+    assert shipped == {path.name for path in (ROOT / "recipes").iterdir() if path.is_file()}
+    assert {path.name.partition("-")[0] for path in installed.iterdir()} == {"weightless"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["demo", "--help"], ["count", "dense"]], ids=" ".join)
+def test_help_and_counting_work_anywhere(words, installed, tmp_path):
+    done = program(installed, tmp_path, *words)
+    assert done.returncode == 0 and done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_runs_from_the_wheel_without_a_home(installed, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("\n<|endoftext|>\n".join(f"The fox number {i} met a crow. " * 40 for i in range(80)))
+    done = program(installed, tmp_path, "demo", "--text", str(text), "--only", "ngram", "--out", "run",
+                   HOME="/dev/null/none", XDG_CACHE_HOME="", TMPDIR=str(tmp_path))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and (tmp_path / "run" / "report.html").exists()
