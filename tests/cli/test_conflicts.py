@@ -99,7 +99,7 @@ def test_flags_are_known_however_they_are_written():
 
 
 def test_every_rule_is_about_flags_that_exist():
-    from weightless.cli import accounting, artifact, count, data_import, data_prepare, fit, generate, launch, train
+    from weightless.cli import accounting, artifact, count, data_import, data_prepare, fit, generate, launch, run, train
     from weightless.cli import tokenizer_study as study
     from weightless.models import dense, feather
     from weightless.train.config import TrainConfig
@@ -109,7 +109,8 @@ def test_every_rule_is_about_flags_that_exist():
     options = {"generate": generate.Generate, "eval": artifact.Eval, "count": count.Count, "fit": fit.Fit,
                "count --training": accounting.Accounting, "launch": launch.Launch, "data prepare": data_prepare.Prepare,
                "data import": data_import.Import, "tokenizer convert": study.Convert,
-               "tokenizer compare": study.Compare, "tokenizer sweep": study.SweepOptions}  # fmt: skip
+               "report": run.Report, "tokenizer compare": study.Compare,
+               "tokenizer sweep": study.SweepOptions}  # fmt: skip
     fields = {verb: set(cls.__dataclass_fields__) for verb, cls in options.items()} | {"train": of_training}
     assert set(RULES) == set(fields)
     for verb in RULES:

@@ -108,7 +108,7 @@ def train(
     with folder_lock(out_dir), _threads(config.threads), torch.random.fork_rng(devices=[]):
         run = _Run(model, train_tokens, val_tokens, config, Path(out_dir), constants, resume, on_metrics, source,
                    origin)  # fmt: skip
-        rates = ", ".join(f"{part.group} {part.peak_lr:g}" for part in run.optimizer.parts)
+        rates = ", ".join(f"{group} {rate:g}" for group, rate in run.optimizer.rates(1.0).items())
         print(f"{label}: {run.feeding.description}\n{label}: peak learning rates: {rates}", file=sys.stderr)
         total, unit = (config.num_steps, "steps") if config.num_steps else (config.seconds, "s")
         if not run.is_over:
@@ -272,7 +272,8 @@ class _Run:
         return val_loss
 
     def _write_metrics(self, val_loss: float | None) -> None:
-        line = self.counters.metrics_line(self.config.max_lr * self.counters.last_factor, val_loss)
+        factor = self.counters.last_factor
+        line = self.counters.metrics_line(self.config.max_lr * factor, self.optimizer.rates(factor), val_loss)
         self.metrics.append(line)
         if self.on_metrics is not None:
             self.on_metrics(line)

@@ -1,7 +1,8 @@
 """The curve of a run: metrics.jsonl, one line appended and synced per report, and metrics.csv made from it.
 
 `step` counts finished steps, `tokens` targets (padding is none), `seconds` training seconds, `wasted` is the share of
-padding since the last line.  val_loss is null between evaluations.
+padding since the last line.  `lr` is max_lr at this point of the schedule, `lr_GROUP` the rate of each group of
+parameters (`optimizers/groups.py`).  val_loss is null between evaluations.
 A resumed run first cuts the lines of steps it will do again, and lines that a kill left unfinished.
 """
 
@@ -17,6 +18,9 @@ from weightless.base.files import append_line, atomic_write, is_number, read_log
 
 COLUMNS: tuple[str, ...] = ("step", "tokens", "seconds", "train_loss", "val_loss", "lr", "tokens_per_second",
                             "wasted")  # fmt: skip
+RATE = "lr_"
+"""Begins the columns that say at which rate a group of parameters learned; older logs have none."""
+MAYBE_NULL = ("val_loss", "train_loss", "tokens_per_second")
 
 
 class MetricsLog:
@@ -43,7 +47,8 @@ class MetricsLog:
     def write_csv(self) -> None:
         """metrics.csv as a whole, atomically."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        rates = dict.fromkeys(name for line in self.lines for name in line if name.startswith(RATE))
+        writer = csv.DictWriter(text, (*COLUMNS, *rates), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.lines)
         atomic_write(self.csv_path, text.getvalue())
@@ -55,5 +60,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_whole(line: dict[str, Any]) -> bool:
-    numbers = [value for name, value in line.items() if name != "val_loss" or value is not None]
-    return set(line) == set(COLUMNS) and type(line["step"]) is int and all(map(is_number, numbers))
+    numbers = [value for name, value in line.items() if name not in MAYBE_NULL or value is not None]
+    named = set(line) - {name for name in line if name.startswith(RATE)} == set(COLUMNS)
+    return named and type(line["step"]) is int and all(map(is_number, numbers))

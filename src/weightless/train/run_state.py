@@ -80,8 +80,8 @@ class Counters:
         self.window_padded += n_padded
         self.window_seconds += seconds
 
-    def metrics_line(self, lr: float, val_loss: float | None) -> dict[str, Any]:
-        """One line of the curve; closes the window."""
+    def metrics_line(self, lr: float, rates: Mapping[str, float], val_loss: float | None) -> dict[str, Any]:
+        """One line of the curve, with the rate of every group of parameters; closes the window."""
         tokens = self.window_tokens
         line = {
             "step": self.step,
@@ -92,6 +92,7 @@ class Counters:
             "lr": lr,
             "tokens_per_second": round(tokens / max(self.window_seconds, 1e-9), 2) if tokens else None,
             "wasted": round(self.window_padded / max(1, tokens + self.window_padded), 6),
+            **{f"lr_{group}": rate for group, rate in rates.items()},
         }
         self.window_nats, self.window_tokens, self.window_padded, self.window_seconds = 0.0, 0, 0, 0.0
         return line

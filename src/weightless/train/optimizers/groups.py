@@ -61,6 +61,10 @@ class GroupedOptimizer:
         for part in self.parts:
             part.optimizer.update(gradients, factor * part.peak_lr, t)
 
+    def rates(self, factor: float) -> dict[str, float]:
+        """{group: learning rate} at `factor` times the peak."""
+        return {part.group: factor * part.peak_lr for part in self.parts}
+
     def state(self) -> dict[str, torch.Tensor]:
         """Live state tensors of all parts."""
         return {name: tensor for part in self.parts for name, tensor in part.optimizer.state().items()}
