@@ -28,6 +28,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,6 @@ class Bench:
         self.specimens, self.seed, self.scratch = specimens, seed, scratch
         self.weights = [specimen.weight for specimen in specimens]
         self.wanted: dict[str, str] = {}
-        self.shows_tracebacks = False
         for specimen in specimens:
             shutil.copytree(specimen.folder, self._home(specimen))
 
@@ -86,8 +86,8 @@ class Bench:
             self._restore(specimen)
 
     def _show(self) -> None:
-        if self.shows_tracebacks:
-            traceback.print_exc(file=sys.__stderr__)
+        """The traceback, where there is a terminal to show it: a worker has none."""
+        traceback.print_exc(file=sys.__stderr__)
 
     def _home(self, specimen: Specimen) -> Path:
         return self.scratch / specimen.kind.replace(" ", "-") / "x"
@@ -168,20 +168,27 @@ def _where(error: Exception) -> str:
 
 
 def hunted(options: argparse.Namespace) -> int:
-    """The whole hunt: make the shelf, try cases for the time given, print counts and keep the faults."""
-    folder = Path(options.folder)
+    """The hunt for damage that is not told."""
+    return hunted_by(options, _bench, VERDICTS)
+
+
+def hunted_by(options: argparse.Namespace, bench: Callable[[Path, int], TryCase], verdicts: Sequence[str]) -> int:
+    """Make the shelf, try cases for the time given, print counts and keep the faults; 1 when there were any."""
+    folder = Path(options.folder).resolve()
     shelved = multiprocessing.get_context("fork").Process(target=shelf, args=(folder / "shelf",))
     shelved.start()  # in a process of its own: this one must stay free of threads, because it forks
     shelved.join()
     if shelved.exitcode:
         return 1
+    make = partial(bench, folder / "shelf", options.seed)
     if options.case is not None:
-        return _again(options, folder)
+        limit_memory(options.memory << 20)
+        print(make()(options.case))
+        return 0
     counts: Counter[tuple[str, str]] = Counter()
     faults: dict[str, list[Result]] = {}
     began = shown = time.monotonic()
     numbers = range(options.start, options.start + options.cases)
-    make = partial(_bench, folder / "shelf", options.seed)
     for result in hunt(make, numbers, options.workers, options.hang, options.memory << 20, began + options.seconds):
         counts[result.what.split(":")[0], result.verdict] += 1
         if result.verdict in (FAULT, HANG, CRASH):
@@ -189,7 +196,7 @@ def hunted(options: argparse.Namespace) -> int:
         if time.monotonic() - shown > REPORT_SECONDS:
             shown = time.monotonic()
             print(f"{sum(counts.values()):,} cases in {shown - began:.0f} s", flush=True)
-    _print_counts(counts, faults, time.monotonic() - began)
+    _print_counts(counts, faults, time.monotonic() - began, verdicts)
     return 1 if faults else 0
 
 
@@ -208,24 +215,17 @@ def _keep(folder: Path, seed: int, result: Result, faults: dict[str, list[Result
         file.write(json.dumps({"seed": seed, **dataclasses.asdict(result)}) + "\n")
 
 
-def _print_counts(counts: Counter[tuple[str, str]], faults: dict[str, list[Result]], seconds: float) -> None:
+def _print_counts(
+    counts: Counter[tuple[str, str]], faults: dict[str, list[Result]], seconds: float, verdicts: Sequence[str]
+) -> None:
     kinds = sorted({kind for kind, _ in counts})
-    print(f"\n{'what':<24}" + "".join(f"{verdict:>11}" for verdict in VERDICTS))
+    print(f"\n{'what':<24}" + "".join(f"{verdict:>11}" for verdict in verdicts))
     for kind in kinds:
-        print(f"{kind:<24}" + "".join(f"{counts[kind, verdict]:>11,}" for verdict in VERDICTS))
-    totals = [sum(counts[kind, verdict] for kind in kinds) for verdict in VERDICTS]
+        print(f"{kind:<24}" + "".join(f"{counts[kind, verdict]:>11,}" for verdict in verdicts))
+    totals = [sum(counts[kind, verdict] for kind in kinds) for verdict in verdicts]
     print(f"{'all':<24}" + "".join(f"{total:>11,}" for total in totals))
     print(
         f"{sum(totals):,} cases in {seconds:,.0f} s; {sum(map(len, faults.values())):,} faults of {len(faults)} kinds"
     )
     for kind, found in sorted(faults.items(), key=lambda item: -len(item[1])):
         print(f"  {len(found):>6} x {kind}   (--case {found[0].number})")
-
-
-def _again(options: argparse.Namespace, folder: Path) -> int:
-    """One case in this process, with its traceback."""
-    bench = Bench(shelf(folder / "shelf"), options.seed, Path(tempfile.mkdtemp(prefix="chaos-")))
-    bench.shows_tracebacks = True
-    limit_memory(options.memory << 20)
-    print(bench.try_case(options.case))
-    return 0
