@@ -5,8 +5,8 @@ text), is killed one to four times at a uniformly random moment of the undisturb
 of the kills take the whole process group, half only the process itself, so that its children are left behind.  Most
 trials run in a fork of this process, which has imported everything; every tenth is the real command line.
 
-Compared: every file, byte for byte.  Of JSON and CSV files what the clock says is taken out first (CLOCK); the page
-(report.html), which draws the clock, and the log of sessions only have to be there.
+Compared: every file, byte for byte.  Of JSON and CSV files what the clock says is taken out first (CLOCK); the pages
+that draw the clock (report.html, curve.svg) and the log of sessions only have to be there.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from typing import Any
 from chaos_shelf import TRAIN, make_shelf
 
 CLOCK = {"seconds", "train_seconds", "evaluation_seconds", "checkpoint_seconds", "window_seconds", "wall_seconds",
-         "tokens_per_second", "decode_tokens_per_second", "load_average", "created", "ended", "n_resumes",
-         "training time counted"}  # fmt: skip
-ONLY_THERE = {"report.html", "sessions.jsonl"}
+         "warm_up_seconds", "tokens_per_second", "decode_tokens_per_second", "load_average", "created", "ended",
+         "n_resumes", "training time counted"}  # fmt: skip
+ONLY_THERE = {"report.html", "curve.svg", "sessions.jsonl"}
 REAL_SHARE = 0.1
 PATIENCE = 600
 
@@ -204,6 +204,7 @@ def _started(job: Job, here: Path, real: bool) -> int:
         process = os.fork()
         if process == 0:
             _be(job.arguments, here, told)
+        os.setpgid(process, process)
         return process
     finally:
         os.close(told)
@@ -215,7 +216,7 @@ def _be(arguments: Sequence[str], here: Path, told: int) -> None:
 
     code = 70
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         os.chdir(here)
         for stream in (1, 2):
             os.dup2(told, stream)

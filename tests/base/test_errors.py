@@ -33,3 +33,9 @@ def test_a_message_is_one_line_whatever_name_is_in_it():
 def test_a_long_list_of_known_names_is_cut():
     told = nearest("zzz", [f"{i:04}" for i in range(5000)])
     assert told.startswith("known: 0000, 0001") and told.endswith(", 0029 and 4970 more")
+
+
+def test_a_value_of_any_length_leaves_where_and_remedy():
+    told = str(WeightlessError(f"tokenizer.json: the model is {'x' * 9000}; only BPE can be imported"))
+    assert told.startswith("tokenizer.json: the model is x") and told.endswith("x; only BPE can be imported")
+    assert len(told) < 1300

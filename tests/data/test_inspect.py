@@ -114,3 +114,12 @@ def test_a_flipped_bit_is_never_read_as_ids(folder):
         corpus(folder).tokens("val")
     with pytest.raises(CorruptFileError, match="SHA-256"):
         open_rows(str(folder), Reading(0, None)).source("val")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "../a", ""])
+def test_a_manifest_cannot_name_what_is_no_file(folder, name):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["splits"]["val"]["shards"][0]["file"] = name
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CorruptFileError, match="is not a plain file name"):
+        corpus(folder)

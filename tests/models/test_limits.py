@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from weightless.base.errors import ConfigError
+from weightless.base.errors import ConfigError, WeightlessError
 from weightless.models import dense, feather
 
 
@@ -12,3 +12,8 @@ from weightless.models import dense, feather
 def test_more_layers_than_any_model_has_are_refused(family):
     with pytest.raises(ConfigError, match="n_layers 4294967296 is above 4096"):
         family.Config(n_layers=2**32)
+
+
+def test_a_context_of_any_length_is_refused_in_words():
+    with pytest.raises(WeightlessError, match="positions is above"):
+        dense.decode_program(dense.Config(context=10**400))

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterable
 
 MOST_NAMED = 30
+LONGEST = 1200
 
 
 class WeightlessError(Exception):
@@ -19,7 +20,8 @@ class WeightlessError(Exception):
     """
 
     def __str__(self) -> str:
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in super().__str__())
+        told = "".join(c if c.isprintable() else repr(c)[1:-1] for c in super().__str__())
+        return told if len(told) <= LONGEST else f"{told[: LONGEST * 3 // 4]} … {told[-LONGEST // 4 :]}"
 
 
 class CorruptFileError(WeightlessError):

@@ -231,7 +231,7 @@ def checked_manifest(path: Path) -> dict[str, Any]:
         _expect(path, entry, {k: kind for k, kind in _MAY_BE_MISSING.items() if k in entry}, f"splits.{split}.")
         for shard in entry["shards"]:
             _expect(path, shard, _SHARD_KEYS, f"splits.{split}.shards.")
-            if Path(shard["file"]).name != shard["file"] or not shard["file"]:
+            if Path(shard["file"]).name != shard["file"] or not shard["file"] or not shard["file"].isprintable():
                 raise CorruptFileError(f"{path}: {shard['file']!r} is not a plain file name")
         if sum(shard["tokens"] for shard in entry["shards"]) != entry["tokens"]:
             raise CorruptFileError(f"{path}: the shards of {split} do not add up to its {entry['tokens']} tokens")

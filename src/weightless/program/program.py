@@ -172,7 +172,7 @@ def _check_tensors(program: Program) -> None:
     if program.context < 1:
         raise ConfigError(f"a context of {program.context} positions is too short")
     if program.context > MAX_CONTEXT:
-        raise CorruptFileError(f"a context of {program.context:.6g} positions is above {MAX_CONTEXT}")
+        raise CorruptFileError(f"a context of {program.context!s:.20} positions is above {MAX_CONTEXT}")
     if len(program.by_name) != len(program.tensors):
         raise CorruptFileError("two tensors of the program share a name")
     _check_state(program)
