@@ -44,7 +44,10 @@ def test_the_wheel_holds_the_recipes_and_nothing_of_the_workshop(installed):
     assert {path.name.partition("-")[0] for path in installed.iterdir()} == {"weightless"}
 
 
-@pytest.mark.parametrize("words", [["--help"], ["demo", "--help"], ["count", "dense"]], ids=" ".join)
+ANYWHERE = (["--help"], ["demo", "--help"], ["count", "dense"], ["count", "demo"], ["count", "recipes/demo.toml"])
+
+
+@pytest.mark.parametrize("words", ANYWHERE, ids=" ".join)
 def test_help_and_counting_work_anywhere(words, installed, tmp_path):
     done = program(installed, tmp_path, *words)
     assert done.returncode == 0 and done.stdout, done.stderr

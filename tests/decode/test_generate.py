@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError
-from weightless.decode.generate import Sampling, adjusted, generate, next_token, token_stream
+from weightless.decode.generate import Sampling, adjusted, generate, next_token, prompt_ids, token_stream
 from weightless.export.lower import pack
 from weightless.export.packed import Packed, open_packed
 
@@ -160,3 +160,21 @@ def test_generate_tells_what_it_did(packed):
 def test_odd_sampling_is_refused(odd):
     with pytest.raises(ConfigError):
         Sampling(**odd)
+
+
+class Bytes(Letters):
+    """Takes bytes as well, and gives one id per byte."""
+
+    def encode(self, text):
+        return list(text if isinstance(text, bytes) else text.encode("utf-8", "replace"))
+
+
+def test_bytes_of_a_prompt_that_are_no_text_are_fed_as_they_are():
+    """Python hands over the command line's byte 0xEF as U+DCEF (PEP 383)."""
+
+    class Fake:
+        tokenizer = Bytes()
+
+    assert prompt_ids(Fake, "na\udcefve é") == list(b"na\xefve \xc3\xa9")
+    assert prompt_ids(Fake, "plain") == list(b"plain")
+    assert prompt_ids(Fake, "\ud800") == [ord("?")]

@@ -17,6 +17,7 @@ import tyro
 
 from weightless.base.errors import ConfigError, nearest
 from weightless.cli.parse import parse, settings
+from weightless.cli.recipe_files import found_recipe
 from weightless.ledger.presets import presets
 
 if TYPE_CHECKING:
@@ -136,8 +137,8 @@ def _named(options: Accounting) -> Iterator[Named]:
     elif options.what in families() and not path.exists():
         room = family(options.what)
         yield _of_family(options.what, options.what, room.Config(**settings(room.Config, options.set)), {})
-    elif path.suffix == ".toml":
-        yield from _of_recipe(path, options)
+    elif (recipe := found_recipe(options.what)) and not path.is_dir():
+        yield from _of_recipe(recipe, options)
     elif path.is_dir():
         from weightless.lab.checkpoints import load_model_file
 

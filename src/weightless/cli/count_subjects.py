@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weightless.base.config import from_dict
 from weightless.base.errors import WeightlessError
 from weightless.cli.parse import settings
+from weightless.cli.recipe_files import found_recipe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,10 +77,10 @@ def named_models(what: str, pairs: tuple[str, ...]) -> Iterator[Named]:
         room = family(what)
         config = from_dict(room.Config, settings(room.Config, pairs), what)
         yield Named(what, what, config, room.decode_program(config))
-    elif path.suffix == ".toml":
-        yield from _of_recipe(path, pairs)
     elif path.is_dir():
         yield from _of_folder(path, pairs)
+    elif recipe := found_recipe(what):
+        yield from _of_recipe(recipe, pairs)
     else:
         yield of_file(path, str(path), pairs)
 

@@ -103,10 +103,10 @@ def _sampling(options: Generate) -> Sampling:
 
 
 def _sample(packed: Packed, options: Generate) -> int:
-    from weightless.decode.generate import generate, text_stream, token_stream
+    from weightless.decode.generate import generate, prompt_ids, text_stream, token_stream
 
     if options.stream:
-        stream = token_stream(packed, list(packed.tokenizer.encode(options.prompt)), _sampling(options))
+        stream = token_stream(packed, prompt_ids(packed, options.prompt), _sampling(options))
         return _print_stream(options.prompt, text_stream(packed, stream, _sampling(options)))
     drawn = generate(packed, options.prompt, _sampling(options))
     if options.json:

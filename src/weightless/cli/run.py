@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from weightless.base.config import check_text
-from weightless.base.errors import ConfigError, WeightlessError, nearest
+from weightless.base.errors import ConfigError
 from weightless.cli.parse import parse
+from weightless.cli.recipe_files import recipe_path
 
 if TYPE_CHECKING:
     from weightless.lab.recipe import Recipe
 
-RECIPES = "recipes"
 DEMO = "demo"
 
 
@@ -115,20 +115,6 @@ def check_command(arguments: Sequence[str]) -> None:
     """Refuse `run ARGUMENTS` for what its flags and its recipe alone can tell, before it is started elsewhere."""
     options = parse(Run, "run", list(arguments))
     recipe_of(options).chosen(options.only)
-
-
-def recipe_path(name: str) -> Path:
-    """A file as given, or NAME.toml among the recipes of the checkout or of the installed package."""
-    given = Path(name)
-    if given.exists() or given.suffix == ".toml":
-        return given
-    package = Path(__file__).resolve().parents[1]
-    folders = [Path(RECIPES), package.parents[1] / RECIPES, package / RECIPES]
-    for folder in folders:
-        if (folder / f"{name}.toml").exists():
-            return folder / f"{name}.toml"
-    known = sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")})
-    raise WeightlessError(f"no recipe {name!r}: {nearest(name, known) if known else 'give the path of a .toml file'}")
 
 
 def _report(options: Report) -> int:

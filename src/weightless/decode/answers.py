@@ -14,7 +14,7 @@ from weightless.decode.beam_search import batched_beam_search
 from weightless.decode.continuous import ContinuousBatch
 from weightless.decode.drafters import Drafter, RunnerDrafter, SuffixDrafter, parse_tree
 from weightless.decode.engine_runner import Runner, runner_for
-from weightless.decode.generate import text_stream
+from weightless.decode.generate import prompt_ids, text_stream
 from weightless.decode.sampling import Sampling, StopStrings
 from weightless.decode.speculate import Speculation, speculative_tokens
 from weightless.export.packed import Packed, open_packed
@@ -116,5 +116,5 @@ def answered(packed: Packed, prompts: Sequence[str], sampling: Sampling, most: i
 def _ids(packed: Packed, prompt: str) -> list[int]:
     """<|endoftext|> and the prompt: what a document begins with."""
     end = packed.tokenizer.end_of_text
-    ids = list(packed.tokenizer.encode(prompt))
+    ids = prompt_ids(packed, prompt)
     return ids if end is None else [end, *ids]

@@ -12,6 +12,7 @@ When the context is full, the second half of it is fed again and generation goes
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,17 @@ from weightless.program.cost import fixed_by_position, is_exact, touched_by_form
 from weightless.program.engine import N_UNIFORMS, Engine
 from weightless.program.program import Program
 
-__all__ = ["Sampling", "adjusted", "generate", "next_token", "text_stream", "token_stream"]
+__all__ = ["Sampling", "adjusted", "generate", "next_token", "prompt_ids", "text_stream", "token_stream"]
+
+
+def prompt_ids(packed: Packed, prompt: str) -> list[int]:
+    """The ids of a prompt.  Bytes that are no UTF-8 reach Python as lone surrogates (PEP 383): they are bytes again."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        with suppress(UnicodeEncodeError):  # a surrogate that stands for no byte is encoded as U+FFFD
+            return list(packed.tokenizer.encode(prompt.encode("utf-8", "surrogateescape")))
+    return list(packed.tokenizer.encode(prompt))
 
 
 def next_token(engine: Engine, sampling: Sampling, rng: np.random.Generator, seen: list[int] | None = None) -> int:
@@ -75,7 +86,7 @@ def text_stream(packed: Packed, tokens: Iterator[int], sampling: Sampling) -> It
 def generate(packed: Packed, prompt: str, sampling: Sampling) -> dict[str, Any]:
     """{"prompt", "text", …}: the continuation as text, with how it was drawn and what a token cost."""
     costs: list[tuple[int, int]] = []
-    stream = token_stream(packed, list(packed.tokenizer.encode(prompt)), sampling, costs)
+    stream = token_stream(packed, prompt_ids(packed, prompt), sampling, costs)
     pieces = list(text_stream(packed, stream, sampling))
     return {
         "prompt": prompt,

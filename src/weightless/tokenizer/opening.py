@@ -76,7 +76,7 @@ def format_of(path: Path) -> str:
     first = head.split(b"\n", 1)[0].split()
     if head.startswith(b"#version") or path.name.endswith("merges.txt"):
         return "gpt2"
-    if len(first) == 2 and first[1].isdigit():
+    if len(first) == 2 and first[1].isascii() and first[1].isdigit():
         return "tiktoken"
     if head[:1] == b"\n":  # field 1, kind BYTES: a message that begins with a piece
         return "sentencepiece"

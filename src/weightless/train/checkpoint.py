@@ -164,7 +164,7 @@ def _latest(folder: Path) -> str | None:
         return None
     value = read_json(pointer)
     name = value.get("generation") if isinstance(value, dict) else None
-    if not isinstance(name, str) or not name.startswith("step_") or not name[5:].isdigit():
+    if not isinstance(name, str) or not name.startswith("step_") or not (name.isascii() and name[5:].isdigit()):
         raise CorruptFileError(f"{pointer} does not name a generation; delete {folder} to start anew")
     return name
 

@@ -135,7 +135,7 @@ def main(arguments: list[str]) -> int:
         arch, words = arguments[0] if arguments else "sm_90", arguments[1:]
         if os.environ.get("TRITON_INTERPRET") == "1":
             raise WeightlessError("TRITON_INTERPRET=1 turns kernels into Python; compile without it")
-        if not arch.removeprefix("sm_").isdigit():
+        if not (arch.isascii() and arch.removeprefix("sm_").isdigit()):
             raise WeightlessError(f"no GPU architecture {arch!r}; name it like sm_90")
         for variant in variants():
             if all(word in variant.name.split() for word in words):
