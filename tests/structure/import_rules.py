@@ -7,6 +7,7 @@ Every import counts, at whatever depth it stands: `import`, `from … import` (a
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ NOT_FAMILIES = {"__init__", "catalog", "family"}
 DYNAMIC_CALLS = {"__import__", "import_module", "spec_from_file_location", "run_path", "run_module"}
 
 # Import names that differ from the name of the distribution that brings them.
+TOOLS = {"pytest-xdist", "pytest-timeout", "ruff", "pyright"}
+"""Declared for what they do on the command line."""
 DISTRIBUTION = {"yaml": "pyyaml", "PIL": "pillow"}
 
 
@@ -158,6 +161,17 @@ def declared_dependencies(repository: Repository) -> list[str]:
             if top != "weightless" and top not in sys.stdlib_module_names and distribution not in declared:
                 found.append(source.at(node, f"imports {top}, which pyproject.toml does not declare"))
     return found
+
+
+def used_dependencies(repository: Repository) -> list[str]:
+    """Every dependency and extra in pyproject.toml is imported somewhere, or is a tool that no code imports."""
+    project = tomllib.loads((repository.root / "pyproject.toml").read_text())["project"]
+    groups = [project.get("dependencies", []), *project.get("optional-dependencies", {}).values()]
+    declared = {_canonical(requirement) for group in groups for requirement in group} - TOOLS
+    tops = {target[0] for source in repository.python for _, target in imports(source) if target}
+    tops |= {word for source in repository.python for word in re.findall(r'importorskip\("(\w+)', source.text)}
+    used = {_canonical(DISTRIBUTION.get(top, top)) for top in tops}
+    return [f"pyproject.toml: {name} is declared, and nothing imports it" for name in sorted(declared - used)]
 
 
 def _canonical(requirement: str) -> str:

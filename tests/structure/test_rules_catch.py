@@ -22,10 +22,10 @@ SOUND = {
     "src/weightless/models/__init__.py": '"""Floor 5."""\n',
     "src/weightless/models/catalog.py": '"""By name."""\n\nimport importlib\n\n\ndef family(name):\n'
     '    return importlib.import_module(f"weightless.models.{name}")\n',
-    "src/weightless/models/dense.py": '"""Dense."""\n\nimport numpy as np\nimport tomli_w\n'
+    "src/weightless/models/dense.py": '"""Dense."""\n\nimport numpy as np\nimport tomli_w\nimport torch\n'
     'from weightless.base import files\n\n\n'
     'def load(path):\n    from ..base.files import load\n\n'
-    '    return np.load(path, allow_pickle=False), load, files, tomli_w\n',
+    '    return np.load(path, allow_pickle=False), load, files, tomli_w, torch\n',
 }  # fmt: skip
 
 
@@ -72,6 +72,7 @@ CASES = [
         "src/weightless/__init__.py",
         code("f = lambda x: import_module(f'{x}.{__name__}')"),
     ),
+    (import_rules.used_dependencies, "pyproject.toml", PROJECT.replace('"tomli-w"', '"tomli-w", "optuna"')),
     (import_rules.declared_dependencies, DENSE, code("def f():\n    import scipy.sparse")),
     (form_rules.file_lengths, BASE, code("x = 1\n" * 401)),
     (form_rules.function_lengths, BASE, code("class A:\n    def f(self):\n" + "        x = 1\n" * 60)),

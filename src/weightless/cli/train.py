@@ -22,7 +22,9 @@ from weightless.cli.parse import parse
 
 if TYPE_CHECKING:
     from weightless.data.corpus import Corpus
+    from weightless.program.program import Program
     from weightless.train.config import TrainConfig
+    from weightless.train.loop import TrainResult
 
 DIVERGED = 3
 """The exit code of a training that diverged: it is done and recorded, and there is no model."""
@@ -146,11 +148,14 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
     from weightless.lab.trackers import tracker
     from weightless.lab.trained import draw_curve, record_training
     from weightless.lab.training import train_model
+    from weightless.models.catalog import family
     from weightless.train.divergence import ADVICE
 
     folder = Path(options.data)
     with tracker(out, not options.no_wandb, {"family": name, **to_dict(config), **to_dict(loop)}) as log:
         result = train_model(name, config, loop, data, out, out.name, fresh=options.fresh, on_metrics=log)
+        if log is not None:
+            log.summarise(_figures(family(name).decode_program(config), result))
     record_training(out, data, name, config, loop)
     if result.diverged is not None:
         print(f"weightless train: {out} {result.diverged.detail}; recorded, and nothing is packed: {ADVICE}, and begin "
@@ -170,3 +175,18 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
         print(f"{path}: {path.stat().st_size:,} bytes; `{scored}` scores it")
         print(f"{path}: SHA-256 {sha256_file(path)}")
     return 0
+
+
+def _figures(program: Program, result: TrainResult) -> dict[str, Any]:
+    """What a dashboard's overview shows of a finished training."""
+    from weightless.program.cost import touched_by_formula
+
+    val_losses = [line["val_loss"] for line in result.curve if line["val_loss"] is not None]
+    return {
+        "bytes_touched_per_token": touched_by_formula(program).T.mean,
+        "stored_weight_bytes": sum(tensor.nbytes for tensor in program.stored()),
+        "final_val_loss": val_losses[-1] if val_losses else None,
+        "final_train_loss": result.curve[-1]["train_loss"] if result.curve else None,
+        "tokens_seen": result.tokens_seen,
+        "diverged": result.diverged is not None,
+    }

@@ -14,7 +14,7 @@ from weightless.lab.report.palette import Accent, accents
 from weightless.lab.report.summary import number
 from weightless.lab.report.svg import drawing, element, escape, shorten, text, text_width
 
-FONT, BAR, TRUE_BAR = 14.0, 30.0, 16.0
+FONT, BAR, TRUE_BAR, MARGIN = 14.0, 30.0, 16.0, 24.0
 _TINTS = (1.0, 0.72, 0.5, 0.34, 0.23, 0.15)
 _WHITE_TEXT_FROM = 0.7
 
@@ -45,7 +45,7 @@ def byte_breakdown_svg(
         body += drawn
     drawn, height = _to_scale(rows, paints, y, width)
     describe = "; ".join(tell(model, parts) for model, parts in rows.items())
-    extra = {"xmlns": "http://www.w3.org/2000/svg", "style": _FACE} if standalone else {}
+    extra = {"xmlns": "http://www.w3.org/2000/svg", "style": _FACE, "margin": MARGIN} if standalone else {}
     return drawing(
         width, height, "Bytes touched per token by component", describe, body + drawn, key, font_size=FONT, **extra
     )

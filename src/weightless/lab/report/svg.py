@@ -58,12 +58,23 @@ def text(x: float, y: float, content: str, **attributes: object) -> str:
 
 
 def drawing(
-    width: float, height: float, title: str, describe: str, body: Iterable[str], key: str, **more: object
+    width: float,
+    height: float,
+    title: str,
+    describe: str,
+    body: Iterable[str],
+    key: str,
+    margin: float = 0,
+    **more: object,
 ) -> str:
-    """The <svg> with its title and description for those who cannot see it; `key` makes its ids unique."""
+    """The <svg> with its title and description for those who cannot see it; `key` makes its ids unique.
+
+    `margin` is empty paper around the drawing, which a picture of its own needs and a page gives anyway.
+    """
     names = f"{key}-title {key}-desc"
     head = [element("title", escape(title), id=f"{key}-title"), element("desc", escape(describe), id=f"{key}-desc")]
-    box = f"0 0 {width:g} {height:g}"
+    box = f"{-margin:g} {-margin:g} {width + 2 * margin:g} {height + 2 * margin:g}"
+    width, height = width + 2 * margin, height + 2 * margin
     return element(
         "svg", *head, *body, viewBox=box, width=width, height=height, role="img", aria_labelledby=names, **more
     )
