@@ -76,8 +76,8 @@ def place(tmp_path_factory):
 
 def shown(folder, verb="weightless"):
     """The commands on the page, once each, as a browser copies them."""
-    blocks = re.findall(r"<pre[^>]*><code>(.*?)</code></pre>", (folder / "report.html").read_text(), re.S)
-    lines = [line for block in blocks for line in html.unescape(block).splitlines()]
+    codes = re.findall(r"<code>(.*?)</code>", (folder / "report.html").read_text(), re.S)
+    lines = [line for code in codes for line in html.unescape(code).splitlines()]
     return [line for line in dict.fromkeys(lines) if line.startswith(verb)]
 
 

@@ -71,7 +71,23 @@ def test_sweep_leaves_table_picture_and_tokenizers(command, files, tmp_path):
     assert open_tokenizer(tmp_path / "s" / "tokenizer_300.json").vocab_size == 300
 
 
-def test_sweep_with_a_held_out_text(command, files):
+def test_sweep_draws_its_picture_unasked_and_says_where(command, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = command("tokenizer", "sweep", files[1], "--sizes", "256", "300")
+    (told,) = [line.removeprefix("picture: ").split(" (")[0] for line in out.splitlines() if line.startswith("picture")]
+    assert code == 0 and (tmp_path / told).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_vocabulary_that_the_text_cannot_fill_is_said(command, tmp_path):
+    (tmp_path / "small.txt").write_text("so small a text")
+    code, out, err = command("tokenizer", "train", tmp_path / "small.txt", "--vocab_size", "4096", "--out",
+                             tmp_path / "t.json")  # fmt: skip
+    n = open_tokenizer(tmp_path / "t.json").vocab_size
+    assert code == 0 and n < 4096 and f"{n:,} tokens" in out and "4,096 were asked for" in err
+
+
+def test_sweep_with_a_held_out_text(command, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     code, out, _ = command("tokenizer", "sweep", files[1], "--held-out", files[2], "--sizes", "256", "300", "--json")
     cells = json.loads(out)["cells"]
     assert code == 0 and cells[1]["n_bytes"] == len(files[2].read_bytes())

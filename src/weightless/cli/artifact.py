@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,8 +41,8 @@ class Pack:
 class Eval:
     """Held-out loss of an artifact: nats per token and bits per byte, every target once."""
 
-    artifact: Annotated[str, tyro.conf.Positional]
-    """A packed model (.wl), as train, run and pack leave it."""
+    artifact: Annotated[str, tyro.conf.Positional] = ""
+    """A packed model (.wl), as train, run and pack leave it; the newest one under runs/ when empty."""
     data: str = ""
     """A prepared corpus; the run's own is found beside the artifact when empty."""
     text: str = ""
@@ -76,6 +77,24 @@ def find_data(start: Path) -> Path:
     raise WeightlessError(f"no prepared corpus lies beside {start}: name one with --data, or a text with --text")
 
 
+def newest_model(runs: Path = Path("runs")) -> Path:
+    """The packed model that was written last; WeightlessError when there is none."""
+    found = sorted(runs.rglob("*.wl"), key=lambda path: path.stat().st_mtime) if runs.is_dir() else []
+    if not found:
+        raise WeightlessError(f"no model (.wl) lies under {runs.resolve()}: name the one to score, "
+                              "weightless eval MODEL.wl")  # fmt: skip
+    return found[-1]
+
+
+def _corpus_of(artifact: Path) -> Corpus:
+    """The corpus that the model was trained with, as training recorded it, or that of the run it lies in."""
+    from weightless.data.corpus import corpus
+    from weightless.lab.trained import trained_on
+
+    record = trained_on(artifact.parent)
+    return record.corpus() if record is not None else corpus(find_data(artifact))
+
+
 def _pack(options: Pack) -> int:
     from weightless.lab.checkpoints import pack_checkpoint
 
@@ -94,10 +113,14 @@ def _eval(options: Eval) -> int:
     if min(options.tokens or 0, options.stride or 0) < 0:
         asked = f"--tokens {options.tokens or 0} and --stride {options.stride or 0}"
         raise ConfigError(f"{asked}: at least 0, which means all targets and windows side by side")
+    if not options.artifact:
+        options = dataclasses.replace(options, artifact=newest_model().as_posix())
+        print(f"newest model: {options.artifact}", file=sys.stderr)
     packed = open_packed(options.artifact)
     if (options.stride or 0) > packed.program.context:
         raise ConfigError(f"--stride {options.stride} is larger than the model's context of {packed.program.context}")
-    found = None if options.text else corpus(options.data or find_data(Path(options.artifact)))
+    artifact = Path(options.artifact)
+    found = None if options.text else corpus(options.data) if options.data else _corpus_of(artifact)
     options, by_recipe = _as_the_run(options, found)
     tokens = _text_tokens(options, packed) if found is None else _corpus_tokens(options, packed, found)
     pieces, silent = _pieces(options, packed, found)
@@ -123,6 +146,7 @@ def _as_the_run(options: Eval, found: Corpus | None) -> tuple[Eval, str]:
     from weightless.lab.recipe import EvalRecipe, recipe_of_run
 
     own = found is not None and not options.data and options.split == "val"
+    own = own and found is not None and found.folder.resolve().parent in Path(options.artifact).resolve().parents
     run = recipe_of_run(found.folder) if own and found is not None else None
     recipe = run.eval if run else EvalRecipe()
     tokens = recipe.tokens if options.tokens is None else options.tokens

@@ -93,6 +93,9 @@ def _train(arguments: list[str]) -> int:
     tokenizer.save(options.out)
     took = human_seconds(time.perf_counter() - started)
     print(f"{options.out}: {tokenizer.vocab_size:,} tokens, {len(merges):,} merges, in {took}")
+    if tokenizer.vocab_size < options.vocab_size:
+        print(f"{options.out}: {options.vocab_size:,} were asked for, but after {len(merges):,} merges the text has no "
+              "pair of tokens left that occurs: give more text, or ask for fewer", file=sys.stderr)  # fmt: skip
     return 0
 
 

@@ -108,7 +108,7 @@ class SweepOptions:
     """Vocabulary sizes; each counts the 256 bytes and the special tokens."""
     held_out: str = ""
     """A second text to measure on; without it every 20th document is kept out of training."""
-    out: str = ""
+    out: str = "runs/sweep"
     """A folder for sweep.json, sweep.svg, sweep.png and the tokenizers."""
     special: tuple[str, ...] = ()
     """Special tokens; they count towards every size."""
@@ -151,8 +151,7 @@ def sweep_main(arguments: list[str]) -> int:
             print(f"fewer than {HELD_OUT_EVERY} documents: nothing was held out; give a text with --held-out")
         if found.exhausted:
             print(f"the text has no pair left to merge at {found.exhausted:,} tokens; larger sizes are left out")
-    if options.out:
-        _write_sweep(found, samples, Path(options.out), options.json)
+    _write_sweep(found, samples, Path(options.out), options.json)
     return 0
 
 
@@ -213,4 +212,6 @@ def _write_sweep(found: Sweep, samples: dict[str, Sample], folder: Path, quiet: 
         vocabulary_svg(series, folder / "sweep.svg", evidence)
         vocabulary_png(series, folder / "sweep.png", evidence)
     if not quiet:
-        print(f"{folder}: sweep.json, {len(found.sizes)} tokenizers" + ", the picture" * (len(found.sizes) > 1))
+        print(f"{folder}: sweep.json, {len(found.sizes)} tokenizers")
+        print(f"picture: {folder / 'sweep.png'} (and sweep.svg)" if len(found.sizes) > 1 else
+              "no picture: one size makes no curve")  # fmt: skip

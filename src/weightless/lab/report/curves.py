@@ -96,8 +96,8 @@ def curve_svg(
         lost = [c.name for c in curves if c.diverged]
         told = f" {', '.join(lost)} diverged before a validation loss was taken." if lost else ""
         return element("p", escape(f"No learning curve was recorded.{told}"), class_="empty")
-    widest = max(text_width(_label(c), FONT) for c in curves) * 1.1
-    right = WIDTH - min(widest + 20, 160)
+    widest = max(text_width(_label(c), FONT) for c in curves) * 1.25  # bold, in whatever face the reader has
+    right = WIDTH - min(widest + 20, 200)
     x, y = _axes(curves, right)
     window = element("rect", x=x.start, y=y.stop - 3, width=right - x.start + 4, height=y.start - y.stop + 6)
     body = [*_frame(x, y, by, unit), element("clipPath", window, id=f"{key}-clip")]

@@ -19,7 +19,7 @@ def commands(lines: Sequence[str]) -> str:
     kept = [line for line in dict.fromkeys(lines) if line]
     if not kept:
         return ""
-    block = element("pre", element("code", escape("\n".join(kept))))
+    block = element("pre", *(element("code", escape(line)) for line in kept))
     if len(kept) > _OPEN_UP_TO:
         folded = element("details", element("summary", f"Reproduce with {len(kept)} commands"), block)
         return element("div", folded, class_="command")
