@@ -84,7 +84,8 @@ class Lines(Bench):
         rng = random.Random(f"{self.seed}/flags/{number}")
         which = rng.randrange(len(COMMANDS))
         names, numbers = self.flags[which]
-        chosen = [(rng.choice(names), rng.choice(VALUES)) for _ in range(rng.choice([1, 1, 2]))]
+        flags = [rng.choice(names) for _ in range(rng.choice([1, 1, 2]))]
+        chosen = [(flag, rng.choice(NUMBERS if flag in numbers and rng.random() < 0.8 else VALUES)) for flag in flags]
         line = [*COMMANDS[which], *(part for name, value in chosen for part in (f"--{name}={value}",))]
         self._fresh()
         what = f"{' '.join(COMMANDS[which][:2])}: {' '.join(f'--{name}={value!a}' for name, value in chosen)}"
@@ -103,7 +104,9 @@ def _judged(code: int, out: str, told: str, chosen: list[tuple[str, str]], numbe
     if code not in (0, 2):
         return FAULT, f"exit {code}: {told[-120:]!r}"
     if code == 0:
-        wrong = [f"--{name}={value}" for name, value in chosen if name in numbers and _is_never(name, value)]
+        wrong = [
+            f"--{name}={value}" for name, value in dict(chosen).items() if name in numbers and _is_never(name, value)
+        ]
         return (FAULT, f"exit 0 although {wrong}") if wrong and "usage" not in out else (RAN, "")
     lines = [line for line in told.splitlines() if line.startswith("weightless ")]
     try:

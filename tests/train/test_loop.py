@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -87,6 +88,12 @@ def test_resume_after_ctrl_c_is_bit_exact(tmp_path: Path, kill_at: int) -> None:
     resumed = _run(tmp_path / "cut")
     _same_bits(_run(tmp_path / "whole"), resumed)
     assert "resumed 1 times" in resumed.observed["training time counted"]["detail"]
+
+
+def test_a_training_that_is_only_saved_at_its_end(tmp_path: Path) -> None:
+    """Infinity is no JSON: what decides nothing stays out of the checkpoint."""
+    endless = dataclasses.replace(SMALL, checkpoint_every=math.inf)
+    _same_bits(_run(tmp_path / "a", config=endless), _run(tmp_path / "b"))
 
 
 def test_sigterm_saves_and_exits(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from weightless.lab.report.curves import curves_file
 from weightless.lab.stages import ARTIFACT
 from weightless.program.cost import flops, n_parameters
 from weightless.train.metrics import read_metrics
+from weightless.train.same_run import deciding
 
 RECORD, CURVE = "trained-on.json", "curve.svg"
 
@@ -55,7 +56,7 @@ class TrainedOn:
 
 def record_training(folder: Path, data: Corpus, family: str, config: Any, loop: Any) -> None:
     """Write trained-on.json; called when training is about to begin."""
-    settings = {"family": family, "config": to_dict(config), "loop": {**to_dict(loop), "seed": None}}
+    settings = {"family": family, "config": to_dict(config), "loop": {**deciding(loop), "seed": None}}
     write_json(folder / RECORD, {
         "data": data.folder.resolve().as_posix(), "corpus": {"name": data.name, "sha256": data.sha256},
         "settings": settings, "seed": loop.seed,

@@ -39,11 +39,16 @@ def identity(
 ) -> dict[str, Any]:
     """Everything that decides the result, as the checkpoint keeps it."""
     return {
-        "config": to_dict(config),
+        "config": deciding(config),
         "data": fingerprint(tokens, scores_sha256),
         "parameters": [[s.name, list(s.shape), s.format, s.group] for s in specs],
         **({} if of is None else {ORIGIN: dict(of)}),
     }
+
+
+def deciding(config: TrainConfig) -> dict[str, Any]:
+    """The fields of the loop that decide its result, in plain values."""
+    return {key: value for key, value in to_dict(config).items() if key not in RESUMABLE_CHANGES}
 
 
 def check_same(state: Mapping[str, Any], ours: Mapping[str, Any], folder: Path) -> None:
