@@ -61,10 +61,10 @@ CASES = [
     (("tokenizer", "compare", "TOKENIZER", "--special", "<s>"), "--special", "hold their own"),
     (("tokenizer", "compare", "TOKENIZER", "--json", "--markdown"), "--markdown", "--json"),
     (("tokenizer", "sweep", "TEXT", "--json", "--markdown"), "--markdown", "--json"),
-    (("eval", "MODEL", "--tokens", "-5"), "--tokens -5", "0"),
-    (("eval", "MODEL", "--stride", "-1"), "--stride -1", "0"),
+    (("eval", "MODEL", "--tokens", "-5"), "--tokens -5", "negative"),
+    (("eval", "MODEL", "--stride", "-1"), "--stride -1", "negative"),
     (("eval", "MODEL", "--stride", "65"), "--stride 65", "64"),
-    (("data", "inspect", "DATA", "--start", "-5"), "--start -5", "0"),
+    (("data", "inspect", "DATA", "--start", "-5"), "--start -5", "negative"),
     (("data", "inspect", "DATA", "--n", "-1"), "--n -1", "1"),
 ]  # fmt: skip
 

@@ -83,7 +83,7 @@ def test_what_was_left_out_stands_in_the_manifest(command, inputs, tmp_path):
         (("--shard", "1/2", "--merge"), "one of the three"),
         (("--shards", "1000"), "at most 999"),
         (("--shards", "2", "--launcher", "slrum"), "'slurm'"),
-        (("--workers", "-1"), "at least 0"),
+        (("--workers", "-1"), "should not be negative"),
         (("--merge",), "no plan"),
     ],
 )

@@ -43,5 +43,6 @@ def test_counting_is_timed_without_its_compilation():
         calls.append(len(tokens))
         return config, {}
 
-    made = making.counted(SimpleNamespace(count=count), None, np.zeros(1000, np.uint16))
+    room = SimpleNamespace(count=count, decode_program=lambda config: SimpleNamespace(stored=list))
+    made = making.counted(room, None, np.zeros(1000, np.uint16))
     assert made.record["train_seconds"] < COMPILING / 2 and calls[-1] == made.record["tokens_seen"] == 1000
