@@ -225,3 +225,15 @@ def test_what_a_killed_writer_left_goes_when_the_file_is_written_again(target):
         assert not stale.exists() and other.exists()
     assert target.read_bytes() == b"slow"
     assert sorted(path.name for path in target.parent.iterdir()) == [other.name, target.name]
+
+
+@posix
+def test_a_device_or_pipe_is_never_replaced_by_a_file(tmp_path):
+    """As root, a file renamed onto /dev/null would take its place for everybody."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(WeightlessError, match="is a device or a pipe"):
+            atomic_write(tmp_path / name, b"x")
+        assert stat.S_ISFIFO((tmp_path / name).stat().st_mode)
+    assert names(tmp_path / "pipe") == ["link", "pipe"]

@@ -31,6 +31,8 @@ def atomic_writer(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     Raises WeightlessError when the folder cannot be written or the disk is full; `path` is then untouched.
     """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise WeightlessError(f"cannot write {path}: it is a device or a pipe, which a file would replace; name a file")
     temporary = path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
