@@ -159,7 +159,7 @@ def test_threads_do_not_change_the_umask(target):
     before = os.umask(0o022)
     try:
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda i: atomic_write(target, bytes([i % 256]) * 100), range(200)))
+            list(pool.map(lambda i: atomic_write(target, bytes([i % 256]) * 100), range(2000)))
         assert os.umask(0o022) == 0o022
     finally:
         os.umask(before)

@@ -183,9 +183,12 @@ def _create(path: Path, mode: str) -> tuple[Path, IO[Any]]:
     while True:
         temporary = path.parent / f"{_prefix(path)}{secrets.token_hex(4)}.part"
         handle = os.open(temporary, flags, 0o666)
+        ours = True
         with suppress(OSError):  # a file system without locks: then nobody clears it either
-            locked(handle)
-        if is_still_there(handle, temporary):  # else another writer took it for a leftover just before it was locked
+            ours = locked(handle)
+        if ours and is_still_there(
+            handle, temporary
+        ):  # else another writer took it for a leftover before it was locked
             break
         os.close(handle)
     os.lseek(handle, 0, os.SEEK_SET)
