@@ -49,8 +49,8 @@ def test_another_folder_and_a_break_change_nothing(small_run, elsewhere, tmp_pat
         patch.setattr(loop, "train_step", interrupted)
         assert command("run", elsewhere, "--out", tmp_path / "deep/er")[0] == 130
     assert list((tmp_path / "deep/er/models/dense/checkpoint").glob("step_000000002"))
-    code, _, err = command("run", elsewhere, "--out", tmp_path / "deep/er")
-    assert code == 0, err
+    code, out, err = command("run", elsewhere, "--out", tmp_path / "deep/er")
+    assert code == 0 and str(tmp_path / "deep/er/SHA256SUMS") in out, err
     assert _sums(tmp_path / "deep/er") == _sums(small_run[0])
 
 

@@ -81,7 +81,7 @@ def main(verb: str, arguments: list[str]) -> int:
 
 def _run(options: Run, words: list[str]) -> int:
     """`words` name the recipe; together with the options that change it they make the run's command."""
-    from weightless.lab.run import run
+    from weightless.lab.run import SUMS, run
 
     recipe = recipe_of(options)
     for name in (recipe.data.source, recipe.data.validation):
@@ -92,6 +92,7 @@ def _run(options: Run, words: list[str]) -> int:
     page = run(recipe, folder, shlex.join(words), options.only)
     _print_table(folder)
     print(f"report: {page}")
+    print(f"hashes of the artifacts: {folder / SUMS}")
     return 0
 
 

@@ -32,7 +32,7 @@ from weightless.lab.stages import ARTIFACT, DONE, read_done, run_model
 from weightless.program.engine import COMPILING
 from weightless.program.warm import in_background
 
-RECIPE, SESSIONS = "recipe.toml", "sessions.jsonl"
+RECIPE, SESSIONS, SUMS = "recipe.toml", "sessions.jsonl", "SHA256SUMS"
 
 
 def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) -> Path:
@@ -78,7 +78,7 @@ def report(recipe: Recipe, folder: Path, corpus: Corpus, command: str) -> Path:
     """Write summary.json and report.html from what is finished."""
     summary = summarise(recipe, folder, corpus, command)
     write_json(folder / "summary.json", summary)
-    atomic_write(folder / "SHA256SUMS", "".join(f"{line}\n" for line in hashes(summary)))
+    atomic_write(folder / SUMS, "".join(f"{line}\n" for line in hashes(summary)))
     return write_report(folder)
 
 
