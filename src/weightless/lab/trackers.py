@@ -29,7 +29,7 @@ class Tracker:
     def run(self) -> Any:
         import wandb  # type: ignore[import-not-found]
 
-        name, where = self.folder.name, str(self.folder)
+        name, where = self.folder.name, str(self.folder.resolve())  # its service may stand in another folder
         try:
             return wandb.init(project="weightless", name=name, dir=where, mode=self.mode, config=self.config)
         except Exception as error:  # whatever its many parts raise: no login, no network
