@@ -104,8 +104,8 @@ def _n_merges(vocab_size: int, n_specials: int) -> int:
 
 def _n_workers(n_workers: int | None) -> int:
     if n_workers is None:
-        # Each thread fills a table of its own, and the tables must be united: benchmarks/tokenizer.py measured 100 MB
-        # slower on two threads than on one, with half as much memory again.
+        # Each thread fills a table of its own, and the tables must be united: two threads were reported slower than one
+        # on 100 MB, with half as much memory again; benchmarks/tokenizer.py compares them.
         return 1
     if n_workers < 1:
         raise ConfigError(f"n_workers = {n_workers} should be at least 1")
