@@ -117,7 +117,7 @@ def attention(masked: bool, rows: int, context: int) -> dict[str, float]:
     """Best seconds of attention forward and backward, and how far the resident memory rose, in MB."""
     import torch
 
-    from weightless import layers as L
+    from weightless.layers import functions as L
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     qkv = torch.randn(rows, context, 3 * 128, requires_grad=True)

@@ -153,7 +153,7 @@ def continued(contender: Any, n_tokens: int) -> list[int]:
 def compare(title: str, shape: dict[str, Any], arguments: argparse.Namespace) -> list[tuple[str, bool]]:
     """Race all contenders over one shape; the gates with their verdicts."""
     configs = {fmt: dense.Config(**shape, weight_format=fmt, kv_format=kv) for fmt, kv in FORMATS.items()}
-    programs = {fmt: dense.decode_program(config) for fmt, config in configs.items()}
+    programs = {fmt: dense.FAMILY.decode_program(config) for fmt, config in configs.items()}
     arrays = random_arrays(dense, configs["f32"])
     weights = {fmt: packed(program, arrays) for fmt, program in programs.items()}
     contenders: dict[str, Any] = {fmt: Greedy(Engine(programs[fmt], weights[fmt])) for fmt in FORMATS}
@@ -309,8 +309,8 @@ def verdicts(title: str, rounds: Rounds, read: dict[str, float], sizes: dict[str
 def demo_feather(arguments: argparse.Namespace) -> None:
     """The demo's thin model, which has no such step in PyTorch: the engine alone."""
     config = feather.Config(4096, 120, 2, 2, d_head=32, d_ff=112, rows_2=65536, rows_3=65536)
-    program = feather.decode_program(config)
-    arrays = random_arrays(feather, config) | feather.Model(config).prepare(np.arange(4096), 0)
+    program = feather.FAMILY.decode_program(config)
+    arrays = random_arrays(feather, config) | feather.FAMILY.Model(config).prepare(np.arange(4096), 0)
     contender = {"feather": Greedy(Engine(program, packed(program, arrays)))}
     rounds = race(contender, {}, arguments)
     engine, n = contender["feather"].engine, min(arguments.tokens, config.context)

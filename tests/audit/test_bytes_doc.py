@@ -25,7 +25,7 @@ def rows() -> dict[str, tuple[str, int]]:
 
 def program():
     settings = dict(pair.split("=") for pair in re.findall(r"(\w+=\d+)", EXAMPLE[:200]))
-    return dense.decode_program(dense.Config(**{name: int(value) for name, value in settings.items()}))
+    return dense.FAMILY.decode_program(dense.Config(**{name: int(value) for name, value in settings.items()}))
 
 
 def value(sums: str) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from weightless.lab.accounting import family_model
+from weightless.layers.stack import StackModel
 from weightless.ledger.memory import training_memory
 from weightless.models import dense
 from weightless.train.config import TrainConfig
@@ -30,7 +31,7 @@ def resident(key: str) -> int:
 
 
 def steps(config: dense.Config, batch_size: int, optimizer: str) -> None:
-    model, rng = dense.Model(config), np.random.default_rng(0)
+    model, rng = dense.FAMILY.Model(config), np.random.default_rng(0)
     specs = model.tensors()
     weights = {spec.name: torch.zeros(spec.shape).normal_(0, 0.02).requires_grad_() for spec in specs}
     rule = grouped_optimizer(specs, weights, TrainConfig(1, 4, 1, optimizer=optimizer))
@@ -39,7 +40,7 @@ def steps(config: dense.Config, batch_size: int, optimizer: str) -> None:
         step(model, weights, rule, tokens, t)
 
 
-def step(model: dense.Model, weights: dict[str, torch.Tensor], rule: GroupedOptimizer, tokens, t: int) -> None:
+def step(model: StackModel, weights: dict[str, torch.Tensor], rule: GroupedOptimizer, tokens, t: int) -> None:
     """A function of its own, so that the gradients of one step are gone before the next."""
     model.losses(weights, tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()).mean().backward()
     gradients = collect(weights)
@@ -56,7 +57,7 @@ def main() -> None:
     config = dense.Config(vocab_size, d_model, n_layers, context=256)
     steps(config, batch_size, sys.argv[5])
     model = family_model("dense", config)
-    memory = training_memory(model.weights, sys.argv[5], model.activations(256) or [])
+    memory = training_memory(model.weights, sys.argv[5], model.activations(256))
     print(json.dumps({"measured": resident("VmHWM") - before, "predicted": memory.peak(batch_size)}))
 
 

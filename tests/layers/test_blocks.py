@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from weightless import layers as L
+from weightless.layers import functions as L
 from weightless.ops.attention import causal_attention as slow_attention
 from weightless.ops.feedforward import feedforward
 from weightless.ops.hashing import last_tokens, row_index_scalar

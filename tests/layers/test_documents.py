@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightless import layers as L
 from weightless.base.errors import ConfigError
-from weightless.layers.losses import IGNORED, class_cross_entropy, fused_cross_entropy
+from weightless.layers import functions as L
+from weightless.layers.functions.losses import IGNORED, class_cross_entropy, fused_cross_entropy
 
 EDGES = [0, 1, 6, 7, 19, 23]
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from weightless.base.errors import ConfigError
-from weightless.layers import losses
-from weightless.layers.losses import class_cross_entropy, fused_cross_entropy
+from weightless.layers.functions import losses
+from weightless.layers.functions.losses import class_cross_entropy, fused_cross_entropy
 
 TIGHT = {"rtol": 1e-12, "atol": 1e-12}  # float64, sums of at most a few hundred terms
 

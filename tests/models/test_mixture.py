@@ -110,7 +110,7 @@ def test_parts_that_cannot_be_mixed_are_told(values, words):
 
 
 def test_vocabularies_must_agree():
-    one, two = dense.decode_program(dense.Config(64, 32, 1)), ngram.decode_program(ngram.Config(65, 2))
+    one, two = dense.FAMILY.decode_program(dense.Config(64, 32, 1)), ngram.decode_program(ngram.Config(65, 2))
     with pytest.raises(ConfigError, match="64 and 65"):
         mixed_program(one, two)
 
@@ -119,7 +119,7 @@ def test_any_trained_family_mixes_with_any_counted_one():
     for neural in (dense.Config(64, 32, 1, context=16), feather.Config(64, 40, 1, 2, 1, 20, 40, 16, 7, 0)):
         for counted in (ngram.Config(64, 3, 16), infinigram.Config(64, 4, 16, n_tokens=99)):
             rooms = {dense.Config: dense, feather.Config: feather, ngram.Config: ngram, infinigram.Config: infinigram}
-            programs = [rooms[type(c)].decode_program(c) for c in (neural, counted)]
+            programs = [rooms[type(c)].FAMILY.decode_program(c) for c in (neural, counted)]
             program = mixed_program(*programs)
             assert program.context == 16 and len(program.by_name) == len(program.tensors)
             assert program.by_name["mixing.weights"].shape == (n_classes(programs[1]), 1)

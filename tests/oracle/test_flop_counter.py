@@ -37,7 +37,7 @@ def counted(work) -> int:
 
 def parameters_of(config) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    specs = dense.Model(config).tensors()
+    specs = dense.FAMILY.Model(config).tensors()
     return {spec.name: (torch.randn(spec.shape) * 0.02).requires_grad_() for spec in specs}
 
 
@@ -45,10 +45,10 @@ def parameters_of(config) -> dict[str, torch.Tensor]:
 def test_forward_is_exactly_ours(config):
     ours = family_model("dense", config).forward_flops(T, causal=False)
     tokens, p = torch.randint(0, 301, (B, T)), parameters_of(config)
-    fused = counted(lambda: dense.Model(config).log_probs(p, tokens))
+    fused = counted(lambda: dense.FAMILY.Model(config).log_probs(p, tokens))
     assert fused == B * (sum(ours.values()) - ours[LOOKING_BACK])
     with sdpa_kernel(SDPBackend.MATH):
-        written_out = counted(lambda: dense.Model(config).log_probs(p, tokens))
+        written_out = counted(lambda: dense.FAMILY.Model(config).log_probs(p, tokens))
     assert written_out == B * sum(ours.values())
 
 
@@ -58,7 +58,7 @@ def test_a_training_step_is_three_times_the_forward_pass(config):
     tokens, p = torch.randint(0, 301, (B, T)), parameters_of(config)
     n_norms, D = 2 * config.n_layers + 1, config.d_model
     with sdpa_kernel(SDPBackend.MATH):
-        seen = counted(lambda: dense.Model(config).losses(p, tokens, tokens).mean().backward())
+        seen = counted(lambda: dense.FAMILY.Model(config).losses(p, tokens, tokens).mean().backward())
     assert seen == training_flops(ours, B) + n_norms * 2 * B * T * D
 
 
@@ -68,7 +68,7 @@ def test_pytorch_alone_misses_what_the_docstring_says():
     tokens, p = torch.randint(0, 301, (B, T)), parameters_of(config)
 
     def step() -> None:
-        dense.Model(config).losses(p, tokens, tokens).mean().backward()
+        dense.FAMILY.Model(config).losses(p, tokens, tokens).mean().backward()
 
     with FlopCounterMode(display=False) as plain:
         step()

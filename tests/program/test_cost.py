@@ -76,7 +76,7 @@ def test_spread_and_means_by_hand():
 def test_the_example_of_the_definition():
     """d_model 128, 2 layers, V 50,257, bf16: 14.33 MB, of which 89.8 % are rows of the head."""
     config = dense.Config(vocab_size=50_257, d_model=128, n_layers=2)
-    touched = touched_by_formula(dense.decode_program(config))
+    touched = touched_by_formula(dense.FAMILY.decode_program(config))
     assert touched.T.mean == pytest.approx(14.3e6, abs=0.05e6)
     head = 50_257 * 128 * 2 + 4 * 128  # the tied matrix and its norm
     assert touched.components["head"][1] == head
@@ -92,7 +92,7 @@ def test_the_public_starter_by_its_own_convention():
     are 12.58 MB.
     """
     config = dense.Config(50_257, 768, 8, n_heads=8, d_ff=2048, context=512)
-    program = dense.decode_program(config)
+    program = dense.FAMILY.decode_program(config)
     n_parameters = sum(t.shape[0] * t.shape[1] for t in program.stored())
     assert n_parameters == pytest.approx(95.2e6, abs=0.05e6)
     parts = formula(program, 512)
@@ -110,7 +110,7 @@ def test_the_cache_is_read_position_by_position():
     for kv_format, b in (("f32", 4), ("bf16", 2)):
         config = dense.Config(301, 72, 3, n_heads=4, n_kv_heads=2, context=65, kv_format=kv_format)
         row, T = 2 * 36 * b * 3, 65
-        steps = [formula(dense.decode_program(config), t)["kv cache"] for t in range(1, T + 1)]
+        steps = [formula(dense.FAMILY.decode_program(config), t)["kv cache"] for t in range(1, T + 1)]
         assert sum(step.T for step in steps) == row * T * (T + 1) // 2 + row * T
         assert [step.U for step in steps] == [row * t for t in range(1, T + 1)]
 
@@ -119,7 +119,7 @@ def test_int8_rows_bring_their_scales():
     """Row of 36 int8 = 36 codes + 1 scale of 2 bytes; of 130: 130 codes + 3 scales."""
     for d_kv, row in ((18, 36 + 2), (65 * 2, 260 + 2 * 5)):
         config = dense.Config(301, d_kv, 1, n_heads=1, context=9, kv_format="int8")
-        assert formula(dense.decode_program(config), 9)["kv cache"].T == row * (9 + 1)
+        assert formula(dense.FAMILY.decode_program(config), 9)["kv cache"].T == row * (9 + 1)
 
 
 @pytest.mark.parametrize("model", TRAINED, ids="-".join)
@@ -140,7 +140,7 @@ def test_flops_by_hand():
     """Order of the terms: qkv, out, attention scores and sums at the mean position, up and down, head."""
     config = dense.Config(301, 40, 2, n_heads=2, d_ff=45, context=23)
     block = 2 * 40 * 120 + 2 * 40 * 40 + 4 * 40 * 12 + 2 * 40 * 90 + 2 * 40 * 45
-    assert flops(dense.decode_program(config)) == 2 * block + 2 * 301 * 40
+    assert flops(dense.FAMILY.decode_program(config)) == 2 * block + 2 * 301 * 40
 
 
 def test_what_is_exact():

@@ -52,8 +52,8 @@ def test_every_step_equals_one_reduced_from_nothing(pool, orders):
 
 def test_programs_over_all_positions():
     for program in (
-        dense.decode_program(dense.Config(97, 24, 2, n_heads=2, n_kv_heads=1, context=17, kv_format="int8")),
-        feather.decode_program(feather.Config(97, 24, 2, 2, 1, 8, 16, context=17, rows_2=31, rows_3=33)),
+        dense.FAMILY.decode_program(dense.Config(97, 24, 2, n_heads=2, n_kv_heads=1, context=17, kv_format="int8")),
+        feather.FAMILY.decode_program(feather.Config(97, 24, 2, 2, 1, 8, 16, context=17, rows_2=31, rows_3=33)),
     ):
         reducer = Reducer(program)
         for t in range(1, 18):

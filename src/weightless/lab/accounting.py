@@ -1,8 +1,8 @@
 """The accounting of a family's own model: what `ledger` needs, taken from the family instead of from a formula.
 
-Parameters and their groups come from `Model(config).tensors()`, FLOPs from the operators of its decode program:
+Parameters and their groups come from the family's stack of layers, FLOPs from the operators of its decode program:
 at position t an operator costs `flops(tensors, t)`, so a pass over T positions without causal discount costs T times
-that of the last, and with it the sum over all.  Activations follow from the shape of the blocks, where they are known.
+that of the last, and with it the sum over all.  Activations are what each layer says that training keeps of it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from weightless.base.errors import ConfigError
-from weightless.ledger.memory import Activation, kept_activations
-from weightless.ledger.shape import TransformerShape, Weight
-from weightless.models.catalog import family
+from weightless.layers.stack import Stack
+from weightless.ledger.memory import Activation
+from weightless.ledger.shape import Weight
+from weightless.models.catalog import trained
 from weightless.program.program import Program
 from weightless.program.tensor import Tensor
 
@@ -29,6 +29,7 @@ class FamilyModel:
 
     name: str
     config: Any
+    stack: Stack
     program: Program
     weights: tuple[Weight, ...]
 
@@ -47,29 +48,19 @@ class FamilyModel:
             out[line] = out.get(line, 0) + n
         return {line: n for line, n in out.items() if n}
 
-    def activations(self, T: int) -> list[Activation] | None:
-        """What training keeps of one sequence; None for a family whose blocks are not described here."""
-        described = block_shape(self.name, self.config)
-        if described is None:
-            return None
-        shape, extras = described
-        return kept_activations(shape, T, self.config.activation, **extras)
+    def activations(self, T: int) -> list[Activation]:
+        """What training keeps of one sequence, layer by layer."""
+        return self.stack.kept(T)
 
 
 def family_model(name: str, config: Any) -> FamilyModel:
     """ConfigError for a family that is counted instead of trained."""
-    room = family(name)
-    if not hasattr(room, "Model"):
-        raise ConfigError(f"family {name!r} is counted, not trained: it has no gradients and no optimizer; "
-                          f"`weightless count {name}` gives its bytes")  # fmt: skip
-    program = room.decode_program(config)
-    weights = []
-    for spec in room.Model(config).tensors():
-        stored = program.by_name.get(spec.name)
-        component: str = stored.component if stored else spec.group
-        rows = math.prod(spec.shape[:-1])
-        weights.append(Weight(spec.name, LINES.get(component, component), rows, spec.shape[-1], spec.group))
-    return FamilyModel(name, config, program, tuple(weights))
+    stack = trained(name).stack(config)
+    weights = tuple(
+        Weight(s.name, LINES.get(s.component, s.component), math.prod(s.shape[:-1]), s.shape[-1], s.group)
+        for s in stack.parameters()
+    )
+    return FamilyModel(name, config, stack, stack.program(), weights)
 
 
 def operator_line(op: Any, program: Program) -> str:
@@ -80,22 +71,3 @@ def operator_line(op: Any, program: Program) -> str:
         return LOOKING_BACK
     component = max(weights, key=lambda tensor: tensor.nbytes).component
     return LINES.get(component, component)
-
-
-def block_shape(name: str, config: Any) -> tuple[TransformerShape, dict[str, int]] | None:
-    """(the shape, further arguments of `kept_activations`) of the families made of this library's standard block."""
-    if name == "dense":
-        shape = TransformerShape(config.vocab_size, config.context, config.n_layers, config.d_model, config.heads,
-                                 config.hidden, config.kv_heads, config.d_head, _ffn(config),
-                                 tied=config.tied)  # fmt: skip
-        return shape, {}
-    if name == "feather":
-        shape = TransformerShape(config.vocab_size, config.context, config.n_layers, config.d_model, config.n_heads,
-                                 config.d_ff, config.n_kv_heads, config.d_head, _ffn(config),
-                                 qk_norm="bare")  # fmt: skip
-        return shape, {"n_classes": config.classes if config.head == "class" else 0, "n_tables": len(config.tables)}
-    return None
-
-
-def _ffn(config: Any) -> Any:
-    return "gated" if config.activation == "swiglu" else "plain"

@@ -1,120 +1,128 @@
-"""Causal attention with grouped queries and rotary positions.
+"""Attention as half of a block: x += W_out attend(rope(W_qkv norm(x))), over a cache of rows [k | v].
 
-qkv_BTC = [q | k | v] of widths n_heads K, n_kv_heads K, n_kv_heads K.  RoPE pairs (j, j + K/2), the half-split
-convention, with angle position * theta^(-2j/K) (Su et al. 2021).  Scores are scaled by 1/sqrt(K).
-With `documents` (documents.py) attention and positions stay within a document.
+H heads of width K, n_kv_heads shared evenly by them (Ainslie et al. 2023)          parameters  norm, qkv, out
+per position the cache grows by 2 n_kv_heads K numbers and is read whole            state       kv, qkv, a
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
+from weightless.layers import functions as L
+from weightless.layers.layer import STREAM, Fused, Layer, Window, register
+from weightless.ledger.memory import Activation
+from weightless.program.operators.attention import Attend, MatvecAdd, NormMatvec, RopeAppend
+from weightless.program.tensor import Parameter, Tensor
 
-from weightless.layers.documents import DocumentLayout
-from weightless.layers.norm import rms_norm, widened
-from weightless.ops.rope import check_theta
-from weightless.quant.straight_through import fake_quantise
+if TYPE_CHECKING:
+    import torch
 
-QK_EPS = 1e-6
-
-
-def rotary_tables(
-    n_positions: int, d_head: int, theta: float, device: torch.device, first: int = 0
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(cos, sin) of the rotary angles, float32 [n_positions, d_head / 2], worked out in float64.
-
-    n_positions   how many positions, from `first` (0) on
-    d_head        width of a head, even: pair j of d_head / 2 turns by position * theta^(-2 j / d_head)
-    theta         above 1 and at most 1e300 (ConfigError)
-    device        where the tables go
-    first         the first position
-    """
-    check_theta(theta)
-    exponents = torch.arange(0, d_head, 2, dtype=torch.float64, device=device) / d_head
-    positions = torch.arange(first, first + n_positions, dtype=torch.float64, device=device)
-    angles = positions[:, None] * theta ** (-exponents)
-    return angles.cos().float(), angles.sin().float()
+LINE = "attention"
 
 
-def rotate(x_BTHK: torch.Tensor, cos_TJ: torch.Tensor, sin_TJ: torch.Tensor) -> torch.Tensor:
-    """Turn every pair (j, j + K/2) of every head by its position's angle; the shape and dtype of x.
+@dataclass(frozen=True)
+class Attention(Layer):
+    """`block` is its place in the stack; `in_std`, `out_std` are the initial deviations of qkv and out."""
 
-    x_BTHK           [B, T, H, K]
-    cos_TJ, sin_TJ   [T, K/2] of `rotary_tables`, or [B, T, K/2] when rows have positions of their own
+    block: int
+    d_model: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    context: int
+    theta: float
+    eps: float
+    format: str
+    kv_format: str
+    in_std: float
+    out_std: float
+    qk_norm: bool = False
 
-    Half precision is worked out in float32.  Shapes that do not fit raise RuntimeError.
-    """
-    return _Rotate.apply(x_BTHK, cos_TJ.unsqueeze(-2), sin_TJ.unsqueeze(-2))  # type: ignore[no-any-return]
+    @property
+    def norm(self) -> str:
+        return f"block.{self.block}.attn_norm"
 
+    @property
+    def qkv(self) -> str:
+        return f"block.{self.block}.qkv"
 
-class _Rotate(torch.autograd.Function):
-    """A rotation's gradient is the rotation back; written out, it makes no temporaries."""
+    @property
+    def out(self) -> str:
+        return f"block.{self.block}.out"
 
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(cos, sin)
-        return _turned(x, cos, sin, 1)
+    @property
+    def cache(self) -> str:
+        return f"kv.{self.block}"
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        cos, sin = ctx.saved_tensors
-        return _turned(gradients[0], cos, sin, -1), None, None
+    @property
+    def heads(self) -> tuple[int, int, int]:
+        return self.n_heads, self.n_kv_heads, self.d_head
 
+    @property
+    def d_q(self) -> int:
+        return self.n_heads * self.d_head
 
-def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int) -> torch.Tensor:
-    given, x = x.dtype, widened(x)
-    a, b = x.chunk(2, dim=-1)
-    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    first, second = out.chunk(2, dim=-1)
-    torch.mul(a, cos, out=first).addcmul_(b, sin, value=-sign)
-    torch.mul(b, cos, out=second).addcmul_(a, sin, value=sign)
-    return out.to(given)
+    @property
+    def d_kv(self) -> int:
+        return self.n_kv_heads * self.d_head
 
+    def parameters(self) -> list[Parameter]:
+        d, n_qkv = self.d_model, self.d_q + 2 * self.d_kv
+        return [
+            Parameter(self.norm, (1, d), "f32", "ones", "vector", LINE),
+            Parameter(self.qkv, (n_qkv, d), self.format, self.in_std, "matrix", LINE),
+            Parameter(self.out, (d, self.d_q), self.format, self.out_std, "matrix", LINE),
+        ]
 
-def causal_attention(
-    qkv_BTC: torch.Tensor,
-    n_heads: int,
-    n_kv_heads: int,
-    d_head: int,
-    theta: float,
-    qk_norm: bool = False,
-    kv_format: str = "f32",
-    documents: DocumentLayout | None = None,
-) -> torch.Tensor:
-    """Causal attention with grouped queries and rotary positions: output [B, T, n_heads K] in the dtype of qkv.
+    def state(self) -> list[Tensor]:
+        cache = Tensor(self.cache, (self.context, 2 * self.d_kv), self.kv_format, "kv cache", "state")
+        return [cache, register("qkv", self.d_q + 2 * self.d_kv), register("a", self.d_q)]
 
-    qkv_BTC      [B, T, C] = [q | k | v] of widths n_heads K, n_kv_heads K and n_kv_heads K
-    n_heads      heads of queries, a multiple of n_kv_heads, the heads of keys and values: head h reads h // their ratio
-    d_head       K, even
-    theta        base of the rotary angles, position * theta^(-2j/K), pairs (j, j + K/2); above 1 and at most 1e300
-    qk_norm      whether every head of q and k is first divided by its root mean square
-    kv_format    the format that a cache stores its rows [k | v] in (f32, bf16, f16, int8, int4): they are rounded to it
-                 here, and the gradient passes straight through
-    documents    None, or a `document_layout`: positions count from 0 in every document, and nothing is seen beyond it
+    def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
+        import torch.nn.functional as F
 
-    Scores are divided by sqrt(K); those of half-precision inputs are made in float32.  Position t sees itself and what
-    precedes it.  Raises ConfigError for a theta or format that cannot be; shapes that do not fit raise PyTorch's
-    errors.
-    """
-    B, T, _ = qkv_BTC.shape
-    d_kv = n_kv_heads * d_head
-    q, k, v = qkv_BTC.split([n_heads * d_head, d_kv, d_kv], dim=-1)
-    q_BTHK, k_BTHK = q.view(B, T, n_heads, d_head), k.view(B, T, n_kv_heads, d_head)
-    if qk_norm:
-        q_BTHK, k_BTHK = (rms_norm(z, None, QK_EPS) for z in (q_BTHK, k_BTHK))
-    cos, sin = rotary_tables(T, d_head, theta, qkv_BTC.device)
-    if documents is not None:
-        cos, sin = cos[documents.position_BT], sin[documents.position_BT]
-    q_BTHK, k_BTHK = rotate(q_BTHK, cos, sin), rotate(k_BTHK, cos, sin)
-    kv_BTC = fake_quantise(torch.cat([k_BTHK.reshape(B, T, d_kv), v], dim=-1), kv_format).to(qkv_BTC.dtype)
-    k_BTHK, v_BTHK = (z.view(B, T, n_kv_heads, d_head) for z in kv_BTC.split(d_kv, dim=-1))
-    q_BHTK, k_BHTK, v_BHTK = (z.transpose(1, 2) for z in (q_BTHK, k_BTHK, v_BTHK))
-    allowed_B1TT = None if documents is None else documents.allowed_BTT[:, None]
-    out_BHTK = F.scaled_dot_product_attention(
-        q_BHTK, k_BHTK, v_BHTK, allowed_B1TT, is_causal=documents is None, enable_gqa=n_kv_heads != n_heads
-    )
-    return out_BHTK.transpose(1, 2).reshape(B, T, n_heads * d_head)
+        qkv_BTC = F.linear(L.rms_norm(x_BTD, p[self.norm], self.eps), p[self.qkv])
+        a_BTC = L.causal_attention(
+            qkv_BTC, *self.heads, self.theta, self.qk_norm, self.kv_format, documents=window.documents
+        )
+        return x_BTD + F.linear(a_BTC, p[self.out])
+
+    def step(
+        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
+    ) -> torch.Tensor:
+        import torch.nn.functional as F
+
+        kv_TC = s[self.cache]
+        with fused("norm_matvec"):
+            qkv = F.linear(L.rms_norm(x_D, p[self.norm], self.eps), p[self.qkv])
+        with fused("rope_append"):
+            q_HK = L.append_row(qkv, kv_TC, t, self.heads, self.theta, self.qk_norm, self.kv_format)
+        with fused("attend"):
+            a = L.attend_rows(q_HK, kv_TC[:t], self.heads)
+        with fused("matvec_add"):
+            return x_D + F.linear(a, p[self.out])
+
+    def operators(self) -> list[Any]:
+        return [
+            NormMatvec(self.norm, self.qkv, STREAM, "qkv", self.eps),
+            RopeAppend("qkv", self.cache, *self.heads, self.theta, self.qk_norm),
+            Attend("qkv", self.cache, "a", *self.heads, window=0),
+            MatvecAdd(self.out, "a", STREAM),
+        ]
+
+    def kept(self, T: int) -> list[Activation]:
+        """Attention keeps its inputs, its output and one number per head; RoPE nothing."""
+        kept = [
+            Activation("norms: x / rms and their output", 2 * T * self.d_model),
+            Activation("norms: 1 / rms", T),
+            Activation("rotated queries", T * self.d_q),
+            Activation("cache rows of keys and values", 2 * T * self.d_kv),
+            Activation("weighted values", T * self.d_q),
+            Activation("attention: log of the sum per head", T * self.n_heads),
+        ]
+        if self.qk_norm:
+            per_position = self.d_q + self.d_kv + self.n_heads + self.n_kv_heads
+            kept.append(Activation("QK-norm: x / rms and 1 / rms", T * per_position))
+        return kept

@@ -1,29 +1,79 @@
-"""Feed-forward blocks: SwiGLU (Shazeer 2020), SiLU with two matrices, squared ReLU (So et al. 2021)."""
+"""The feed-forward half of a block: x += W_down act(W_up norm(x)), fused into one operator.
+
+"swiglu" has a gate, W_up = [gate; up] stacked (Shazeer 2020); "silu" and "relu2" have not (So et al. 2021).
+"""
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-from weightless.layers.norm import widened
+from weightless.layers import functions as L
+from weightless.layers.layer import STREAM, Fused, Layer, Window
+from weightless.ledger.memory import Activation
+from weightless.program.operators.feedforward import NormFfnAdd
+from weightless.program.tensor import Parameter
+
+if TYPE_CHECKING:
+    import torch
+
+Kind = Literal["swiglu", "silu", "relu2"]
+LINE = "feed-forward"
+KEPT = {"swiglu": 4, "silu": 2, "relu2": 2}
+"""Vectors of width d_ff that autograd keeps per position: gate, its SiLU, up and product; or hidden and activation."""
 
 
-def ffn(x: torch.Tensor, up: torch.Tensor, down: torch.Tensor, activation: str) -> torch.Tensor:
-    """down · act(up · x), without biases: [..., d] in the dtype of x.
+@dataclass(frozen=True)
+class FeedForward(Layer):
+    """`block` is its place in the stack; `in_std`, `out_std` are the initial deviations of up and down."""
 
-    x            [..., d]
-    up           (2 d_ff, d), gate above value, for "swiglu"; (d_ff, d) for "silu" and "relu2"
-    down         (d, d_ff)
-    activation   "swiglu": silu(gate) * value; "relu2": max(z, 0)^2; "silu": silu(z) = z / (1 + exp(-z))
+    block: int
+    d_model: int
+    d_ff: int
+    activation: Kind
+    eps: float
+    format: str
+    in_std: float
+    out_std: float
 
-    The activation of half-precision numbers is worked out in float32.  Shapes that do not fit raise RuntimeError.
-    """
-    hidden = widened(F.linear(x, up))
-    if activation == "swiglu":
-        gate, value = hidden.chunk(2, dim=-1)
-        inner = F.silu(gate) * value
-    elif activation == "relu2":
-        inner = F.relu(hidden).square()
-    else:
-        inner = F.silu(hidden)
-    return F.linear(inner.to(x.dtype), down)
+    @property
+    def norm(self) -> str:
+        return f"block.{self.block}.ffn_norm"
+
+    @property
+    def up(self) -> str:
+        return f"block.{self.block}.up"
+
+    @property
+    def down(self) -> str:
+        return f"block.{self.block}.down"
+
+    def parameters(self) -> list[Parameter]:
+        d, n_up = self.d_model, self.d_ff * (2 if self.activation == "swiglu" else 1)
+        return [
+            Parameter(self.norm, (1, d), "f32", "ones", "vector", LINE),
+            Parameter(self.up, (n_up, d), self.format, self.in_std, "matrix", LINE),
+            Parameter(self.down, (d, self.d_ff), self.format, self.out_std, "matrix", LINE),
+        ]
+
+    def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
+        h = L.rms_norm(x_BTD, p[self.norm], self.eps)
+        return x_BTD + L.ffn(h, p[self.up], p[self.down], self.activation)
+
+    def step(
+        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
+    ) -> torch.Tensor:
+        with fused("norm_ffn_add"):
+            h = L.rms_norm(x_D, p[self.norm], self.eps)
+            return x_D + L.ffn(h, p[self.up], p[self.down], self.activation)
+
+    def operators(self) -> list[Any]:
+        return [NormFfnAdd(self.norm, self.up, self.down, STREAM, self.activation, self.eps)]
+
+    def kept(self, T: int) -> list[Activation]:
+        return [
+            Activation("norms: x / rms and their output", 2 * T * self.d_model),
+            Activation("norms: 1 / rms", T),
+            Activation("feed-forward hidden", KEPT[self.activation] * T * self.d_ff),
+        ]

@@ -10,7 +10,7 @@ SGD 0, row-wise Adagrad 4 per row.  Tables of looked-up rows take row-wise Adagr
 
 Activations are lists of named tensors, so that a reader can disagree with an entry instead of with a sum:
 `textbook_activations` is the list of an ordinary implementation (attention matrices and logits kept; the exercise of
-document 004), `kept_activations` what the blocks of this library keep (no T x T matrix, no logits).
+document 004); what the layers of this library keep (no T x T matrix, no logits) they say themselves, in `kept`.
 Letters: B batch, T tokens, V vocabulary, D d_model, H heads, K head width, F d_ff.
 """
 
@@ -82,39 +82,6 @@ def textbook_activations(
         Activation("logits", T * shape.vocab_size),
         Activation("softmax of the logits", T * shape.vocab_size),
     ]
-
-
-def kept_activations(
-    shape: TransformerShape, T: int = 0, activation: str = "swiglu", n_classes: int = 0, n_tables: int = 0
-) -> list[Activation]:
-    """What the blocks of this library keep of one sequence (a test compares with autograd, byte for byte).
-
-    The norm keeps x / rms and 1 / rms, RoPE nothing but its tables (once per batch, left out here), attention its
-    inputs, output and one number per head (no T x T matrix).  The full softmax makes its gradient in the forward
-    pass and keeps that, T x D, instead of logits; with `n_classes` > 0 the class head keeps T x (classes + words).
-    """
-    T, n, D, F, V = T or shape.context, shape.n_layers, shape.d_model, shape.d_ff, shape.vocab_size
-    hidden = {"swiglu": 4, "silu": 2, "relu2": 2}[activation]
-    out = [
-        Activation("tokens, and targets or their order by class", T, 2, 8),
-        Activation("norms: x / rms and their output", 2 * T * D, 2 * n),
-        Activation("norms: 1 / rms", T, 2 * n),
-        Activation("rotated queries", T * shape.d_q, n),
-        Activation("cache rows of keys and values", 2 * T * shape.d_kv, n),
-        Activation("weighted values", T * shape.d_q, n),
-        Activation("attention: log of the sum per head", T * shape.n_heads, n),
-        Activation("feed-forward hidden", hidden * T * F, n),
-        Activation("final norm: x / rms, output, 1 / rms", T * (2 * D + 1)),
-        Activation("head: gradient or sorted copy of its input", T * D),
-    ]
-    if shape.qk_norm != "none":
-        heads = shape.n_heads + shape.kv_heads
-        out.append(Activation("QK-norm: x / rms and 1 / rms", T * (shape.d_q + shape.d_kv + heads), n))
-    if n_tables:
-        out.append(Activation("rows of the hashed tables", T, n_tables, 8))
-    if n_classes:
-        out.append(Activation("head: class and word scores", T * (n_classes + -(-V // n_classes))))
-    return out
 
 
 class TrainingMemory(NamedTuple):

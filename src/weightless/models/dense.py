@@ -6,25 +6,20 @@ default (Vaswani et al. 2017; Touvron et al. 2023).  Every weight is read for ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
-from weightless import layers as L
 from weightless.base.errors import ConfigError
+from weightless.layers.attention import Attention
+from weightless.layers.embedding import Embedding
+from weightless.layers.feedforward import FeedForward
+from weightless.layers.full_head import FullHead
+from weightless.layers.layer import Layer
+from weightless.layers.stack import Stack
+from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
-from weightless.program.operators.attention import Attend, MatvecAdd, NormMatvec, RopeAppend
-from weightless.program.operators.feedforward import NormFfnAdd
-from weightless.program.operators.full_head import LogitsFull, LogitsSample, LogitsScore
-from weightless.program.operators.lookup import AcceptToken, GatherRow
-from weightless.program.program import MAX_LAYERS, OUTCOME, PROBABILITIES, Program
-from weightless.program.tensor import Parameter, Tensor
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
+from weightless.program.program import MAX_LAYERS
 
 FFN_ROUNDING = 8
 
@@ -98,162 +93,21 @@ class Config:
         return Config(vocab_size=vocab_size, d_model=64 * step, n_layers=2 + step // 2)
 
 
-class Model:
-    """How to train it: parameter shapes, and losses as a function of them."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def tensors(self) -> list[Parameter]:
-        """Names and shapes as they are packed; matrices are (outputs, inputs)."""
-        c, fmt = self.config, self.config.weight_format
-        d, n_qkv = c.d_model, (c.heads + 2 * c.kv_heads) * c.d_head
-        n_up = 2 * c.hidden if c.activation == "swiglu" else c.hidden
-        out_std = (2 / (d + d)) ** 0.5 / (2 * c.n_layers) ** 0.5
-        specs = [Parameter("embed", (c.vocab_size, d), fmt, 0.02 if c.tied else 1.0, "embedding")]
-        for i in range(c.n_layers):
-            specs += [
-                Parameter(f"block.{i}.attn_norm", (1, d), "f32", "ones", "vector"),
-                Parameter(f"block.{i}.qkv", (n_qkv, d), fmt, (2 / (d + d)) ** 0.5, "matrix"),
-                Parameter(f"block.{i}.out", (d, c.heads * c.d_head), fmt, out_std, "matrix"),
-                Parameter(f"block.{i}.ffn_norm", (1, d), "f32", "ones", "vector"),
-                Parameter(f"block.{i}.up", (n_up, d), fmt, (2 / (d + c.hidden)) ** 0.5, "matrix"),
-                Parameter(f"block.{i}.down", (d, c.hidden), fmt, out_std, "matrix"),
-            ]
-        specs.append(Parameter("final_norm", (1, d), "f32", "ones", "vector"))
-        if not c.tied:
-            specs.append(Parameter("head", (c.vocab_size, d), fmt, (2 / (d + c.vocab_size)) ** 0.5, "head"))
-        return specs
-
-    def prepare(self, tokens: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-        """Nothing is computed from the data before training."""
-        return {}
-
-    def hidden_states(
-        self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor, document_BT: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """The normalised residual stream [B, T, d_model] that the head reads."""
-        import torch.nn.functional as F
-
-        c, documents = self.config, L.document_layout(document_BT)
-        x_BTD = F.embedding(tokens_BT, p["embed"])
-        for i in range(c.n_layers):
-            h = L.rms_norm(x_BTD, p[f"block.{i}.attn_norm"], c.eps)
-            a = L.causal_attention(F.linear(h, p[f"block.{i}.qkv"]), c.heads, c.kv_heads, c.d_head, c.rope_theta,
-                                   kv_format=c.kv_format, documents=documents)  # fmt: skip
-            x_BTD = x_BTD + F.linear(a, p[f"block.{i}.out"])
-            h = L.rms_norm(x_BTD, p[f"block.{i}.ffn_norm"], c.eps)
-            x_BTD = x_BTD + L.ffn(h, p[f"block.{i}.up"], p[f"block.{i}.down"], c.activation)
-        return L.rms_norm(x_BTD, p["final_norm"], c.eps)
-
-    def losses(
-        self,
-        p: Mapping[str, torch.Tensor],
-        tokens_BT: torch.Tensor,
-        targets_BT: torch.Tensor,
-        document_BT: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Nats per target [B, T], 0 where the target is -1; `document_BT` keeps the documents of a row apart."""
-        h_BTD = self.hidden_states(p, tokens_BT, document_BT)
-        nats_N = L.fused_cross_entropy(h_BTD.flatten(0, 1), p[_head_name(self.config)], targets_BT.reshape(-1))
-        return nats_N.view(targets_BT.shape)
-
-    def log_probs(self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor) -> torch.Tensor:
-        """Normalised log-probabilities [B, T, V]."""
-        return (self.hidden_states(p, tokens_BT) @ p[_head_name(self.config)].T).log_softmax(dim=-1)
-
-    def new_cache(self) -> dict[str, torch.Tensor]:
-        """What `step` remembers, by the names of the decode program: the tokens fed, and rows [k | v] per layer."""
-        import torch
-
-        c, width = self.config, 2 * self.config.kv_heads * self.config.d_head
-        cache = {f"kv.{i}": torch.zeros(c.context, width) for i in range(c.n_layers)}
-        return {"history": torch.zeros(c.context, dtype=torch.int64), **cache}
-
-    def step(
-        self,
-        p: Mapping[str, torch.Tensor],
-        cache: Mapping[str, torch.Tensor],
-        token: int,
-        t: int,
-        fused: L.Fused = nullcontext,
-    ) -> torch.Tensor:
-        """Feed one token at position t (from 1): the residual stream [d_model]; `fused` marks the operators."""
-        import torch.nn.functional as F
-
-        c = self.config
-        with fused("accept_token"):
-            cache["history"][t - 1] = token
-        with fused("gather_row"):
-            x_D = F.embedding(cache["history"][t - 1], p["embed"])
-        heads = (c.heads, c.kv_heads, c.d_head)
-        for i in range(c.n_layers):
-            x_D = L.block_step(p, f"block.{i}.", x_D, cache[f"kv.{i}"], t, heads, c, fused=fused)
-        return x_D
-
-    def step_nats(
-        self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, target: int, fused: L.Fused = nullcontext
-    ) -> torch.Tensor:
-        """-log p(target) after a step (mode S)."""
-        logits_V = self._step_logits(p, x_D, fused)
-        with fused("logits_score"):
-            return -logits_V.log_softmax(dim=-1)[target]
-
-    def step_probabilities(
-        self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, fused: L.Fused = nullcontext
-    ) -> torch.Tensor:
-        """p [V] after a step (mode F)."""
-        logits_V = self._step_logits(p, x_D, fused)
-        with fused("logits_full"):
-            return logits_V.softmax(dim=-1)
-
-    def _step_logits(self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, fused: L.Fused) -> torch.Tensor:
-        import torch.nn.functional as F
-
-        with fused("norm_matvec"):
-            return F.linear(L.rms_norm(x_D, p["final_norm"], self.config.eps), p[_head_name(self.config)])
-
-
-def _head_name(config: Config) -> str:
-    return "embed" if config.tied else "head"
-
-
-def decode_program(config: Config) -> Program:
-    """How to run it, one token at a time; every byte it will touch follows from here."""
-    c = config
-    body: list[Any] = [AcceptToken("history"), GatherRow("history", "embed", "x", add=False)]
+def stack(c: Config) -> Stack:
+    """Embedding, n_layers blocks of attention and feed-forward, a head over the whole vocabulary."""
+    d, fmt = c.d_model, c.weight_format
+    out_std = (2 / (d + d)) ** 0.5 / (2 * c.n_layers) ** 0.5
+    layers: list[Layer] = [Embedding(c.vocab_size, d, fmt, 0.02 if c.tied else 1.0, c.tied)]
     for i in range(c.n_layers):
+        stds = {"in_std": (2 / (d + d)) ** 0.5, "out_std": out_std}
         heads = (c.heads, c.kv_heads, c.d_head)
-        body += [
-            NormMatvec(f"block.{i}.attn_norm", f"block.{i}.qkv", "x", "qkv", c.eps),
-            RopeAppend("qkv", f"kv.{i}", *heads, c.rope_theta, qk_norm=False),
-            Attend("qkv", f"kv.{i}", "a", *heads, window=0),
-            MatvecAdd(f"block.{i}.out", "a", "x"),
-            NormFfnAdd(f"block.{i}.ffn_norm", f"block.{i}.up", f"block.{i}.down", "x", c.activation, c.eps),
+        layers += [
+            Attention(i, d, *heads, c.context, c.rope_theta, c.eps, fmt, c.kv_format, **stds),
+            FeedForward(i, d, c.hidden, c.activation, c.eps, fmt, (2 / (d + c.hidden)) ** 0.5, out_std),
         ]
-    logits = NormMatvec("final_norm", _head_name(c), "x", "logits", c.eps)
-    heads_of = {
-        "score": (logits, LogitsScore("logits", OUTCOME)),
-        "sample": (logits, LogitsSample("logits", OUTCOME)),
-        "full": (logits, LogitsFull("logits", PROBABILITIES)),
-    }
-    return Program(c.vocab_size, c.context, tuple(_memory(c)), tuple(body), heads_of).validate()
+    head_std = (2 / (d + c.vocab_size)) ** 0.5
+    head = FullHead(c.vocab_size, d, c.eps, fmt, head_std, tied="embed" if c.tied else "")
+    return Stack(c.vocab_size, c.context, tuple(layers), head)
 
 
-def _memory(c: Config) -> list[Tensor]:
-    """Every tensor with its line in the ledger; a tied embedding is the head, and packed as tightly."""
-    components = {"embed": "head" if c.tied else "embedding", "head": "head", "final_norm": "head"}
-    parts = {"attn_norm": "attention", "qkv": "attention", "out": "attention"}
-    tensors = []
-    for spec in Model(c).tensors():
-        component = components.get(spec.name) or parts.get(spec.name.split(".")[-1], "feed-forward")
-        rows, cols = spec.shape
-        tensors.append(
-            Tensor(spec.name, (rows, cols), spec.format, component, by_row=spec.name == "embed" and not c.tied)
-        )
-    d_kv = c.kv_heads * c.d_head
-    tensors += [Tensor(f"kv.{i}", (c.context, 2 * d_kv), c.kv_format, "kv cache", "state") for i in range(c.n_layers)]
-    vectors = {"x": c.d_model, "qkv": c.heads * c.d_head + 2 * d_kv, "a": c.heads * c.d_head, OUTCOME: 1}
-    tensors += [Tensor(name, (1, width), "f32", "activations", "state") for name, width in vectors.items()]
-    tensors += [Tensor(name, (1, c.vocab_size), "f32", "logits", "state") for name in ("logits", PROBABILITIES)]
-    return [*tensors, Tensor("history", (1, c.context), "u32", "activations", "state")]
+FAMILY = Trained(Config, stack)

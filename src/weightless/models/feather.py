@@ -11,30 +11,24 @@ two fp16 scales).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
-import numpy as np
-
-from weightless import layers as L
 from weightless.base.errors import ConfigError
+from weightless.layers.attention import Attention
+from weightless.layers.class_head import ClassHead
+from weightless.layers.embedding import Embedding, HashedRows
+from weightless.layers.feedforward import FeedForward
+from weightless.layers.full_head import FullHead
+from weightless.layers.layer import Layer
+from weightless.layers.stack import Stack
+from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
-from weightless.ops.token_classes import class_slots, frequency_slots
-from weightless.program.operators.attention import Attend, MatvecAdd, NormMatvec, RopeAppend
-from weightless.program.operators.class_head import ClassFull, ClassSample, ClassScore, WordFull, WordSample, WordScore
-from weightless.program.operators.feedforward import NormFfnAdd
-from weightless.program.operators.full_head import LogitsFull, LogitsSample, LogitsScore
-from weightless.program.operators.lookup import AcceptToken, GatherHashed, GatherRow
-from weightless.program.program import MAX_LAYERS, OUTCOME, PROBABILITIES, Program
-from weightless.program.tensor import Parameter, Tensor
-
-if TYPE_CHECKING:
-    import torch
+from weightless.program.program import MAX_LAYERS
 
 HASH_SEED = 20_261_121
+HEAD_STD = 0.02
 
 
 @dataclass(frozen=True)
@@ -97,16 +91,6 @@ class Config:
         """{n-gram order: rows} of the tables that exist."""
         return {order: rows for order, rows in ((2, self.rows_2), (3, self.rows_3)) if rows}
 
-    @property
-    def classes(self) -> int:
-        """Classes asked for; the last may be short, and one that would be empty is left out."""
-        return -(-self.vocab_size // self.words_per_class)
-
-    @property
-    def words_per_class(self) -> int:
-        wanted = self.n_classes or round(self.vocab_size**0.5)
-        return -(-self.vocab_size // wanted)
-
     @staticmethod
     def at(size: float, vocab_size: int = 4096) -> Config:
         """One dial: width grows by 120 (one line of int4) per step, depth by one every second."""
@@ -115,254 +99,22 @@ class Config:
         return Config(vocab_size, 120 * step, 1 + step // 2, 2 * step, d_ff=160 * step, rows_2=rows, rows_3=rows)
 
 
-class Model:
-    """How to train it: parameter shapes, and losses as a function of them."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def tensors(self) -> list[Parameter]:
-        """Names and shapes as they are packed; matrices are (outputs, inputs)."""
-        c, fmt, d = self.config, self.config.weight_format, self.config.d_model
-        n_q, d_kv = c.n_heads * c.d_head, c.n_kv_heads * c.d_head
-        n_up = 2 * c.d_ff if c.activation == "swiglu" else c.d_ff
-        out_std = (1 / d) ** 0.5 / (2 * c.n_layers) ** 0.5
-        specs = [Parameter("embed", (c.vocab_size, d), c.table_format, 0.5, "embedding")]
-        specs += [Parameter(f"table.{n}", (rows, d), c.table_format, "zeros", "table") for n, rows in c.tables.items()]
-        for i in range(c.n_layers):
-            specs += [
-                Parameter(f"block.{i}.attn_norm", (1, d), "f32", "ones", "vector"),
-                Parameter(f"block.{i}.qkv", (n_q + 2 * d_kv, d), fmt, (1 / d) ** 0.5, "matrix"),
-                Parameter(f"block.{i}.out", (d, n_q), fmt, out_std, "matrix"),
-                Parameter(f"block.{i}.ffn_norm", (1, d), "f32", "ones", "vector"),
-                Parameter(f"block.{i}.up", (n_up, d), fmt, (1 / d) ** 0.5, "matrix"),
-                Parameter(f"block.{i}.down", (d, c.d_ff), fmt, out_std, "matrix"),
-            ]
-        specs.append(Parameter("final_norm", (1, d), "f32", "ones", "vector"))
-        if c.head == "full":
-            return [*specs, Parameter("head", (c.vocab_size, d), fmt, 0.02, "head")]
-        n_slots = c.classes * c.words_per_class
-        return [*specs, Parameter("classes", (c.classes, d), fmt, 0.02, "head"),
-                Parameter("words", (n_slots, d), fmt, 0.02, "head")]  # fmt: skip
-
-    def prepare(self, tokens: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-        """The class of every token, from what precedes it in the training text."""
-        c = self.config
-        if c.head == "full":
-            return {}
-        if c.classes_by == "frequency":
-            token_of_slot = frequency_slots(tokens, c.vocab_size)
-        else:
-            token_of_slot = class_slots(tokens, c.vocab_size, c.classes, seed)
-        slot_of_token = np.empty(c.vocab_size, dtype=np.int64)
-        slot_of_token[token_of_slot] = np.arange(c.vocab_size)
-        return {"slot_of_token": slot_of_token, "token_of_slot": token_of_slot.astype(np.int64)}
-
-    def hidden_states(
-        self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor, document_BT: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """The normalised residual stream [B, T, d_model] that the head reads."""
-        import torch.nn.functional as F
-
-        c, documents = self.config, L.document_layout(document_BT)
-        x_BTD = F.embedding(tokens_BT, p["embed"])
-        for order, n_rows in c.tables.items():
-            rows_BT = L.hashed_rows(tokens_BT, order, HASH_SEED + order, n_rows, c.vocab_size, documents)
-            x_BTD = x_BTD + L.looked_up(p[f"table.{order}"], rows_BT)
-        for i in range(c.n_layers):
-            h = L.rms_norm(x_BTD, p[f"block.{i}.attn_norm"], c.eps)
-            a = L.causal_attention(F.linear(h, p[f"block.{i}.qkv"]), c.n_heads, c.n_kv_heads, c.d_head, c.rope_theta,
-                                   qk_norm=True, kv_format=c.kv_format, documents=documents)  # fmt: skip
-            x_BTD = x_BTD + F.linear(a, p[f"block.{i}.out"])
-            h = L.rms_norm(x_BTD, p[f"block.{i}.ffn_norm"], c.eps)
-            x_BTD = x_BTD + L.ffn(h, p[f"block.{i}.up"], p[f"block.{i}.down"], c.activation)
-        return L.rms_norm(x_BTD, p["final_norm"], c.eps)
-
-    def losses(
-        self,
-        p: Mapping[str, torch.Tensor],
-        tokens_BT: torch.Tensor,
-        targets_BT: torch.Tensor,
-        document_BT: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Nats per target [B, T], 0 where the target is -1; `document_BT` keeps the documents of a row apart."""
-        h_ND, targets_N = self.hidden_states(p, tokens_BT, document_BT).flatten(0, 1), targets_BT.reshape(-1)
-        if self.config.head == "full":
-            return L.fused_cross_entropy(h_ND, p["head"], targets_N).view(targets_BT.shape)
-        slots_N = L.target_slots(p["slot_of_token"], targets_N)
-        nats_N = L.class_cross_entropy(h_ND, p["classes"], p["words"], slots_N, self.config.vocab_size)
-        return nats_N.view(targets_BT.shape)
-
-    def log_probs(self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor) -> torch.Tensor:
-        """Normalised log-probabilities [B, T, V]; both levels in full (tests and mode F)."""
-        c, h_BTD = self.config, self.hidden_states(p, tokens_BT)
-        if c.head == "full":
-            return (h_BTD @ p["head"].T).log_softmax(dim=-1)
-        class_BTC = (h_BTD @ p["classes"].T).log_softmax(dim=-1)
-        words_BTS = h_BTD @ p["words"].T
-        words_BTS[..., c.vocab_size :] = -float("inf")
-        words_BTCW = words_BTS.unflatten(-1, (c.classes, c.words_per_class)).log_softmax(dim=-1)
-        slots_BTS = (class_BTC[..., None] + words_BTCW).flatten(-2)
-        return slots_BTS[..., p["slot_of_token"]]
-
-    def new_cache(self) -> dict[str, torch.Tensor]:
-        """What `step` remembers, by the names of the decode program: the tokens fed, and rows [k | v] per layer."""
-        import torch
-
-        c, width = self.config, 2 * self.config.n_kv_heads * self.config.d_head
-        cache = {f"kv.{i}": torch.zeros(c.context, width) for i in range(c.n_layers)}
-        return {"history": torch.zeros(c.context, dtype=torch.int64), **cache}
-
-    def step(
-        self,
-        p: Mapping[str, torch.Tensor],
-        cache: Mapping[str, torch.Tensor],
-        token: int,
-        t: int,
-        fused: L.Fused = nullcontext,
-    ) -> torch.Tensor:
-        """Feed one token at position t (from 1): the residual stream [d_model]; `fused` marks the operators."""
-        import torch
-        import torch.nn.functional as F
-
-        c, history = self.config, cache["history"]
-        with fused("accept_token"):
-            history[t - 1] = token
-        with fused("gather_row"):
-            x_D = F.embedding(history[t - 1], p["embed"])
-        for order, n_rows in c.tables.items():
-            with fused("gather_hashed"):
-                seen = history[max(0, t - order) : t].clone()
-                row = L.hashed_row(seen, order, HASH_SEED + order, n_rows, pad=c.vocab_size)
-                x_D = x_D + F.embedding(torch.tensor(row), p[f"table.{order}"])
-        heads = (c.n_heads, c.n_kv_heads, c.d_head)
-        for i in range(c.n_layers):
-            x_D = L.block_step(p, f"block.{i}.", x_D, cache[f"kv.{i}"], t, heads, c, qk_norm=True, fused=fused)
-        return x_D
-
-    def step_nats(
-        self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, target: int, fused: L.Fused = nullcontext
-    ) -> torch.Tensor:
-        """-log p(target) after a step (mode S): of the word rows, only those of the target's class."""
-        import torch
-
-        if self.config.head == "full":
-            logits_V = self._step_logits(p, x_D, fused)
-            with fused("logits_score"):
-                return -logits_V.log_softmax(dim=-1)[target]
-        with fused("class_score"):
-            slot, n_words = p["slot_of_token"][target].float(), self.config.words_per_class
-            h_D, log_p_C = self._step_classes(p, x_D)
-            choice = torch.stack([slot, -log_p_C[int(slot) // n_words]])
-        with fused("word_score"):
-            chosen, word = divmod(int(choice[0]), n_words)
-            return choice[1] - self._step_words(p, h_D, chosen)[word]
-
-    def step_probabilities(
-        self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, fused: L.Fused = nullcontext
-    ) -> torch.Tensor:
-        """p [V] after a step (mode F)."""
-        import torch
-
-        if self.config.head == "full":
-            logits_V = self._step_logits(p, x_D, fused)
-            with fused("logits_full"):
-                return logits_V.softmax(dim=-1)
-        with fused("class_full"):
-            h_D, log_p_C = self._step_classes(p, x_D)
-        with fused("word_full"):
-            rows = [log_p_C[c] + self._step_words(p, h_D, c) for c in range(self.config.classes)]
-            p_V = torch.empty(self.config.vocab_size)
-            p_V[p["token_of_slot"]] = torch.cat(rows)[: self.config.vocab_size].exp()
-            return p_V
-
-    def _step_logits(self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, fused: L.Fused) -> torch.Tensor:
-        import torch.nn.functional as F
-
-        with fused("norm_matvec"):
-            return F.linear(L.rms_norm(x_D, p["final_norm"], self.config.eps), p["head"])
-
-    def _step_classes(self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(h [D], log p of every class [C])."""
-        import torch.nn.functional as F
-
-        h_D = L.rms_norm(x_D, p["final_norm"], self.config.eps)
-        return h_D, F.linear(h_D, p["classes"]).log_softmax(dim=-1)
-
-    def _step_words(self, p: Mapping[str, torch.Tensor], h_D: torch.Tensor, chosen: int) -> torch.Tensor:
-        """log p(word | class) of one class's words; slots behind the vocabulary have probability zero."""
-        import torch.nn.functional as F
-
-        n_words = self.config.words_per_class
-        scores_W = F.linear(h_D, p["words"][chosen * n_words : (chosen + 1) * n_words])
-        scores_W[max(0, self.config.vocab_size - chosen * n_words) :] = -float("inf")
-        return scores_W.log_softmax(dim=-1)
-
-
-def decode_program(config: Config) -> Program:
-    """How to run it, one token at a time; every byte it will touch follows from here."""
-    c = config
-    body: list[Any] = [AcceptToken("history"), GatherRow("history", "embed", "x", add=False)]
-    body += [GatherHashed("history", f"table.{n}", "x", n, HASH_SEED + n, pad=c.vocab_size) for n in c.tables]
+def stack(c: Config) -> Stack:
+    """Rows looked up by token and by hash, a few narrow blocks, a head in two levels."""
+    d, fmt, std = c.d_model, c.weight_format, (1 / c.d_model) ** 0.5
+    out_std = std / (2 * c.n_layers) ** 0.5
+    layers: list[Layer] = [Embedding(c.vocab_size, d, c.table_format, 0.5, component="lookup rows")]
+    for order, n_rows in c.tables.items():
+        layers.append(HashedRows(order, n_rows, d, c.vocab_size, c.table_format, HASH_SEED + order))
     for i in range(c.n_layers):
         heads = (c.n_heads, c.n_kv_heads, c.d_head)
-        body += [
-            NormMatvec(f"block.{i}.attn_norm", f"block.{i}.qkv", "x", "qkv", c.eps),
-            RopeAppend("qkv", f"kv.{i}", *heads, c.rope_theta, qk_norm=True),
-            Attend("qkv", f"kv.{i}", "a", *heads, window=0),
-            MatvecAdd(f"block.{i}.out", "a", "x"),
-            NormFfnAdd(f"block.{i}.ffn_norm", f"block.{i}.up", f"block.{i}.down", "x", c.activation, c.eps),
-        ]
-    return Program(c.vocab_size, c.context, tuple(_memory(c)), tuple(body), _heads(c)).validate()
-
-
-def _heads(c: Config) -> dict[str, tuple]:
+        cache = (c.context, c.rope_theta, c.eps, fmt, c.kv_format)
+        layers.append(Attention(i, d, *heads, *cache, std, out_std, qk_norm=True))
+        layers.append(FeedForward(i, d, c.d_ff, c.activation, c.eps, fmt, std, out_std))
     if c.head == "full":
-        logits = NormMatvec("final_norm", "head", "x", "logits", c.eps)
-        return {
-            "score": (logits, LogitsScore("logits", OUTCOME)),
-            "sample": (logits, LogitsSample("logits", OUTCOME)),
-            "full": (logits, LogitsFull("logits", PROBABILITIES)),
-        }
-    top, size = ("final_norm", "classes"), (c.words_per_class, c.vocab_size)
-    return {
-        "score": (ClassScore(*top, "slot_of_token", "words", "x", "h", "choice", c.eps),
-                  WordScore("words", "h", "choice", OUTCOME, *size)),
-        "sample": (ClassSample(*top, "x", "h", "choice", c.eps),
-                   WordSample("words", "token_of_slot", "h", "choice", OUTCOME, *size)),
-        "full": (ClassFull(*top, "x", "h", "class_log_p", c.eps),
-                 WordFull("words", "token_of_slot", "h", "class_log_p", PROBABILITIES, *size)),
-    }  # fmt: skip
+        return Stack(c.vocab_size, c.context, tuple(layers), FullHead(c.vocab_size, d, c.eps, fmt, HEAD_STD))
+    head = ClassHead(c.vocab_size, d, c.eps, fmt, HEAD_STD, c.n_classes, c.classes_by)
+    return Stack(c.vocab_size, c.context, tuple(layers), head)
 
 
-def _memory(c: Config) -> list[Tensor]:
-    """Every tensor with its line in the ledger; rows that are looked up start on 64-byte boundaries."""
-    lines = {
-        "attention": ("attn_norm", "qkv", "out"),
-        "lookup rows": ("embed", "table"),
-        "head": ("final_norm", "head", "classes", "words"),
-    }
-    parts: dict[str, str] = {name: line for line, names in lines.items() for name in names}
-    tensors = []
-    for spec in Model(c).tensors():
-        first, last = spec.name.split(".")[0], spec.name.split(".")[-1]
-        component = parts.get(last) or parts.get(first) or "feed-forward"
-        rows, cols = spec.shape
-        tensors.append(Tensor(spec.name, (rows, cols), spec.format, component, by_row=component == "lookup rows"))
-    if c.head == "class":
-        ids = "u16" if c.vocab_size <= 2**16 else "u32"
-        names = ("slot_of_token", "token_of_slot")
-        tensors += [Tensor(name, (c.vocab_size, 1), ids, "head", "constant") for name in names]
-    return [*tensors, *_state(c)]
-
-
-def _state(c: Config) -> list[Tensor]:
-    d_kv, n_q = c.n_kv_heads * c.d_head, c.n_heads * c.d_head
-    state = [Tensor(f"kv.{i}", (c.context, 2 * d_kv), c.kv_format, "kv cache", "state") for i in range(c.n_layers)]
-    vectors = {"x": c.d_model, "qkv": n_q + 2 * d_kv, "a": n_q, OUTCOME: 1}
-    if c.head == "class":
-        vectors |= {"h": c.d_model, "choice": 2, "class_log_p": c.classes}
-    state += [Tensor(name, (1, width), "f32", "activations", "state") for name, width in vectors.items()]
-    logits = ("logits", PROBABILITIES) if c.head == "full" else (PROBABILITIES,)
-    state += [Tensor(name, (1, c.vocab_size), "f32", "logits", "state") for name in logits]
-    return [*state, Tensor("history", (1, c.context), "u32", "activations", "state")]
+FAMILY = Trained(Config, stack)

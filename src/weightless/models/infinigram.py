@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from weightless.base.errors import ConfigError
+from weightless.models.catalog import Counted
 from weightless.ngram.infinigram import build
 from weightless.ops.infinigram import N_BUCKETS
 from weightless.program.operators.lookup import AcceptToken
@@ -97,3 +98,6 @@ def _memory(c: Config) -> list[Tensor]:
     state += [Tensor(name, (1, 1), "f32", "activations", "state") for name in ("p", "left", OUTCOME)]
     state.append(Tensor(PROBABILITIES, (1, c.vocab_size), "f32", "logits", "state"))
     return [*stored, *state, Tensor("history", (1, c.context), "u32", "activations", "state")]
+
+
+FAMILY = Counted(Config, count, decode_program)

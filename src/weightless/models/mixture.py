@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from weightless.base.config import from_dict, to_dict
 from weightless.base.errors import ConfigError
-from weightless.models.catalog import family
+from weightless.models.catalog import Composed, Counted, Family, Trained, family
 from weightless.program.compose import COUNTED, NEURAL, WEIGHTS, mixture, n_classes, prefixed
 from weightless.program.program import Program
 
@@ -54,13 +53,14 @@ class Config:
             raise ConfigError(
                 "held_out should be at least 1: the weights are fitted on tokens that neither part has seen"
             )
-        for name, wanted in ((self.neural, "Model"), (self.counted, "count")):
-            if not hasattr(family(name), wanted):
-                what = "trained" if wanted == "Model" else "counted"
-                raise ConfigError(f"family {name!r} is not {what}: a mixture takes a trained and a counted one")
+        for name, kind in ((self.neural, Trained), (self.counted, Counted)):
+            if not isinstance(family(name), kind):
+                raise ConfigError(
+                    f"family {name!r} is not {kind.__name__.lower()}: a mixture takes a trained and a counted one"
+                )
         decode_program(self)
 
-    def part(self, name: str) -> tuple[ModuleType, Any]:
+    def part(self, name: str) -> tuple[Family, Any]:
         """(family, its Config) of the part called "neural" or "counted"."""
         room, values = (self.neural, self.neural_config) if name == NEURAL else (self.counted, self.counted_config)
         own = {"vocab_size": self.vocab_size, "context": self.context}
@@ -109,3 +109,6 @@ def decode_program(config: Config) -> Program:
     """Both parts, a gate, and the mixing operator in every head."""
     (neural, neural_config), (counted, counted_config) = (config.part(name) for name in (NEURAL, COUNTED))
     return mixture(neural.decode_program(neural_config), counted.decode_program(counted_config))
+
+
+FAMILY = Composed(Config, compose, fit, decode_program)

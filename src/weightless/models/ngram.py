@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from weightless.base.errors import ConfigError
+from weightless.models.catalog import Counted
 from weightless.ngram.kneser_ney import build, unigram_alias
 from weightless.program.operators.lookup import AcceptToken
 from weightless.program.operators.ngram import NgramContext, NgramFinish, NgramFull, NgramSample, NgramScore
@@ -117,3 +118,6 @@ def _memory(c: Config) -> list[Tensor]:
     tensors += [Tensor(name, (1, 1), "f32", "activations", "state") for name in ("p", OUTCOME)]
     tensors.append(Tensor(PROBABILITIES, (1, c.vocab_size), "f32", "logits", "state"))
     return [*tensors, Tensor("history", (1, c.context), "u32", "activations", "state")]
+
+
+FAMILY = Counted(Config, count, decode_program)

@@ -56,7 +56,8 @@ class Parameter:
     """One trained tensor: `init` is the standard deviation of a truncated normal, "ones" or "zeros".
 
     `group` decides how it is optimised (`train.optimizers`); `format` is what it is packed to, and what
-    quantisation-aware training simulates.
+    quantisation-aware training simulates.  `component` is its line in the ledger, and `by_row` says that its rows are
+    fetched one at a time, as in `Tensor`.
     """
 
     name: str
@@ -64,6 +65,8 @@ class Parameter:
     format: str
     init: float | str
     group: Group
+    component: str = ""
+    by_row: bool = False
 
 
 def align(nbytes: int, unit: int = LINE) -> int:

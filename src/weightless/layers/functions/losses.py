@@ -27,7 +27,7 @@ from torch.autograd.function import once_differentiable
 
 from weightless.base.errors import ConfigError
 from weightless.data.packing import IGNORED
-from weightless.layers.norm import widened
+from weightless.layers.functions.norm import widened
 
 BLOCK_ELEMENTS = 1 << 20
 """Logits made at a time: 4 MiB of float32, which a core's share of the cache holds."""

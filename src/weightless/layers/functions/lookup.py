@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from weightless.layers.documents import DocumentLayout
+from weightless.layers.functions.documents import DocumentLayout
 from weightless.ops.hashing import last_tokens, row_index, row_index_scalar
 
 

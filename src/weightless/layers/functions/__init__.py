@@ -1,0 +1,59 @@
+"""PyTorch functions that layers are made of.
+
+Importing this package does not import PyTorch; naming a block does (PEP 562).  So a layer can be described, and a
+family's bytes counted from a configuration alone, in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weightless.layers.functions.attention import causal_attention, rotary_tables, rotate
+    from weightless.layers.functions.documents import document_layout
+    from weightless.layers.functions.feedforward import ffn
+    from weightless.layers.functions.lookup import hashed_row, hashed_rows, looked_up
+    from weightless.layers.functions.losses import class_cross_entropy, fused_cross_entropy, target_slots
+    from weightless.layers.functions.norm import rms_norm
+    from weightless.layers.functions.step import append_row, attend_rows
+
+_ROOM_OF = {
+    "append_row": "step",
+    "attend_rows": "step",
+    "causal_attention": "attention",
+    "rotary_tables": "attention",
+    "rotate": "attention",
+    "ffn": "feedforward",
+    "class_cross_entropy": "losses",
+    "document_layout": "documents",
+    "fused_cross_entropy": "losses",
+    "target_slots": "losses",
+    "hashed_row": "lookup",
+    "hashed_rows": "lookup",
+    "looked_up": "lookup",
+    "rms_norm": "norm",
+}
+
+__all__ = [
+    "append_row",
+    "attend_rows",
+    "causal_attention",
+    "class_cross_entropy",
+    "document_layout",
+    "ffn",
+    "fused_cross_entropy",
+    "hashed_row",
+    "hashed_rows",
+    "looked_up",
+    "rms_norm",
+    "rotary_tables",
+    "rotate",
+    "target_slots",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_ROOM_OF[name]}"), name)

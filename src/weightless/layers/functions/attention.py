@@ -1,0 +1,120 @@
+"""Causal attention with grouped queries and rotary positions.
+
+qkv_BTC = [q | k | v] of widths n_heads K, n_kv_heads K, n_kv_heads K.  RoPE pairs (j, j + K/2), the half-split
+convention, with angle position * theta^(-2j/K) (Su et al. 2021).  Scores are scaled by 1/sqrt(K).
+With `documents` (documents.py) attention and positions stay within a document.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
+from weightless.layers.functions.documents import DocumentLayout
+from weightless.layers.functions.norm import rms_norm, widened
+from weightless.ops.rope import check_theta
+from weightless.quant.straight_through import fake_quantise
+
+QK_EPS = 1e-6
+
+
+def rotary_tables(
+    n_positions: int, d_head: int, theta: float, device: torch.device, first: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(cos, sin) of the rotary angles, float32 [n_positions, d_head / 2], worked out in float64.
+
+    n_positions   how many positions, from `first` (0) on
+    d_head        width of a head, even: pair j of d_head / 2 turns by position * theta^(-2 j / d_head)
+    theta         above 1 and at most 1e300 (ConfigError)
+    device        where the tables go
+    first         the first position
+    """
+    check_theta(theta)
+    exponents = torch.arange(0, d_head, 2, dtype=torch.float64, device=device) / d_head
+    positions = torch.arange(first, first + n_positions, dtype=torch.float64, device=device)
+    angles = positions[:, None] * theta ** (-exponents)
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x_BTHK: torch.Tensor, cos_TJ: torch.Tensor, sin_TJ: torch.Tensor) -> torch.Tensor:
+    """Turn every pair (j, j + K/2) of every head by its position's angle; the shape and dtype of x.
+
+    x_BTHK           [B, T, H, K]
+    cos_TJ, sin_TJ   [T, K/2] of `rotary_tables`, or [B, T, K/2] when rows have positions of their own
+
+    Half precision is worked out in float32.  Shapes that do not fit raise RuntimeError.
+    """
+    return _Rotate.apply(x_BTHK, cos_TJ.unsqueeze(-2), sin_TJ.unsqueeze(-2))  # type: ignore[no-any-return]
+
+
+class _Rotate(torch.autograd.Function):
+    """A rotation's gradient is the rotation back; written out, it makes no temporaries."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turned(gradients[0], cos, sin, -1), None, None
+
+
+def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int) -> torch.Tensor:
+    given, x = x.dtype, widened(x)
+    a, b = x.chunk(2, dim=-1)
+    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    first, second = out.chunk(2, dim=-1)
+    torch.mul(a, cos, out=first).addcmul_(b, sin, value=-sign)
+    torch.mul(b, cos, out=second).addcmul_(a, sin, value=sign)
+    return out.to(given)
+
+
+def causal_attention(
+    qkv_BTC: torch.Tensor,
+    n_heads: int,
+    n_kv_heads: int,
+    d_head: int,
+    theta: float,
+    qk_norm: bool = False,
+    kv_format: str = "f32",
+    documents: DocumentLayout | None = None,
+) -> torch.Tensor:
+    """Causal attention with grouped queries and rotary positions: output [B, T, n_heads K] in the dtype of qkv.
+
+    qkv_BTC      [B, T, C] = [q | k | v] of widths n_heads K, n_kv_heads K and n_kv_heads K
+    n_heads      heads of queries, a multiple of n_kv_heads, the heads of keys and values: head h reads h // their ratio
+    d_head       K, even
+    theta        base of the rotary angles, position * theta^(-2j/K), pairs (j, j + K/2); above 1 and at most 1e300
+    qk_norm      whether every head of q and k is first divided by its root mean square
+    kv_format    the format that a cache stores its rows [k | v] in (f32, bf16, f16, int8, int4): they are rounded to it
+                 here, and the gradient passes straight through
+    documents    None, or a `document_layout`: positions count from 0 in every document, and nothing is seen beyond it
+
+    Scores are divided by sqrt(K); those of half-precision inputs are made in float32.  Position t sees itself and what
+    precedes it.  Raises ConfigError for a theta or format that cannot be; shapes that do not fit raise PyTorch's
+    errors.
+    """
+    B, T, _ = qkv_BTC.shape
+    d_kv = n_kv_heads * d_head
+    q, k, v = qkv_BTC.split([n_heads * d_head, d_kv, d_kv], dim=-1)
+    q_BTHK, k_BTHK = q.view(B, T, n_heads, d_head), k.view(B, T, n_kv_heads, d_head)
+    if qk_norm:
+        q_BTHK, k_BTHK = (rms_norm(z, None, QK_EPS) for z in (q_BTHK, k_BTHK))
+    cos, sin = rotary_tables(T, d_head, theta, qkv_BTC.device)
+    if documents is not None:
+        cos, sin = cos[documents.position_BT], sin[documents.position_BT]
+    q_BTHK, k_BTHK = rotate(q_BTHK, cos, sin), rotate(k_BTHK, cos, sin)
+    kv_BTC = fake_quantise(torch.cat([k_BTHK.reshape(B, T, d_kv), v], dim=-1), kv_format).to(qkv_BTC.dtype)
+    k_BTHK, v_BTHK = (z.view(B, T, n_kv_heads, d_head) for z in kv_BTC.split(d_kv, dim=-1))
+    q_BHTK, k_BHTK, v_BHTK = (z.transpose(1, 2) for z in (q_BTHK, k_BTHK, v_BTHK))
+    allowed_B1TT = None if documents is None else documents.allowed_BTT[:, None]
+    out_BHTK = F.scaled_dot_product_attention(
+        q_BHTK, k_BHTK, v_BHTK, allowed_B1TT, is_causal=documents is None, enable_gqa=n_kv_heads != n_heads
+    )
+    return out_BHTK.transpose(1, 2).reshape(B, T, n_heads * d_head)

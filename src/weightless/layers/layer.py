@@ -1,0 +1,122 @@
+"""What a layer promises: one frozen description with every face that the house asks for.
+
+    parameters   what is trained                         state       what decoding leaves in memory
+    forward      a whole window, in PyTorch              step        one position with that memory, in PyTorch
+    operators    its part of the decode program          kept        what training keeps of a sequence
+
+A layer holds shapes and formats, never arrays; a model is a list of layers (`stack.py`).  The faces say the same thing
+in different ways and are held to each other: `forward` against `step` and against the engine that runs `operators`, by
+the contract tests; the bytes of `operators` against those that a trace of `step` sees.
+
+Shapes: B batch, T time, D model width.  `p` maps names to parameters and constants, `s` to state tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from weightless.ledger.memory import Activation
+from weightless.program.tensor import Parameter, Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from weightless.layers.functions.documents import DocumentLayout
+
+Fused = Callable[[str], AbstractContextManager[Any]]
+"""Marks the operators of a step: entered once per operator of the program, in its order."""
+
+HISTORY, STREAM = "history", "x"
+"""State that every stack has: the tokens fed [1, context] u32, and the residual stream [1, D] f32."""
+
+REGISTERS = ("activations", "logits")
+"""Ledger lines of what only passes from one operator to the next."""
+
+
+class Window(NamedTuple):
+    """What `forward` may know of the batch beside the stream: its tokens, and where documents begin."""
+
+    tokens_BT: torch.Tensor
+    documents: DocumentLayout | None = None
+
+
+class Layer(Protocol):
+    """The faces; see the module's docstring.  Those with a body here are those that many layers lack."""
+
+    def parameters(self) -> list[Parameter]:
+        """What is trained, with its line in the ledger; matrices are (outputs, inputs)."""
+        ...
+
+    def constants(self) -> list[Tensor]:
+        """What is computed from the training text and packed beside the parameters."""
+        return []
+
+    def prepare(self, tokens: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+        """The values of `constants`."""
+        return {}
+
+    def state(self) -> list[Tensor]:
+        """What it leaves in memory while decoding: caches, and registers between operators."""
+        return []
+
+    def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
+        """The stream after this layer [B, T, D]; the first layer of a stack is handed None."""
+        ...
+
+    def step(
+        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
+    ) -> torch.Tensor:
+        """The stream at position t (from 1) [D]; reads and writes `s` as its operators do."""
+        ...
+
+    def operators(self) -> list[Any]:
+        """Its part of the decode program, from the stream to the stream."""
+        ...
+
+    def kept(self, T: int) -> list[Activation]:
+        """Tensors that training keeps of one sequence of T positions for the backward pass."""
+        ...
+
+
+class Head(Protocol):
+    """The end of a stack: from the stream to probabilities, normalised exactly."""
+
+    def parameters(self) -> list[Parameter]: ...
+
+    def constants(self) -> list[Tensor]:
+        return []
+
+    def prepare(self, tokens: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+        return {}
+
+    def state(self) -> list[Tensor]: ...
+
+    def nats(self, p: Mapping[str, torch.Tensor], x_BTD: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
+        """-log p(target) [B, T], 0 where the target is IGNORED."""
+        ...
+
+    def log_probs(self, p: Mapping[str, torch.Tensor], x_BTD: torch.Tensor) -> torch.Tensor:
+        """Normalised log-probabilities [B, T, V]."""
+        ...
+
+    def step_nats(self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, target: int, fused: Fused) -> torch.Tensor:
+        """-log p(target) at one position (mode S)."""
+        ...
+
+    def step_probabilities(self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, fused: Fused) -> torch.Tensor:
+        """p [V] at one position (mode F)."""
+        ...
+
+    def operators(self) -> dict[str, tuple[Any, ...]]:
+        """The heads of the decode program: score, sample, full."""
+        ...
+
+    def kept(self, T: int) -> list[Activation]: ...
+
+
+def register(name: str, width: int, component: str = "activations") -> Tensor:
+    """A vector between operators, float32."""
+    return Tensor(name, (1, width), "f32", component, "state")

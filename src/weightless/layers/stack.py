@@ -1,0 +1,166 @@
+"""A model is a stack: an embedding, layers, a head.  Training and the decode program are written once, here.
+
+    window   x = layer_n(… layer_1(embedding(tokens)));  nats = head(x, targets)
+    step     the same, one position at a time, with the state that the layers declare
+    program  accept the token, then every layer's operators, then the head's
+
+Two layers may share a register (the same name, shape and format); two tensors of one name that differ are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from weightless.base.errors import ConfigError
+from weightless.layers.layer import HISTORY, REGISTERS, Fused, Head, Layer, Window
+from weightless.ledger.memory import Activation
+from weightless.program.operators.lookup import AcceptToken
+from weightless.program.program import Program
+from weightless.program.tensor import Parameter, Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+@dataclass(frozen=True)
+class Stack:
+    """`layers` from the first lookup to the last block; `context` is the longest window."""
+
+    vocab_size: int
+    context: int
+    layers: tuple[Layer, ...]
+    head: Head
+
+    @property
+    def parts(self) -> Iterator[Layer | Head]:
+        yield from self.layers
+        yield self.head
+
+    def parameters(self) -> list[Parameter]:
+        """Every trained tensor once, in the order of the artifact."""
+        return _once(spec for part in self.parts for spec in part.parameters())
+
+    def kept(self, T: int) -> list[Activation]:
+        """What training keeps of one sequence of T positions; tensors of one kind on one line."""
+        found: dict[tuple[str, int, int], int] = {}
+        for part in self.parts:
+            for item in part.kept(T):
+                key = (item.name, item.elements, item.width)
+                found[key] = found.get(key, 0) + item.times
+        return [Activation(name, elements, times, width) for (name, elements, width), times in found.items()]
+
+    def program(self) -> Program:
+        """How to run it, one token at a time; every byte it will touch follows from here."""
+        body = [AcceptToken(HISTORY), *(op for layer in self.layers for op in layer.operators())]
+        return Program(
+            self.vocab_size, self.context, tuple(self.memory()), tuple(body), self.head.operators()
+        ).validate()
+
+    def memory(self) -> list[Tensor]:
+        """Every tensor with its line in the ledger: parameters and constants as packed, then state."""
+        weights = [Tensor(s.name, _matrix(s), s.format, s.component, by_row=s.by_row) for s in self.parameters()]
+        constants = [tensor for part in self.parts for tensor in part.constants()]
+        state = [tensor for part in self.parts for tensor in part.state()]
+        history = Tensor(HISTORY, (1, self.context), "u32", "activations", "state")
+        return _once([*weights, *constants, *state, history])
+
+
+class StackModel:
+    """How a stack is trained: parameter shapes, and losses as a function of them."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+
+    def tensors(self) -> list[Parameter]:
+        """Names and shapes as they are packed; matrices are (outputs, inputs)."""
+        return self.stack.parameters()
+
+    def prepare(self, tokens: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+        """What is computed from the data before training."""
+        return {name: array for part in self.stack.parts for name, array in part.prepare(tokens, seed).items()}
+
+    def losses(
+        self,
+        p: Mapping[str, torch.Tensor],
+        tokens_BT: torch.Tensor,
+        targets_BT: torch.Tensor,
+        document_BT: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Nats per target [B, T], 0 where the target is -1; `document_BT` keeps the documents of a row apart."""
+        return self.stack.head.nats(p, self._stream(p, tokens_BT, document_BT), targets_BT)
+
+    def log_probs(self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor) -> torch.Tensor:
+        """Normalised log-probabilities [B, T, V]."""
+        return self.stack.head.log_probs(p, self._stream(p, tokens_BT, None))
+
+    def _stream(
+        self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor, document_BT: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The residual stream [B, T, D] that the head reads."""
+        from weightless.layers.functions import document_layout
+
+        window, x_BTD = Window(tokens_BT, document_layout(document_BT)), None
+        for layer in self.stack.layers:
+            x_BTD = layer.forward(p, x_BTD, window)
+        assert x_BTD is not None
+        return x_BTD
+
+    def new_cache(self) -> dict[str, torch.Tensor]:
+        """What `step` remembers, by the names of the decode program: the tokens fed, and what has rows.
+
+        Registers are left out: in a step they are PyTorch's own tensors, which pass from one operator to the next.
+        """
+        import torch
+
+        state = [tensor for layer in self.stack.layers for tensor in layer.state() if tensor.component not in REGISTERS]
+        cache = {tensor.name: torch.zeros(tensor.shape) for tensor in state}
+        return {HISTORY: torch.zeros(self.stack.context, dtype=torch.int64), **cache}
+
+    def step(
+        self,
+        p: Mapping[str, torch.Tensor],
+        cache: Mapping[str, torch.Tensor],
+        token: int,
+        t: int,
+        fused: Fused = nullcontext,
+    ) -> torch.Tensor:
+        """Feed one token at position t (from 1): the residual stream [D]; `fused` marks the operators."""
+        with fused("accept_token"):
+            cache[HISTORY][t - 1] = token
+        x_D = None
+        for layer in self.stack.layers:
+            x_D = layer.step(p, cache, x_D, t, fused)
+        assert x_D is not None
+        return x_D
+
+    def step_nats(
+        self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, target: int, fused: Fused = nullcontext
+    ) -> torch.Tensor:
+        """-log p(target) after a step (mode S)."""
+        return self.stack.head.step_nats(p, x_D, target, fused)
+
+    def step_probabilities(
+        self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, fused: Fused = nullcontext
+    ) -> torch.Tensor:
+        """p [V] after a step (mode F)."""
+        return self.stack.head.step_probabilities(p, x_D, fused)
+
+
+def _matrix(spec: Parameter) -> tuple[int, int]:
+    rows, cols = spec.shape
+    return rows, cols
+
+
+def _once(tensors: Any) -> list[Any]:
+    """Each name once; ConfigError when two tensors of one name differ."""
+    found: dict[str, Any] = {}
+    for tensor in tensors:
+        if found.setdefault(tensor.name, tensor) != tensor:
+            raise ConfigError(
+                f"two layers declare a tensor {tensor.name!r} differently: {found[tensor.name]} and {tensor}"
+            )
+    return list(found.values())
