@@ -16,7 +16,7 @@ from weightless.base.config import from_dict, to_dict
 from weightless.base.errors import WeightlessError
 from weightless.base.random import rng_for
 from weightless.export.packed import Packed
-from weightless.models.catalog import family
+from weightless.models.catalog import Composed, Counted, Trained, family
 from weightless.program.engine import AuditEngine, Engine
 from weightless.program.logged_engine import LoggedEngine
 from weightless.program.program import Program
@@ -78,7 +78,7 @@ class Subject:
     @property
     def has_torch_model(self) -> bool:
         """Whether the family trains a model in PyTorch that can take one step at a time."""
-        return hasattr(getattr(family(self.family), "Model", None), "step")
+        return isinstance(family(self.family), Trained)
 
     def parameters(self) -> dict[str, torch.Tensor]:
         """Parameters and constants as PyTorch tensors, with the values that the packed weights decode to."""
@@ -114,9 +114,9 @@ def of_configuration(family_name: str, config: Any, name: str = "", seed: int = 
     """A subject with made weights and made tokens, for a model that was never trained."""
     room = family(family_name)
     text = made_tokens(config.vocab_size, max(MADE_TOKENS, config.context + 1), seed)
-    if hasattr(room, "compose"):
+    if isinstance(room, Composed):
         config, arrays = _composed(room, config, text, seed)
-    elif hasattr(room, "count"):
+    elif isinstance(room, Counted):
         config, arrays = room.count(config, text)
     else:
         arrays = lively_arrays(room.Model(config), text, seed)
@@ -126,7 +126,7 @@ def of_configuration(family_name: str, config: Any, name: str = "", seed: int = 
     return Subject(name or family_name, family_name, config, program, weights, stream, "made weights and tokens")
 
 
-def _composed(room: Any, config: Any, text: np.ndarray, seed: int) -> tuple[Any, dict[str, np.ndarray]]:
+def _composed(room: Composed, config: Any, text: np.ndarray, seed: int) -> tuple[Any, dict[str, np.ndarray]]:
     """A mixture of made weights and counts, each half of it."""
     (neural, neural_config), (counted, counted_config) = config.part("neural"), config.part("counted")
     counted_config, counts = counted.count(counted_config, text)

@@ -187,12 +187,12 @@ def _of_family(name: str, family_name: str, config: Any, train: dict[str, Any]) 
 
 def _of_recipe(path: Path, options: Accounting) -> Iterator[Named]:
     from weightless.lab.recipe import load_recipe
-    from weightless.models.catalog import family
+    from weightless.models.catalog import Trained, family
 
     recipe = load_recipe(path)
     for model in recipe.model:
         room = family(model.family)
-        if not hasattr(room, "Model"):
+        if not isinstance(room, Trained):
             continue
         config = model.build_config(recipe.data.vocab_size)
         if options.set:

@@ -63,9 +63,9 @@ class Named:
     @property
     def sizes_are_bounds(self) -> bool:
         """Whether what is stored follows from a text that nobody has counted yet (n-grams from a configuration)."""
-        from weightless.models.catalog import family
+        from weightless.models.catalog import Trained, family
 
-        return self.packed is None and not hasattr(family(self.family), "Model")
+        return self.packed is None and not isinstance(family(self.family), Trained)
 
 
 def named_models(what: str, pairs: tuple[str, ...]) -> Iterator[Named]:

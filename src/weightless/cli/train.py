@@ -56,7 +56,7 @@ class TrainOptions:
 
 def main(verb: str, arguments: list[str]) -> int:
     from weightless.base.folder_lock import folder_lock
-    from weightless.models.catalog import family
+    from weightless.models.catalog import Trained, family
     from weightless.train.config import TrainConfig
     from weightless.train.device import check_device
 
@@ -64,7 +64,7 @@ def main(verb: str, arguments: list[str]) -> int:
         arguments = ["--family", *arguments]
     name = _family_of(arguments)
     room = family(name)
-    if not hasattr(room, "Model"):
+    if not isinstance(room, Trained):
         raise ConfigError(f"family {name!r} is counted, not trained: put it into a recipe (weightless run)")
     flags = _flags(name, room.Config, TrainConfig)
     options = parse(flags, f"{verb} [FAMILY]", arguments)

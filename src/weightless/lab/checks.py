@@ -17,7 +17,7 @@ from weightless.base.units import human_bytes
 from weightless.data.corpus import Corpus
 from weightless.lab.making import divided, training_tokens
 from weightless.lab.recipe import ModelRecipe
-from weightless.models.catalog import family
+from weightless.models.catalog import Composed, family
 
 TRAINING_BYTES_PER_PARAMETER = 8  # float32 weights and their gradients; optimizers want more
 
@@ -33,7 +33,7 @@ def check_on_text(model: ModelRecipe, corpus: Corpus) -> None:
     training = model.build_training(config, seed=0)
     if training is None:
         return
-    if hasattr(family(model.family), "compose"):
+    if isinstance(family(model.family), Composed):
         tokens, _ = divided(model, config, tokens)
     try:
         _check_training(training, tokens, n_validation, corpus)
@@ -67,7 +67,7 @@ def _check_memory(model: ModelRecipe, config: Any) -> None:
     if not hasattr(os, "sysconf"):
         return
     room = family(model.family)
-    if hasattr(room, "compose"):
+    if isinstance(room, Composed):
         room, config = config.part("neural")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     wanted = TRAINING_BYTES_PER_PARAMETER * sum(math.prod(spec.shape) for spec in room.Model(config).tensors())

@@ -32,7 +32,7 @@ from weightless.base.units import human_bytes
 from weightless.lab.accounting import family_model
 from weightless.ledger.budget import Costs, Dial, Impossible, Turned, largest
 from weightless.ledger.memory import optimizer_bytes
-from weightless.models.catalog import family
+from weightless.models.catalog import Trained, family
 from weightless.program.cost import HEADLINE_POSITIONS, touched_by_formula
 from weightless.program.program import Program
 
@@ -203,7 +203,7 @@ def costs_of(request: Request, config: Any, budgets: tuple[str, ...]) -> Costs:
     if "stored" in budgets:
         out["stored"] = stored_components(request.family, config, program)
     if "optimizer" in budgets:
-        trained = hasattr(family(request.family), "Model")
+        trained = isinstance(family(request.family), Trained)
         weights = family_model(request.family, config).weights if trained else ()
         out["optimizer"] = dict(optimizer_bytes(weights, request.optimizer)) or {"nothing is trained": 0.0}
     return out

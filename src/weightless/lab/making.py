@@ -21,7 +21,7 @@ from weightless.export.lower import pack
 from weightless.export.packed import Packed, open_packed
 from weightless.lab.recipe import ModelRecipe
 from weightless.lab.training import train_model
-from weightless.models.catalog import family
+from weightless.models.catalog import Composed, Counted, family
 from weightless.program.compose import COUNTED, GATE, NEURAL, WEIGHTS, prefixed
 from weightless.program.cost import n_parameters
 from weightless.program.program import OUTCOME
@@ -46,9 +46,9 @@ class Made:
 def make(model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str) -> Made:
     """Train, count or mix one model on the corpus, or on as much of it as the recipe says."""
     config, room, tokens = model.check(corpus.vocab_size, seed), family(model.family), training_tokens(model, corpus)
-    if hasattr(room, "compose"):
+    if isinstance(room, Composed):
         made = mixed(room, config, model, seed, corpus, tokens, folder, label)
-    elif hasattr(room, "count"):
+    elif isinstance(room, Counted):
         made = counted(room, config, tokens)
     else:
         made = trained(model.family, config, model, seed, corpus, tokens, folder, label)

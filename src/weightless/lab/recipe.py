@@ -31,7 +31,7 @@ from weightless.base.errors import ConfigError, CorruptFileError, nearest
 from weightless.data.corpus import MANIFEST
 from weightless.data.split import split_rule
 from weightless.decode.sampling import Sampling
-from weightless.models.catalog import family
+from weightless.models.catalog import Counted, family
 from weightless.tokenizer.patterns import pattern_code
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class ModelRecipe:
 
         with _naming(f"model {self.name!r}"):
             room = family(self.family)
-            if not hasattr(room, "Model") and not hasattr(room, "compose"):
+            if isinstance(room, Counted):
                 if self.train:
                     raise ConfigError(f"family {self.family!r} is counted, not trained: take train out of the recipe")
                 return None
