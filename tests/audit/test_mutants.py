@@ -17,7 +17,10 @@ from weightless.audit.verify import SKIPPED, Verification, verify
 from weightless.program import arena, logged_engine, operator
 from weightless.program.arena import Arena
 from weightless.program.engine import Engine
-from weightless.program.operators import attention, class_head, feedforward, lookup
+from weightless.program.operators.attention import promise as attention
+from weightless.program.operators.class_head import promise as class_head
+from weightless.program.operators.feedforward import promise as feedforward
+from weightless.program.operators.lookup import promise as lookup
 from weightless.quant.formats import code_bytes
 
 DENSE = ("dense", "tied_mqa_swiglu_int8")

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from weightless.kernels.codes import FORMAT_CODES
-from weightless.kernels.numba_attend import attend
+from weightless.kernels.numba_attend import ATTEND
 from weightless.kernels.numba_layers import exp, exp_64, exp_shifted, largest, rotate_heads, sum_of_exp
 from weightless.kernels.numba_rows import FAST, KERNEL, views
 from weightless.ops.attention import decode_attention
@@ -26,9 +25,7 @@ def test_attend_is_the_readable_twin(fmt, n_heads, n_kv_heads, d_head, first, t)
     memory[: rows.size] = rows.reshape(-1)
     q = (3 * rng.standard_normal(n_heads * d_head)).astype(np.float32)
     scratch, out = np.full(20_000, np.nan, np.float32), np.full(n_heads * d_head + 1, 7, np.float32)
-    attend(
-        q, n_heads, n_kv_heads, d_head, views(memory), 0, rows.shape[1], FORMAT_CODES[fmt], first, t, scratch, out[:-1]
-    )
+    ATTEND[fmt](q, n_heads, n_kv_heads, d_head, views(memory), 0, rows.shape[1], first, t, scratch, out[:-1])
     kv = decode_rows(rows, fmt, 2 * n_kv_heads * d_head)[first:].astype(np.float64).reshape(t - first, -1, d_head)
     k_THK, v_THK = np.split(kv, 2, axis=1)
     wanted = decode_attention(q.astype(np.float64).reshape(n_heads, d_head), k_THK, v_THK)
@@ -39,9 +36,7 @@ def test_attend_is_the_readable_twin(fmt, n_heads, n_kv_heads, d_head, first, t)
 def test_attend_shows_poison():
     memory = views(np.full(4096, 0xFF, np.uint8))
     out = np.zeros(16, np.float32)
-    attend(
-        np.ones(16, np.float32), 1, 1, 16, memory, 0, 128, FORMAT_CODES["f32"], 0, 20, np.zeros(4096, np.float32), out
-    )
+    ATTEND["f32"](np.ones(16, np.float32), 1, 1, 16, memory, 0, 128, 0, 20, np.zeros(4096, np.float32), out)
     assert np.isnan(out).all()
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from weightless.kernels.codes import FORMAT_CODES
-from weightless.kernels.numba_matvec import matvec
+from weightless.kernels.numba_matvec import MATVEC
 from weightless.kernels.numba_rows import (
-    decode_row,
-    encode_row,
+    DECODE_ROW,
+    ENCODE_ROW,
     float_to_half,
     half_to_float,
     views,
@@ -43,7 +43,7 @@ def test_decode_row_is_the_twin_bit_for_bit(fmt, cols, gap):
     wanted = decode_rows(rows, fmt, cols)
     for i in range(ROWS):
         out = np.empty(cols, np.float32)
-        decode_row(views(memory), 64 + i * stride, cols, FORMAT_CODES[fmt], out)
+        DECODE_ROW[fmt](views(memory), 64 + i * stride, cols, out)
         assert np.array_equal(out.view(np.uint32), wanted[i].view(np.uint32))
 
 
@@ -52,7 +52,7 @@ def test_matvec_is_decode_times_vector(fmt, cols):
     """Sums of `cols` float32 products in another order: cols * 2^-24 of the sum of their sizes bounds the error."""
     memory, rows, stride = stored(fmt, cols, gap=12)
     x, out = np.random.default_rng(1).standard_normal(cols).astype(np.float32), np.empty(ROWS, np.float32)
-    matvec(views(memory), 64, stride, ROWS, cols, FORMAT_CODES[fmt], x, out)
+    MATVEC[fmt](views(memory), 64, stride, ROWS, cols, x, out)
     weights = decode_rows(rows, fmt, cols).astype(np.float64)
     bound = (cols + 4) * 2.0**-24 * (np.abs(weights) @ np.abs(x.astype(np.float64)))
     assert (np.abs(out - weights @ x.astype(np.float64)) <= bound).all()
@@ -69,7 +69,7 @@ def test_matvec_of_any_number_of_wide_rows(fmt, cols):
     x, weights = rng.standard_normal(cols).astype(np.float32), decode_rows(rows, fmt, cols).astype(np.float64)
     for n_rows in range(1, 10):
         out = np.full(n_rows + 1, 7, np.float32)
-        matvec(views(memory), 0, rows.shape[1], n_rows, cols, FORMAT_CODES[fmt], x, out[:n_rows])
+        MATVEC[fmt](views(memory), 0, rows.shape[1], n_rows, cols, x, out[:n_rows])
         bound = (cols + 4) * 2.0**-24 * (np.abs(weights[:n_rows]) @ np.abs(x.astype(np.float64)))
         assert (np.abs(out[:n_rows] - weights[:n_rows] @ x.astype(np.float64)) <= bound).all() and out[n_rows] == 7
 
@@ -80,7 +80,7 @@ def test_encode_row_is_the_twin_bit_for_bit(fmt, cols):
     size = row_bytes(fmt, cols)
     memory = np.full(-(-(ROWS * size + 64) // 4) * 4, 0xFF, np.uint8)
     for i in range(ROWS):
-        encode_row(values[i], cols, FORMAT_CODES[fmt], views(memory), i * size)
+        ENCODE_ROW[fmt](values[i], cols, views(memory), i * size)
     assert np.array_equal(memory[: ROWS * size].reshape(ROWS, size), encode_rows(values, fmt))
     assert (memory[ROWS * size :] == 0xFF).all()
 
@@ -90,7 +90,7 @@ def test_encode_rounds_ties_as_the_twin(fmt):
     """Halfway codes and halfway mantissas: to even, on both sides of zero."""
     ties = np.array([127, *np.arange(-63, 64) / 2.0, -127, 1 + 2.0**-8, 1 + 3 * 2.0**-8, -1 - 2.0**-8], np.float32)
     memory = np.zeros(1024, np.uint8)
-    encode_row(ties, len(ties), FORMAT_CODES[fmt], views(memory), 0)
+    ENCODE_ROW[fmt](ties, len(ties), views(memory), 0)
     wanted = encode_rows(ties[None], fmt)[0]
     assert np.array_equal(memory[: len(wanted)], wanted)
 
@@ -122,10 +122,10 @@ def test_infinity_and_nan_survive(fmt):
             "bf16": np.array([0x7F80, 0xFF80, 0x7FC1, 0x3F80], np.uint16).view(np.uint8),
             "f16": np.array([0x7C00, 0xFC00, 0x7E01, 0x3C00], np.uint16).view(np.uint8)}[fmt]  # fmt: skip
     memory, out = np.concatenate([bits, np.zeros(16, np.uint8)]), np.empty(4, np.float32)
-    decode_row(views(memory), 0, 4, FORMAT_CODES[fmt], out)
+    DECODE_ROW[fmt](views(memory), 0, 4, out)
     assert out[0] == np.inf and out[1] == -np.inf and np.isnan(out[2]) and out[3] == 1
     product = np.empty(1, np.float32)
-    matvec(views(memory), 0, len(bits), 1, 4, FORMAT_CODES[fmt], np.ones(4, np.float32), product)
+    MATVEC[fmt](views(memory), 0, len(bits), 1, 4, np.ones(4, np.float32), product)
     assert np.isnan(product[0])
 
 
@@ -136,8 +136,8 @@ def test_a_poisoned_scale_shows(fmt):
     rows[0, -2:] = 0xFF
     memory, out = np.concatenate([rows[0], np.zeros(64 - rows.shape[1] % 4, np.uint8)]), np.empty(64, np.float32)
     memory = memory[: len(memory) // 4 * 4]
-    decode_row(views(memory), 0, 64, FORMAT_CODES[fmt], out)
+    DECODE_ROW[fmt](views(memory), 0, 64, out)
     assert np.isnan(out).all()
     product = np.empty(1, np.float32)
-    matvec(views(memory), 0, rows.shape[1], 1, 64, FORMAT_CODES[fmt], np.ones(64, np.float32), product)
+    MATVEC[fmt](views(memory), 0, rows.shape[1], 1, 64, np.ones(64, np.float32), product)
     assert np.isnan(product[0])

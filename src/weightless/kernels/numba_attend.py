@@ -15,7 +15,6 @@ import math
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.codes import BF16, F32, INT8
 from weightless.kernels.numba_lanes import (
     N_LANES,
     add_product,
@@ -36,39 +35,66 @@ from weightless.kernels.numba_lanes import (
     zero_lanes,
 )
 from weightless.kernels.numba_layers import exp
-from weightless.kernels.numba_rows import FAST, GROUP, KERNEL, decode_row
+from weightless.kernels.numba_rows import FAST, GROUP, KERNEL, decode_int8
 
 BLOCK = 16
 DECODED_FLOATS = 4096  # 16 KiB: half of a first-level cache
 
 
 @njit(**KERNEL)
-def attend(q, n_heads, n_kv_heads, d_head, cache, offset, stride, form, first, t, scratch, out):  # type: ignore[no-untyped-def]
-    """softmax(q k^T / sqrt(d_head)) v over cache rows first..t-1.
+def attend_f32(q, n_heads, n_kv_heads, d_head, cache, offset, stride, first, t, scratch, out):  # type: ignore[no-untyped-def]
+    """softmax(q k^T / sqrt(d_head)) v over cache rows first..t-1 of f32.
 
     `scratch` holds 2 n_heads + 16 floats and at least one decoded row of 2 n_kv_heads d_head.
     """
+    _attend_stored(q, n_heads, n_kv_heads, d_head, cache[1], offset // 4, stride // 4, first, t, scratch, out)
+
+
+@njit(**KERNEL)
+def attend_bf16(q, n_heads, n_kv_heads, d_head, cache, offset, stride, first, t, scratch, out):  # type: ignore[no-untyped-def]
+    """The same over rows of bf16."""
+    _attend_stored(q, n_heads, n_kv_heads, d_head, cache[2], offset // 2, stride // 2, first, t, scratch, out)
+
+
+@njit(**KERNEL)
+def _attend_stored(q, n_heads, n_kv_heads, d_head, rows, offset, stride, first, t, scratch, out):  # type: ignore[no-untyped-def]
+    """Over rows of numbers that are read where they lie."""
+    inv = np.float32(1.0 / math.sqrt(d_head))
+    tops, totals, weights = (
+        scratch[:n_heads],
+        scratch[n_heads : 2 * n_heads],
+        scratch[2 * n_heads : 2 * n_heads + BLOCK],
+    )
+    tops[:], totals[:], out[:] = np.float32(-np.inf), np.float32(0), np.float32(0)
+    for block in range(first, t, BLOCK):
+        n, at = min(BLOCK, t - block), offset + block * stride
+        _block_of_rows(q, n_heads, n_kv_heads, d_head, rows, at, stride, n, inv, weights, tops, totals, out)
+    _divide(totals, n_heads, d_head, out)
+
+
+@njit(**KERNEL)
+def attend_int8(q, n_heads, n_kv_heads, d_head, cache, offset, stride, first, t, scratch, out):  # type: ignore[no-untyped-def]
+    """The same over rows of int8: as codes, where the heads are whole groups, else decoded."""
     width, inv = 2 * n_kv_heads * d_head, np.float32(1.0 / math.sqrt(d_head))
     tops, totals = scratch[:n_heads], scratch[n_heads : 2 * n_heads]
     weights, decoded = scratch[2 * n_heads : 2 * n_heads + BLOCK], scratch[2 * n_heads + BLOCK :]
-    size = max(1, min(BLOCK, min(DECODED_FLOATS, len(decoded)) // width))
-    as_codes = form == INT8 and d_head % GROUP == 0 and width <= N_LANES * GROUP
-    size = BLOCK if form == F32 or form == BF16 or as_codes else size
+    as_codes = d_head % GROUP == 0 and width <= N_LANES * GROUP
+    size = BLOCK if as_codes else max(1, min(BLOCK, min(DECODED_FLOATS, len(decoded)) // width))
     tops[:], totals[:], out[:] = np.float32(-np.inf), np.float32(0), np.float32(0)
     for block in range(first, t, size):
         n, at = min(size, t - block), offset + block * stride
         if as_codes:
             _block_of_codes(q, n_heads, n_kv_heads, d_head, cache, at, stride, n, inv, weights, tops, totals, out)
-        elif form == BF16:
-            rows, begin, step = cache[2], at // 2, stride // 2
-            _block_of_rows(q, n_heads, n_kv_heads, d_head, rows, begin, step, n, inv, weights, tops, totals, out)
         else:
-            numbers, begin, step = cache[1], at // 4, stride // 4
-            if form != F32:
-                numbers, begin, step = decoded, 0, width
-                for i in range(n):
-                    decode_row(cache, at + i * stride, width, form, decoded[i * width : (i + 1) * width])
-            _block_of_rows(q, n_heads, n_kv_heads, d_head, numbers, begin, step, n, inv, weights, tops, totals, out)
+            for i in range(n):
+                decode_int8(cache, at + i * stride, width, decoded[i * width : (i + 1) * width])
+            _block_of_rows(q, n_heads, n_kv_heads, d_head, decoded, 0, width, n, inv, weights, tops, totals, out)
+    _divide(totals, n_heads, d_head, out)
+
+
+@njit(**KERNEL)
+def _divide(totals, n_heads, d_head, out):  # type: ignore[no-untyped-def]
+    """Weighted sums become means."""
     for head in range(n_heads):
         scale = np.float32(1) / totals[head]
         for j in range(head * d_head, (head + 1) * d_head):
@@ -201,3 +227,7 @@ def _mix(weights, rows, at, step, n, d_head, shrink, out):  # type: ignore[no-un
         for i in range(n):
             mixed = add_scaled(load_stored_part(rows, at + i * step + whole, rest), weights[i], mixed)
         store_part(out, whole, rest, mixed)
+
+
+ATTEND = {"f32": attend_f32, "bf16": attend_bf16, "int8": attend_int8}
+"""By format of the cache: (q, n_heads, n_kv_heads, d_head, cache, offset, stride, first, t, scratch, out)."""

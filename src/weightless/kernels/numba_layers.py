@@ -19,7 +19,6 @@ from weightless.kernels.numba_rows import (
     bits_of_double,
     bits_of_float,
     double_of_bits,
-    encode_row,
     float_of_bits,
 )
 
@@ -109,12 +108,6 @@ def _rotate(vector, n_heads, d_head, j, half, cos, sin):  # type: ignore[no-unty
         a, b = vector[head * d_head + j], vector[head * d_head + j + half]
         vector[head * d_head + j] = a * cos - b * sin
         vector[head * d_head + j + half] = a * sin + b * cos
-
-
-@njit(**KERNEL)
-def append_kv(kv, cols, form, cache, offset, stride, t):  # type: ignore[no-untyped-def]
-    """Write the row [k | v] of position t (from 1) into the cache."""
-    encode_row(kv, cols, form, cache, offset + (t - 1) * stride)
 
 
 @njit(fastmath=FAST, **KERNEL)

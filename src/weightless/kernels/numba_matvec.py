@@ -21,7 +21,6 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.codes import BF16, F16, F32, INT8
 from weightless.kernels.numba_lanes import (
     N_LANES,
     add_product,
@@ -64,22 +63,6 @@ STRETCH = (
 PAIRS, LIFTED = 4 * STRETCH // N_LANES, 4 * STRETCH // N_LANES + NIBBLES * STRETCH // 2
 
 
-@njit(**KERNEL)
-def matvec(memory, offset, stride, n_rows, cols, form, x, out):  # type: ignore[no-untyped-def]
-    """out[i] = sum_j W[i, j] x[j] for a packed matrix W; `memory` as in `numba_rows.views`."""
-    bytes_, floats, halves = memory
-    if form == F32:
-        _matvec_f32(floats, offset // 4, stride // 4, n_rows, cols, x, out)
-    elif form == BF16:
-        _matvec_bf16(halves, offset // 2, stride // 2, n_rows, cols, x, out)
-    elif form == F16:
-        _matvec_f16(halves, offset // 2, stride // 2, n_rows, cols, x, out)
-    elif form == INT8:
-        _matvec_int8(bytes_, halves, offset, stride, n_rows, cols, x, out)
-    else:
-        _matvec_int4(bytes_, halves, offset, stride, n_rows, cols, x, out)
-
-
 @njit(inline="always", **KERNEL)
 def _runs(n_rows):  # type: ignore[no-untyped-def]
     """(rows of a run, where the second, third and fourth run begin): together they cover all rows."""
@@ -89,7 +72,9 @@ def _runs(n_rows):  # type: ignore[no-untyped-def]
 
 
 @njit(**_FAST_KERNEL)
-def _matvec_f32(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
+def matvec_f32(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
+    """The product with rows of f32."""
+    stored, offset, stride = memory[1], offset // 4, stride // 4
     whole = cols // N_LANES * N_LANES
     n = cols - whole
     size, second, third, fourth = _runs(n_rows)
@@ -114,7 +99,9 @@ def _matvec_f32(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[n
 
 
 @njit(**_FAST_KERNEL)
-def _matvec_bf16(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
+def matvec_bf16(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
+    """The product with rows of bf16."""
+    stored, offset, stride = memory[2], offset // 2, stride // 2
     pairs = cols // (2 * N_LANES) * (2 * N_LANES)
     size, second, third, fourth = _runs(n_rows)
     out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
@@ -143,7 +130,9 @@ def _matvec_bf16(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[
 
 
 @njit(**_FAST_KERNEL)
-def _matvec_f16(stored, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
+def matvec_f16(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
+    """The product with rows of f16."""
+    stored, offset, stride = memory[2], offset // 2, stride // 2
     size, second, third, fourth = _runs(n_rows)
     out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
     for i in range(size):
@@ -189,7 +178,9 @@ def _lay_scales(halves, a, b, c, d, n, room):  # type: ignore[no-untyped-def]
 
 
 @njit(**_FAST_KERNEL)
-def _matvec_int8(codes, halves, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
+def matvec_int8(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
+    """The product with rows of int8."""
+    codes, halves = memory[0], memory[2]
     room, n_whole, n_groups, scale_at = shelf(), cols // GROUP, (cols + GROUP - 1) // GROUP, cols + (cols & 1)
     size, second, third, fourth = _runs(n_rows)
     out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
@@ -285,7 +276,9 @@ def _prepare_int4(x, first, last, room):  # type: ignore[no-untyped-def]
 
 
 @njit(**_FAST_KERNEL)
-def _matvec_int4(codes, halves, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
+def matvec_int4(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
+    """The product with rows of int4."""
+    codes, halves = memory[0], memory[2]
     room, block, scale_at = shelf(), STRETCH * GROUP, (cols // 2 + 1) // 2 * 2
     for first in range(0, cols, block):
         last = min(first + block, cols)
@@ -334,3 +327,7 @@ def _multiply_int4(codes, halves, offset, scales, stride, n_rows, cols, add, roo
             out_d[i] += sums[3]
         else:
             out[i], out_b[i], out_c[i], out_d[i] = sums
+
+
+MATVEC = {"f32": matvec_f32, "bf16": matvec_bf16, "f16": matvec_f16, "int8": matvec_int8, "int4": matvec_int4}
+"""out[i] = sum_j W[i, j] x[j] by format: (memory as in `numba_rows.views`, offset, stride, n_rows, cols, x, out)."""

@@ -17,7 +17,6 @@ from numba import types
 from numba.extending import intrinsic
 
 from weightless.base.compiled import njit
-from weightless.kernels.codes import BF16, F16, F32, INT8
 from weightless.kernels.numba_lanes import N_LANES, load_f16_part, load_int8, number_at, put, scaled, shelf, store
 
 GROUP = 64
@@ -101,43 +100,35 @@ def half_at(memory, at):  # type: ignore[no-untyped-def]
     return half_to_float(np.uint32(memory[at]) | (np.uint32(memory[at + 1]) << np.uint32(8)))
 
 
-@njit(**KERNEL)
-def decode_row(memory, at, cols, form, out):  # type: ignore[no-untyped-def]
-    """out[j] = the j-th value of the row stored at byte `at`."""
-    bytes_, floats, halves = memory
-    if form == F32:
-        _copy(floats[at // 4 : at // 4 + cols], cols, out)
-    elif form == BF16:
-        _decode_bf16(halves[at // 2 : at // 2 + cols], cols, out)
-    elif form == F16:
-        _decode_f16(halves[at // 2 : at // 2 + cols], cols, out)
-    elif form == INT8:
-        _decode_int8(bytes_, halves, at, cols, out)
-    else:
-        _decode_int4(bytes_, at, cols, out)
-
-
 # Slices that are looped over from zero on: LLVM turns such loops into vector code, and others not.
 @njit(**KERNEL)
-def _copy(row, cols, out):  # type: ignore[no-untyped-def]
+def decode_f32(memory, at, cols, out):  # type: ignore[no-untyped-def]
+    """out[j] = the j-th value of the row stored at byte `at`."""
+    row = memory[1][at // 4 : at // 4 + cols]
     for j in range(cols):
         out[j] = row[j]
 
 
 @njit(**KERNEL)
-def _decode_bf16(row, cols, out):  # type: ignore[no-untyped-def]
+def decode_bf16(memory, at, cols, out):  # type: ignore[no-untyped-def]
+    """The same for a row of bf16."""
+    row = memory[2][at // 2 : at // 2 + cols]
     for j in range(cols):
         out[j] = float_of_bits(np.uint32(row[j]) << np.uint32(16))
 
 
 @njit(**KERNEL)
-def _decode_f16(row, cols, out):  # type: ignore[no-untyped-def]
+def decode_f16(memory, at, cols, out):  # type: ignore[no-untyped-def]
+    """The same for a row of f16."""
+    row = memory[2][at // 2 : at // 2 + cols]
     for j in range(cols):
         out[j] = half_to_float(np.uint32(row[j]))
 
 
 @njit(**KERNEL)
-def _decode_int8(codes, halves, at, cols, out):  # type: ignore[no-untyped-def]
+def decode_int8(memory, at, cols, out):  # type: ignore[no-untyped-def]
+    """The same for a row of int8."""
+    codes, halves = memory[0], memory[2]
     room, scale_at = shelf(), (at + cols + (cols & 1)) // 2
     for first in range(0, cols, GROUP):
         group = first // GROUP
@@ -153,8 +144,9 @@ def _decode_int8(codes, halves, at, cols, out):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _decode_int4(bytes_, at, cols, out):  # type: ignore[no-untyped-def]
-    scale_at = at + (cols // 2 + 1) // 2 * 2
+def decode_int4(memory, at, cols, out):  # type: ignore[no-untyped-def]
+    """The same for a row of int4."""
+    bytes_, scale_at = memory[0], at + (cols // 2 + 1) // 2 * 2
     for first in range(0, cols, GROUP):
         half = min(GROUP, cols - first) // 2
         codes, scale = bytes_[at + first // 2 : at + first // 2 + half], half_at(bytes_, scale_at)
@@ -167,24 +159,27 @@ def _decode_int4(bytes_, at, cols, out):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def encode_row(values, cols, form, memory, at):  # type: ignore[no-untyped-def]
-    """Store values[0:cols] as one row at byte `at` (f32, bf16 and int8: the formats of a KV cache)."""
-    bytes_, floats, halves = memory
-    if form == F32:
-        for j in range(cols):
-            floats[at // 4 + j] = values[j]
-    elif form == BF16:
-        for j in range(cols):
-            bits = bits_of_float(values[j])
-            odd = (bits >> np.uint32(16)) & np.uint32(1)
-            halves[at // 2 + j] = np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
-    else:
-        _encode_int8(values, cols, bytes_, at)
+def encode_f32(values, cols, memory, at):  # type: ignore[no-untyped-def]
+    """Store values[0:cols] as a row of f32."""
+    floats = memory[1]
+    for j in range(cols):
+        floats[at // 4 + j] = values[j]
 
 
 @njit(**KERNEL)
-def _encode_int8(values, cols, bytes_, at):  # type: ignore[no-untyped-def]
-    scale_at = at + cols + (cols & 1)
+def encode_bf16(values, cols, memory, at):  # type: ignore[no-untyped-def]
+    """Store values[0:cols] as a row of bf16."""
+    halves = memory[2]
+    for j in range(cols):
+        bits = bits_of_float(values[j])
+        odd = (bits >> np.uint32(16)) & np.uint32(1)
+        halves[at // 2 + j] = np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+
+
+@njit(**KERNEL)
+def encode_int8(values, cols, memory, at):  # type: ignore[no-untyped-def]
+    """Store values[0:cols] as a row of int8 codes and their scales."""
+    bytes_, scale_at = memory[0], at + cols + (cols & 1)
     if cols & 1:
         bytes_[at + cols] = 0
     for first in range(0, cols, GROUP):
@@ -200,3 +195,9 @@ def _encode_int8(values, cols, bytes_, at):  # type: ignore[no-untyped-def]
             code = np.rint(part[j] / scale) if scale > 0 else np.float32(0)
             codes[j] = np.uint8(np.int32(min(max(code, np.float32(-127)), np.float32(127))))
         scale_at += 2
+
+
+DECODE_ROW = {"f32": decode_f32, "bf16": decode_bf16, "f16": decode_f16, "int8": decode_int8, "int4": decode_int4}
+"""A stored row's values by format: (memory, byte where the row begins, cols, out)."""
+ENCODE_ROW = {"f32": encode_f32, "bf16": encode_bf16, "int8": encode_int8}
+"""A row stored, in the formats of a KV cache: (values, cols, memory, byte where the row begins)."""

@@ -1,4 +1,4 @@
-"""Binary searches over a packed suffix array, with pointers and words counted: the fast twin of `operators/suffix.py`.
+"""Binary searches over a packed suffix array, with pointers and words counted: the fast twin of `operators/suffix/`.
 
 An index is five operands (where the text lies, bytes per word, words, where the suffixes lie) and the depth at which
 words are compared.  `reads` are two registers that take the number of pointers and of words read.

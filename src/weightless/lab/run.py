@@ -29,7 +29,6 @@ from weightless.lab.recipe import ModelRecipe, Recipe, load_recipe
 from weightless.lab.report import hashes, read_summary, write_report
 from weightless.lab.reproduce import command_here, commands_of_model, with_only
 from weightless.lab.stages import ARTIFACT, DONE, read_done, run_model
-from weightless.program.engine import COMPILING
 from weightless.program.warm import in_background
 
 RECIPE, SESSIONS, SUMS = "recipe.toml", "sessions.jsonl", "SHA256SUMS"
@@ -49,7 +48,7 @@ def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) ->
             corpus = prepared(recipe.data, folder / "data")
             for model in chosen:
                 check_on_text(model, corpus)
-            with told_if_slow(COMPILING):
+            with told_if_slow("compiling the engine (once per machine and version of the code)"):
                 compiling.wait()
             return _made(recipe, folder, command, chosen, corpus, started)
         finally:

@@ -19,9 +19,8 @@ from weightless.models.catalog import Counted
 from weightless.ngram.infinigram import build
 from weightless.ops.infinigram import N_BUCKETS
 from weightless.program.operators.lookup import AcceptToken
-from weightless.program.operators.ngram import NgramFinish, NgramFull, NgramScore
+from weightless.program.operators.ngram import NgramFinish, NgramFull, NgramScore, UnigramSample
 from weightless.program.operators.suffix import MAX_LENGTH, SuffixExtend, SuffixFull, SuffixSample, SuffixScore
-from weightless.program.operators.unigram import UnigramSample
 from weightless.program.program import OUTCOME, PROBABILITIES, Program
 from weightless.program.tensor import Tensor
 

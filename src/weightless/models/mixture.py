@@ -7,7 +7,7 @@ are fitted by expectation maximisation on text that neither part has seen (`fit`
 from all of the training text.
 
 The parts are families by name; nothing here knows which.  Scoring and sampling both run both parts
-(`program/operators/mixing.py` says why).
+(`program/operators/mixing/promise.py` says why).
 """
 
 from __future__ import annotations

@@ -17,8 +17,14 @@ from weightless.base.errors import ConfigError
 from weightless.models.catalog import Counted
 from weightless.ngram.kneser_ney import build, unigram_alias
 from weightless.program.operators.lookup import AcceptToken
-from weightless.program.operators.ngram import NgramContext, NgramFinish, NgramFull, NgramSample, NgramScore
-from weightless.program.operators.unigram import UnigramSample
+from weightless.program.operators.ngram import (
+    NgramContext,
+    NgramFinish,
+    NgramFull,
+    NgramSample,
+    NgramScore,
+    UnigramSample,
+)
 from weightless.program.program import OUTCOME, PROBABILITIES, Program
 from weightless.program.tensor import Tensor
 

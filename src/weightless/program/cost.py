@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from weightless.base.errors import CorruptFileError
-from weightless.program.opcodes import N_TRAFFIC
 from weightless.program.operator import Access
 from weightless.program.program import Program
+from weightless.program.registers import N_TRAFFIC
 from weightless.program.tensor import LINE
 
 Spans = list[tuple[int, int]]  # half-open intervals of byte addresses

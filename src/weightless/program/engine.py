@@ -10,20 +10,17 @@ Both have the same verbs, and are held to each other by the contract tests:
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import numpy as np
 
 from weightless.base.errors import ConfigError, CorruptFileError
-from weightless.base.progress import told_if_slow
 from weightless.kernels.numba_rows import views
 from weightless.program import interpreter as vm
 from weightless.program.arena import Arena, aligned
-from weightless.program.operator import N_FLOATS, N_INTS, SCRATCH_BYTES, Access
-from weightless.program.program import HEADS, OUTCOME, PROBABILITIES, Program
+from weightless.program.linking import Instructions
+from weightless.program.operator import SCRATCH_BYTES, Access
+from weightless.program.program import OUTCOME, PROBABILITIES, Program
 
 N_UNIFORMS = 8
-COMPILING = "compiling the engine (once per machine and version of the code)"
 POINTS_OUTSIDE = "an index of the model points outside its data; pack the model again"
 
 
@@ -32,9 +29,6 @@ class Engine:
 
     `state` is memory of the caller's (uint8, aligned to 64 bytes, zeroed or not) to decode in, instead of its own.
     """
-
-    is_loaded = False
-    """Whether this process has run an engine of this very class: then its code is compiled or loaded."""
 
     def __init__(
         self, program: Program, weights: np.ndarray, poison: bool = False, state: np.ndarray | None = None
@@ -47,7 +41,7 @@ class Engine:
         self.registers = np.zeros(vm.N_REGISTERS, dtype=np.int64)
         self.uniforms = np.zeros(N_UNIFORMS)
         self.scratch = aligned(SCRATCH_BYTES).view(np.float32)
-        self._code, self._floats, self._spans = _assemble(program)
+        self._instructions = Instructions(program)
         self._outcome = program.layout.places[OUTCOME].offset
         self._one = np.zeros(1, dtype=np.int64)
 
@@ -110,12 +104,10 @@ class Engine:
     def _drive(self, body: str, head: str, tokens: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(outcome of the head after each token, bytes of data-decided operators at each token, by where)."""
         results, traffic = np.zeros(len(tokens)), np.zeros((len(tokens), vm.N_TRAFFIC), dtype=np.int64)
-        spans = (*self._spans[body], *self._spans[head], self._outcome)
-        kind = type(self)
-        with nullcontext() if vars(kind).get("is_loaded") else told_if_slow(COMPILING):
-            vm.drive(self._code, self._floats, spans, *self._memory, self.registers, self.uniforms, self.scratch,
-                     tokens, targets, results, traffic)  # fmt: skip
-        kind.is_loaded = True
+        table, memory = self._instructions, (*self._memory, self.registers, self.uniforms, self.scratch)
+        table.link((body, head), memory)
+        spans = (*table.spans[body], *table.spans[head], self._outcome)
+        vm.drive(table.twins, table.code, table.floats, spans, *memory, tokens, targets, results, traffic)
         self._check_status()
         return results, traffic
 
@@ -133,21 +125,6 @@ def _weight_views(weights: np.ndarray) -> tuple[np.ndarray, ...]:
     for view in found:
         view.flags.writeable = False
     return found
-
-
-def _assemble(program: Program) -> tuple[np.ndarray, np.ndarray, dict[str, tuple[int, int]]]:
-    """(instructions int64 [n, 1 + operands], floats [n, F], {part: (first, last)})."""
-    spans, rows = {"": (0, 0)}, []
-    for part, ops in (("body", program.body), *((head, program.heads[head]) for head in HEADS)):
-        spans[part] = (len(rows), len(rows) + len(ops))
-        rows += program.lowered(ops)
-    code = np.zeros((len(rows), N_INTS), dtype=np.int64)
-    floats = np.zeros((len(rows), N_FLOATS))
-    for i, row in enumerate(rows):
-        code[i, 0] = row.opcode
-        code[i, 1 : 1 + len(row.ints)] = row.ints
-        floats[i, : len(row.floats)] = row.floats
-    return code, floats, spans
 
 
 class AuditEngine:

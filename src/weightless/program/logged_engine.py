@@ -18,9 +18,9 @@ from weightless.kernels.numba_memory import LOST, N_FIELDS, NUMBER, RECORDS
 from weightless.program.cost import Bytes
 from weightless.program.engine import Engine
 from weightless.program.log_reduction import Places, accesses_of, reduce_log
-from weightless.program.opcodes import N_TRAFFIC
 from weightless.program.operator import Access
 from weightless.program.program import Program
+from weightless.program.registers import N_TRAFFIC
 
 FIRST_RECORDS, MAX_RECORDS = 1 << 16, 1 << 23
 TOKENS_AT_ONCE = 128

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_transform
 
 from weightless.base.errors import CorruptFileError, NewerFileError, nearest
+from weightless.kernels.codes import FORMAT_CODES
 from weightless.program.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -39,11 +40,20 @@ class Access(NamedTuple):
     write: bool
 
 
-class Lowered(NamedTuple):
-    """One instruction of the compiled engine: opcode, integer operands, float operands."""
+class Kernel(NamedTuple):
+    """A compiled function over rows of one format ("matvec", "bf16"); as an operand it stands for its address."""
 
-    opcode: int
-    ints: Sequence[int]
+    name: str
+    format: str
+
+
+Operand = int | Kernel
+
+
+class Lowered(NamedTuple):
+    """One instruction of the compiled engine: integer operands and float operands of the operator's compiled twin."""
+
+    ints: Sequence[Operand]
     floats: Sequence[float] = ()
 
 
@@ -197,6 +207,12 @@ def need_matrix(op: Any, tensors: Tensors, name: str, rows: int, cols: int) -> N
     need(tensor.shape == (rows, cols), op, f"{name} should have shape ({rows}, {cols}), not {tensor.shape}")
     need(tensor.format in ("f32", "bf16", "f16", "int8", "int4"), op, f"{name} cannot be {tensor.format}")
     need(tensor.kind != "state", op, f"{name} should be a weight")
+
+
+def packed(place: Place, kernel: str) -> list[Operand]:
+    """How a compiled twin is told of stored rows: [offset, stride, rows, cols, format, kernel for this format]."""
+    offset, tensor = place
+    return [offset, tensor.row_stride, *tensor.shape, FORMAT_CODES[tensor.format], Kernel(kernel, tensor.format)]
 
 
 def whole(tensor: Tensor, write: bool = False) -> list[Access]:

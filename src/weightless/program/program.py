@@ -82,7 +82,7 @@ class Program:
     def lowered(self, ops: Sequence[Any]) -> list[Lowered]:
         """Instructions of the compiled engine."""
         out = [op.lower(self.layout.places) for op in ops]
-        assert all(len(row.ints) < N_INTS and len(row.floats) <= N_FLOATS for row in out)
+        assert all(len(row.ints) <= N_INTS and len(row.floats) <= N_FLOATS for row in out)
         return out
 
     def validate(self) -> Program:

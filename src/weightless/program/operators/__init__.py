@@ -1,4 +1,11 @@
-"""The operators, by what they do; importing this package fills the registry in `program.operator`."""
+"""The operators, one room each; importing this package fills the registry in `program.operator`.
+
+A room holds `promise.py` (fields, check, accesses, run, lower, flops) and `compiled.py`, whose functions are the
+compiled twins of its operators, each under the operator's name.
+"""
+
+from importlib import import_module
+from typing import Any
 
 from weightless.program.operators import (
     attention,
@@ -9,7 +16,23 @@ from weightless.program.operators import (
     mixing,
     ngram,
     suffix,
-    unigram,
 )
 
-__all__ = ["attention", "class_head", "feedforward", "full_head", "lookup", "mixing", "ngram", "suffix", "unigram"]
+__all__ = [
+    "attention",
+    "class_head",
+    "compiled_twin",
+    "feedforward",
+    "full_head",
+    "lookup",
+    "mixing",
+    "ngram",
+    "suffix",
+]
+
+
+def compiled_twin(cls: Any) -> Any:
+    """The compiled twin of an operator's class; loads the compiler."""
+    module = next(base.__module__ for base in cls.__mro__ if base.__module__.startswith(f"{__name__}."))
+    room = module.removeprefix(f"{__name__}.").split(".")[0]
+    return getattr(import_module(f"{__name__}.{room}.compiled"), cls.name)

@@ -17,17 +17,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from weightless.program.arena import Arena
-from weightless.program.opcodes import (
-    CONTEXT_INDEX,
-    NGRAM_CONTEXT,
-    NGRAM_FINISH,
-    NGRAM_FULL,
-    NGRAM_SAMPLE,
-    NGRAM_SCORE,
-    PROBABILITY,
-    STATE,
-    WORD_INDEX,
-)
 from weightless.program.operator import (
     Access,
     Lowered,
@@ -40,6 +29,7 @@ from weightless.program.operator import (
     span_of,
     whole,
 )
+from weightless.program.registers import CONTEXT_INDEX, PROBABILITY, STATE, WORD_INDEX
 
 QUANTA = 2**32 - 1
 MAX_LEVEL = 7  # words of context; a sampler takes one of the engine's eight uniforms per level
@@ -145,9 +135,9 @@ class NgramContext:
             self.level,
         ]
         if not self.parent:
-            return Lowered(NGRAM_CONTEXT, [*ends, 0, 0, 0])
+            return Lowered([*ends, 0, 0, 0])
         word_at, word = places[self.word]
-        return Lowered(NGRAM_CONTEXT, [*ends, places[self.parent].offset, word_at, word.row_bytes])
+        return Lowered([*ends, places[self.parent].offset, word_at, word.row_bytes])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         return 0
@@ -252,7 +242,7 @@ class NgramScore(_Level):
         return int(arena.row(self.cum, at)[0]) - below
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(NGRAM_SCORE, self._ints(places, self.p))
+        return Lowered(self._ints(places, self.p))
 
 
 @operator("ngram_finish")
@@ -273,7 +263,7 @@ class NgramFinish:
         arena.put_row(self.outcome, -np.log(arena.row(self.p)))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(NGRAM_FINISH, [places[self.p].offset, places[self.outcome].offset])
+        return Lowered([places[self.p].offset, places[self.outcome].offset])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         return 0
@@ -344,7 +334,7 @@ class NgramSample(_Level):
         return low, len(seen)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(NGRAM_SAMPLE, [*self._ints(places, self.outcome), int(self.first)])
+        return Lowered([*self._ints(places, self.outcome), int(self.first)])
 
 
 @operator("ngram_full")
@@ -394,4 +384,4 @@ class NgramFull(_Level):
         return (end - first,)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(NGRAM_FULL, [*self._ints(places, self.outcome), places[self.outcome].tensor.shape[1]])
+        return Lowered([*self._ints(places, self.outcome), places[self.outcome].tensor.shape[1]])

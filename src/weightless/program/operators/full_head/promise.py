@@ -13,7 +13,6 @@ import numpy as np
 
 from weightless.ops.cross_entropy import log_softmax
 from weightless.program.arena import Arena
-from weightless.program.opcodes import LOGITS_FULL, LOGITS_SAMPLE, LOGITS_SCORE
 from weightless.program.operator import Access, Lowered, Place, Tensors, need, need_vector, operator, whole
 
 
@@ -57,7 +56,7 @@ class LogitsScore(_Head):
         )
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(LOGITS_SCORE, self._ints(places))
+        return Lowered(self._ints(places))
 
 
 @operator("logits_sample")
@@ -72,7 +71,7 @@ class LogitsSample(_Head):
         arena.put_row(self.outcome, np.array([chosen], dtype=np.float32))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(LOGITS_SAMPLE, self._ints(places))
+        return Lowered(self._ints(places))
 
 
 @operator("logits_full")
@@ -90,4 +89,4 @@ class LogitsFull(_Head):
         arena.put_row(self.outcome, np.exp(log_softmax(arena.row(self.logits))))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(LOGITS_FULL, self._ints(places))
+        return Lowered(self._ints(places))

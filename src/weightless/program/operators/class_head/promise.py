@@ -12,21 +12,21 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from weightless.kernels.codes import FORMAT_CODES
 from weightless.ops.cross_entropy import log_softmax
 from weightless.ops.norm import rms_norm
 from weightless.program.arena import Arena
-from weightless.program.opcodes import CLASS_FULL, CLASS_SAMPLE, CLASS_SCORE, WORD_FULL, WORD_SAMPLE, WORD_SCORE
 from weightless.program.operator import (
     SCRATCH_BYTES,
     Access,
     Lowered,
+    Operand,
     Place,
     Tensors,
     need,
     need_matrix,
     need_vector,
     operator,
+    packed,
     row_of,
     whole,
 )
@@ -75,10 +75,9 @@ class _Classes:
         arena.put_row(self.h, h)
         return log_softmax(arena.rows(self.classes) @ h)
 
-    def _ints(self, places: Mapping[str, Place]) -> list[int]:
-        offset, classes = places[self.classes]
+    def _ints(self, places: Mapping[str, Place]) -> list[Operand]:
         ends = [places[name].offset for name in (self.norm, self.x, self.h, self.choice)]
-        return [offset, classes.row_stride, *classes.shape, FORMAT_CODES[classes.format], *ends]
+        return [*packed(places[self.classes], "matvec"), *ends]
 
 
 @operator("class_score")
@@ -111,7 +110,7 @@ class ClassScore(_Classes):
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         offset, table = places[self.slot_of_token]
         n_words = places[self.words].tensor.shape[0] // places[self.classes].tensor.shape[0]
-        return Lowered(CLASS_SCORE, [*self._ints(places), offset, table.row_bytes, n_words], [self.eps])
+        return Lowered([*self._ints(places), offset, table.row_bytes, n_words], [self.eps])
 
 
 @operator("class_sample")
@@ -130,7 +129,7 @@ class ClassSample(_Classes):
         arena.put_row(self.choice, np.array([chosen, 0], dtype=np.float32))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(CLASS_SAMPLE, self._ints(places), [self.eps])
+        return Lowered(self._ints(places), [self.eps])
 
 
 @operator("class_full")
@@ -151,7 +150,7 @@ class ClassFull(_Classes):
         arena.put_row(self.choice, self._log_p(arena))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(CLASS_FULL, self._ints(places), [self.eps])
+        return Lowered(self._ints(places), [self.eps])
 
 
 class _Words:
@@ -192,18 +191,9 @@ class _Words:
         scores[max(0, self.vocab_size - chosen * self.n_words) :] = -np.inf
         return log_softmax(scores)
 
-    def _ints(self, places: Mapping[str, Place]) -> list[int]:
-        offset, words = places[self.words]
+    def _ints(self, places: Mapping[str, Place]) -> list[Operand]:
         ends = [places[name].offset for name in (self.h, self.choice, self.outcome)]
-        return [
-            offset,
-            words.row_stride,
-            *words.shape,
-            FORMAT_CODES[words.format],
-            *ends,
-            self.n_words,
-            self.vocab_size,
-        ]
+        return [*packed(places[self.words], "matvec"), *ends, self.n_words, self.vocab_size]
 
 
 @operator("word_score")
@@ -224,7 +214,7 @@ class WordScore(_Words):
         arena.put_row(self.outcome, np.array([nats - log_p[word]], dtype=np.float32))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(WORD_SCORE, self._ints(places))
+        return Lowered(self._ints(places))
 
 
 @operator("word_sample")
@@ -254,7 +244,7 @@ class WordSample(_Words):
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         offset, table = places[self.token_of_slot]
-        return Lowered(WORD_SAMPLE, [*self._ints(places), offset, table.row_bytes])
+        return Lowered([*self._ints(places), offset, table.row_bytes])
 
 
 @operator("word_full")
@@ -293,4 +283,4 @@ class WordFull(_Words):
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         offset, table = places[self.token_of_slot]
-        return Lowered(WORD_FULL, [*self._ints(places), offset, table.row_bytes])
+        return Lowered([*self._ints(places), offset, table.row_bytes])

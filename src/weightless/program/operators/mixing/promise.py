@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from weightless.program.arena import Arena
-from weightless.program.opcodes import GATE_BY_LIST, GATE_BY_MATCH, MIX_FULL, MIX_SAMPLE, MIX_SCORE, STATE
 from weightless.program.operator import (
     Access,
     Lowered,
@@ -33,6 +32,7 @@ from weightless.program.operator import (
 )
 from weightless.program.operators.ngram import MAX_LEVEL
 from weightless.program.operators.suffix import MAX_LENGTH
+from weightless.program.registers import STATE
 
 N_SIZES = 4
 CHOICE = 7  # the uniform that chooses a component
@@ -82,7 +82,7 @@ class GateByList:
         return (int(first < end or self.level == 1),)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(GATE_BY_LIST, [places[self.found].offset, places[self.gate].offset, self.level])
+        return Lowered([places[self.found].offset, places[self.gate].offset, self.level])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         return 0
@@ -122,7 +122,7 @@ class GateByMatch:
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         offset, found = places[self.found]
         ends = [places[self.matched].offset, offset, places[self.gate].offset]
-        return Lowered(GATE_BY_MATCH, [*ends, found.shape[0]])
+        return Lowered([*ends, found.shape[0]])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         return 0
@@ -187,7 +187,7 @@ class MixScore(_Mix):
         arena.put_row(self.outcome, np.array([nats], dtype=np.float32))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(MIX_SCORE, self._ints(places))
+        return Lowered(self._ints(places))
 
 
 @operator("mix_sample")
@@ -205,7 +205,7 @@ class MixSample(_Mix):
         arena.put_row(self.outcome, (x if arena.registers.uniforms[CHOICE] < w else y).astype(np.float32))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(MIX_SAMPLE, self._ints(places))
+        return Lowered(self._ints(places))
 
 
 @operator("mix_full")
@@ -226,4 +226,4 @@ class MixFull(_Mix):
         arena.put_row(self.outcome, (w * p + (1 - w) * q).astype(np.float32))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(MIX_FULL, self._ints(places))
+        return Lowered(self._ints(places))

@@ -24,16 +24,6 @@ import numpy as np
 
 from weightless.ops.infinigram import N_BUCKETS, bucket_of
 from weightless.program.arena import Arena
-from weightless.program.opcodes import (
-    PROBABILITY,
-    STATE,
-    SUFFIX,
-    SUFFIX_EXTEND,
-    SUFFIX_FULL,
-    SUFFIX_SAMPLE,
-    SUFFIX_SCORE,
-    TEXT,
-)
 from weightless.program.operator import (
     Access,
     Lowered,
@@ -47,7 +37,7 @@ from weightless.program.operator import (
     whole,
 )
 from weightless.program.operators.ngram import NOT_DRAWN
-from weightless.program.operators.suffix_index import (
+from weightless.program.operators.suffix.index import (
     CHANGED,
     DRAWN,
     END,
@@ -59,6 +49,7 @@ from weightless.program.operators.suffix_index import (
     Reads,
     SuffixIndex,
 )
+from weightless.program.registers import PROBABILITY, STATE, SUFFIX, TEXT
 
 __all__ = ["MAX_LENGTH", "SuffixExtend", "SuffixFull", "SuffixSample", "SuffixScore"]
 
@@ -122,7 +113,7 @@ class SuffixExtend(SuffixIndex):
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         at, table = places[self.first_row]
-        return Lowered(SUFFIX_EXTEND, [*self.operands(places), places[self.history].offset, at, table.shape[0]])
+        return Lowered([*self.operands(places), places[self.history].offset, at, table.shape[0]])
 
     def decided(self) -> Mapping[int, str]:
         return {STATE: self.found, SUFFIX: self.suffixes, TEXT: self.text}
@@ -226,7 +217,7 @@ class SuffixScore(_Level):
         return Reads(CHANGED, read.pointers, read.words)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(SUFFIX_SCORE, self._ends(places, self.p))
+        return Lowered(self._ends(places, self.p))
 
 
 @operator("suffix_sample")
@@ -301,7 +292,7 @@ class SuffixSample(_Level):
             arena.put_row(self.outcome, np.array([NOT_DRAWN], dtype=np.float32))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(SUFFIX_SAMPLE, [*self._ends(places, self.outcome), places[self.left].offset, int(self.first)])
+        return Lowered([*self._ends(places, self.outcome), places[self.left].offset, int(self.first)])
 
 
 @operator("suffix_full")
@@ -351,4 +342,4 @@ class SuffixFull(_Level):
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         vocab_size = places[self.outcome].tensor.shape[1]
-        return Lowered(SUFFIX_FULL, [*self._ends(places, self.outcome), vocab_size])
+        return Lowered([*self._ends(places, self.outcome), vocab_size])

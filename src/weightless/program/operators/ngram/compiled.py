@@ -1,7 +1,6 @@
-"""The compiled engine's instructions over counted models: Kneser-Ney lists and unigrams.
+"""The compiled twins of `promise.py` and `unigram.py`: Kneser-Ney lists and unigrams.
 
-The readable twins are `operators/ngram.py` and `operators/unigram.py`; registers and operands are those of
-`interpreter.py`.  Every address taken from data is checked against its table before use.
+Every address taken from data is checked against its table before use.
 """
 
 from __future__ import annotations
@@ -14,16 +13,11 @@ from weightless.base.compiled import njit
 from weightless.kernels.numba_memory import READ, WRITE, id_at, load_id, loaded, store_id, stored, touch, updated
 from weightless.kernels.numba_ngram_walk import QUANTA, draw_entry, own_quanta, search
 from weightless.kernels.numba_rows import KERNEL
-from weightless.program import opcodes as op
 from weightless.program.registers import IN_CONTEXT, IN_CUM, IN_STATE, IN_WORDS, STATUS, TARGET, T
-
-_NGRAM_CONTEXT, _NGRAM_SCORE, _NGRAM_SAMPLE = op.NGRAM_CONTEXT, op.NGRAM_SCORE, op.NGRAM_SAMPLE
-_NGRAM_FULL, _NGRAM_FINISH = op.NGRAM_FULL, op.NGRAM_FINISH
-_UNIGRAM_SAMPLE = op.UNIGRAM_SAMPLE
 
 
 @njit(**KERNEL)
-def _ngram_context(c, W, S, R):  # type: ignore[no-untyped-def]
+def ngram_context(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     node_at, n_cols, n_rows, level = c[2], c[3], c[4], c[5]
     at = np.int64(-1)
     R[IN_STATE] += 16
@@ -67,7 +61,7 @@ def _list_range(c, S, R):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _ngram_score(c, W, S, R):  # type: ignore[no-untyped-def]
+def ngram_score(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     cum_at = c[1]
     first, end = _list_range(c, S, R)
     if c[3] == 0:
@@ -90,7 +84,7 @@ def _ngram_score(c, W, S, R):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _ngram_sample(c, W, S, R, u):  # type: ignore[no-untyped-def]
+def ngram_sample(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     is_first = c[7] != 0
     if not is_first:
         R[IN_STATE] += 4
@@ -109,7 +103,7 @@ def _ngram_sample(c, W, S, R, u):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _ngram_full(c, W, S, R):  # type: ignore[no-untyped-def]
+def ngram_full(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     vocab_size = c[7]
     p = S[1][c[0] // 4 : c[0] // 4 + vocab_size]
     first, end = _list_range(c, S, R)
@@ -139,7 +133,7 @@ def _ngram_full(c, W, S, R):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _unigram_sample(c, W, S, R, u):  # type: ignore[no-untyped-def]
+def unigram_sample(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     n = c[1]
     if c[3] == 0:
         R[IN_STATE] += 4
@@ -157,17 +151,5 @@ def _unigram_sample(c, W, S, R, u):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def run_ngram(kind, c, W, S, R, u):  # type: ignore[no-untyped-def]
-    """One instruction of a counted model."""
-    if kind == _NGRAM_CONTEXT:
-        _ngram_context(c, W, S, R)
-    elif kind == _NGRAM_SCORE:
-        _ngram_score(c, W, S, R)
-    elif kind == _NGRAM_SAMPLE:
-        _ngram_sample(c, W, S, R, u)
-    elif kind == _NGRAM_FULL:
-        _ngram_full(c, W, S, R)
-    elif kind == _UNIGRAM_SAMPLE:
-        _unigram_sample(c, W, S, R, u)
-    elif kind == _NGRAM_FINISH:
-        stored(S, c[1], 1)[0] = -math.log(np.float64(loaded(S, c[0], 1)[0]))
+def ngram_finish(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
+    stored(S, c[1], 1)[0] = -math.log(np.float64(loaded(S, c[0], 1)[0]))

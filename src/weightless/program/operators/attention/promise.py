@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from weightless.kernels.codes import FORMAT_CODES, QK_EPS
+from weightless.kernels.codes import QK_EPS
 from weightless.ops.attention import decode_attention
 from weightless.ops.norm import rms_norm
 from weightless.ops.rope import rope
 from weightless.program.arena import Arena
-from weightless.program.opcodes import ATTEND, MATVEC_ADD, NORM_MATVEC, ROPE_APPEND
 from weightless.program.operator import (
     SCRATCH_BYTES,
     Access,
@@ -28,6 +27,7 @@ from weightless.program.operator import (
     need_matrix,
     need_vector,
     operator,
+    packed,
     whole,
 )
 
@@ -59,11 +59,8 @@ class NormMatvec:
         arena.put_row(self.y, arena.rows(self.weight) @ h)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        offset, weight = places[self.weight]
-        rows, cols = weight.shape
-        form = FORMAT_CODES[weight.format]
         ends = [places[name].offset for name in (self.norm, self.x, self.y)]
-        return Lowered(NORM_MATVEC, [offset, weight.row_stride, rows, cols, form, *ends], [self.eps])
+        return Lowered([*packed(places[self.weight], "matvec"), *ends], [self.eps])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         rows, cols = tensors[self.weight].shape
@@ -112,10 +109,9 @@ class RopeAppend:
         return rope(heads[None], np.array([position]), self.theta).reshape(-1)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        offset, cache = places[self.cache]
-        form = FORMAT_CODES[cache.format]
+        cache = packed(places[self.cache], "encode_row")
         heads = [self.n_heads, self.n_kv_heads, self.d_head, int(self.qk_norm)]
-        return Lowered(ROPE_APPEND, [places[self.qkv].offset, offset, cache.row_stride, form, *heads], [self.theta])
+        return Lowered([*cache, places[self.qkv].offset, *heads], [self.theta])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         return 0
@@ -158,10 +154,9 @@ class Attend:
         arena.put_row(self.out, decode_attention(q_HK, k_THK, v_THK).reshape(-1))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        offset, cache = places[self.cache]
         ends = [places[self.qkv].offset, places[self.out].offset]
         heads = [self.n_heads, self.n_kv_heads, self.d_head, self.window]
-        return Lowered(ATTEND, [*ends, offset, cache.row_stride, FORMAT_CODES[cache.format], *heads])
+        return Lowered([*packed(places[self.cache], "attend"), *ends, *heads])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         return 4 * self.n_heads * self.d_head * (t - self._first(t))
@@ -190,10 +185,8 @@ class MatvecAdd:
         arena.put_row(self.x, arena.row(self.x) + arena.rows(self.weight) @ arena.row(self.a))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        offset, weight = places[self.weight]
-        rows, cols = weight.shape
         ends = [places[self.a].offset, places[self.x].offset]
-        return Lowered(MATVEC_ADD, [offset, weight.row_stride, rows, cols, FORMAT_CODES[weight.format], *ends])
+        return Lowered([*packed(places[self.weight], "matvec"), *ends])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         rows, cols = tensors[self.weight].shape

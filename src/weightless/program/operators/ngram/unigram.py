@@ -9,9 +9,9 @@ import numpy as np
 from weightless.ops.alias import draw
 from weightless.ops.kneser_ney import QUANTA
 from weightless.program.arena import Arena
-from weightless.program.opcodes import PROBABILITY, STATE, UNIGRAM_SAMPLE
 from weightless.program.operator import Access, Lowered, Place, Tensors, need, need_vector, operator, row_of, whole
-from weightless.program.operators.ngram import NOT_DRAWN
+from weightless.program.operators.ngram.promise import NOT_DRAWN
+from weightless.program.registers import PROBABILITY, STATE
 
 
 class _OneRow:
@@ -59,7 +59,7 @@ class UnigramSample:
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         at, table = places[self.alias]
-        return Lowered(UNIGRAM_SAMPLE, [at, table.shape[0], places[self.outcome].offset, int(self.first)])
+        return Lowered([at, table.shape[0], places[self.outcome].offset, int(self.first)])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         return 0

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from weightless.kernels.codes import ACTIVATION_CODES, FORMAT_CODES
+from weightless.kernels.codes import ACTIVATION_CODES
 from weightless.ops.feedforward import activate
 from weightless.ops.norm import rms_norm
 from weightless.program.arena import Arena
-from weightless.program.opcodes import NORM_FFN_ADD
 from weightless.program.operator import (
     SCRATCH_BYTES,
     Access,
@@ -22,6 +21,7 @@ from weightless.program.operator import (
     need_matrix,
     need_vector,
     operator,
+    packed,
     whole,
 )
 
@@ -60,11 +60,9 @@ class NormFfnAdd:
         arena.put_row(self.x, x + arena.rows(self.down) @ activate(hidden, self.activation))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        (up_at, up), (down_at, down) = places[self.up], places[self.down]
-        width, d_ff = down.shape
-        ints = [up_at, up.row_stride, up.shape[0], FORMAT_CODES[up.format], down_at, down.row_stride]
-        ints += [FORMAT_CODES[down.format], width, d_ff, places[self.norm].offset, places[self.x].offset]
-        return Lowered(NORM_FFN_ADD, [*ints, ACTIVATION_CODES[self.activation]], [self.eps])
+        matrices = [*packed(places[self.up], "matvec"), *packed(places[self.down], "matvec")]
+        ends = [places[self.norm].offset, places[self.x].offset]
+        return Lowered([*matrices, *ends, ACTIVATION_CODES[self.activation]], [self.eps])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         up, down = tensors[self.up].shape, tensors[self.down].shape

@@ -1,4 +1,4 @@
-"""The compiled engine's instructions over a suffix array; the readable twins are in `operators/suffix.py`.
+"""The compiled twins of `promise.py`: operators over a suffix array.
 
 Operands begin with the index (text, bytes per word, words, suffixes), then found, matched, the level and the rows of
 found.  Every range taken from data is checked before use, and a pointer behind the text reads nothing.
@@ -13,16 +13,14 @@ from weightless.kernels.numba_memory import id_at, load_id, loaded, store_id, st
 from weightless.kernels.numba_rows import KERNEL
 from weightless.kernels.numba_suffix_walk import END, bounds, count_word, log2_bucket, word_behind
 from weightless.ops import infinigram
-from weightless.program import opcodes as op
 from weightless.program.registers import IN_CUM, IN_STATE, IN_SUFFIXES, STATUS, TARGET, T
 
 N_BUCKETS = infinigram.N_BUCKETS
-_SUFFIX_EXTEND, _SUFFIX_SCORE, _SUFFIX_SAMPLE = op.SUFFIX_EXTEND, op.SUFFIX_SCORE, op.SUFFIX_SAMPLE
 _N, _FOUND, _MATCHED, _LEVEL, _LEVELS, _REST = 2, 4, 5, 6, 7, 8
 
 
 @njit(**KERNEL)
-def _suffix_extend(c, W, S, R):  # type: ignore[no-untyped-def]
+def suffix_extend(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     t, level = R[T], c[_LEVEL]
     if t < level:
         return
@@ -111,7 +109,7 @@ def _weight(c, W, R, n, several):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _suffix_score(c, W, S, R):  # type: ignore[no-untyped-def]
+def suffix_score(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     first, end, lowest, highest = _occurrences(c, W, S, R)
     if first == end:
         return
@@ -123,7 +121,7 @@ def _suffix_score(c, W, S, R):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _suffix_sample(c, W, S, R, u):  # type: ignore[no-untyped-def]
+def suffix_sample(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     is_first = c[_REST + 3] != 0
     if not is_first:
         R[IN_STATE] += 4
@@ -159,7 +157,7 @@ def _suffix_sample(c, W, S, R, u):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _suffix_full(c, W, S, R):  # type: ignore[no-untyped-def]
+def suffix_full(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     vocab_size = c[_REST + 2]
     first, end = _range(c, S, R)
     if first == end:
@@ -196,16 +194,3 @@ def _suffix_full(c, W, S, R):  # type: ignore[no-untyped-def]
             word, run = here, np.int64(0)
         run += 1
     p[word] += w * (np.float64(run) / n)
-
-
-@njit(**KERNEL)
-def run_suffix(kind, c, W, S, R, u):  # type: ignore[no-untyped-def]
-    """One instruction over a suffix array."""
-    if kind == _SUFFIX_EXTEND:
-        _suffix_extend(c, W, S, R)
-    elif kind == _SUFFIX_SCORE:
-        _suffix_score(c, W, S, R)
-    elif kind == _SUFFIX_SAMPLE:
-        _suffix_sample(c, W, S, R, u)
-    else:
-        _suffix_full(c, W, S, R)

@@ -14,7 +14,6 @@ import numpy as np
 from weightless.kernels.codes import FORMAT_CODES
 from weightless.ops.hashing import row_index, start_of
 from weightless.program.arena import Arena
-from weightless.program.opcodes import ACCEPT_TOKEN, GATHER_HASHED, GATHER_ROW
 from weightless.program.operator import (
     Access,
     Lowered,
@@ -23,6 +22,7 @@ from weightless.program.operator import (
     need,
     need_vector,
     operator,
+    packed,
     row_of,
     span_of,
     whole,
@@ -47,7 +47,7 @@ class AcceptToken:
         arena.put_span(self.history, arena.registers.t - 1, np.uint32(arena.registers.token))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(ACCEPT_TOKEN, [places[self.history].offset])
+        return Lowered([places[self.history].offset])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         return 0
@@ -81,11 +81,8 @@ class GatherRow:
         arena.put_row(self.x, arena.row(self.x) + row if self.add else row)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        offset, table = places[self.table]
-        history, x = places[self.history].offset, places[self.x].offset
-        form = FORMAT_CODES[table.format]
-        rows, cols = table.shape
-        return Lowered(GATHER_ROW, [history, offset, table.row_stride, cols, form, x, int(self.add), rows])
+        ends = [places[self.history].offset, places[self.x].offset]
+        return Lowered([*packed(places[self.table], "decode_row"), *ends, int(self.add)])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         return tensors[self.table].shape[1] if self.add else 0
@@ -124,14 +121,11 @@ class GatherHashed:
         arena.put_row(self.x, arena.row(self.x) + arena.row(self.table, row))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        offset, table = places[self.table]
-        history, x = places[self.history].offset, places[self.x].offset
-        form, (rows, cols) = FORMAT_CODES[table.format], table.shape
+        ends = [places[self.history].offset, places[self.x].offset]
         start = (start_of(self.seed) ^ 1 << 63) - (
             1 << 63
         )  # the same 64 bits, as the signed number an operand can hold
-        ints = [history, offset, table.row_stride, cols, form, x, rows, self.order, start, self.pad]
-        return Lowered(GATHER_HASHED, ints)
+        return Lowered([*packed(places[self.table], "decode_row"), *ends, self.order, start, self.pad])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         return tensors[self.table].shape[1]

@@ -1,0 +1,98 @@
+"""From operators and kernels to the addresses of their machine code, compiled the first time that they are needed.
+
+An operator's compiled twin is the function of its name in `compiled.py` of its room.  It is compiled on its own, once
+per machine and version of the code, and so is each kernel for each format; a program waits for those that it uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+from numba import typeof, types
+
+from weightless.base.progress import told_if_slow
+from weightless.kernels.numba_attend import ATTEND
+from weightless.kernels.numba_calls import address_of
+from weightless.kernels.numba_matvec import MATVEC
+from weightless.kernels.numba_rows import DECODE_ROW, ENCODE_ROW
+from weightless.program.operator import N_FLOATS, N_INTS, Kernel
+from weightless.program.operators import compiled_twin
+from weightless.program.program import HEADS, Program
+
+COMPILING = "compiling {} operators and {} kernels (once per machine and version of the code)"
+
+NUMBER, VECTOR = types.int64, types.Array(types.float32, 1, "C")
+VIEWS = (types.uint8, types.float32, types.uint16)
+STORED = types.Tuple([types.Array(kind, 1, "C", readonly=True) for kind in VIEWS])
+CACHE = types.Tuple([types.Array(kind, 1, "C") for kind in VIEWS])
+
+KERNELS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
+    "matvec": (MATVEC, (STORED, *[NUMBER] * 4, VECTOR, VECTOR)),
+    "decode_row": (DECODE_ROW, (STORED, NUMBER, NUMBER, VECTOR)),
+    "encode_row": (ENCODE_ROW, (VECTOR, NUMBER, CACHE, NUMBER)),
+    "attend": (ATTEND, (VECTOR, *[NUMBER] * 3, CACHE, *[NUMBER] * 4, VECTOR, VECTOR)),
+}
+"""Functions by format, and the types of their arguments, for every kernel that is called by address."""
+
+
+class Instructions:
+    """A program as the compiled engine runs it: `spans[part]` = (first, last) rows of the body or of a head.
+
+    twins int64 [n] addresses of compiled operators; code int64 [n, N_INTS] and floats [n, N_FLOATS] their operands.
+    Rows are linked part by part, when `link` is first asked for one: until then their addresses are 0.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.spans, self._operators, rows = {"": (0, 0)}, [], []
+        for part, ops in (("body", program.body), *((head, program.heads[head]) for head in HEADS)):
+            self.spans[part] = (len(rows), len(rows) + len(ops))
+            self._operators += [type(op) for op in ops]
+            rows += program.lowered(ops)
+        self.twins = np.zeros(len(rows), dtype=np.int64)
+        self.code = np.zeros((len(rows), N_INTS), dtype=np.int64)
+        self.floats = np.zeros((len(rows), N_FLOATS))
+        self._kernels: list[tuple[int, int, Kernel]] = []
+        for i, row in enumerate(rows):
+            self.floats[i, : len(row.floats)] = row.floats
+            for j, operand in enumerate(row.ints):
+                if isinstance(operand, Kernel):
+                    self._kernels.append((i, j, operand))
+                else:
+                    self.code[i, j] = operand
+        self._linked: set[str] = {""}
+
+    def link(self, parts: Sequence[str], memory: tuple[Any, ...]) -> None:
+        """Make parts ready to run on `memory`, the arguments of an operator behind its operands."""
+        wanted = [row for part in parts if part not in self._linked for row in range(*self.spans[part])]
+        if not wanted:
+            return
+        argument_types = tuple(typeof(value) for value in (self.code[0], self.floats[0], *memory))
+        classes = dict.fromkeys(self._operators[row] for row in wanted)
+        twins = {cls: (compiled_twin(cls), argument_types) for cls in classes}
+        slots = [slot for slot in self._kernels if slot[0] in set(wanted)]
+        kernels = {kernel: _function_of(kernel) for _, _, kernel in slots}
+        with _told(twins, kernels):
+            twin_at = {cls: address_of(*twin) for cls, twin in twins.items()}
+            kernel_at = {kernel: address_of(*function) for kernel, function in kernels.items()}
+        for i, j, kernel in slots:
+            self.code[i, j] = kernel_at[kernel]
+        for row in wanted:
+            self.twins[row] = twin_at[self._operators[row]]
+        self._linked |= set(parts)
+
+
+def _function_of(kernel: Kernel) -> tuple[Any, tuple[Any, ...]]:
+    """The kernel's function and the types of its arguments."""
+    functions, argument_types = KERNELS[kernel.name]
+    return functions[kernel.format], argument_types
+
+
+def _told(twins: Mapping[Any, tuple[Any, Any]], kernels: Mapping[Any, tuple[Any, Any]]) -> AbstractContextManager[None]:
+    """Says what is compiled, where that takes a while."""
+    new = [sum(types not in function.overloads for function, types in part.values()) for part in (twins, kernels)]
+    if not any(new):
+        return nullcontext()
+    return told_if_slow(COMPILING.format(*new))

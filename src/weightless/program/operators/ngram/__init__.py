@@ -1,0 +1,23 @@
+"""Kneser-Ney lists and unigrams."""
+
+from weightless.program.operators.ngram.promise import (
+    MAX_LEVEL,
+    NOT_DRAWN,
+    NgramContext,
+    NgramFinish,
+    NgramFull,
+    NgramSample,
+    NgramScore,
+)
+from weightless.program.operators.ngram.unigram import UnigramSample
+
+__all__ = [
+    "MAX_LEVEL",
+    "NOT_DRAWN",
+    "NgramContext",
+    "NgramFinish",
+    "NgramFull",
+    "NgramSample",
+    "NgramScore",
+    "UnigramSample",
+]
