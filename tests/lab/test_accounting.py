@@ -16,7 +16,7 @@ from weightless.ledger.flops import forward_flops
 from weightless.ledger.memory import optimizer_bytes, training_memory
 from weightless.ledger.shape import TransformerShape, parameters
 from weightless.models import dense, feather
-from weightless.models.catalog import families, family
+from weightless.models.catalog import Trained, families, family
 from weightless.program.cost import flops
 from weightless.train.config import TrainConfig
 from weightless.train.optimizers.groups import grouped_optimizer
@@ -32,8 +32,21 @@ FEATHER = {
     "full head, one table": feather.Config(301, 80, 1, 2, 2, 32, 96, context=63, rows_2=0, rows_3=89, head="full"),
     "relu2": feather.Config(301, 40, 1, 2, 1, 16, 24, context=63, rows_2=0, rows_3=0, activation="relu2"),
 }
-CASES = [("dense", c) for c in DENSE.values()] + [("feather", c) for c in FEATHER.values()]
-IDS = [*DENSE, *FEATHER]
+SMALL = {"vocab_size": 301, "d_model": 72, "n_layers": 2, "n_heads": 4, "context": 63, "d_ff": 45}
+VARIANTS = {
+    "post-norm, gelu": dense.Config(**SMALL, norm="post", activation="gelu"),
+    "no norm, no positions": dense.Config(**SMALL, norm="none", positions="none"),
+    "sandwich, learned positions, factors": dense.Config(
+        **SMALL, norm="sandwich", positions="learned", residual_scale="channel"
+    ),
+    "factorised, tied, softcap": dense.Config(**SMALL, d_embed=14, softcap=9.0, residual_scale="depth"),
+    "factorised, untied, rows": dense.Config(**SMALL, tied=False, d_embed=14, bigram_rows=31, value_every=2),
+    "weighted QK-norm, gain": dense.Config(**SMALL, qk_norm="weighted", q_gain=1.5, positions="rope_interleaved"),
+    "three levels": dense.Config(**SMALL, tied=False, head="class3"),
+    "classes without norm": dense.Config(**SMALL, tied=False, head="class", norm="post"),
+}
+CASES = [("dense", c) for c in (DENSE | VARIANTS).values()] + [("feather", c) for c in FEATHER.values()]
+IDS = [*DENSE, *VARIANTS, *FEATHER]
 
 
 def generic_shape(c: dense.Config) -> TransformerShape:
@@ -110,7 +123,7 @@ def test_tables_have_no_dense_gradient_and_a_state_per_row():
 def test_every_trained_family_can_be_accounted_for():
     for name in families():
         room = family(name)
-        if hasattr(room, "Model"):
+        if isinstance(room, Trained):
             model = family_model(name, room.Config())
             assert sum(w.parameters for w in model.weights) > 0 and sum(model.forward_flops(4, False).values()) > 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from weightless import layers as L
+from weightless.layers import functions as L
 from weightless.base.errors import ConfigError
 
 ROUNDING = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}

@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-import weightless.layers as layers
+import weightless.layers.functions as layers
 import weightless.reference as reference
 from weightless.kernels.dispatch import ALGORITHMS, BACKENDS, available, dispatch
 from weightless.tokenizer import Tokenizer, train_bpe

@@ -154,7 +154,7 @@ def lively_arrays(model: Any, text: np.ndarray, seed: int) -> dict[str, np.ndarr
             array = value.detach().numpy()
         if spec.group == "vector":
             array = array + np.float32(0.2) * rng.standard_normal(array.shape, dtype=np.float32)
-        elif spec.group in ("head", "embedding", "table"):
+        elif spec.group in ("head", "embedding", "table") or spec.init == "zeros":
             rows, width = spec.shape
             drawn = rng.standard_normal((min(rows, DRAWN_ROWS), width), dtype=np.float32)
             array = np.resize(drawn * np.float32(2 / width**0.5), spec.shape)

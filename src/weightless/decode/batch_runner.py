@@ -27,7 +27,7 @@ from weightless.decode.kv_cache import KVCache
 from weightless.decode.paged_cache import PagedKVCache
 from weightless.decode.tree_verification import build_tree_mask, checked_parents
 from weightless.kernels.codes import QK_EPS
-from weightless.ops.class_head import class_log_probs
+from weightless.ops.class_head import below
 from weightless.ops.cross_entropy import log_softmax
 from weightless.ops.feedforward import activate
 from weightless.ops.hashing import row_index
@@ -188,7 +188,17 @@ def times(W: np.ndarray, x_ND: np.ndarray) -> np.ndarray:
 def _gather(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
     at = np.array([path[-1] for item in items for path in item.paths])
     rows = runner.rows_of(op.table, at)
-    state[op.x] = state[op.x] + rows if op.add else rows
+    if not op.add and state.get(op.x) is None:
+        state[op.x] = rows
+        return
+    there = slice(op.first, op.first + rows.shape[1])
+    state[op.x] = state[op.x].copy()
+    state[op.x][:, there] = state[op.x][:, there] + rows if op.add else rows
+
+
+def _gather_position(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
+    at = np.concatenate([item.position_N for item in items])
+    state[op.x] = state[op.x] + runner.rows_of(op.table, at)
 
 
 def _gather_hashed(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
@@ -200,14 +210,33 @@ def _gather_hashed(runner: BatchRunner, op: Any, state: State, items: list[_Item
 
 
 def _norm_matvec(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    state[op.y] = times(runner.weight(op.weight), rms_norm(state[op.x], runner.weight(op.norm), op.eps))
+    W = runner.weight(op.weight)
+    y = times(W.T if op.transposed else W, _normed(runner, op, state[op.x]))
+    state[op.y] = op.softcap * np.tanh(y / op.softcap) if op.softcap else y
+
+
+def _normed(runner: BatchRunner, op: Any, x_ND: np.ndarray) -> np.ndarray:
+    return rms_norm(x_ND, runner.weight(op.norm), op.eps) if op.norm else x_ND
+
+
+def _joined(runner: BatchRunner, op: Any, x_ND: np.ndarray, branch_ND: np.ndarray) -> np.ndarray:
+    """The stream after the branch; see `program.operators.residual`."""
+    if op.after and op.on == "branch":
+        branch_ND = rms_norm(branch_ND, runner.weight(op.after), op.eps)
+    branch_ND = branch_ND * runner.dtype(op.scale)
+    if op.gains:
+        branch_ND = branch_ND * runner.weight(op.gains)
+    x_ND = x_ND + branch_ND
+    return rms_norm(x_ND, runner.weight(op.after), op.eps) if op.after and op.on == "sum" else x_ND
 
 
 def _rope_append(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
     n_q, n_kv = op.n_heads * op.d_head, op.n_kv_heads * op.d_head
     position_N = np.concatenate([item.position_N for item in items])
     q, k, v = np.split(state[op.qkv], [n_q, n_q + n_kv], axis=1)
-    q, k = (_rotated(op, x, position_N) for x in (q, k))
+    q, k = (_turned(runner, op, x, norm, position_N) for x, norm in ((q, op.q_norm), (k, op.k_norm)))
+    if op.q_gain:
+        q = q * runner.weight(op.q_gain).reshape(-1, 1)
     rows = _as_stored(runner, op.cache, np.concatenate([k.reshape(len(k), -1), v], axis=1))
     k, v = (x.reshape(len(x), op.n_kv_heads, op.d_head).transpose(1, 0, 2) for x in np.split(rows, 2, axis=1))
     cache, layer = runner._caches[op.cache]
@@ -216,9 +245,11 @@ def _rope_append(runner: BatchRunner, op: Any, state: State, items: list[_Item])
     state[op.qkv] = q
 
 
-def _rotated(op: Any, x_ND: np.ndarray, position_N: np.ndarray) -> np.ndarray:
+def _turned(runner: BatchRunner, op: Any, x_ND: np.ndarray, norm: str, position_N: np.ndarray) -> np.ndarray:
     heads = x_ND.reshape(len(x_ND), -1, op.d_head)
-    return rope(rms_norm(heads, None, QK_EPS) if op.qk_norm else heads, position_N, op.theta)
+    if op.qk_norm:
+        heads = rms_norm(heads, runner.weight(norm) if norm else None, QK_EPS)
+    return heads if op.rotary == "none" else rope(heads, position_N, op.theta, op.rotary)
 
 
 def _as_stored(runner: BatchRunner, cache: str, rows: np.ndarray) -> np.ndarray:
@@ -240,13 +271,12 @@ def _attend(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> N
 
 
 def _matvec_add(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    state[op.x] = state[op.x] + times(runner.weight(op.weight), state[op.a])
+    state[op.x] = _joined(runner, op, state[op.x], times(runner.weight(op.weight), state[op.a]))
 
 
 def _norm_ffn_add(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    h = rms_norm(state[op.x], runner.weight(op.norm), op.eps)
-    hidden = activate(times(runner.weight(op.up), h), op.activation)
-    state[op.x] = state[op.x] + times(runner.weight(op.down), hidden)
+    hidden = activate(times(runner.weight(op.up), _normed(runner, op, state[op.x])), op.activation)
+    state[op.x] = _joined(runner, op, state[op.x], times(runner.weight(op.down), hidden))
 
 
 def _logits_full(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
@@ -254,12 +284,16 @@ def _logits_full(runner: BatchRunner, op: Any, state: State, items: list[_Item])
 
 
 def _class_full(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    state[op.h] = rms_norm(state[op.x], runner.weight(op.norm), op.eps)
-    state["classes"] = runner.weight(op.classes)
+    state[op.h] = _normed(runner, op, state[op.x])
+    state[op.choice] = log_softmax(times(runner.weight(op.classes), state[op.h]))
+
+
+def _group_full(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
+    state[op.out] = below(state[op.h], state[op.choice], runner.weight(op.groups), op.n_groups)
 
 
 def _word_full(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    by_slot = class_log_probs(state[op.h], state["classes"], runner.weight(op.words), op.vocab_size)
+    by_slot = below(state[op.h], state[op.choice], runner.weight(op.words), op.vocab_size)
     log_p = np.empty_like(by_slot)
     log_p[:, runner._arena.rows(op.token_of_slot)[:, 0]] = by_slot
     state["log p"] = log_p
@@ -272,6 +306,7 @@ def _nothing(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> 
 STEPS: dict[str, Callable[[BatchRunner, Any, State, list[_Item]], None]] = {
     "accept_token": _nothing,
     "gather_row": _gather,
+    "gather_position": _gather_position,
     "gather_hashed": _gather_hashed,
     "norm_matvec": _norm_matvec,
     "rope_append": _rope_append,
@@ -280,6 +315,7 @@ STEPS: dict[str, Callable[[BatchRunner, Any, State, list[_Item]], None]] = {
     "norm_ffn_add": _norm_ffn_add,
     "logits_full": _logits_full,
     "class_full": _class_full,
+    "group_full": _group_full,
     "word_full": _word_full,
 }
 

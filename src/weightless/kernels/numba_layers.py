@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.codes import RELU2, SWIGLU
+from weightless.kernels.codes import GELU, RELU2, SWIGLU
 from weightless.kernels.numba_lanes import N_LANES, larger, load_f32, number_at, put, shelf
 from weightless.kernels.numba_rows import (
     FAST,
@@ -91,32 +91,46 @@ def normalise_heads(vector, n_heads, d_head, eps):  # type: ignore[no-untyped-de
 
 
 @njit(**KERNEL)
-def rotate_heads(q, n_heads, k, n_kv_heads, d_head, position, theta):  # type: ignore[no-untyped-def]
-    """RoPE of queries and keys, half-split pairing (j, j + d_head/2), angle position * theta^(-2j/d_head), in place."""
+def rotate_heads(q, n_heads, k, n_kv_heads, d_head, position, theta, step, apart):  # type: ignore[no-untyped-def]
+    """RoPE of queries and keys in place: pair j is (j step, j step + apart), angle position * theta^(-2j/d_head).
+
+    step 1, apart d_head/2: half-split pairs; step 2, apart 1: interleaved ones.
+    """
     half = d_head // 2
     ratio, angle = theta ** (-2.0 / d_head), np.float64(position)
     for j in range(half):
         cos, sin = np.float32(math.cos(angle)), np.float32(math.sin(angle))
-        _rotate(q, n_heads, d_head, j, half, cos, sin)
-        _rotate(k, n_kv_heads, d_head, j, half, cos, sin)
+        _rotate(q, n_heads, d_head, j * step, apart, cos, sin)
+        _rotate(k, n_kv_heads, d_head, j * step, apart, cos, sin)
         angle *= ratio
 
 
 @njit(inline="always", **KERNEL)
-def _rotate(vector, n_heads, d_head, j, half, cos, sin):  # type: ignore[no-untyped-def]
+def _rotate(vector, n_heads, d_head, j, apart, cos, sin):  # type: ignore[no-untyped-def]
     for head in range(n_heads):
-        a, b = vector[head * d_head + j], vector[head * d_head + j + half]
+        a, b = vector[head * d_head + j], vector[head * d_head + j + apart]
         vector[head * d_head + j] = a * cos - b * sin
-        vector[head * d_head + j + half] = a * sin + b * cos
+        vector[head * d_head + j + apart] = a * sin + b * cos
+
+
+@njit(**KERNEL)
+def multiply_heads(vector, n_heads, d_head, weight):  # type: ignore[no-untyped-def]
+    """Every head times the same weights, in place."""
+    for head in range(n_heads):
+        for j in range(d_head):
+            vector[head * d_head + j] *= weight[j]
 
 
 @njit(fastmath=FAST, **KERNEL)
 def activate(hidden, d_ff, kind, out):  # type: ignore[no-untyped-def]
-    """SwiGLU: silu(gate) * up with hidden = [gate | up]; SiLU and ReLU^2 act on `hidden` alone."""
+    """SwiGLU: silu(gate) * up with hidden = [gate | up]; SiLU, ReLU^2 and GELU (by tanh) act on `hidden` alone."""
     for j in range(d_ff):
         value = hidden[j]
         if kind == RELU2:
             out[j] = value * value if value > 0 else np.float32(0)
+        elif kind == GELU:  # z (1 + tanh(y)) / 2 = z / (1 + exp(-2 y))
+            inner = value + np.float32(0.044715) * value * value * value
+            out[j] = value / (np.float32(1) + exp(np.float32(-1.5957691216057308) * inner))
         else:
             silu = value / (np.float32(1) + exp(-value))
             out[j] = silu * hidden[d_ff + j] if kind == SWIGLU else silu

@@ -8,41 +8,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from weightless.layers import functions as L
-from weightless.layers.layer import STREAM, Fused, Layer, Window, register
+from weightless.layers.layer import HISTORY, STREAM, Fused, Layer, Window, register
+from weightless.layers.residual import Residual
 from weightless.ledger.memory import Activation
 from weightless.program.operators.attention import Attend, MatvecAdd, NormMatvec, RopeAppend
-from weightless.program.tensor import Parameter, Tensor
+from weightless.program.operators.lookup import GatherRow
+from weightless.program.tensor import Constant, Parameter, Tensor
 
 if TYPE_CHECKING:
     import torch
 
 LINE = "attention"
+QKNorm = Literal["none", "bare", "weighted"]
 
 
 @dataclass(frozen=True)
 class Attention(Layer):
-    """`block` is its place in the stack; `in_std`, `out_std` are the initial deviations of qkv and out."""
+    """`block` is its place in the stack; `in_std`, `out_std` are the initial deviations of qkv and out.
+
+    window    positions that are seen, None for all         rotary   pairs of the rotation, or "none" (`ops.rope`)
+    qk_norm   norms of every head of q and k, with weights of their own or bare
+    q_gain    initial factor of every query head, learned; 0: none
+    values    tokens that add a row of their own to v; 0: none (the table is called value.`block`)
+    """
 
     block: int
-    d_model: int
+    residual: Residual
     n_heads: int
     n_kv_heads: int
     d_head: int
     context: int
     theta: float
-    eps: float
     format: str
     kv_format: str
     in_std: float
-    out_std: float
-    qk_norm: bool = False
+    out_std: float | str
+    qk_norm: QKNorm = "none"
+    rotary: str = "half_split"
+    q_gain: float = 0.0
+    window: int | None = None
+    values: int = 0
 
     @property
-    def norm(self) -> str:
-        return f"block.{self.block}.attn_norm"
+    def d_model(self) -> int:
+        return self.residual.d_model
 
     @property
     def qkv(self) -> str:
@@ -68,26 +80,62 @@ class Attention(Layer):
     def d_kv(self) -> int:
         return self.n_kv_heads * self.d_head
 
+    @property
+    def vectors(self) -> dict[str, str]:
+        """{role: tensor} of what turns queries and keys beside the rotation."""
+        roles = ["q_norm", "k_norm"] if self.qk_norm == "weighted" else []
+        return {role: f"block.{self.block}.{role}" for role in [*roles, *(["q_gain"] if self.q_gain else [])]}
+
+    @property
+    def value_rows(self) -> str:
+        return f"value.{self.block}" if self.values else ""
+
     def parameters(self) -> list[Parameter]:
-        d, n_qkv = self.d_model, self.d_q + 2 * self.d_kv
-        return [
-            Parameter(self.norm, (1, d), "f32", "ones", "vector", LINE),
-            Parameter(self.qkv, (n_qkv, d), self.format, self.in_std, "matrix", LINE),
-            Parameter(self.out, (d, self.d_q), self.format, self.out_std, "matrix", LINE),
-        ]
+        n_qkv = self.d_q + 2 * self.d_kv
+        widths = {"q_norm": self.d_head, "k_norm": self.d_head, "q_gain": self.n_heads}
+        found = self.residual.parameters(
+            LINE,
+            Parameter(self.qkv, (n_qkv, self.d_model), self.format, self.in_std, "matrix", LINE),
+            Parameter(self.out, (self.d_model, self.d_q), self.format, self.out_std, "matrix", LINE),
+        )
+        for role, name in self.vectors.items():
+            start = "ones" if role != "q_gain" else Constant(self.q_gain)
+            found.append(Parameter(name, (1, widths[role]), "f32", start, "vector", LINE))
+        if self.values:
+            shape = (self.values, self.d_kv)
+            found.append(Parameter(self.value_rows, shape, self.format, "zeros", "table", "lookup rows", by_row=True))
+        return found
 
     def state(self) -> list[Tensor]:
         cache = Tensor(self.cache, (self.context, 2 * self.d_kv), self.kv_format, "kv cache", "state")
         return [cache, register("qkv", self.d_q + 2 * self.d_kv), register("a", self.d_q)]
 
+    @property
+    def _turns(self) -> bool:
+        """Whether queries are anything else than a view of what qkv gave."""
+        return self.rotary != "none" or self.qk_norm != "none" or bool(self.q_gain)
+
+    def _turn(self, p: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        return {"rotary": self.rotary, **{role: p[name] for role, name in self.vectors.items()}}
+
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
         import torch.nn.functional as F
 
-        qkv_BTC = F.linear(L.rms_norm(x_BTD, p[self.norm], self.eps), p[self.qkv])
+        qkv_BTC = F.linear(self.residual.before(p, x_BTD), p[self.qkv])
+        if self.values:
+            rows_BTC = L.looked_up(p[self.value_rows], window.tokens_BT)
+            qkv_BTC = qkv_BTC + F.pad(rows_BTC, (self.d_q + self.d_kv, 0))
         a_BTC = L.causal_attention(
-            qkv_BTC, *self.heads, self.theta, self.qk_norm, self.kv_format, documents=window.documents
+            qkv_BTC,
+            *self.heads,
+            self.theta,
+            self.qk_norm != "none",
+            self.kv_format,
+            window.documents,
+            window=self.window,
+            **self._turn(p),
         )
-        return x_BTD + F.linear(a_BTC, p[self.out])
+        return self.residual.joined(p, x_BTD, F.linear(a_BTC, p[self.out]))
 
     def step(
         self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
@@ -96,33 +144,44 @@ class Attention(Layer):
 
         kv_TC = s[self.cache]
         with fused("norm_matvec"):
-            qkv = F.linear(L.rms_norm(x_D, p[self.norm], self.eps), p[self.qkv])
+            qkv = F.linear(self.residual.before(p, x_D), p[self.qkv])
+        if self.values:
+            with fused("gather_row"):
+                qkv[self.d_q + self.d_kv :] += F.embedding(s[HISTORY][t - 1], p[self.value_rows])
         with fused("rope_append"):
-            q_HK = L.append_row(qkv, kv_TC, t, self.heads, self.theta, self.qk_norm, self.kv_format)
+            q_HK = L.append_row(
+                qkv, kv_TC, t, self.heads, self.theta, self.qk_norm != "none", self.kv_format, **self._turn(p)
+            )
         with fused("attend"):
-            a = L.attend_rows(q_HK, kv_TC[:t], self.heads)
+            first = 0 if self.window is None else max(0, t - self.window)
+            a = L.attend_rows(q_HK, kv_TC[first:t], self.heads)
         with fused("matvec_add"):
-            return x_D + F.linear(a, p[self.out])
+            return self.residual.joined(p, x_D, F.linear(a, p[self.out]))
 
     def operators(self) -> list[Any]:
+        turn = {**self.vectors, "rotary": self.rotary}
+        rows = [GatherRow(HISTORY, self.value_rows, "qkv", add=True, first=self.d_q + self.d_kv)] if self.values else []
+        after = {"eps": self.residual.eps} if self.residual.after else {}
         return [
-            NormMatvec(self.norm, self.qkv, STREAM, "qkv", self.eps),
-            RopeAppend("qkv", self.cache, *self.heads, self.theta, self.qk_norm),
-            Attend("qkv", self.cache, "a", *self.heads, window=0),
-            MatvecAdd(self.out, "a", STREAM),
+            NormMatvec(self.residual.norm, self.qkv, STREAM, "qkv", self.residual.eps),
+            *rows,
+            RopeAppend("qkv", self.cache, *self.heads, self.theta, self.qk_norm != "none", **turn),
+            Attend("qkv", self.cache, "a", *self.heads, window=self.window or 0),
+            MatvecAdd(self.out, "a", STREAM, **self.residual.fields(), **after),
         ]
 
     def kept(self, T: int) -> list[Activation]:
         """Attention keeps its inputs, its output and one number per head; RoPE nothing."""
         kept = [
-            Activation("norms: x / rms and their output", 2 * T * self.d_model),
-            Activation("norms: 1 / rms", T),
-            Activation("rotated queries", T * self.d_q),
+            *self.residual.kept(T),
+            Activation("rotated queries", T * (self.d_q if self._turns else self.d_q + 2 * self.d_kv)),
             Activation("cache rows of keys and values", 2 * T * self.d_kv),
             Activation("weighted values", T * self.d_q),
             Activation("attention: log of the sum per head", T * self.n_heads),
         ]
-        if self.qk_norm:
+        if self.qk_norm != "none":
             per_position = self.d_q + self.d_kv + self.n_heads + self.n_kv_heads
             kept.append(Activation("QK-norm: x / rms and 1 / rms", T * per_position))
+        if self.q_gain:
+            kept.append(Activation("queries before their gain", T * self.d_q))
         return kept

@@ -1,6 +1,7 @@
 """Rows looked up by what has been read: the token itself, or a hash of the last few.
 
-    x = embed[token]        x += table[hash(last n tokens) mod rows]
+    x = embed[token]                   x += table[hash(last n tokens) mod rows]
+    x = widen embed[token]             x += position[t]
 
 A row costs its own bytes, however many rows there are; a table is read where it is hit and nowhere else.
 """
@@ -14,11 +15,15 @@ from typing import TYPE_CHECKING, Any
 from weightless.layers import functions as L
 from weightless.layers.layer import HISTORY, STREAM, Fused, Layer, Window, register
 from weightless.ledger.memory import Activation
-from weightless.program.operators.lookup import GatherHashed, GatherRow
+from weightless.program.operators.attention import NormMatvec
+from weightless.program.operators.lookup import GatherHashed, GatherPosition, GatherRow
 from weightless.program.tensor import Parameter, Tensor
 
 if TYPE_CHECKING:
     import torch
+
+WIDEN, NARROW = "embed_widen", "narrow"
+"""The second factor of a factorised embedding, and the register of a row before it is widened."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,83 @@ class Embedding(Layer):
 
     def kept(self, T: int) -> list[Activation]:
         return [Activation("tokens", T, 1, 8)]
+
+
+@dataclass(frozen=True)
+class FactorisedEmbedding(Layer):
+    """The stream begins as W_widen (D, R) times the token's row of R numbers, R < D (Lan et al. 2020).
+
+    `tied`: the head reads both factors again, the second transposed.
+    """
+
+    vocab_size: int
+    d_model: int
+    d_embed: int
+    format: str
+    std: float
+    tied: bool = False
+
+    def parameters(self) -> list[Parameter]:
+        line, r = "head" if self.tied else "embedding", self.d_embed
+        rows = Parameter("embed", (self.vocab_size, r), self.format, self.std, "embedding", line, not self.tied)
+        widen = Parameter(WIDEN, (self.d_model, r), self.format, (1 / r) ** 0.5, "matrix", line)
+        return [rows, widen]
+
+    def state(self) -> list[Tensor]:
+        return [register(STREAM, self.d_model), register(NARROW, self.d_embed)]
+
+    def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
+        import torch.nn.functional as F
+
+        return F.linear(F.embedding(window.tokens_BT, p["embed"]), p[WIDEN])
+
+    def step(
+        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
+    ) -> torch.Tensor:
+        import torch.nn.functional as F
+
+        with fused("gather_row"):
+            narrow_R = F.embedding(s[HISTORY][t - 1], p["embed"])
+        with fused("norm_matvec"):
+            return F.linear(narrow_R, p[WIDEN])
+
+    def operators(self) -> list[Any]:
+        return [GatherRow(HISTORY, "embed", NARROW, add=False), NormMatvec("", WIDEN, NARROW, STREAM)]
+
+    def kept(self, T: int) -> list[Activation]:
+        return [Activation("tokens", T, 1, 8), Activation("narrow embedding rows", T * self.d_embed)]
+
+
+@dataclass(frozen=True)
+class PositionRows(Layer):
+    """A learned row for every position, added to the stream (Radford et al. 2019); a document begins at the first."""
+
+    context: int
+    d_model: int
+    format: str
+    std: float
+    name: str = "position"
+
+    def parameters(self) -> list[Parameter]:
+        shape = (self.context, self.d_model)
+        return [Parameter(self.name, shape, self.format, self.std, "embedding", "position rows", by_row=True)]
+
+    def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
+        if window.documents is not None:
+            return x_BTD + p[self.name][window.documents.position_BT]
+        return x_BTD + p[self.name][: x_BTD.shape[1]]
+
+    def step(
+        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
+    ) -> torch.Tensor:
+        with fused("gather_position"):
+            return x_D + p[self.name][t - 1]
+
+    def operators(self) -> list[Any]:
+        return [GatherPosition(self.name, STREAM)]
+
+    def kept(self, T: int) -> list[Activation]:
+        return []
 
 
 @dataclass(frozen=True)

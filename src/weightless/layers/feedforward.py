@@ -1,6 +1,6 @@
 """The feed-forward half of a block: x += W_down act(W_up norm(x)), fused into one operator.
 
-"swiglu" has a gate, W_up = [gate; up] stacked (Shazeer 2020); "silu" and "relu2" have not (So et al. 2021).
+"swiglu" has a gate, W_up = [gate; up] stacked (Shazeer 2020); "silu", "relu2" and "gelu" have not (So et al. 2021).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from weightless.layers import functions as L
 from weightless.layers.layer import STREAM, Fused, Layer, Window
+from weightless.layers.residual import Residual
 from weightless.ledger.memory import Activation
 from weightless.program.operators.feedforward import NormFfnAdd
 from weightless.program.tensor import Parameter
@@ -18,9 +19,9 @@ from weightless.program.tensor import Parameter
 if TYPE_CHECKING:
     import torch
 
-Kind = Literal["swiglu", "silu", "relu2"]
+Kind = Literal["swiglu", "silu", "relu2", "gelu"]
 LINE = "feed-forward"
-KEPT = {"swiglu": 4, "silu": 2, "relu2": 2}
+KEPT = {"swiglu": 4, "silu": 2, "relu2": 2, "gelu": 2}
 """Vectors of width d_ff that autograd keeps per position: gate, its SiLU, up and product; or hidden and activation."""
 
 
@@ -29,17 +30,12 @@ class FeedForward(Layer):
     """`block` is its place in the stack; `in_std`, `out_std` are the initial deviations of up and down."""
 
     block: int
-    d_model: int
+    residual: Residual
     d_ff: int
     activation: Kind
-    eps: float
     format: str
     in_std: float
-    out_std: float
-
-    @property
-    def norm(self) -> str:
-        return f"block.{self.block}.ffn_norm"
+    out_std: float | str
 
     @property
     def up(self) -> str:
@@ -50,30 +46,30 @@ class FeedForward(Layer):
         return f"block.{self.block}.down"
 
     def parameters(self) -> list[Parameter]:
-        d, n_up = self.d_model, self.d_ff * (2 if self.activation == "swiglu" else 1)
-        return [
-            Parameter(self.norm, (1, d), "f32", "ones", "vector", LINE),
+        d, n_up = self.residual.d_model, self.d_ff * (2 if self.activation == "swiglu" else 1)
+        return self.residual.parameters(
+            LINE,
             Parameter(self.up, (n_up, d), self.format, self.in_std, "matrix", LINE),
             Parameter(self.down, (d, self.d_ff), self.format, self.out_std, "matrix", LINE),
-        ]
+        )
 
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
-        h = L.rms_norm(x_BTD, p[self.norm], self.eps)
-        return x_BTD + L.ffn(h, p[self.up], p[self.down], self.activation)
+        return self._applied(p, x_BTD)
 
     def step(
         self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
     ) -> torch.Tensor:
         with fused("norm_ffn_add"):
-            h = L.rms_norm(x_D, p[self.norm], self.eps)
-            return x_D + L.ffn(h, p[self.up], p[self.down], self.activation)
+            return self._applied(p, x_D)
+
+    def _applied(self, p: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        branch = L.ffn(self.residual.before(p, x), p[self.up], p[self.down], self.activation)
+        return self.residual.joined(p, x, branch)
 
     def operators(self) -> list[Any]:
-        return [NormFfnAdd(self.norm, self.up, self.down, STREAM, self.activation, self.eps)]
+        r = self.residual
+        return [NormFfnAdd(r.norm, self.up, self.down, STREAM, self.activation, r.eps, **r.fields())]
 
     def kept(self, T: int) -> list[Activation]:
-        return [
-            Activation("norms: x / rms and their output", 2 * T * self.d_model),
-            Activation("norms: 1 / rms", T),
-            Activation("feed-forward hidden", KEPT[self.activation] * T * self.d_ff),
-        ]
+        hidden = Activation("feed-forward hidden", KEPT[self.activation] * T * self.d_ff)
+        return [*self.residual.kept(T), hidden]

@@ -1,6 +1,7 @@
-"""One softmax over the whole vocabulary: log p = log_softmax(W norm(x)).
+"""One softmax over the whole vocabulary: log p = log_softmax(W norm(x)), logits z perhaps as c tanh(z / c).
 
-`matrix` is a tensor of its own, or the embedding's, which is then read whole for every token.
+The matrix is a tensor of its own, or the embedding's, which is then read whole for every token.  In two factors it is
+W = W_rows (V, R) W_narrow (R, D); tied, these are the embedding's own, the second transposed (Lan et al. 2020).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightless.layers import functions as L
+from weightless.layers.embedding import NARROW, WIDEN
 from weightless.layers.layer import STREAM, Fused, Head, register
 from weightless.ledger.memory import Activation
 from weightless.program.operators.attention import NormMatvec
@@ -26,7 +28,11 @@ NORM = "final_norm"
 
 @dataclass(frozen=True)
 class FullHead(Head):
-    """`tied` names the embedding that serves as the matrix; empty: a matrix of its own, drawn with `std`."""
+    """`tied` names the embedding that serves as the matrix; empty: a matrix of its own, drawn with `std`.
+
+    d_embed   R, 0 for a matrix in one piece        softcap   c, None for logits as they are
+    normed    whether the stream is normed first
+    """
 
     vocab_size: int
     d_model: int
@@ -34,28 +40,56 @@ class FullHead(Head):
     format: str
     std: float = 0.0
     tied: str = ""
+    d_embed: int = 0
+    softcap: float | None = None
+    normed: bool = True
 
     @property
     def matrix(self) -> str:
         return self.tied or "head"
 
+    @property
+    def narrow(self) -> str:
+        """The second factor, or nothing."""
+        return (WIDEN if self.tied else "head_narrow") if self.d_embed else ""
+
+    @property
+    def norm(self) -> str:
+        return NORM if self.normed else ""
+
     def parameters(self) -> list[Parameter]:
-        norm = Parameter(NORM, (1, self.d_model), "f32", "ones", "vector", LINE)
-        if self.tied:
-            return [norm]
-        return [norm, Parameter("head", (self.vocab_size, self.d_model), self.format, self.std, "head", LINE)]
+        d, r = self.d_model, self.d_embed
+        found = [Parameter(NORM, (1, d), "f32", "ones", "vector", LINE)] if self.normed else []
+        if not self.tied:
+            if r:
+                found.append(Parameter(self.narrow, (r, d), self.format, (1 / d) ** 0.5, "matrix", LINE))
+            found.append(Parameter("head", (self.vocab_size, r or d), self.format, self.std, "head", LINE))
+        return found
 
     def state(self) -> list[Tensor]:
         logits = [register(name, self.vocab_size, "logits") for name in ("logits", PROBABILITIES)]
-        return [register(OUTCOME, 1), *logits]
+        narrow = [register(NARROW, self.d_embed)] if self.d_embed else []
+        return [register(OUTCOME, 1), *logits, *narrow]
+
+    def _read(self, p: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        """What the rows of the matrix are multiplied with."""
+        import torch.nn.functional as F
+
+        h = L.rms_norm(x, p[NORM], self.eps) if self.normed else x
+        if not self.d_embed:
+            return h
+        return h @ p[WIDEN] if self.tied else F.linear(h, p[self.narrow])
+
+    def _cap(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits if self.softcap is None else (logits / self.softcap).tanh() * self.softcap
 
     def nats(self, p: Mapping[str, torch.Tensor], x_BTD: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
-        h_BTD = L.rms_norm(x_BTD, p[NORM], self.eps)
-        nats_N = L.fused_cross_entropy(h_BTD.flatten(0, 1), p[self.matrix], targets_BT.reshape(-1))
+        h_ND = self._read(p, x_BTD).flatten(0, 1)
+        nats_N = L.fused_cross_entropy(h_ND, p[self.matrix], targets_BT.reshape(-1), self.softcap)
         return nats_N.view(targets_BT.shape)
 
     def log_probs(self, p: Mapping[str, torch.Tensor], x_BTD: torch.Tensor) -> torch.Tensor:
-        return (L.rms_norm(x_BTD, p[NORM], self.eps) @ p[self.matrix].T).log_softmax(dim=-1)
+        return self._cap(self._read(p, x_BTD) @ p[self.matrix].T).log_softmax(dim=-1)
 
     def step_nats(self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, target: int, fused: Fused) -> torch.Tensor:
         logits_V = self._logits(p, x_D, fused)
@@ -71,20 +105,37 @@ class FullHead(Head):
         import torch.nn.functional as F
 
         with fused("norm_matvec"):
-            return F.linear(L.rms_norm(x_D, p[NORM], self.eps), p[self.matrix])
+            h = self._read(p, x_D)
+            if not self.d_embed:
+                return self._cap(F.linear(h, p[self.matrix]))
+        with fused("norm_matvec"):
+            return self._cap(F.linear(h, p[self.matrix]))
 
     def operators(self) -> dict[str, tuple[Any, ...]]:
-        logits = NormMatvec(NORM, self.matrix, STREAM, "logits", self.eps)
+        cap = {} if self.softcap is None else {"softcap": self.softcap}
+        logits = [NormMatvec(self.norm, self.matrix, STREAM, "logits", self.eps, **cap)]
+        if self.d_embed:
+            turned = {"transposed": True} if self.tied else {}
+            logits = [
+                NormMatvec(self.norm, self.narrow, STREAM, NARROW, self.eps, **turned),
+                NormMatvec("", self.matrix, NARROW, "logits", self.eps, **cap),
+            ]
         return {
-            "score": (logits, LogitsScore("logits", OUTCOME)),
-            "sample": (logits, LogitsSample("logits", OUTCOME)),
-            "full": (logits, LogitsFull("logits", PROBABILITIES)),
+            "score": (*logits, LogitsScore("logits", OUTCOME)),
+            "sample": (*logits, LogitsSample("logits", OUTCOME)),
+            "full": (*logits, LogitsFull("logits", PROBABILITIES)),
         }
 
     def kept(self, T: int) -> list[Activation]:
         """The gradient of its input is made in the forward pass and kept instead of logits."""
-        return [
+        found = [
             Activation("targets, or their order by class", T, 1, 8),
-            Activation("final norm: x / rms, output, 1 / rms", T * (2 * self.d_model + 1)),
-            Activation("head: gradient or sorted copy of its input", T * self.d_model),
+            Activation("head: gradient or sorted copy of its input", T * (self.d_embed or self.d_model)),
         ]
+        if self.normed:
+            found.append(Activation("final norm: x / rms, output, 1 / rms", T * (2 * self.d_model + 1)))
+        else:
+            found.append(Activation("head: its input", T * self.d_model))
+        if self.d_embed:
+            found.append(Activation("head: its input, narrowed", T * self.d_embed))
+        return found

@@ -44,7 +44,12 @@ class Window(NamedTuple):
 
 
 class Layer(Protocol):
-    """The faces; see the module's docstring.  Those with a body here are those that many layers lack."""
+    """One frozen description of a layer with all its faces; those with a body here are those that many layers lack.
+
+    parameters   what is trained                      state       what decoding leaves in memory
+    forward      a whole window, in PyTorch           step        one position with that memory, in PyTorch
+    operators    its part of the decode program       kept        what training keeps of a sequence
+    """
 
     def parameters(self) -> list[Parameter]:
         """What is trained, with its line in the ledger; matrices are (outputs, inputs)."""

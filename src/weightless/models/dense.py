@@ -1,4 +1,4 @@
-"""Dense: the decoder-only transformer that everything is measured against.
+"""Dense: the decoder-only transformer that everything is measured against, and its variants.
 
 Pre-norm blocks of RoPE attention and SwiGLU, RMSNorm, one softmax over the vocabulary, embedding and head tied by
 default (Vaswani et al. 2017; Touvron et al. 2023).  Every weight is read for every token: that is its cost.
@@ -11,10 +11,12 @@ from typing import Literal
 
 from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
-from weightless.layers.embedding import Embedding
+from weightless.layers.class_head import ClassHead
+from weightless.layers.embedding import Embedding, FactorisedEmbedding, HashedRows, PositionRows
 from weightless.layers.feedforward import FeedForward
 from weightless.layers.full_head import FullHead
-from weightless.layers.layer import Layer
+from weightless.layers.layer import Head, Layer
+from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
@@ -22,11 +24,13 @@ from weightless.ops.rope import check_theta
 from weightless.program.program import MAX_LAYERS
 
 FFN_ROUNDING = 8
+HASH_SEED = 20_261_129
+PAIRING = {"rope": "half_split", "rope_interleaved": "interleaved", "learned": "none", "none": "none"}
 
 
 @dataclass(frozen=True)
 class Config:
-    """Shapes, and the storage formats of what is packed.  `d_ff` 0 means 8/3 d_model rounded down to 8s."""
+    """Shapes, variants, and the storage formats of what is packed.  `d_ff` 0 means 8/3 d_model rounded down to 8s."""
 
     vocab_size: int = 4096
     """Tokens that the model knows; in training that of the corpus."""
@@ -43,11 +47,43 @@ class Config:
     context: int = 512
     """Longest context, in tokens."""
     tied: bool = True
-    """Let embedding and head be one matrix."""
-    activation: Literal["swiglu", "silu", "relu2"] = "swiglu"
-    """Of the feed-forward block: swiglu (gated), silu, or relu2 (squared ReLU)."""
+    """Let embedding and head be one matrix (a full head only)."""
+    activation: Literal["swiglu", "silu", "relu2", "gelu"] = "swiglu"
+    """Of the feed-forward block: swiglu (gated), silu, relu2 (squared ReLU), or gelu (by tanh, as in GPT-2)."""
+    match_d_ff: bool = False
+    """Without a gate, make the feed-forward block 3/2 as wide: as many parameters as swiglu of that d_ff has."""
+    norm: Literal["pre", "post", "none", "sandwich"] = "pre"
+    """RMSNorm before each branch, behind each sum (post), before and behind each branch (sandwich), or nowhere."""
+    positions: Literal["rope", "rope_interleaved", "learned", "none"] = "rope"
+    """Rotary with pairs (j, j + d_head/2) or (2j, 2j + 1), a learned row per position, or none (NoPE)."""
     rope_theta: float = 10_000.0
     """Base of the rotary wavelengths (RoPE)."""
+    qk_norm: Literal["none", "bare", "weighted"] = "none"
+    """RMSNorm of every head of queries and keys, bare or with learned weights."""
+    q_gain: float = 0.0
+    """Initial value of a learned factor per query head; 0: no such factor."""
+    window: int | None = None
+    """Positions that attention sees, itself included; none: all."""
+    window_pattern: str = ""
+    """Layers in turn: S sees the window, L everything (SSSL: every fourth sees all); empty: all have the window."""
+    d_embed: int = 0
+    """Width of a factorised embedding (and tied head), widened by a second matrix; 0: d_model, one matrix."""
+    bigram_rows: int = 0
+    """Rows of a hashed table of the last two tokens, added to the embedding; 0: no table."""
+    value_every: int = 0
+    """Every so many layers a row per token is added to the values of attention; 0: nowhere."""
+    residual_scale: Literal["none", "depth", "channel"] = "none"
+    """Factor of every branch: none, 1 / sqrt(2 n_layers) (depth), or a learned one per channel."""
+    zero_init: bool = False
+    """Start both output projections of a block at zero."""
+    head: Literal["full", "class", "class3"] = "full"
+    """One softmax (full), p(class) p(word | class), or three levels."""
+    n_classes: int = 0
+    """Classes of a class head; 0: the square root (class) or cube root (class3) of the vocabulary."""
+    classes_by: Literal["context", "frequency"] = "context"
+    """Which words share a class: context (those that follow alike), or frequency."""
+    softcap: float | None = None
+    """c: logits z become c tanh(z / c) (a full head only); none: as they are."""
     eps: float = 1e-5
     """Added to the mean square in every RMSNorm."""
     weight_format: str = "bf16"
@@ -68,6 +104,31 @@ class Config:
             raise ConfigError(f"d_model {self.d_model} does not split into {self.heads} heads of even width")
         if self.heads % self.kv_heads:
             raise ConfigError(f"{self.heads} heads cannot share {self.kv_heads} key/value heads evenly")
+        check_windows(self.window, self.window_pattern)
+        self._check_rows()
+        self._check_head()
+
+    def _check_rows(self) -> None:
+        if min(self.d_embed, self.bigram_rows, self.value_every) < 0 or not 0 <= self.q_gain < 1e6:
+            raise ConfigError("d_embed, bigram_rows, value_every and q_gain should not be negative; 0 means none")
+        if self.d_embed >= self.d_model:
+            raise ConfigError(f"d_embed {self.d_embed} should be below d_model {self.d_model}; 0 means one matrix")
+        if self.value_every > self.n_layers:
+            raise ConfigError(f"value_every = {self.value_every} reaches none of {self.n_layers} layers")
+
+    def _check_head(self) -> None:
+        if self.softcap is not None and not 0 < self.softcap < 1e6:
+            raise ConfigError(f"softcap = {self.softcap:g} should be above 0 (30 is usual); leave it out for none")
+        if self.head == "full":
+            if self.n_classes:
+                raise ConfigError("n_classes is of a class head; the head is full")
+            return
+        if self.tied:
+            raise ConfigError(f"a head of classes has rows of its own: give tied = false with head = {self.head!r}")
+        if self.softcap is not None:
+            raise ConfigError(f"softcap is of a full head; the head is {self.head!r}")
+        if not 0 <= self.n_classes <= self.vocab_size:
+            raise ConfigError(f"n_classes {self.n_classes} is not in 0..{self.vocab_size}")
 
     @property
     def heads(self) -> int:
@@ -84,7 +145,8 @@ class Config:
     @property
     def hidden(self) -> int:
         """Width of the feed-forward block."""
-        return self.d_ff or max(FFN_ROUNDING, self.d_model * 8 // 3 // FFN_ROUNDING * FFN_ROUNDING)
+        width = self.d_ff or max(FFN_ROUNDING, self.d_model * 8 // 3 // FFN_ROUNDING * FFN_ROUNDING)
+        return width * 3 // 2 if self.match_d_ff and self.activation != "swiglu" else width
 
     @staticmethod
     def at(size: float, vocab_size: int = 4096) -> Config:
@@ -93,21 +155,64 @@ class Config:
         return Config(vocab_size=vocab_size, d_model=64 * step, n_layers=2 + step // 2)
 
 
+def check_windows(window: int | None, pattern: str) -> None:
+    """ConfigError unless the pattern consists of S and L, and a window is there where it is used."""
+    if window is not None and window < 1:
+        raise ConfigError(f"window = {window} should be at least 1: how many positions are seen; leave it out for all")
+    if odd := sorted(set(pattern) - set("SL")):
+        raise ConfigError(f"window_pattern {pattern!r:.40}: {odd[0]!r} is neither S (the window) nor L (everything)")
+    if "S" in pattern and window is None:
+        raise ConfigError(f"window_pattern {pattern!r:.40} has layers with a window: say how long, window = 128")
+    if window is not None and pattern and "S" not in pattern:
+        raise ConfigError(f"window = {window} is in no layer of window_pattern {pattern!r:.40}")
+
+
 def stack(c: Config) -> Stack:
-    """Embedding, n_layers blocks of attention and feed-forward, a head over the whole vocabulary."""
-    d, fmt = c.d_model, c.weight_format
-    out_std = (2 / (d + d)) ** 0.5 / (2 * c.n_layers) ** 0.5
-    layers: list[Layer] = [Embedding(c.vocab_size, d, fmt, 0.02 if c.tied else 1.0, c.tied)]
+    """Rows looked up by token (and what precedes it, and position), n_layers blocks, a head."""
+    layers = _lookups(c)
     for i in range(c.n_layers):
-        stds = {"in_std": (2 / (d + d)) ** 0.5, "out_std": out_std}
-        heads = (c.heads, c.kv_heads, c.d_head)
-        layers += [
-            Attention(i, d, *heads, c.context, c.rope_theta, c.eps, fmt, c.kv_format, **stds),
-            FeedForward(i, d, c.hidden, c.activation, c.eps, fmt, (2 / (d + c.hidden)) ** 0.5, out_std),
-        ]
-    head_std = (2 / (d + c.vocab_size)) ** 0.5
-    head = FullHead(c.vocab_size, d, c.eps, fmt, head_std, tied="embed" if c.tied else "")
-    return Stack(c.vocab_size, c.context, tuple(layers), head)
+        layers += _block(c, i)
+    return Stack(c.vocab_size, c.context, tuple(layers), _head(c))
+
+
+def _lookups(c: Config) -> list[Layer]:
+    d, fmt, std = c.d_model, c.weight_format, 0.02 if c.tied else 1.0
+    layers: list[Layer] = [Embedding(c.vocab_size, d, fmt, std, c.tied)]
+    if c.d_embed:
+        layers = [FactorisedEmbedding(c.vocab_size, d, c.d_embed, fmt, std, c.tied)]
+    if c.positions == "learned":
+        layers.append(PositionRows(c.context, d, fmt, 0.02))
+    if c.bigram_rows:
+        layers.append(HashedRows(2, c.bigram_rows, d, c.vocab_size, fmt, HASH_SEED))
+    return layers
+
+
+def _block(c: Config, i: int) -> list[Layer]:
+    d, fmt = c.d_model, c.weight_format
+    out_std = "zeros" if c.zero_init else (2 / (d + d)) ** 0.5 / (2 * c.n_layers) ** 0.5
+    scale = (2 * c.n_layers) ** -0.5 if c.residual_scale == "depth" else 1.0
+    joins = (
+        Residual(f"block.{i}.{half}_", d, c.eps, c.norm, scale, c.residual_scale == "channel")
+        for half in ("attn", "ffn")
+    )
+    sees = c.window if not c.window_pattern or c.window_pattern[i % len(c.window_pattern)] == "S" else None
+    values = c.vocab_size if c.value_every and (i + 1) % c.value_every == 0 else 0
+    kinds = (c.qk_norm, PAIRING[c.positions], c.q_gain, sees, values)
+    heads = (c.heads, c.kv_heads, c.d_head, c.context, c.rope_theta)
+    return [
+        Attention(i, next(joins), *heads, fmt, c.kv_format, (2 / (d + d)) ** 0.5, out_std, *kinds),
+        FeedForward(i, next(joins), c.hidden, c.activation, fmt, (2 / (d + c.hidden)) ** 0.5, out_std),
+    ]
+
+
+def _head(c: Config) -> Head:
+    d, fmt, normed = c.d_model, c.weight_format, c.norm in ("pre", "sandwich")
+    if c.head != "full":
+        levels = 2 if c.head == "class" else 3
+        return ClassHead(c.vocab_size, d, c.eps, fmt, 0.02, c.n_classes, c.classes_by, levels, normed)
+    std = (2 / ((c.d_embed or d) + c.vocab_size)) ** 0.5
+    tied = "embed" if c.tied else ""
+    return FullHead(c.vocab_size, d, c.eps, fmt, std, tied, c.d_embed, c.softcap, normed)
 
 
 FAMILY = Trained(Config, stack)

@@ -21,6 +21,7 @@ from weightless.layers.embedding import Embedding, HashedRows
 from weightless.layers.feedforward import FeedForward
 from weightless.layers.full_head import FullHead
 from weightless.layers.layer import Layer
+from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
@@ -108,9 +109,10 @@ def stack(c: Config) -> Stack:
         layers.append(HashedRows(order, n_rows, d, c.vocab_size, c.table_format, HASH_SEED + order))
     for i in range(c.n_layers):
         heads = (c.n_heads, c.n_kv_heads, c.d_head)
-        cache = (c.context, c.rope_theta, c.eps, fmt, c.kv_format)
-        layers.append(Attention(i, d, *heads, *cache, std, out_std, qk_norm=True))
-        layers.append(FeedForward(i, d, c.d_ff, c.activation, c.eps, fmt, std, out_std))
+        cache = (c.context, c.rope_theta, fmt, c.kv_format)
+        halves = (Residual(f"block.{i}.{half}_", d, c.eps) for half in ("attn", "ffn"))
+        layers.append(Attention(i, next(halves), *heads, *cache, std, out_std, qk_norm="bare"))
+        layers.append(FeedForward(i, next(halves), c.d_ff, c.activation, fmt, std, out_std))
     if c.head == "full":
         return Stack(c.vocab_size, c.context, tuple(layers), FullHead(c.vocab_size, d, c.eps, fmt, HEAD_STD))
     head = ClassHead(c.vocab_size, d, c.eps, fmt, HEAD_STD, c.n_classes, c.classes_by)

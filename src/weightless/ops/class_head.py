@@ -30,15 +30,22 @@ def words_per_class(n_slots: int, n_classes: int, n_valid: int) -> int:
 
 def class_log_probs(h_ND: np.ndarray, classes_CD: np.ndarray, words_SD: np.ndarray, n_valid: int) -> np.ndarray:
     """The whole distribution, log p [N, n_valid] in slot order, as an outer sum of the two levels."""
-    n_classes = len(classes_CD)
-    n_words = words_per_class(len(words_SD), n_classes, n_valid)
+    words_per_class(len(words_SD), len(classes_CD), n_valid)
     given, work = h_ND, working_dtype(h_ND, classes_CD, words_SD)
     h_ND, classes_CD, words_SD = (array.astype(work, copy=False) for array in (h_ND, classes_CD, words_SD))
-    class_NC1 = log_softmax(h_ND @ classes_CD.T)[:, :, None]
-    word_NS = h_ND @ words_SD.T
-    word_NS[:, n_valid:] = -np.inf
-    word_NCW = log_softmax(word_NS.reshape(len(h_ND), n_classes, n_words))
-    return as_given((class_NC1 + word_NCW).reshape(len(h_ND), -1)[:, :n_valid], given)
+    return as_given(below(h_ND, log_softmax(h_ND @ classes_CD.T), words_SD, n_valid), given)
+
+
+def below(h_ND: np.ndarray, above_NG: np.ndarray, rows_SD: np.ndarray, n_valid: int) -> np.ndarray:
+    """log p [N, n_valid] of the slots of the next level from that of the G groups above, whose slots are equally many.
+
+    Levels may follow each other: classes, groups of words, words.
+    """
+    words_per_class(len(rows_SD), above_NG.shape[1], n_valid)
+    score_NS = h_ND @ rows_SD.T
+    score_NS[:, n_valid:] = -np.inf
+    within_NGW = log_softmax(score_NS.reshape(len(h_ND), above_NG.shape[1], -1))
+    return (above_NG[:, :, None] + within_NGW).reshape(len(h_ND), -1)[:, :n_valid]
 
 
 def slot_log_prob(h_D: np.ndarray, classes_CD: np.ndarray, words_SD: np.ndarray, n_valid: int, slot: int) -> float:

@@ -3,6 +3,7 @@
     swiglu   act = silu(W_gate x) * (W_up x)     up_2FD = [W_gate; W_up]     Shazeer 2020
     silu     act = silu(W_up x)                  up_FD                       silu(z) = z / (1 + exp(-z))
     relu2    act = max(W_up x, 0)^2              up_FD                       So et al. 2021
+    gelu     act = gelu(W_up x)                  up_FD                       by tanh (Hendrycks & Gimpel 2016, GPT-2)
 
 Products and activations are float32 at least; the result has the dtype of x.
 Errors: ConfigError for an unknown activation or shapes that do not fit.
@@ -15,7 +16,7 @@ import numpy as np
 from weightless.base.errors import ConfigError, nearest
 from weightless.ops.arguments import as_given, working_dtype
 
-ACTIVATIONS = ("swiglu", "silu", "relu2")
+ACTIVATIONS = ("swiglu", "silu", "relu2", "gelu")
 
 
 def feedforward(x_TD: np.ndarray, up: np.ndarray, down_DF: np.ndarray, activation: str) -> np.ndarray:
@@ -36,7 +37,14 @@ def activate(hidden: np.ndarray, activation: str) -> np.ndarray:
     if activation == "swiglu":
         gate, value = np.split(z, 2, axis=-1)
         return as_given(silu(gate) * value, hidden)
+    if activation == "gelu":
+        return as_given(gelu(z), hidden)
     return as_given(silu(z) if activation == "silu" else np.square(np.maximum(z, 0)), hidden)
+
+
+def gelu(z: np.ndarray) -> np.ndarray:
+    """z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))) / 2."""
+    return z * (1 + np.tanh(np.sqrt(2 / np.pi).astype(z.dtype) * (z + 0.044715 * z**3))) / 2
 
 
 def silu(z: np.ndarray) -> np.ndarray:

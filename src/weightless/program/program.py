@@ -208,6 +208,8 @@ def _check_against_vocabulary(program: Program, op: Any) -> None:
         need(tensors[op.history].format == "u32" and tensors[op.history].kind == "state", op, "history is no u32 state")
     if hasattr(op, "cache"):
         need(tensors[op.cache].shape[0] >= program.context, op, "cache shorter than the context")
+    if op.name == "gather_position":
+        need(tensors[op.table].shape[0] >= program.context, op, "fewer rows than positions")
     if op.name == "gather_row":
         need(tensors[op.table].shape[0] >= vocab_size, op, "fewer rows than tokens")
     if hasattr(op, "slot_of_token"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from weightless.quant.formats import row_bytes
 
@@ -51,9 +51,15 @@ class Tensor:
         return self.shape[0] * self.row_stride
 
 
+class Constant(NamedTuple):
+    """An initial value that all elements share."""
+
+    value: float
+
+
 @dataclass(frozen=True)
 class Parameter:
-    """One trained tensor: `init` is the standard deviation of a truncated normal, "ones" or "zeros".
+    """One trained tensor: `init` is the standard deviation of a truncated normal, a Constant, "ones" or "zeros".
 
     `group` decides how it is optimised (`train.optimizers`); `format` is what it is packed to, and what
     quantisation-aware training simulates.  `component` is its line in the ledger, and `by_row` says that its rows are
@@ -63,7 +69,7 @@ class Parameter:
     name: str
     shape: tuple[int, ...]
     format: str
-    init: float | str
+    init: float | str | Constant
     group: Group
     component: str = ""
     by_row: bool = False

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from weightless.layers.functions.documents import document_layout
     from weightless.layers.functions.feedforward import ffn
     from weightless.layers.functions.lookup import hashed_row, hashed_rows, looked_up
-    from weightless.layers.functions.losses import class_cross_entropy, fused_cross_entropy, target_slots
+    from weightless.layers.functions.losses import (
+        class_cross_entropy,
+        fused_cross_entropy,
+        group_cross_entropy,
+        target_slots,
+    )
     from weightless.layers.functions.norm import rms_norm
     from weightless.layers.functions.step import append_row, attend_rows
 
@@ -28,6 +33,7 @@ _ROOM_OF = {
     "class_cross_entropy": "losses",
     "document_layout": "documents",
     "fused_cross_entropy": "losses",
+    "group_cross_entropy": "losses",
     "target_slots": "losses",
     "hashed_row": "lookup",
     "hashed_rows": "lookup",
@@ -43,6 +49,7 @@ __all__ = [
     "document_layout",
     "ffn",
     "fused_cross_entropy",
+    "group_cross_entropy",
     "hashed_row",
     "hashed_rows",
     "looked_up",

@@ -39,14 +39,18 @@ def rotary_tables(
     return angles.cos().float(), angles.sin().float()
 
 
-def rotate(x_BTHK: torch.Tensor, cos_TJ: torch.Tensor, sin_TJ: torch.Tensor) -> torch.Tensor:
+def rotate(x_BTHK: torch.Tensor, cos_TJ: torch.Tensor, sin_TJ: torch.Tensor, interleaved: bool = False) -> torch.Tensor:
     """Turn every pair (j, j + K/2) of every head by its position's angle; the shape and dtype of x.
 
     x_BTHK           [B, T, H, K]
     cos_TJ, sin_TJ   [T, K/2] of `rotary_tables`, or [B, T, K/2] when rows have positions of their own
+    interleaved      whether the pairs are (2j, 2j + 1) instead
 
     Half precision is worked out in float32.  Shapes that do not fit raise RuntimeError.
     """
+    if interleaved:
+        halves_BTHK = torch.cat([x_BTHK[..., 0::2], x_BTHK[..., 1::2]], dim=-1)
+        return rotate(halves_BTHK, cos_TJ, sin_TJ).unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
     return _Rotate.apply(x_BTHK, cos_TJ.unsqueeze(-2), sin_TJ.unsqueeze(-2))  # type: ignore[no-any-return]
 
 
@@ -84,6 +88,11 @@ def causal_attention(
     qk_norm: bool = False,
     kv_format: str = "f32",
     documents: DocumentLayout | None = None,
+    rotary: str = "half_split",
+    q_norm: torch.Tensor | None = None,
+    k_norm: torch.Tensor | None = None,
+    q_gain: torch.Tensor | None = None,
+    window: int | None = None,
 ) -> torch.Tensor:
     """Causal attention with grouped queries and rotary positions: output [B, T, n_heads K] in the dtype of qkv.
 
@@ -95,6 +104,10 @@ def causal_attention(
     kv_format    the format that a cache stores its rows [k | v] in (f32, bf16, f16, int8, int4): they are rounded to it
                  here, and the gradient passes straight through
     documents    None, or a `document_layout`: positions count from 0 in every document, and nothing is seen beyond it
+    rotary       which elements of a head are a pair: "half_split", "interleaved", or "none" for no positions at all
+    q_norm       weights of the norm of every query head, K elements; None for ones        k_norm   the same of keys
+    q_gain       a factor for every query head, n_heads elements, after the rotation; None for ones
+    window       how many positions a position sees, itself included; None for all
 
     Scores are divided by sqrt(K); those of half-precision inputs are made in float32.  Position t sees itself and what
     precedes it.  Raises ConfigError for a theta or format that cannot be; shapes that do not fit raise PyTorch's
@@ -105,16 +118,30 @@ def causal_attention(
     q, k, v = qkv_BTC.split([n_heads * d_head, d_kv, d_kv], dim=-1)
     q_BTHK, k_BTHK = q.view(B, T, n_heads, d_head), k.view(B, T, n_kv_heads, d_head)
     if qk_norm:
-        q_BTHK, k_BTHK = (rms_norm(z, None, QK_EPS) for z in (q_BTHK, k_BTHK))
-    cos, sin = rotary_tables(T, d_head, theta, qkv_BTC.device)
-    if documents is not None:
-        cos, sin = cos[documents.position_BT], sin[documents.position_BT]
-    q_BTHK, k_BTHK = rotate(q_BTHK, cos, sin), rotate(k_BTHK, cos, sin)
+        q_BTHK, k_BTHK = rms_norm(q_BTHK, q_norm, QK_EPS), rms_norm(k_BTHK, k_norm, QK_EPS)
+    if rotary != "none":
+        cos, sin = rotary_tables(T, d_head, theta, qkv_BTC.device)
+        if documents is not None:
+            cos, sin = cos[documents.position_BT], sin[documents.position_BT]
+        q_BTHK, k_BTHK = (rotate(z, cos, sin, rotary == "interleaved") for z in (q_BTHK, k_BTHK))
+    if q_gain is not None:
+        q_BTHK = q_BTHK * q_gain.reshape(-1, 1)
     kv_BTC = fake_quantise(torch.cat([k_BTHK.reshape(B, T, d_kv), v], dim=-1), kv_format).to(qkv_BTC.dtype)
     k_BTHK, v_BTHK = (z.view(B, T, n_kv_heads, d_head) for z in kv_BTC.split(d_kv, dim=-1))
     q_BHTK, k_BHTK, v_BHTK = (z.transpose(1, 2) for z in (q_BTHK, k_BTHK, v_BTHK))
-    allowed_B1TT = None if documents is None else documents.allowed_BTT[:, None]
+    allowed = _allowed(T, documents, window, qkv_BTC.device)
     out_BHTK = F.scaled_dot_product_attention(
-        q_BHTK, k_BHTK, v_BHTK, allowed_B1TT, is_causal=documents is None, enable_gqa=n_kv_heads != n_heads
+        q_BHTK, k_BHTK, v_BHTK, allowed, is_causal=allowed is None, enable_gqa=n_kv_heads != n_heads
     )
     return out_BHTK.transpose(1, 2).reshape(B, T, n_heads * d_head)
+
+
+def _allowed(T: int, documents: DocumentLayout | None, window: int | None, device: torch.device) -> torch.Tensor | None:
+    """Who sees whom, bool [T, T] or [B, 1, T, T]; None where plain causal attention says it."""
+    seen = None if documents is None else documents.allowed_BTT[:, None]
+    if window is None or window >= T:
+        return seen
+    place_T = torch.arange(T, device=device)
+    age_TT = place_T[:, None] - place_T
+    near_TT = (age_TT >= 0) & (age_TT < window)
+    return near_TT if seen is None else seen & near_TT

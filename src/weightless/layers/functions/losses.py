@@ -20,7 +20,7 @@ Errors: ConfigError when the shapes do not fit together.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -33,11 +33,14 @@ BLOCK_ELEMENTS = 1 << 20
 """Logits made at a time: 4 MiB of float32, which a core's share of the cache holds."""
 
 
-def fused_cross_entropy(h_ND: torch.Tensor, w_VD: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+def fused_cross_entropy(
+    h_ND: torch.Tensor, w_VD: torch.Tensor, targets_N: torch.Tensor, softcap: float | None = None
+) -> torch.Tensor:
     """Nats per position of a softmax over the rows of `w_VD`, with the logits made for a block of positions at a time.
 
     h_ND        [N, D] hidden states        w_VD   [V, D], one row per token
     targets_N   int64 [N], the token of each position; -1 is padding: 0 nats, no gradient, not computed
+    softcap     c: logits z become c tanh(z / c); None leaves them as they are
 
     Returns [N] in the dtype of h; half precision is worked out in float32.  Never holds N x V logits.
     Raises ConfigError when the shapes do not fit together.
@@ -45,7 +48,7 @@ def fused_cross_entropy(h_ND: torch.Tensor, w_VD: torch.Tensor, targets_N: torch
     _same_width(h_ND, w_VD, targets_N)
     given = h_ND.dtype
     h_ND, w_VD = _detached_unless_recording(widened(h_ND), widened(w_VD))
-    return _of_counted(h_ND, targets_N, lambda h, targets: _FullSoftmax.apply(h, w_VD, targets)).to(given)
+    return _of_counted(h_ND, targets_N, lambda h, targets: _FullSoftmax.apply(h, w_VD, targets, softcap)).to(given)
 
 
 def class_cross_entropy(
@@ -73,6 +76,31 @@ def class_cross_entropy(
     h_ND, classes_CD, words_SD = _detached_unless_recording(*map(widened, (h_ND, classes_CD, words_SD)))
     return _of_counted(
         h_ND, slots_N, lambda h, slots: _ClassSoftmax.apply(h, classes_CD, words_SD, slots, n_slots_valid)
+    ).to(given)
+
+
+def group_cross_entropy(
+    h_ND: torch.Tensor, words_SD: torch.Tensor, slots_N: torch.Tensor, n_groups: int, n_slots_valid: int
+) -> torch.Tensor:
+    """Nats per position of the second level alone: -log p(word | group), one softmax per group of W = S / n_groups.
+
+    h_ND            [N, D] hidden states
+    words_SD        [S, D]: slot s is word s % W of group s // W
+    slots_N         int64 [N], the slot of each position; -1 is padding: 0 nats, no gradient, not computed
+    n_groups        groups, each of equally many slots
+    n_slots_valid   slots from here on are padding of the last group, with probability 0
+
+    Returns [N] in the dtype of h; half precision is worked out in float32.
+    Raises ConfigError when the shapes do not fit together, or when padding is not in the last group alone.
+    """
+    _same_width(h_ND, words_SD, slots_N)
+    n_slots = words_SD.shape[0]
+    if n_slots % n_groups or not n_slots - n_slots // n_groups < n_slots_valid <= n_slots:
+        raise ConfigError(f"{n_slots} slots, {n_slots_valid} of them valid, do not fit {n_groups} groups")
+    given = h_ND.dtype
+    h_ND, words_SD = _detached_unless_recording(widened(h_ND), widened(words_SD))
+    return _of_counted(
+        h_ND, slots_N, lambda h, slots: _GroupSoftmax.apply(h, words_SD, slots, n_groups, n_slots_valid)
     ).to(given)
 
 
@@ -109,21 +137,27 @@ def _same_width(h_ND: torch.Tensor, w_VD: torch.Tensor, targets_N: torch.Tensor)
 
 class _FullSoftmax(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, h_ND: torch.Tensor, w_VD: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, h_ND: torch.Tensor, w_VD: torch.Tensor, targets_N: torch.Tensor, softcap: float | None
+    ) -> torch.Tensor:
         nats_N = h_ND.new_empty(h_ND.shape[0])
         dh_ND = torch.empty_like(h_ND) if ctx.needs_input_grad[0] else None
         dw_VD = torch.zeros_like(w_VD) if ctx.needs_input_grad[1] else None
         for rows in _blocks(h_ND.shape[0], w_VD.shape[0]):
-            logp_RV = torch.log_softmax(h_ND[rows] @ w_VD.T, dim=1)
+            logits_RV, slope_RV = _capped(h_ND[rows] @ w_VD.T, softcap)
+            logp_RV = torch.log_softmax(logits_RV, dim=1)
             nats_N[rows] = -logp_RV.gather(1, targets_N[rows, None])[:, 0]
             if dh_ND is None and dw_VD is None:
                 continue
             delta_RV = _minus_one_hot(logp_RV.exp_(), targets_N[rows])
+            if slope_RV is not None:
+                delta_RV *= slope_RV
             if dh_ND is not None:
                 torch.mm(delta_RV, w_VD, out=dh_ND[rows])
             if dw_VD is not None:
                 dw_VD.addmm_(delta_RV.T, h_ND[rows])
         ctx.save_for_backward(h_ND, w_VD, targets_N, dh_ND, dw_VD)
+        ctx.softcap = softcap
         return nats_N
 
     @staticmethod
@@ -132,14 +166,54 @@ class _FullSoftmax(torch.autograd.Function):
         h_ND, w_VD, targets_N, dh_ND, dw_VD = ctx.saved_tensors
         grad_h = None if dh_ND is None else dh_ND * g_N[:, None]
         if dw_VD is None or g_N.numel() == 0:
-            return grad_h, dw_VD, None
+            return grad_h, dw_VD, None, None
         if bool((g_N == g_N[0]).all()):
-            return grad_h, dw_VD * g_N[0], None
+            return grad_h, dw_VD * g_N[0], None, None
         grad_w = torch.zeros_like(w_VD)
         for rows in _blocks(h_ND.shape[0], w_VD.shape[0]):
-            delta_RV = _minus_one_hot(torch.softmax(h_ND[rows] @ w_VD.T, dim=1), targets_N[rows])
+            logits_RV, slope_RV = _capped(h_ND[rows] @ w_VD.T, ctx.softcap)
+            delta_RV = _minus_one_hot(torch.softmax(logits_RV, dim=1), targets_N[rows])
+            if slope_RV is not None:
+                delta_RV *= slope_RV
             grad_w.addmm_(delta_RV.T, h_ND[rows] * g_N[rows, None])
-        return grad_h, grad_w, None
+        return grad_h, grad_w, None, None
+
+
+class _Sorted(NamedTuple):
+    """Positions sorted by group: how many of each, their order and inputs, and log p of the words of their group."""
+
+    counts: list[int]
+    order_N: torch.Tensor
+    h_ND: torch.Tensor
+    word_N: torch.Tensor
+    logp_NW: torch.Tensor
+
+
+def _within_groups(
+    h_ND: torch.Tensor, words_SD: torch.Tensor, slots_N: torch.Tensor, n_groups: int, n_valid: int
+) -> _Sorted:
+    size = words_SD.shape[0] // n_groups
+    group_N = slots_N // size
+    order_N = torch.argsort(group_N, stable=True)
+    counts = torch.bincount(group_N, minlength=n_groups).tolist()
+    sorted_ND, words_GWD = h_ND[order_N], words_SD.view(n_groups, size, -1)
+    score_NW = h_ND.new_empty(h_ND.shape[0], size)
+    for g, rows in _segments(counts):
+        torch.mm(sorted_ND[rows], words_GWD[g].T, out=score_NW[rows])
+    score_NW[score_NW.shape[0] - counts[-1] :, n_valid - (n_groups - 1) * size :] = float("-inf")
+    return _Sorted(counts, order_N, sorted_ND, (slots_N % size)[order_N], torch.log_softmax(score_NW, dim=1))
+
+
+def _through_groups(
+    delta_NW: torch.Tensor, counts: list[int], sorted_ND: torch.Tensor, words_SD: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(gradient of the sorted inputs, gradient of the words) from that of the scores."""
+    words_GWD = words_SD.view(len(counts), -1, words_SD.shape[1])
+    grad_sorted_ND, grad_words_GWD = torch.empty_like(sorted_ND), torch.zeros_like(words_GWD)
+    for g, rows in _segments(counts):
+        torch.mm(delta_NW[rows], words_GWD[g], out=grad_sorted_ND[rows])
+        torch.mm(delta_NW[rows].T, sorted_ND[rows], out=grad_words_GWD[g])
+    return grad_sorted_ND, grad_words_GWD.view_as(words_SD)
 
 
 class _ClassSoftmax(torch.autograd.Function):
@@ -153,27 +227,16 @@ class _ClassSoftmax(torch.autograd.Function):
         n_valid: int,
     ) -> torch.Tensor:
         n_classes = classes_CD.shape[0]
-        class_size = words_SD.shape[0] // n_classes
-        class_N = slots_N // class_size
-        order_N = torch.argsort(class_N, stable=True)
-        counts = torch.bincount(class_N, minlength=n_classes).tolist()
-        sorted_ND = h_ND[order_N]
-        words_CWD = words_SD.view(n_classes, class_size, -1)
-        word_NW = h_ND.new_empty(h_ND.shape[0], class_size)
-        for c, rows in _segments(counts):
-            torch.mm(sorted_ND[rows], words_CWD[c].T, out=word_NW[rows])
-        n_last = counts[-1]
-        word_NW[word_NW.shape[0] - n_last :, n_valid - (n_classes - 1) * class_size :] = float("-inf")
-        logp_NW = torch.log_softmax(word_NW, dim=1)
-        word_N = (slots_N % class_size)[order_N]
+        words = _within_groups(h_ND, words_SD, slots_N, n_classes, n_valid)
+        class_N = slots_N // (words_SD.shape[0] // n_classes)
         logp_NC = torch.log_softmax(h_ND @ classes_CD.T, dim=1)
         nats_N = -logp_NC.gather(1, class_N[:, None])[:, 0]
-        nats_N.index_add_(0, order_N, logp_NW.gather(1, word_N[:, None])[:, 0], alpha=-1)
+        nats_N.index_add_(0, words.order_N, words.logp_NW.gather(1, words.word_N[:, None])[:, 0], alpha=-1)
         if any(ctx.needs_input_grad):
             delta_NC = _minus_one_hot(logp_NC.exp_(), class_N)
-            delta_NW = _minus_one_hot(logp_NW.exp_(), word_N)
-            ctx.counts = counts
-            ctx.save_for_backward(h_ND, classes_CD, words_SD, sorted_ND, order_N, delta_NC, delta_NW)
+            delta_NW = _minus_one_hot(words.logp_NW.exp_(), words.word_N)
+            ctx.counts = words.counts
+            ctx.save_for_backward(h_ND, classes_CD, words_SD, words.h_ND, words.order_N, delta_NC, delta_NW)
         return nats_N
 
     @staticmethod
@@ -181,15 +244,40 @@ class _ClassSoftmax(torch.autograd.Function):
     def backward(ctx: Any, g_N: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         h_ND, classes_CD, words_SD, sorted_ND, order_N, delta_NC, delta_NW = ctx.saved_tensors
         delta_NC = delta_NC * g_N[:, None]
-        delta_NW = delta_NW * g_N[order_N, None]
-        words_CWD = words_SD.view(classes_CD.shape[0], -1, words_SD.shape[1])
-        by_class_ND = torch.empty_like(sorted_ND)
-        grad_words_CWD = torch.zeros_like(words_CWD)
-        for c, rows in _segments(ctx.counts):
-            torch.mm(delta_NW[rows], words_CWD[c], out=by_class_ND[rows])
-            torch.mm(delta_NW[rows].T, sorted_ND[rows], out=grad_words_CWD[c])
-        grad_h_ND = (delta_NC @ classes_CD).index_add_(0, order_N, by_class_ND)
-        return grad_h_ND, delta_NC.T @ h_ND, grad_words_CWD.view_as(words_SD), None, None
+        grad_sorted_ND, grad_words = _through_groups(delta_NW * g_N[order_N, None], ctx.counts, sorted_ND, words_SD)
+        grad_h_ND = (delta_NC @ classes_CD).index_add_(0, order_N, grad_sorted_ND)
+        return grad_h_ND, delta_NC.T @ h_ND, grad_words, None, None
+
+
+class _GroupSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, h_ND: torch.Tensor, words_SD: torch.Tensor, slots_N: torch.Tensor, n_groups: int, n_valid: int
+    ) -> torch.Tensor:
+        words = _within_groups(h_ND, words_SD, slots_N, n_groups, n_valid)
+        nats_N = h_ND.new_zeros(h_ND.shape[0])
+        nats_N.index_add_(0, words.order_N, words.logp_NW.gather(1, words.word_N[:, None])[:, 0], alpha=-1)
+        if any(ctx.needs_input_grad):
+            ctx.counts = words.counts
+            delta_NW = _minus_one_hot(words.logp_NW.exp_(), words.word_N)
+            ctx.save_for_backward(words_SD, words.h_ND, words.order_N, delta_NW)
+        return nats_N
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g_N: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        words_SD, sorted_ND, order_N, delta_NW = ctx.saved_tensors
+        grad_sorted_ND, grad_words = _through_groups(delta_NW * g_N[order_N, None], ctx.counts, sorted_ND, words_SD)
+        grad_h_ND = torch.zeros_like(sorted_ND).index_add_(0, order_N, grad_sorted_ND)
+        return grad_h_ND, grad_words, None, None, None
+
+
+def _capped(logits_RV: torch.Tensor, softcap: float | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """(c tanh(z / c), its slope 1 - tanh^2), or the logits as they are."""
+    if softcap is None:
+        return logits_RV, None
+    tanh_RV = (logits_RV / softcap).tanh_()
+    return tanh_RV * softcap, 1 - tanh_RV.square()
 
 
 def _minus_one_hot(p_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:

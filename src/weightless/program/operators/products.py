@@ -1,10 +1,13 @@
-"""What compiled operators do with a packed matrix, told by the six operands of `operator.packed`."""
+"""What compiled operators do with a packed matrix (the six operands of `operator.packed`), and with the stream."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from weightless.base.compiled import njit
 from weightless.kernels.numba_calls import call
-from weightless.kernels.numba_memory import READ, touch_rows
+from weightless.kernels.numba_layers import rms_norm
+from weightless.kernels.numba_memory import READ, loaded, touch_rows
 from weightless.kernels.numba_rows import KERNEL
 
 AT, STRIDE, ROWS, COLS, FORM, CODE = range(6)
@@ -24,7 +27,48 @@ def product_of_rows(W, m, at, n_rows, x, out):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
+def sum_of_rows(W, m, x, row, out):  # type: ignore[no-untyped-def]
+    """out = the transposed matrix times x: its rows, each decoded into `row`, weighted and summed."""
+    rows, cols = m[ROWS], m[COLS]
+    touch_rows(W, m[AT], m[STRIDE], rows, cols, m[FORM], READ)
+    for j in range(cols):
+        out[j] = np.float32(0)
+    for i in range(rows):
+        call(m[CODE], (W[:3], m[AT] + i * m[STRIDE], cols, row))
+        for j in range(cols):
+            out[j] += x[i] * row[j]
+
+
+@njit(**KERNEL)
 def add_into(x, part, n):  # type: ignore[no-untyped-def]
     """x[:n] += part[:n]."""
     for j in range(n):
         x[j] += part[j]
+
+
+@njit(**KERNEL)
+def normed(W, at, x, n, eps, out):  # type: ignore[no-untyped-def]
+    """out = RMSNorm of x with the weights at byte `at`, or a copy of it where that is -1."""
+    if at >= 0:
+        rms_norm(x, loaded(W, at, n), eps, out)
+    else:
+        for j in range(n):
+            out[j] = x[j]
+
+
+@njit(**KERNEL)
+def join(W, x, branch, n, m, f):  # type: ignore[no-untyped-def]
+    """The compiled twin of `residual.Joined.join`: m = (x, after, on the branch, gains), f = (eps, scale)."""
+    after, on_branch, gains, scale = m[1], m[2], m[3], np.float32(f[1])
+    if after >= 0 and on_branch != 0:
+        rms_norm(branch, loaded(W, after, n), f[0], branch)
+    if f[1] != 1.0:
+        for j in range(n):
+            branch[j] *= scale
+    if gains >= 0:
+        factors = loaded(W, gains, n)
+        for j in range(n):
+            branch[j] *= factors[j]
+    add_into(x, branch, n)
+    if after >= 0 and on_branch == 0:
+        rms_norm(x, loaded(W, after, n), f[0], x)

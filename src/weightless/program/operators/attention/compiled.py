@@ -2,37 +2,64 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from weightless.base.compiled import njit
-from weightless.kernels.codes import QK_EPS
+from weightless.kernels.codes import HALF_SPLIT, INTERLEAVED, QK_EPS
 from weightless.kernels.numba_calls import call
-from weightless.kernels.numba_layers import normalise_heads, rms_norm, rotate_heads
-from weightless.kernels.numba_memory import READ, WRITE, loaded, stored, touch, touch_rows, updated
+from weightless.kernels.numba_layers import multiply_heads, normalise_heads, rotate_heads
+from weightless.kernels.numba_memory import READ, WRITE, loaded, stored, touch_rows, updated
 from weightless.kernels.numba_rows import KERNEL
-from weightless.program.operators.products import add_into, product
+from weightless.program.operators.products import join, normed, product, sum_of_rows
 from weightless.program.registers import T
 
 
 @njit(**KERNEL)
 def norm_matvec(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
-    rows, cols = c[2], c[3]
-    h = scratch[:cols]
-    rms_norm(loaded(S, c[7], cols), loaded(W, c[6], cols), f[0], h)
-    product(W, c, h, stored(S, c[8], rows))
+    transposed = c[9] != 0
+    n_in, n_out = (c[2], c[3]) if transposed else (c[3], c[2])
+    h = scratch[:n_in]
+    normed(W, c[6], loaded(S, c[7], n_in), n_in, f[0], h)
+    y = stored(S, c[8], n_out)
+    if transposed:
+        sum_of_rows(W, c, h, scratch[n_in : n_in + n_out], y)
+    else:
+        product(W, c, h, y)
+    if f[1] > 0.0:
+        for j in range(n_out):
+            y[j] = f[1] * math.tanh(np.float64(y[j]) / f[1])
 
 
 @njit(**KERNEL)
 def rope_append(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     cache, stride, width, form, n_heads, n_kv, d_head, qk_norm = c[0], c[1], c[3], c[4], c[7], c[8], c[9], c[10]
+    rotary, q_norm, k_norm, q_gain = c[11], c[12], c[13], c[14]
     n_q = n_heads * d_head
-    qkv = loaded(S, c[6], n_q + width)
-    touch(S, c[6], 4 * n_q, WRITE)
+    given = loaded(S, c[6] + 4 * n_q, width)
     kv = scratch[:width]  # k is rotated in scratch: only the cache row keeps it
     for j in range(width):
-        kv[j] = qkv[n_q + j]
+        kv[j] = given[j]
+    q = scratch[width:width]
+    if c[15] != 0:
+        q = updated(S, c[6], n_q)
     if qk_norm:
-        normalise_heads(qkv, n_heads, d_head, QK_EPS)
+        normalise_heads(q, n_heads, d_head, QK_EPS)
         normalise_heads(kv, n_kv, d_head, QK_EPS)
-    rotate_heads(qkv, n_heads, kv, n_kv, d_head, R[T] - 1, f[0])
+        if q_norm >= 0:
+            multiply_heads(q, n_heads, d_head, loaded(W, q_norm, d_head))
+        if k_norm >= 0:
+            multiply_heads(kv, n_kv, d_head, loaded(W, k_norm, d_head))
+    if rotary == HALF_SPLIT:
+        rotate_heads(q, n_heads, kv, n_kv, d_head, R[T] - 1, f[0], 1, d_head // 2)
+    elif rotary == INTERLEAVED:
+        rotate_heads(q, n_heads, kv, n_kv, d_head, R[T] - 1, f[0], 2, 1)
+    if q_gain >= 0:
+        gains = loaded(W, q_gain, n_heads)
+        for head in range(n_heads):
+            for j in range(head * d_head, (head + 1) * d_head):
+                q[j] *= gains[head]
     at = cache + (R[T] - 1) * stride
     touch_rows(S, at, stride, 1, width, form, WRITE)
     call(c[5], (kv, width, S[:3], at))
@@ -52,4 +79,4 @@ def matvec_add(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     rows, cols = c[2], c[3]
     out = scratch[:rows]
     product(W, c, loaded(S, c[6], cols), out)
-    add_into(updated(S, c[7], rows), out, rows)
+    join(W, updated(S, c[7], rows), out, rows, c[7:11], f)

@@ -1,6 +1,6 @@
 """Attention over a cache of stored rows, as four fused kernels a reviewer can name.
 
-norm_matvec   y = W (rms_norm(x) * g)                     "norm + QKV"
+norm_matvec   y = W (rms_norm(x) * g)                     "norm + QKV", and every other matrix between two vectors
 rope_append   rotate q and k; append the row [k | v]      (cache row in its storage format, scales included)
 attend        a = softmax(q K^T / sqrt(d_head)) V         over rows first..t
 matvec_add    x += W a                                    "out-projection + residual"
@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from weightless.kernels.codes import QK_EPS
+from weightless.kernels.codes import QK_EPS, ROTARY_CODES
 from weightless.ops.attention import decode_attention
 from weightless.ops.norm import rms_norm
-from weightless.ops.rope import rope
+from weightless.ops.rope import PAIRINGS, rope
 from weightless.program.arena import Arena
 from weightless.program.operator import (
     SCRATCH_BYTES,
@@ -28,50 +28,66 @@ from weightless.program.operator import (
     need_vector,
     operator,
     packed,
+    span_of,
     whole,
 )
+from weightless.program.operators.residual import Joined, normed, offset_or_none, optional
 
 
-@operator("norm_matvec")
+@operator("norm_matvec", version=2)
 class NormMatvec:
-    """y = W (rms_norm(x; eps) * g).  W (rows, d), g (1, d), x (1, d), y (1, rows)."""
+    """y = W (rms_norm(x; eps) * g).  W (rows, d), g (1, d), x (1, d), y (1, rows).
+
+    Without `norm` y = W x; `transposed`: W^T stands for W; with a `softcap` c > 0 every y becomes c tanh(y / c).
+    """
 
     norm: str
     weight: str
     x: str
     y: str
-    eps: float
+    eps: float = 0.0
+    transposed: bool = False
+    softcap: float = 0.0
 
     def check(self, tensors: Tensors) -> None:
         rows, width = tensors[self.weight].shape
         need_matrix(self, tensors, self.weight, rows, width)
-        need_vector(self, tensors, self.norm, width, state=False)
-        need_vector(self, tensors, self.x, width)
-        need_vector(self, tensors, self.y, rows)
-        need(4 * width <= SCRATCH_BYTES, self, f"width {width} exceeds the scratch memory")
+        n_in, n_out = (rows, width) if self.transposed else (width, rows)
+        if self.norm:
+            need_vector(self, tensors, self.norm, n_in, state=False)
+        need_vector(self, tensors, self.x, n_in)
+        need_vector(self, tensors, self.y, n_out)
+        need(self.x != self.y, self, "x and y should be two vectors")
+        need(self.softcap >= 0, self, f"softcap {self.softcap} should not be negative")
+        floats = n_in + (n_out if self.transposed else 0)
+        need(4 * floats <= SCRATCH_BYTES, self, f"width {floats} exceeds the scratch memory")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
-        read = [access for name in (self.x, self.norm, self.weight) for access in whole(tensors[name])]
+        read = [*whole(tensors[self.x]), *optional(tensors, self.norm), *whole(tensors[self.weight])]
         return [*read, *whole(tensors[self.y], write=True)]
 
     def run(self, arena: Arena) -> None:
-        h = rms_norm(arena.row(self.x), arena.row(self.norm), self.eps)
-        arena.put_row(self.y, arena.rows(self.weight) @ h)
+        h, W = normed(arena, arena.row(self.x), self.norm, self.eps), arena.rows(self.weight)
+        y = (W.T if self.transposed else W) @ h
+        arena.put_row(self.y, np.float32(self.softcap) * np.tanh(y / np.float32(self.softcap)) if self.softcap else y)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        ends = [places[name].offset for name in (self.norm, self.x, self.y)]
-        return Lowered([*packed(places[self.weight], "matvec"), *ends], [self.eps])
+        ends = [offset_or_none(places, self.norm), places[self.x].offset, places[self.y].offset]
+        weight = packed(places[self.weight], "decode_row" if self.transposed else "matvec")
+        return Lowered([*weight, *ends, int(self.transposed)], [self.eps, self.softcap])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         rows, cols = tensors[self.weight].shape
         return 2 * rows * cols
 
 
-@operator("rope_append")
+@operator("rope_append", version=2)
 class RopeAppend:
     """Rotate q and k of qkv = [q | k | v] to position t - 1 and append [k | v] to the cache.
 
-    With `qk_norm` every head of q and k is first divided by its root mean square (QK_EPS).  Half-split RoPE.
+    With `qk_norm` every head of q and k is first divided by its root mean square (QK_EPS), and multiplied with the
+    weights `q_norm` and `k_norm` (1, d_head) where these are named.  `rotary` says which elements are a pair
+    (`ops.rope`), or "none".  `q_gain` (1, n_heads): a factor for every query head, behind all that.
     """
 
     qkv: str
@@ -81,37 +97,64 @@ class RopeAppend:
     d_head: int
     theta: float
     qk_norm: bool
+    rotary: str = "half_split"
+    q_norm: str = ""
+    k_norm: str = ""
+    q_gain: str = ""
 
     def check(self, tensors: Tensors) -> None:
+        need(self.rotary in (*PAIRINGS, "none"), self, f"no pairs are {self.rotary!r:.20}")
+        need(self.qk_norm or not (self.q_norm or self.k_norm), self, "weights of a norm that is not there")
+        for name, width in ((self.q_norm, self.d_head), (self.k_norm, self.d_head), (self.q_gain, self.n_heads)):
+            if name:
+                need_vector(self, tensors, name, width, state=False)
         check_heads(self, self.n_heads, self.n_kv_heads, self.d_head)
         need_vector(self, tensors, self.qkv, (self.n_heads + 2 * self.n_kv_heads) * self.d_head)
         check_cache(self, tensors, self.cache, 2 * self.n_kv_heads * self.d_head)
         need(self.theta > 1.0, self, f"theta {self.theta} should be above 1")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
-        qkv, cache = tensors[self.qkv], tensors[self.cache]
-        q_bytes = 4 * self.n_heads * self.d_head
+        cache, n_q, n_kv = tensors[self.cache], self.n_heads * self.d_head, 2 * self.n_kv_heads * self.d_head
         append = Access(self.cache, (t - 1) * cache.row_stride, cache.row_bytes, True)
-        return [*whole(qkv), Access(self.qkv, 0, q_bytes, True), append]
+        vectors = optional(tensors, self.q_norm, self.k_norm, self.q_gain)
+        kv = span_of(tensors[self.qkv], n_q, n_kv)
+        if not self._turns:
+            return [kv, *vectors, append]
+        q = [span_of(tensors[self.qkv], 0, n_q, write) for write in (False, True)]
+        return [*q, kv, *vectors, append]
+
+    @property
+    def _turns(self) -> bool:
+        """Whether queries are anything else than they were."""
+        return self.qk_norm or self.rotary != "none" or bool(self.q_gain)
 
     def run(self, arena: Arena) -> None:
         position, n_q = arena.registers.t - 1, self.n_heads * self.d_head
         n_kv = self.n_kv_heads * self.d_head
-        q, k, v = np.split(arena.row(self.qkv), [n_q, n_q + n_kv])
-        q, k = self._rotated(q, position), self._rotated(k, position)
-        arena.put_span(self.qkv, 0, q)
+        k, v = np.split(arena.span(self.qkv, n_q, 2 * n_kv), 2)
+        if self._turns:
+            q = self.turned(arena, arena.span(self.qkv, 0, n_q), self.q_norm, position)
+            if self.q_gain:
+                q = q * arena.row(self.q_gain)[:, None]
+            arena.put_span(self.qkv, 0, q.reshape(-1))
+        k = self.turned(arena, k, self.k_norm, position).reshape(-1)
         arena.put_row(self.cache, np.concatenate([k, v]), position)
 
-    def _rotated(self, vector: np.ndarray, position: int) -> np.ndarray:
+    def turned(self, arena: Arena, vector: np.ndarray, norm: str, position: int) -> np.ndarray:
+        """[heads, d_head], normed and rotated."""
         heads = vector.reshape(-1, self.d_head)
         if self.qk_norm:
-            heads = rms_norm(heads, None, QK_EPS)
-        return rope(heads[None], np.array([position]), self.theta).reshape(-1)
+            heads = rms_norm(heads, arena.row(norm) if norm else None, QK_EPS)
+        if self.rotary == "none":
+            return heads
+        return rope(heads[None], np.array([position]), self.theta, self.rotary)[0]
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         cache = packed(places[self.cache], "encode_row")
         heads = [self.n_heads, self.n_kv_heads, self.d_head, int(self.qk_norm)]
-        return Lowered([*cache, places[self.qkv].offset, *heads], [self.theta])
+        vectors = [offset_or_none(places, name) for name in (self.q_norm, self.k_norm, self.q_gain)]
+        turn = [ROTARY_CODES[self.rotary], *vectors, int(self._turns)]
+        return Lowered([*cache, places[self.qkv].offset, *heads, *turn], [self.theta])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         return 0
@@ -162,31 +205,36 @@ class Attend:
         return 4 * self.n_heads * self.d_head * (t - self._first(t))
 
 
-@operator("matvec_add")
-class MatvecAdd:
-    """x += W a.  W (d, width), a (1, width), x (1, d)."""
+@operator("matvec_add", version=2)
+class MatvecAdd(Joined):
+    """x += W a.  W (d, width), a (1, width), x (1, d); see `residual` for norms and factors of the branch."""
 
     weight: str
     a: str
     x: str
+    after: str = ""
+    on: str = "sum"
+    gains: str = ""
+    scale: float = 1.0
+    eps: float = 0.0
 
     def check(self, tensors: Tensors) -> None:
         rows, cols = tensors[self.weight].shape
         need_matrix(self, tensors, self.weight, rows, cols)
         need_vector(self, tensors, self.a, cols)
-        need_vector(self, tensors, self.x, rows)
+        self.check_join(tensors, rows)
         need(4 * rows <= SCRATCH_BYTES, self, f"{rows} rows exceed the scratch memory")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         read = [access for name in (self.a, self.weight, self.x) for access in whole(tensors[name])]
-        return [*read, *whole(tensors[self.x], write=True)]
+        return [*read, *self.join_reads(tensors), *whole(tensors[self.x], write=True)]
 
     def run(self, arena: Arena) -> None:
-        arena.put_row(self.x, arena.row(self.x) + arena.rows(self.weight) @ arena.row(self.a))
+        self.join(arena, arena.row(self.x), arena.rows(self.weight) @ arena.row(self.a))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        ends = [places[self.a].offset, places[self.x].offset]
-        return Lowered([*packed(places[self.weight], "matvec"), *ends])
+        weight = packed(places[self.weight], "matvec")
+        return Lowered([*weight, places[self.a].offset, *self.join_operands(places)], [self.eps, self.scale])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         rows, cols = tensors[self.weight].shape

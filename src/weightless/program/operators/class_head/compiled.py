@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_layers import draw, log_sum_exp, rms_norm
+from weightless.kernels.numba_layers import draw, log_sum_exp
 from weightless.kernels.numba_memory import id_at, loaded, stored
 from weightless.kernels.numba_rows import KERNEL
-from weightless.program.operators.products import product, product_of_rows
+from weightless.program.operators.products import normed, product, product_of_rows
 from weightless.program.registers import STATUS, TARGET
 
 
@@ -19,7 +19,7 @@ def _class_scores(c, f, W, S, scores):  # type: ignore[no-untyped-def]
     """Scores of all classes."""
     width = c[3]
     h = stored(S, c[8], width)
-    rms_norm(loaded(S, c[7], width), loaded(W, c[6], width), f[0], h)
+    normed(W, c[6], loaded(S, c[7], width), width, f[0], h)
     product(W, c, h, scores)
 
 
@@ -104,3 +104,38 @@ def word_full(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
                 R[STATUS] = 1
                 return
             out[token] = math.exp(np.float64(scratch[j]) - norm)
+
+
+@njit(**KERNEL)
+def group_score(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
+    choice, out, per_class = loaded(S, c[7], 2), stored(S, c[8], 2), c[9]
+    if not (choice[0] >= 0 and choice[0] < c[10] * c[11]):
+        R[STATUS] = 1
+        return
+    group = np.int64(choice[0]) // c[11]
+    n = _word_scores(c, W, S, group // per_class, scratch)
+    nats = log_sum_exp(scratch, n) - np.float64(scratch[group % per_class])
+    out[0], out[1] = choice[0], np.float64(choice[1]) + nats
+
+
+@njit(**KERNEL)
+def group_sample(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
+    choice, out, per_class = loaded(S, c[7], 2), stored(S, c[8], 2), c[9]
+    if not (choice[0] >= 0 and choice[0] < c[2] // per_class):
+        R[STATUS] = 1
+        return
+    chosen = np.int64(choice[0])
+    n = _word_scores(c, W, S, chosen, scratch)
+    out[0], out[1] = min(chosen * per_class + draw(scratch, n, u[2]), c[10] - 1), 0.0
+
+
+@njit(**KERNEL)
+def group_full(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
+    per_class, n_groups = c[9], c[10]
+    n_classes = c[2] // per_class
+    above, out = loaded(S, c[7], n_classes), stored(S, c[8], n_groups)
+    for chosen in range(n_classes):
+        n = _word_scores(c, W, S, chosen, scratch)
+        norm = log_sum_exp(scratch, n) - np.float64(above[chosen])
+        for j in range(n):
+            out[chosen * per_class + j] = np.float64(scratch[j]) - norm

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from weightless.ops.cross_entropy import log_softmax
-from weightless.ops.norm import rms_norm
 from weightless.program.arena import Arena
 from weightless.program.operator import (
     SCRATCH_BYTES,
@@ -31,6 +30,7 @@ from weightless.program.operator import (
     whole,
 )
 from weightless.program.operators.full_head import draw
+from weightless.program.operators.residual import normed, offset_or_none, optional
 
 
 def _need_table(op: object, tensors: Tensors, name: str, rows: int) -> None:
@@ -40,7 +40,7 @@ def _need_table(op: object, tensors: Tensors, name: str, rows: int) -> None:
 
 
 class _Classes:
-    """First level: h = rms_norm(x) * g; class scores = C h."""
+    """First level: h = rms_norm(x) * g, or x as it is without `norm`; class scores = C h."""
 
     norm: str
     classes: str
@@ -52,7 +52,8 @@ class _Classes:
     def check(self, tensors: Tensors) -> None:
         n_classes, width = tensors[self.classes].shape
         need_matrix(self, tensors, self.classes, n_classes, width)
-        need_vector(self, tensors, self.norm, width, state=False)
+        if self.norm:
+            need_vector(self, tensors, self.norm, width, state=False)
         need_vector(self, tensors, self.x, width)
         need_vector(self, tensors, self.h, width)
         need_vector(self, tensors, self.choice, self._choice_width(n_classes))
@@ -63,7 +64,7 @@ class _Classes:
         return 2
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
-        read = [access for name in (self.x, self.norm, self.classes) for access in whole(tensors[name])]
+        read = optional(tensors, self.x, self.norm, self.classes)
         return [*read, *whole(tensors[self.h], write=True), *whole(tensors[self.choice], write=True)]
 
     def flops(self, tensors: Tensors, t: int) -> int:
@@ -71,18 +72,18 @@ class _Classes:
         return 2 * rows * cols
 
     def _log_p(self, arena: Arena) -> np.ndarray:
-        h = rms_norm(arena.row(self.x), arena.row(self.norm), self.eps)
+        h = normed(arena, arena.row(self.x), self.norm, self.eps)
         arena.put_row(self.h, h)
         return log_softmax(arena.rows(self.classes) @ h)
 
     def _ints(self, places: Mapping[str, Place]) -> list[Operand]:
-        ends = [places[name].offset for name in (self.norm, self.x, self.h, self.choice)]
-        return [*packed(places[self.classes], "matvec"), *ends]
+        ends = [places[name].offset for name in (self.x, self.h, self.choice)]
+        return [*packed(places[self.classes], "matvec"), offset_or_none(places, self.norm), *ends]
 
 
-@operator("class_score")
+@operator("class_score", version=2)
 class ClassScore(_Classes):
-    """choice = (slot of the target, -log p of its class)."""
+    """choice = (slot of the target, -log p of its class); `n_words` slots per class, 0: as the word rows say."""
 
     norm: str
     classes: str
@@ -92,24 +93,27 @@ class ClassScore(_Classes):
     h: str
     choice: str
     eps: float
+    n_words: int = 0
 
     def check(self, tensors: Tensors) -> None:
         super().check(tensors)
         _need_table(self, tensors, self.slot_of_token, tensors[self.slot_of_token].shape[0])
-        need(tensors[self.words].shape[0] % tensors[self.classes].shape[0] == 0, self, "classes of unequal size")
+        slots, n_classes = tensors[self.words].shape[0], tensors[self.classes].shape[0]
+        need(self.n_words > 0 or slots % n_classes == 0, self, "classes of unequal size")
+        need(0 <= self.n_words <= slots <= n_classes * (self.n_words or slots), self, "classes too small for all slots")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         return [row_of(tensors[self.slot_of_token]), *super().accesses(tensors, t)]
 
     def run(self, arena: Arena) -> None:
         slot = int(arena.row(self.slot_of_token, arena.registers.target)[0])
-        n_words = arena.tensor(self.words).shape[0] // arena.tensor(self.classes).shape[0]
+        n_words = self.n_words or arena.tensor(self.words).shape[0] // arena.tensor(self.classes).shape[0]
         log_p = self._log_p(arena)
         arena.put_row(self.choice, np.array([slot, -log_p[slot // n_words]], dtype=np.float32))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         offset, table = places[self.slot_of_token]
-        n_words = places[self.words].tensor.shape[0] // places[self.classes].tensor.shape[0]
+        n_words = self.n_words or places[self.words].tensor.shape[0] // places[self.classes].tensor.shape[0]
         return Lowered([*self._ints(places), offset, table.row_bytes, n_words], [self.eps])
 
 

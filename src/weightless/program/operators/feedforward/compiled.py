@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_layers import activate, rms_norm
-from weightless.kernels.numba_memory import loaded, updated
+from weightless.kernels.numba_layers import activate
+from weightless.kernels.numba_memory import updated
 from weightless.kernels.numba_rows import KERNEL
-from weightless.program.operators.products import add_into, product
+from weightless.program.operators.products import join, normed, product
 
 
 @njit(**KERNEL)
 def norm_ffn_add(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     n_up, width, d_ff = c[2], c[8], c[9]
-    x = updated(S, c[13], width)
+    x = updated(S, c[14], width)
     h, hidden = scratch[:width], scratch[width : width + n_up]
     inner = scratch[width + n_up : width + n_up + d_ff]
-    rms_norm(x, loaded(W, c[12], width), f[0], h)
+    normed(W, c[12], x, width, f[0], h)
     product(W, c[:6], h, hidden)
-    activate(hidden, d_ff, c[14], inner)
+    activate(hidden, d_ff, c[13], inner)
     product(W, c[6:12], inner, h)
-    add_into(x, h, width)
+    join(W, x, h, width, c[14:18], f)

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 
 from weightless.kernels.codes import ACTIVATION_CODES
 from weightless.ops.feedforward import activate
-from weightless.ops.norm import rms_norm
 from weightless.program.arena import Arena
 from weightless.program.operator import (
     SCRATCH_BYTES,
@@ -24,13 +23,15 @@ from weightless.program.operator import (
     packed,
     whole,
 )
+from weightless.program.operators.residual import Joined, normed, offset_or_none, optional
 
 
-@operator("norm_ffn_add")
-class NormFfnAdd:
+@operator("norm_ffn_add", version=2)
+class NormFfnAdd(Joined):
     """x += down · act(up · (rms_norm(x) * g)).
 
-    up is (2 d_ff, d) = [gate; up] for "swiglu" (Shazeer 2020), (d_ff, d) for "silu" and "relu2"; down is (d, d_ff).
+    up is (2 d_ff, d) = [gate; up] for "swiglu" (Shazeer 2020), (d_ff, d) for the other activations; down is (d, d_ff).
+    Without `norm` up reads x itself; see `residual` for norms and factors behind the branch.
     """
 
     norm: str
@@ -39,6 +40,10 @@ class NormFfnAdd:
     x: str
     activation: str
     eps: float
+    after: str = ""
+    on: str = "sum"
+    gains: str = ""
+    scale: float = 1.0
 
     def check(self, tensors: Tensors) -> None:
         need(self.activation in ACTIVATION_CODES, self, f"unknown activation {self.activation!r}")
@@ -46,23 +51,24 @@ class NormFfnAdd:
         n_up = 2 * d_ff if self.activation == "swiglu" else d_ff
         need_matrix(self, tensors, self.down, width, d_ff)
         need_matrix(self, tensors, self.up, n_up, width)
-        need_vector(self, tensors, self.norm, width, state=False)
-        need_vector(self, tensors, self.x, width)
+        if self.norm:
+            need_vector(self, tensors, self.norm, width, state=False)
+        self.check_join(tensors, width)
         need(4 * (width + n_up + d_ff) <= SCRATCH_BYTES, self, f"d_ff {d_ff} exceeds the scratch memory")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
-        read = [access for name in (self.x, self.norm, self.up, self.down) for access in whole(tensors[name])]
-        return [*read, *whole(tensors[self.x], write=True)]
+        read = optional(tensors, self.x, self.norm, self.up, self.down)
+        return [*read, *self.join_reads(tensors), *whole(tensors[self.x], write=True)]
 
     def run(self, arena: Arena) -> None:
         x = arena.row(self.x)
-        hidden = arena.rows(self.up) @ rms_norm(x, arena.row(self.norm), self.eps)
-        arena.put_row(self.x, x + arena.rows(self.down) @ activate(hidden, self.activation))
+        hidden = arena.rows(self.up) @ normed(arena, x, self.norm, self.eps)
+        self.join(arena, x, arena.rows(self.down) @ activate(hidden, self.activation))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         matrices = [*packed(places[self.up], "matvec"), *packed(places[self.down], "matvec")]
-        ends = [places[self.norm].offset, places[self.x].offset]
-        return Lowered([*matrices, *ends, ACTIVATION_CODES[self.activation]], [self.eps])
+        ends = [offset_or_none(places, self.norm), ACTIVATION_CODES[self.activation], *self.join_operands(places)]
+        return Lowered([*matrices, *ends], [self.eps, self.scale])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         up, down = tensors[self.up].shape, tensors[self.down].shape

@@ -1,5 +1,5 @@
 """Rows fetched by token, and the history of tokens."""
 
-from weightless.program.operators.lookup.promise import AcceptToken, GatherHashed, GatherRow
+from weightless.program.operators.lookup.promise import AcceptToken, GatherHashed, GatherPosition, GatherRow
 
-__all__ = ["AcceptToken", "GatherHashed", "GatherRow"]
+__all__ = ["AcceptToken", "GatherHashed", "GatherPosition", "GatherRow"]

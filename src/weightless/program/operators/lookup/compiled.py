@@ -30,6 +30,11 @@ def gather_row(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
+def gather_position(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
+    _fetch(c, W, S, R[T] - 1, True, scratch)
+
+
+@njit(**KERNEL)
 def gather_hashed(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     seen = min(c[8], R[T])
     touch(S, c[6] + 4 * (R[T] - seen), 4 * seen, READ)

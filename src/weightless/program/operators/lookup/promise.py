@@ -2,6 +2,7 @@
 
 accept_token     history[t] = token                                (4 bytes written)
 gather_row       x = table[token]            or x += table[token]
+gather_position  x += table[position]                              (learned positions)
 gather_hashed    x += table[hash(last n tokens) mod rows]          (a table of hashed n-grams)
 """
 
@@ -53,39 +54,70 @@ class AcceptToken:
         return 0
 
 
-@operator("gather_row")
+@operator("gather_row", version=2)
 class GatherRow:
-    """x = table[token], or x += table[token] with `add`."""
+    """x = table[token], or x += table[token] with `add`; x may be wider than a row, which then begins at `first`."""
 
     history: str
     table: str
     x: str
     add: bool
+    first: int = 0
+
+    def check(self, tensors: Tensors) -> None:
+        table = tensors[self.table]
+        need_vector(self, tensors, self.x, tensors[self.x].shape[1])
+        need(0 <= self.first <= tensors[self.x].shape[1] - table.shape[1], self, f"no room for a row in {self.x}")
+        need(table.kind != "state", self, f"{self.table} should be a weight")
+        need(table.format in FORMAT_CODES, self, f"{self.table} cannot be {table.format}")
+        need(tensors[self.history].format == "u32", self, f"{self.history} should be u32")
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        width = tensors[self.table].shape[1]
+        before = [span_of(tensors[self.x], self.first, width)] if self.add else []
+        look = span_of(tensors[self.history], t - 1, 1)
+        return [look, row_of(tensors[self.table]), *before, span_of(tensors[self.x], self.first, width, write=True)]
+
+    def run(self, arena: Arena) -> None:
+        token = int(arena.span(self.history, arena.registers.t - 1, 1)[0])
+        row = arena.row(self.table, token)
+        if self.add:
+            row = arena.span(self.x, self.first, len(row)) + row
+        arena.put_span(self.x, self.first, row)
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        ends = [places[self.history].offset, places[self.x].offset + 4 * self.first]
+        return Lowered([*packed(places[self.table], "decode_row"), *ends, int(self.add)])
+
+    def flops(self, tensors: Tensors, t: int) -> int:
+        return tensors[self.table].shape[1] if self.add else 0
+
+
+@operator("gather_position")
+class GatherPosition:
+    """x += table[t - 1]: the row of the position; the table has one for every position of the context."""
+
+    table: str
+    x: str
 
     def check(self, tensors: Tensors) -> None:
         table = tensors[self.table]
         need_vector(self, tensors, self.x, table.shape[1])
         need(table.kind != "state", self, f"{self.table} should be a weight")
         need(table.format in FORMAT_CODES, self, f"{self.table} cannot be {table.format}")
-        need(tensors[self.history].format == "u32", self, f"{self.history} should be u32")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         x = tensors[self.x]
-        before = whole(x) if self.add else []
-        look = span_of(tensors[self.history], t - 1, 1)
-        return [look, row_of(tensors[self.table]), *before, *whole(x, write=True)]
+        return [row_of(tensors[self.table], t - 1), *whole(x), *whole(x, write=True)]
 
     def run(self, arena: Arena) -> None:
-        token = int(arena.span(self.history, arena.registers.t - 1, 1)[0])
-        row = arena.row(self.table, token)
-        arena.put_row(self.x, arena.row(self.x) + row if self.add else row)
+        arena.put_row(self.x, arena.row(self.x) + arena.row(self.table, arena.registers.t - 1))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        ends = [places[self.history].offset, places[self.x].offset]
-        return Lowered([*packed(places[self.table], "decode_row"), *ends, int(self.add)])
+        return Lowered([*packed(places[self.table], "decode_row"), 0, places[self.x].offset])
 
     def flops(self, tensors: Tensors, t: int) -> int:
-        return tensors[self.table].shape[1] if self.add else 0
+        return tensors[self.table].shape[1]
 
 
 @operator("gather_hashed")

@@ -1,0 +1,81 @@
+"""How an operator adds its branch to the residual stream: plainly, or with a norm and a factor fused into it.
+
+    x += s * g * f                   g (1, d) learned factors, s a constant
+    x  = norm(x + s * g * f)         on = "sum": post-norm
+    x += s * g * norm(f)             on = "branch": with a norm before f too, a sandwich
+
+norm is RMSNorm with weights `after` (1, d) and the operator's eps.  `products.join` is the compiled twin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from weightless.ops.norm import rms_norm
+from weightless.program.arena import Arena
+from weightless.program.operator import Access, Place, Tensors, need, need_vector, whole
+
+PLACES = ("sum", "branch")
+
+
+class Joined:
+    """The fields that such an operator has, and what follows from them."""
+
+    x: str
+    eps: float
+    after: str
+    on: str
+    gains: str
+    scale: float
+
+    def check_join(self, tensors: Tensors, width: int) -> None:
+        need(self.on in PLACES, self, f"a norm on {self.on!r:.20} is neither on the sum nor on the branch")
+        need(np.isfinite(self.scale), self, "scale should be a finite number")
+        need_vector(self, tensors, self.x, width)
+        for name in (self.after, self.gains):
+            if name:
+                need_vector(self, tensors, name, width, state=False)
+
+    def join_reads(self, tensors: Tensors) -> list[Access]:
+        """Reads beyond those of the stream itself."""
+        return [access for name in (self.after, self.gains) if name for access in whole(tensors[name])]
+
+    def join(self, arena: Arena, x: np.ndarray, branch: np.ndarray) -> None:
+        """Write the stream."""
+        if self.after and self.on == "branch":
+            branch = rms_norm(branch, arena.row(self.after), self.eps)
+        if self.scale != 1.0:
+            branch = branch * np.float32(self.scale)
+        if self.gains:
+            branch = branch * arena.row(self.gains)
+        x = x + branch
+        if self.after and self.on == "sum":
+            x = rms_norm(x, arena.row(self.after), self.eps)
+        arena.put_row(self.x, x)
+
+    def join_operands(self, places: Mapping[str, Place]) -> list[int]:
+        """[x, after or -1, whether it norms the branch, gains or -1]; the floats are [eps, scale]."""
+        return [
+            places[self.x].offset,
+            offset_or_none(places, self.after),
+            int(self.on == "branch"),
+            offset_or_none(places, self.gains),
+        ]
+
+
+def offset_or_none(places: Mapping[str, Place], name: str) -> int:
+    """Byte offset of a tensor, or -1 where an operator does without it."""
+    return places[name].offset if name else -1
+
+
+def optional(tensors: Tensors, *names: str) -> list[Access]:
+    """Whole reads of those tensors that are named."""
+    return [access for name in names if name for access in whole(tensors[name])]
+
+
+def normed(arena: Arena, x: Any, norm: str, eps: float) -> np.ndarray:
+    """RMSNorm with the weights `norm`, or x as it is."""
+    return rms_norm(x, arena.row(norm), eps) if norm else x
