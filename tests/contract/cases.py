@@ -51,7 +51,7 @@ CASES: dict[str, dict[str, Any]] = {
         ),
         "factorised_tied_softcap_windows": dense.Config(
             V, 40, 4, n_heads=2, context=33, d_embed=14, softcap=12.0, window=5, window_pattern="SSSL", qk_norm="bare",
-            weight_format="int4",
+            weight_format="int4", kv_format="f32",
         ),
         "factorised_untied_value_and_bigram_rows": dense.Config(
             V, 72, 2, n_heads=4, n_kv_heads=2, d_ff=45, context=33, tied=False, d_embed=18, value_every=2,

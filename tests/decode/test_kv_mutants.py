@@ -28,7 +28,7 @@ def put_in(monkeypatch, module: ModuleType, old: str, new: str) -> None:
 MUTANTS = {
     "causal offset of a piece ignored": (
         cache_attention,
-        "behind = (n_keys - T + np.arange(T))",
+        "behind = (past + np.arange(T))",
         "behind = (np.arange(T))",
         checks.check_chunks,
     ),

@@ -5,7 +5,8 @@ one:
     a_h = softmax_s(q_h . k_{g(h), s} / sqrt(K)) v_{g(h), s}         g(h) = h div (H / G)
 One pass over the pieces with a running maximum and sum (ops/flash_attention.py), so a piece may be any part of the
 past: one block of a paged cache, or all of a contiguous one.  `tree_TT` (True = sees) replaces the causal rule among
-the T newest positions when they are the nodes of a tree; everything older is seen.
+the T newest positions when they are the nodes of a tree: a node stands as far behind the past as it has ancestors, and
+a window counts from there.
 
 Shapes: q (H, T, K), pieces (first position, k (G, S, K), v (G, S, K)); result (H, T, K).
 Traps held by tests: the offset n_keys - T, rows that no piece has shown a key yet, old memory after the last key.
@@ -53,14 +54,14 @@ def attend_pieces(
 
 def _seen(T: int, n_keys: int, first: int, n: int, window: int | None, tree_TT: np.ndarray | None) -> np.ndarray:
     """bool (T, n): which of the keys first … first + n - 1 each query sees."""
-    behind = (n_keys - T + np.arange(T))[:, None] - np.arange(first, first + n)
+    past, key_S = n_keys - T, np.arange(first, first + n)
+    behind = (past + np.arange(T))[:, None] - key_S
     seen = behind >= 0
+    if tree_TT is not None:
+        depth_T, is_node_S = tree_TT.sum(axis=1) - 1, key_S >= past
+        node_S = np.where(is_node_S, key_S - past, 0)
+        behind = (past + depth_T)[:, None] - np.where(is_node_S, past + depth_T[node_S], key_S)
+        seen = ~is_node_S | tree_TT[:, node_S]
     if window is not None:
         seen &= behind < window
-    if tree_TT is not None:
-        start = max(0, n_keys - T - first)  # the keys from here on are nodes of the tree
-        if start < n:
-            node = first + start - (n_keys - T)
-            seen[:, :start] = True
-            seen[:, start:] = tree_TT[:, node : node + n - start]
     return seen

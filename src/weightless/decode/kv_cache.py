@@ -81,12 +81,12 @@ class CacheShape:
         return q.astype(self.work, copy=False)
 
     def checked_tree(self, tree: Any, T: int) -> np.ndarray | None:
-        """The mask among the newest positions, (T, T) bool; a tree and a window do not go together."""
+        """The mask among the newest positions, (T, T) bool."""
         if tree is None:
             return None
         tree = np.asarray(tree)
-        if tree.dtype != bool or tree.shape != (T, T) or self.window is not None:
-            raise ArgumentError(f"tree should be bool of shape {(T, T)} on a cache without window, not {tree.shape}")
+        if tree.dtype != bool or tree.shape != (T, T):
+            raise ArgumentError(f"tree should be bool of shape {(T, T)}, not {tree.shape}")
         if not tree.diagonal().all():
             raise ArgumentError(f"tree of shape {tree.shape}: every node should attend to itself")
         return tree
@@ -186,7 +186,7 @@ class KVCache:
         q_HTK      queries (H, T, K) of the newest T positions, whose keys and values have been appended; H is a
                    multiple of the G heads of keys, and head h reads head h // (H / G).  Scores are divided by sqrt(K)
         tree       None: position t sees those up to itself; else bool (T, T), True = sees, among the newest T positions
-                   when they are the nodes of a drafted tree (everything older is seen; not together with a window)
+                   when they are the nodes of a drafted tree (everything older is seen that the window of a node sees)
 
         float64 where the cache's format is f64, else float32.
 

@@ -162,7 +162,7 @@ class PagedKVCache:
         q_HTK      queries (H, T, K) of the newest T positions, whose keys and values have been appended; H is a
                    multiple of the G heads of keys, and head h reads head h // (H / G).  Scores are divided by sqrt(K)
         tree       None: position t sees those up to itself; else bool (T, T), True = sees, among the newest T positions
-                   when they are the nodes of a drafted tree (everything older is seen; not together with a window)
+                   when they are the nodes of a drafted tree (everything older is seen that the window of a node sees)
 
         float64 where the cache's format is f64, else float32.
 
