@@ -9,8 +9,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from weightless.layers import functions as L
 from weightless.base.errors import ConfigError
+from weightless.layers import functions as L
 
 ROUNDING = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
 DTYPES = list(ROUNDING)
