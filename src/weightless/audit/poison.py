@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from weightless.audit.addresses import Addresses, Replay, addresses
 from weightless.audit.subjects import Runnable
 from weightless.base.errors import CorruptFileError
 from weightless.base.random import rng_for
+from weightless.program.operator import BISECTED, SILENT, WITHOUT_WORD
 from weightless.program.program import Program
 from weightless.program.tensor import LINE, Tensor
 from weightless.quant.formats import code_bytes, is_quantised
@@ -39,12 +39,8 @@ BLOCK = LINE
 TRIALS = 200
 MUST_CHANGE = 0.99
 FILL = 0xFF
-SEARCHED = MappingProxyType({
-    "ngram_context": ("word",), "ngram_score": ("words",),
-    "suffix_extend": ("suffixes", "text"), "suffix_score": ("suffixes", "text"),
-})  # fmt: skip
-"""Fields of operators that name a column which is searched by bisection, or by way of which it is searched."""
-REASONS = ("what is searched", "slots without word", "fill bytes", "silent units")
+FILLED = "fill bytes"
+REASONS = (BISECTED, WITHOUT_WORD, FILLED, SILENT)
 
 
 @dataclass(frozen=True)
@@ -182,18 +178,12 @@ def spared_bytes(program: Program) -> dict[str, np.ndarray]:
     layout = program.layout
     masks = {reason: np.zeros(layout.weight_bytes + layout.state_bytes, bool) for reason in REASONS}
     for op in (*program.body, *program.heads["score"]):
-        searched = [getattr(op, key) for key in SEARCHED.get(op.name, ())]
-        for name in (*searched, *([getattr(op, "history", "")] if any(searched) else [])):
-            _cover(program, name, masks["what is searched"])
-        if op.name == "word_score":
-            _cover(program, op.words, masks["slots without word"], first=op.vocab_size)
-        if getattr(op, "activation", "") == "relu2":
-            _cover(program, op.up, masks["silent units"])
-            _cover(program, op.down, masks["silent units"])
+        for reason, name, first in op.indifferent():
+            _cover(program, name, masks[reason], first)
     for offset, tensor in layout.places.values():
         if _has_fill(tensor):
             start = offset + (layout.weight_bytes if tensor.kind == "state" else 0)
-            rows = masks["fill bytes"][start : start + tensor.nbytes].reshape(tensor.shape[0], tensor.row_stride)
+            rows = masks[FILLED][start : start + tensor.nbytes].reshape(tensor.shape[0], tensor.row_stride)
             rows[:, code_bytes(tensor.format, tensor.shape[1]) - 1] = True
     return masks
 

@@ -103,8 +103,7 @@ def _line(program: Program, op: Any) -> str:
     """The component of an operator's result that is neither cache nor history."""
     tensors = program.by_name
     written = [a.tensor for a in op.accesses(tensors, 1) if a.write]
-    kept = {getattr(op, "cache", ""), getattr(op, "history", "")}
-    return next((tensors[name].component for name in written if name not in kept), NOT_UNIQUE)
+    return next((tensors[name].component for name in written if name not in op.kept()), NOT_UNIQUE)
 
 
 def _difference(program: Program, t: int, head: str, traced: TracedStep, by_operator: list[dict[str, int]],

@@ -126,8 +126,7 @@ def _check_slots(packed: Packed) -> None:
     """A class head scores by one table and draws by another: they must be inverse permutations of the vocabulary."""
     program = packed.program
     ops = [op for head in HEADS for op in program.heads[head]]
-    slots, tokens = (sorted({getattr(op, key) for op in ops if hasattr(op, key)})
-                     for key in ("slot_of_token", "token_of_slot"))  # fmt: skip
+    slots, tokens = (sorted({name for name in names if name}) for names in zip(*(op.slot_tables() for op in ops)))
     for slot_name, token_name in itertools.product(slots, tokens):
         slot_of_token, token_of_slot = (_ids(packed, name) for name in (slot_name, token_name))
         n = program.vocab_size

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 SCRATCH_BYTES = 256 * 1024
 N_INTS, N_FLOATS = 28, 4  # width of a lowered instruction
+BISECTED, WITHOUT_WORD, SILENT = "what is searched", "slots without word", "silent units"
+"""Why a value that is read may not matter (`Operator.indifferent`): a probe asks "less, equal or greater"; the last
+class is read whole; with ReLU^2 a hidden unit below zero hides its weights."""
 
 Tensors = Mapping[str, Tensor]
 
@@ -64,21 +67,37 @@ class Place(NamedTuple):
     tensor: Tensor
 
 
+class Bounds(NamedTuple):
+    """What an operator of a program must fit: the tensors by name, and what ids and positions there can be."""
+
+    tensors: Tensors
+    vocab_size: int
+    context: int
+
+
 class Operator(Protocol):
-    """What an operator promises: check its tensors, declare its accesses, run readably, lower itself for the engine."""
+    """What an operator promises: check its tensors, declare its accesses, run readably, lower itself for the engine.
+
+    Methods with a body here are promises that most operators keep by having nothing to say.
+    """
 
     name: ClassVar[str]
     version: ClassVar[int]
 
-    def check(self, tensors: Tensors) -> None:
-        """Raise CorruptFileError unless every named tensor has the shape and format this operator needs."""
+    def check(self, bounds: Bounds) -> None:
+        """Raise CorruptFileError unless every named tensor has the shape and format this operator needs.
+
+        What is indexed by token or position must have a row for every token and position.
+        """
+        ...
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         """Bytes read and written at position t.  `data` holds what only the data decides (probe counts …)."""
         ...
 
-    def run(self, arena: Arena) -> None:
-        """Do it in NumPy through the arena, which logs every load and store."""
+    def run(self, arena: Arena) -> tuple[int, ...] | None:
+        """Do it in NumPy through the arena, which logs every load and store; returns the data of `accesses`."""
+        ...
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         """The instruction for the compiled engine."""
@@ -90,11 +109,31 @@ class Operator(Protocol):
 
     def decided(self) -> Mapping[int, str]:
         """{register of traffic: a tensor of the kind it counts} when the data decides the cost, else nothing."""
-        ...
+        return {}
+
+    def result(self) -> str:
+        """The tensor in which a head that ends here leaves its outcome; empty when no head can."""
+        return ""
+
+    def kept(self) -> tuple[str, ...]:
+        """States that it writes for the positions to come (history, cache), not for the operators behind it."""
+        return ()
+
+    def state_rows(self, bounds: Bounds) -> Mapping[str, int]:
+        """{state: rows it may have} of states that may have more than a row per position (and FEW_ROWS)."""
+        return {}
+
+    def slot_tables(self) -> tuple[str, str]:
+        """Tables of a class head (slot of token, token of slot) that it reads, empty where it reads none."""
+        return "", ""
+
+    def indifferent(self) -> list[tuple[str, str, int]]:
+        """(reason, tensor, first row) of what it reads though its value need not change the outcome; `audit.poison`."""
+        return []
 
 
 REGISTRY: dict[str, type] = {}
-C = TypeVar("C", bound=type)
+C = TypeVar("C", bound=type[Operator])
 
 
 @dataclass_transform(frozen_default=True)
@@ -107,17 +146,10 @@ def operator(name: str, version: int = 1) -> Callable[[C], C]:
     def enter(cls: C) -> C:
         frozen: Any = dataclasses.dataclass(frozen=True)(cls)
         frozen.name, frozen.version = name, version
-        if not hasattr(frozen, "decided"):
-            frozen.decided = _nothing_decided
         REGISTRY[name] = frozen
         return frozen
 
     return enter
-
-
-def _nothing_decided(op: Any) -> Mapping[int, str]:
-    """The cost of most operators follows from shapes."""
-    return {}
 
 
 def to_plain(op: Any) -> dict[str, Any]:
@@ -191,6 +223,20 @@ def need(condition: bool, op: Any, message: str) -> None:
     """Raise CorruptFileError naming the operator unless `condition` holds."""
     if not condition:
         raise CorruptFileError(f"operator {op.name!r}: {message}; the program does not fit its tensors")
+
+
+def need_history(op: Any, bounds: Bounds, name: str) -> None:
+    """The tokens so far: one row of u32 state with a place for every position."""
+    history = bounds.tensors[name]
+    long_enough = history.shape[0] == 1 and history.shape[1] >= bounds.context
+    need(long_enough, op, "history shorter than the context")
+    need(history.format == "u32" and history.kind == "state", op, "history is no u32 state")
+
+
+def need_result(op: Any, bounds: Bounds, name: str, full: bool = False) -> None:
+    """One number, or (`full`) one for every token."""
+    width = bounds.vocab_size if full else 1
+    need(bounds.tensors[name].shape[1] == width, op, f"a result of {width} numbers is needed")
 
 
 def need_vector(op: Any, tensors: Tensors, name: str, width: int, state: bool = True) -> None:

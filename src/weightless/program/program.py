@@ -24,11 +24,11 @@ from weightless.program.operator import (
     N_FLOATS,
     N_INTS,
     REGISTRY,
+    Bounds,
     Lowered,
     check_fields,
     check_versions,
     from_plain,
-    need,
     to_plain,
 )
 from weightless.program.tensor import Tensor
@@ -87,10 +87,10 @@ class Program:
 
     def validate(self) -> Program:
         """Return self, or raise CorruptFileError naming the operator or tensor at fault."""
-        _check_tensors(self)
+        bounds = Bounds(self.by_name, self.vocab_size, self.context)
+        _check_tensors(self, bounds)
         for op in (*self.body, *(op for head in HEADS for op in self.heads[head])):
-            op.check(self.by_name)
-            _check_against_vocabulary(self, op)
+            op.check(bounds)
         for head in HEADS:
             _check_result(self, head)
         return self
@@ -166,7 +166,7 @@ def _tensor(entry: Mapping[str, Any]) -> Tensor:
     return tensor
 
 
-def _check_tensors(program: Program) -> None:
+def _check_tensors(program: Program, bounds: Bounds) -> None:
     if not 2 <= program.vocab_size <= MAX_VOCAB:
         raise ConfigError(f"a vocabulary of {program.vocab_size} tokens is not in 2..{MAX_VOCAB}")
     if program.context < 1:
@@ -175,23 +175,29 @@ def _check_tensors(program: Program) -> None:
         raise CorruptFileError(f"a context of {program.context!s:.20} positions is above {MAX_CONTEXT}")
     if len(program.by_name) != len(program.tensors):
         raise CorruptFileError("two tensors of the program share a name")
-    _check_state(program)
+    _check_state(program, bounds)
     for name, width in ((OUTCOME, 1), (PROBABILITIES, program.vocab_size)):
         tensor = program.by_name[name]
         if tensor.shape != (1, width) or tensor.format != "f32" or tensor.kind != "state":
             raise CorruptFileError(f"the tensor {name!r} should be a state of (1, {width}) f32")
 
 
-def _check_state(program: Program) -> None:
+def _check_state(program: Program, bounds: Bounds) -> None:
     """Memory in proportion to what is stored: a row per position, no wider than weights or vocabulary are.
 
-    So a small file cannot ask for a large memory but by its context, and that has a limit of its own.
+    A state of another kind has as many rows as its operator says, and no more numbers than all weights together.  So a
+    small file cannot ask for a large memory but by its context, and that has a limit of its own.
     """
     weights = [size for tensor in program.stored() for size in tensor.shape]
     widest = max([program.vocab_size, program.context, *weights])
+    n_stored = sum(tensor.shape[0] * tensor.shape[1] for tensor in program.stored())
+    said = {name: n for op in program.body for name, n in op.state_rows(bounds).items()}
     for tensor in program.tensors:
         rows, cols = tensor.shape
-        if tensor.kind == "state" and (rows > max(program.context, FEW_ROWS) or cols > 2 * widest):
+        most = max(program.context, FEW_ROWS)
+        if rows * cols <= n_stored:
+            most = max(most, said.get(tensor.name, 0))
+        if tensor.kind == "state" and (rows > most or cols > 2 * widest):
             told = f"it may have a row for each of {program.context} positions, and {2 * widest} numbers in a row"
             raise CorruptFileError(f"the state {tensor.name!r:.60} has shape {tensor.shape}; {told}")
     if program.layout.state_bytes > MAX_STATE_BYTES:
@@ -199,38 +205,8 @@ def _check_state(program: Program) -> None:
         raise CorruptFileError(f"the program wants {wanted}, above {MAX_STATE_BYTES}: pack it with a shorter context")
 
 
-def _check_against_vocabulary(program: Program, op: Any) -> None:
-    """What is indexed by token or position must have a row for every token and position."""
-    tensors, vocab_size = program.by_name, program.vocab_size
-    if hasattr(op, "history"):
-        rows, width = tensors[op.history].shape
-        need(rows == 1 and width >= program.context, op, "history shorter than the context")
-        need(tensors[op.history].format == "u32" and tensors[op.history].kind == "state", op, "history is no u32 state")
-    if hasattr(op, "cache"):
-        need(tensors[op.cache].shape[0] >= program.context, op, "cache shorter than the context")
-    if op.name == "gather_position":
-        need(tensors[op.table].shape[0] >= program.context, op, "fewer rows than positions")
-    if op.name == "gather_row":
-        need(tensors[op.table].shape[0] >= vocab_size, op, "fewer rows than tokens")
-    if hasattr(op, "slot_of_token"):
-        need(tensors[op.slot_of_token].shape[0] >= vocab_size, op, "fewer slots than tokens")
-    if hasattr(op, "logits"):
-        need(tensors[op.logits].shape[1] == vocab_size, op, "as many logits as tokens are needed")
-    if hasattr(op, "vocab_size"):
-        need(op.vocab_size == vocab_size, op, "another vocabulary size")
-    if getattr(op, "level", None) == 0:
-        need(tensors[op.cum].shape[0] == vocab_size, op, "unigram table of another size")
-    if op.name == "ngram_context" and op.level == 1:
-        need(tensors[op.node].shape[0] == vocab_size + 1, op, "one node per token is needed")
-    if hasattr(op, "first_row"):
-        need(tensors[op.first_row].shape[0] == vocab_size + 1, op, "one row per token is needed")
-    if hasattr(op, "outcome"):
-        width = vocab_size if op.name.endswith("_full") else 1
-        need(tensors[op.outcome].shape[1] == width, op, f"a result of {width} numbers is needed")
-
-
 def _check_result(program: Program, head: str) -> None:
     """A head ends in the tensor that the engine reads; parts of a mixture leave theirs in tensors of their own."""
     ops, wanted = program.heads[head], PROBABILITIES if head == "full" else OUTCOME
-    if not ops or getattr(ops[-1], "outcome", None) != wanted:
+    if not ops or ops[-1].result() != wanted:
         raise CorruptFileError(f"the head {head!r} should end in {wanted!r}")

@@ -16,12 +16,12 @@ import numpy as np
 
 from weightless.ops.norm import rms_norm
 from weightless.program.arena import Arena
-from weightless.program.operator import Access, Place, Tensors, need, need_vector, whole
+from weightless.program.operator import Access, Operator, Place, Tensors, need, need_vector, whole
 
 PLACES = ("sum", "branch")
 
 
-class Joined:
+class Joined(Operator):
     """The fields that such an operator has, and what follows from them."""
 
     x: str

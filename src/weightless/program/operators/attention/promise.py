@@ -20,7 +20,9 @@ from weightless.program.arena import Arena
 from weightless.program.operator import (
     SCRATCH_BYTES,
     Access,
+    Bounds,
     Lowered,
+    Operator,
     Place,
     Tensors,
     need,
@@ -35,7 +37,7 @@ from weightless.program.operators.residual import Joined, normed, offset_or_none
 
 
 @operator("norm_matvec", version=2)
-class NormMatvec:
+class NormMatvec(Operator):
     """y = W (rms_norm(x; eps) * g).  W (rows, d), g (1, d), x (1, d), y (1, rows).
 
     Without `norm` y = W x; `transposed`: W^T stands for W; with a `softcap` c > 0 every y becomes c tanh(y / c).
@@ -49,7 +51,8 @@ class NormMatvec:
     transposed: bool = False
     softcap: float = 0.0
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         rows, width = tensors[self.weight].shape
         need_matrix(self, tensors, self.weight, rows, width)
         n_in, n_out = (rows, width) if self.transposed else (width, rows)
@@ -82,7 +85,7 @@ class NormMatvec:
 
 
 @operator("rope_append", version=2)
-class RopeAppend:
+class RopeAppend(Operator):
     """Rotate q and k of qkv = [q | k | v] to position t - 1 and append [k | v] to the cache.
 
     With `qk_norm` every head of q and k is first divided by its root mean square (QK_EPS), and multiplied with the
@@ -102,7 +105,8 @@ class RopeAppend:
     k_norm: str = ""
     q_gain: str = ""
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         need(self.rotary in (*PAIRINGS, "none"), self, f"no pairs are {self.rotary!r:.20}")
         need(self.qk_norm or not (self.q_norm or self.k_norm), self, "weights of a norm that is not there")
         for name, width in ((self.q_norm, self.d_head), (self.k_norm, self.d_head), (self.q_gain, self.n_heads)):
@@ -110,7 +114,7 @@ class RopeAppend:
                 need_vector(self, tensors, name, width, state=False)
         check_heads(self, self.n_heads, self.n_kv_heads, self.d_head)
         need_vector(self, tensors, self.qkv, (self.n_heads + 2 * self.n_kv_heads) * self.d_head)
-        check_cache(self, tensors, self.cache, 2 * self.n_kv_heads * self.d_head)
+        check_cache(self, bounds, self.cache, 2 * self.n_kv_heads * self.d_head)
         need(self.theta > 1.0, self, f"theta {self.theta} should be above 1")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
@@ -156,12 +160,15 @@ class RopeAppend:
         turn = [ROTARY_CODES[self.rotary], *vectors, int(self._turns)]
         return Lowered([*cache, places[self.qkv].offset, *heads, *turn], [self.theta])
 
+    def kept(self) -> tuple[str, ...]:
+        return (self.cache,)
+
     def flops(self, tensors: Tensors, t: int) -> int:
         return 0
 
 
 @operator("attend")
-class Attend:
+class Attend(Operator):
     """a = softmax(q K^T / sqrt(d_head)) V over cache rows max(0, t - window)..t-1; window 0 means all."""
 
     qkv: str
@@ -172,11 +179,12 @@ class Attend:
     d_head: int
     window: int
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         check_heads(self, self.n_heads, self.n_kv_heads, self.d_head)
         need_vector(self, tensors, self.qkv, (self.n_heads + 2 * self.n_kv_heads) * self.d_head)
         need_vector(self, tensors, self.out, self.n_heads * self.d_head)
-        check_cache(self, tensors, self.cache, 2 * self.n_kv_heads * self.d_head)
+        check_cache(self, bounds, self.cache, 2 * self.n_kv_heads * self.d_head)
         need(self.window >= 0, self, "window should not be negative")
 
     def _first(self, t: int) -> int:
@@ -218,7 +226,8 @@ class MatvecAdd(Joined):
     scale: float = 1.0
     eps: float = 0.0
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         rows, cols = tensors[self.weight].shape
         need_matrix(self, tensors, self.weight, rows, cols)
         need_vector(self, tensors, self.a, cols)
@@ -250,9 +259,10 @@ def check_heads(op: object, n_heads: int, n_kv_heads: int, d_head: int) -> None:
     need(4 * floats <= SCRATCH_BYTES, op, "heads exceed the scratch memory")
 
 
-def check_cache(op: object, tensors: Tensors, name: str, width: int) -> None:
+def check_cache(op: object, bounds: Bounds, name: str, width: int) -> None:
     """A tightly packed state tensor with one row per position."""
-    cache = tensors[name]
+    cache = bounds.tensors[name]
     need(cache.shape[1] == width and cache.kind == "state", op, f"{name} should be a cache of rows of {width}")
     need(cache.format in ("f32", "bf16", "int8"), op, f"a cache cannot be {cache.format}")
     need(cache.row_stride == cache.row_bytes, op, f"{name} should be packed tightly")
+    need(cache.shape[0] >= bounds.context, op, "cache shorter than the context")

@@ -15,8 +15,10 @@ from weightless.program.arena import Arena
 from weightless.program.operator import (
     SCRATCH_BYTES,
     Access,
+    Bounds,
     Lowered,
     Operand,
+    Operator,
     Place,
     Tensors,
     need,
@@ -31,7 +33,7 @@ from weightless.program.operators.full_head import draw
 UNIFORM = 2  # of the registers: the first two draw class and word
 
 
-class _Groups:
+class _Groups(Operator):
     """The M rows of one class against h."""
 
     groups: str
@@ -41,7 +43,8 @@ class _Groups:
     per_class: int
     n_groups: int
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         rows, width = tensors[self.groups].shape
         need_matrix(self, tensors, self.groups, rows, width)
         need(not tensors[self.groups].by_row, self, f"{self.groups} should be packed tightly: read as blocks")

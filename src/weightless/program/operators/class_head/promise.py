@@ -16,9 +16,12 @@ from weightless.ops.cross_entropy import log_softmax
 from weightless.program.arena import Arena
 from weightless.program.operator import (
     SCRATCH_BYTES,
+    WITHOUT_WORD,
     Access,
+    Bounds,
     Lowered,
     Operand,
+    Operator,
     Place,
     Tensors,
     need,
@@ -39,7 +42,7 @@ def _need_table(op: object, tensors: Tensors, name: str, rows: int) -> None:
     need(table.kind != "state" and not table.by_row, op, f"{name} should be a tightly packed constant")
 
 
-class _Classes:
+class _Classes(Operator):
     """First level: h = rms_norm(x) * g, or x as it is without `norm`; class scores = C h."""
 
     norm: str
@@ -49,7 +52,8 @@ class _Classes:
     choice: str
     eps: float
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         n_classes, width = tensors[self.classes].shape
         need_matrix(self, tensors, self.classes, n_classes, width)
         if self.norm:
@@ -95,12 +99,17 @@ class ClassScore(_Classes):
     eps: float
     n_words: int = 0
 
-    def check(self, tensors: Tensors) -> None:
-        super().check(tensors)
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
+        super().check(bounds)
         _need_table(self, tensors, self.slot_of_token, tensors[self.slot_of_token].shape[0])
         slots, n_classes = tensors[self.words].shape[0], tensors[self.classes].shape[0]
         need(self.n_words > 0 or slots % n_classes == 0, self, "classes of unequal size")
         need(0 <= self.n_words <= slots <= n_classes * (self.n_words or slots), self, "classes too small for all slots")
+        need(tensors[self.slot_of_token].shape[0] >= bounds.vocab_size, self, "fewer slots than tokens")
+
+    def slot_tables(self) -> tuple[str, str]:
+        return self.slot_of_token, ""
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         return [row_of(tensors[self.slot_of_token]), *super().accesses(tensors, t)]
@@ -157,7 +166,7 @@ class ClassFull(_Classes):
         return Lowered(self._ints(places), [self.eps])
 
 
-class _Words:
+class _Words(Operator):
     """Second level: the W word rows of one class against h."""
 
     words: str
@@ -167,7 +176,8 @@ class _Words:
     n_words: int
     vocab_size: int
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         slots, width = tensors[self.words].shape
         need_matrix(self, tensors, self.words, slots, width)
         need(not tensors[self.words].by_row, self, f"{self.words} should be packed tightly: classes are read as blocks")
@@ -176,10 +186,14 @@ class _Words:
         need(slots - self.n_words < self.vocab_size <= slots, self, "vocab_size should end in the last class")
         need(4 * self.n_words <= SCRATCH_BYTES, self, f"{self.n_words} words exceed the scratch memory")
         self._check_ends(tensors, slots)
+        need(self.vocab_size == bounds.vocab_size, self, "another vocabulary size")
 
     def _check_ends(self, tensors: Tensors, slots: int) -> None:
         need_vector(self, tensors, self.choice, 2)
         need_vector(self, tensors, self.outcome, 1)
+
+    def result(self) -> str:
+        return self.outcome
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         words = tensors[self.words]
@@ -220,6 +234,9 @@ class WordScore(_Words):
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered(self._ints(places))
 
+    def indifferent(self) -> list[tuple[str, str, int]]:
+        return [(WITHOUT_WORD, self.words, self.vocab_size)]
+
 
 @operator("word_sample")
 class WordSample(_Words):
@@ -233,9 +250,12 @@ class WordSample(_Words):
     n_words: int
     vocab_size: int
 
-    def check(self, tensors: Tensors) -> None:
-        super().check(tensors)
-        _need_table(self, tensors, self.token_of_slot, self.vocab_size)
+    def check(self, bounds: Bounds) -> None:
+        super().check(bounds)
+        _need_table(self, bounds.tensors, self.token_of_slot, self.vocab_size)
+
+    def slot_tables(self) -> tuple[str, str]:
+        return "", self.token_of_slot
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         return [*super().accesses(tensors, t), row_of(tensors[self.token_of_slot])]
@@ -267,6 +287,9 @@ class WordFull(_Words):
         need_vector(self, tensors, self.choice, slots // self.n_words)
         need_vector(self, tensors, self.outcome, self.vocab_size)
         _need_table(self, tensors, self.token_of_slot, self.vocab_size)
+
+    def slot_tables(self) -> tuple[str, str]:
+        return "", self.token_of_slot
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         names = (self.choice, self.h, self.words, self.token_of_slot)

@@ -12,7 +12,9 @@ from weightless.ops.feedforward import activate
 from weightless.program.arena import Arena
 from weightless.program.operator import (
     SCRATCH_BYTES,
+    SILENT,
     Access,
+    Bounds,
     Lowered,
     Place,
     Tensors,
@@ -45,7 +47,8 @@ class NormFfnAdd(Joined):
     gains: str = ""
     scale: float = 1.0
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         need(self.activation in ACTIVATION_CODES, self, f"unknown activation {self.activation!r}")
         width, d_ff = tensors[self.down].shape
         n_up = 2 * d_ff if self.activation == "swiglu" else d_ff
@@ -69,6 +72,9 @@ class NormFfnAdd(Joined):
         matrices = [*packed(places[self.up], "matvec"), *packed(places[self.down], "matvec")]
         ends = [offset_or_none(places, self.norm), ACTIVATION_CODES[self.activation], *self.join_operands(places)]
         return Lowered([*matrices, *ends], [self.eps, self.scale])
+
+    def indifferent(self) -> list[tuple[str, str, int]]:
+        return [(SILENT, name, 0) for name in (self.up, self.down)] if self.activation == "relu2" else []
 
     def flops(self, tensors: Tensors, t: int) -> int:
         up, down = tensors[self.up].shape, tensors[self.down].shape

@@ -8,12 +8,25 @@ logits_full     probabilities = softmax(logits)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from weightless.ops.cross_entropy import log_softmax
 from weightless.program.arena import Arena
-from weightless.program.operator import Access, Lowered, Place, Tensors, need, need_vector, operator, whole
+from weightless.program.operator import (
+    Access,
+    Bounds,
+    Lowered,
+    Operator,
+    Place,
+    Tensors,
+    need,
+    need_result,
+    need_vector,
+    operator,
+    whole,
+)
 
 
 def draw(log_p: np.ndarray, u: float) -> int:
@@ -21,22 +34,29 @@ def draw(log_p: np.ndarray, u: float) -> int:
     return min(int(np.searchsorted(np.cumsum(np.exp(log_p.astype(np.float64))), u, side="right")), len(log_p) - 1)
 
 
-class _Head:
+class _Head(Operator):
     """What the three have in common: one vector of logits in, one result out."""
 
     logits: str
     outcome: str
+    full: ClassVar[bool] = False
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         width = tensors[self.logits].shape[1]
         need_vector(self, tensors, self.logits, width)
         need(tensors[self.outcome].format == "f32", self, f"{self.outcome} should be f32")
+        need(width == bounds.vocab_size, self, "as many logits as tokens are needed")
+        need_result(self, bounds, self.outcome, self.full)
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         return [*whole(tensors[self.logits]), *whole(tensors[self.outcome], write=True)]
 
     def flops(self, tensors: Tensors, t: int) -> int:
         return 0
+
+    def result(self) -> str:
+        return self.outcome
 
     def _ints(self, places: Mapping[str, Place]) -> list[int]:
         offset, logits = places[self.logits]
@@ -80,10 +100,7 @@ class LogitsFull(_Head):
 
     logits: str
     outcome: str
-
-    def check(self, tensors: Tensors) -> None:
-        need_vector(self, tensors, self.logits, tensors[self.logits].shape[1])
-        need_vector(self, tensors, self.outcome, tensors[self.logits].shape[1])
+    full: ClassVar[bool] = True
 
     def run(self, arena: Arena) -> None:
         arena.put_row(self.outcome, np.exp(log_softmax(arena.row(self.logits))))

@@ -17,10 +17,13 @@ from weightless.ops.hashing import row_index, start_of
 from weightless.program.arena import Arena
 from weightless.program.operator import (
     Access,
+    Bounds,
     Lowered,
+    Operator,
     Place,
     Tensors,
     need,
+    need_history,
     need_vector,
     operator,
     packed,
@@ -31,15 +34,13 @@ from weightless.program.operator import (
 
 
 @operator("accept_token")
-class AcceptToken:
+class AcceptToken(Operator):
     """Append the token just fed to the history that later operators look back on."""
 
     history: str
 
-    def check(self, tensors: Tensors) -> None:
-        history = tensors[self.history]
-        need(history.format == "u32" and history.shape[0] == 1, self, f"{self.history} should be one row of u32")
-        need(history.kind == "state", self, f"{self.history} should be state")
+    def check(self, bounds: Bounds) -> None:
+        need_history(self, bounds, self.history)
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         return [span_of(tensors[self.history], t - 1, 1, write=True)]
@@ -50,12 +51,15 @@ class AcceptToken:
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered([places[self.history].offset])
 
+    def kept(self) -> tuple[str, ...]:
+        return (self.history,)
+
     def flops(self, tensors: Tensors, t: int) -> int:
         return 0
 
 
 @operator("gather_row", version=2)
-class GatherRow:
+class GatherRow(Operator):
     """x = table[token], or x += table[token] with `add`; x may be wider than a row, which then begins at `first`."""
 
     history: str
@@ -64,13 +68,15 @@ class GatherRow:
     add: bool
     first: int = 0
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         table = tensors[self.table]
         need_vector(self, tensors, self.x, tensors[self.x].shape[1])
         need(0 <= self.first <= tensors[self.x].shape[1] - table.shape[1], self, f"no room for a row in {self.x}")
         need(table.kind != "state", self, f"{self.table} should be a weight")
         need(table.format in FORMAT_CODES, self, f"{self.table} cannot be {table.format}")
-        need(tensors[self.history].format == "u32", self, f"{self.history} should be u32")
+        need(table.shape[0] >= bounds.vocab_size, self, "fewer rows than tokens")
+        need_history(self, bounds, self.history)
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         width = tensors[self.table].shape[1]
@@ -94,17 +100,19 @@ class GatherRow:
 
 
 @operator("gather_position")
-class GatherPosition:
+class GatherPosition(Operator):
     """x += table[t - 1]: the row of the position; the table has one for every position of the context."""
 
     table: str
     x: str
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         table = tensors[self.table]
         need_vector(self, tensors, self.x, table.shape[1])
         need(table.kind != "state", self, f"{self.table} should be a weight")
         need(table.format in FORMAT_CODES, self, f"{self.table} cannot be {table.format}")
+        need(table.shape[0] >= bounds.context, self, "fewer rows than positions")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         x = tensors[self.x]
@@ -121,7 +129,7 @@ class GatherPosition:
 
 
 @operator("gather_hashed")
-class GatherHashed:
+class GatherHashed(Operator):
     """x += table[hash(the last `order` tokens)]; before the start of the stream stands the token `pad`."""
 
     history: str
@@ -131,13 +139,15 @@ class GatherHashed:
     seed: int
     pad: int
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         table = tensors[self.table]
         need_vector(self, tensors, self.x, table.shape[1])
         need(1 <= self.order <= 8, self, f"order {self.order} is not in 1..8")
         need(table.kind != "state" and table.shape[0] > 0, self, f"{self.table} should be a weight with rows")
         need(table.format in FORMAT_CODES, self, f"{self.table} cannot be {table.format}")
         need(0 <= self.seed < 2**62 and 0 <= self.pad < 2**32, self, "seed or pad is out of range")
+        need_history(self, bounds, self.history)
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         x, seen = tensors[self.x], min(self.order, t)

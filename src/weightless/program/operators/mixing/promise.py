@@ -14,16 +14,20 @@ Class 0 is a context that the counted model has never seen; then four size class
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from weightless.program.arena import Arena
 from weightless.program.operator import (
     Access,
+    Bounds,
     Lowered,
+    Operator,
     Place,
     Tensors,
     need,
+    need_result,
     need_vector,
     operator,
     row_of,
@@ -55,14 +59,15 @@ def _need_number(op: object, tensors: Tensors, name: str) -> None:
 
 
 @operator("gate_by_list")
-class GateByList:
+class GateByList(Operator):
     """gate = gate_class(k, words listed) where the context of k words has a list; level 1 begins with UNSEEN."""
 
     found: str
     gate: str
     level: int
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         need(1 <= self.level <= MAX_LEVEL, self, f"level {self.level} is not in 1..{MAX_LEVEL}")
         found = tensors[self.found]
         need(found.shape == (1, 4) and found.format == "u32" and found.kind == "state", self, f"{self.found} malformed")
@@ -92,14 +97,15 @@ class GateByList:
 
 
 @operator("gate_by_match")
-class GateByMatch:
+class GateByMatch(Operator):
     """gate = gate_class(matched, occurrences), UNSEEN when nothing matched."""
 
     matched: str
     found: str
     gate: str
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         found = tensors[self.found]
         need(found.shape[1] == 2 and 1 < found.shape[0] <= MAX_LENGTH + 1, self, f"{self.found} is malformed")
         need(found.format == "u32" and found.kind == "state" and not found.by_row, self, f"{self.found} is malformed")
@@ -131,7 +137,7 @@ class GateByMatch:
         return {STATE: self.found}
 
 
-class _Mix:
+class _Mix(Operator):
     """Two results, a gate and the column of weights of the first model."""
 
     first: str
@@ -139,18 +145,20 @@ class _Mix:
     gate: str
     weights: str
     outcome: str
+    full: ClassVar[bool] = False
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         weights, width = tensors[self.weights], tensors[self.outcome].shape[1]
         need(weights.shape[1] == 1 and weights.format == "f32", self, f"{self.weights} should be a column of f32")
         need(weights.kind != "state" and not weights.by_row, self, f"{self.weights} should be a tight constant")
         _need_number(self, tensors, self.gate)
-        need(self._width(width), self, f"{self.outcome} has another width")
         for name in (self.first, self.second, self.outcome):
             need_vector(self, tensors, name, width)
+        need_result(self, bounds, self.outcome, self.full)
 
-    def _width(self, width: int) -> bool:
-        return width == 1
+    def result(self) -> str:
+        return self.outcome
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         read = [access for name in (self.first, self.second, self.gate) for access in whole(tensors[name])]
@@ -217,9 +225,7 @@ class MixFull(_Mix):
     gate: str
     weights: str
     outcome: str
-
-    def _width(self, width: int) -> bool:
-        return True
+    full: ClassVar[bool] = True
 
     def run(self, arena: Arena) -> None:
         w, p, q = self._parts(arena)

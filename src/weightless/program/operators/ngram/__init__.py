@@ -1,8 +1,7 @@
 """Kneser-Ney lists and unigrams."""
 
+from weightless.program.operators.ngram.columns import MAX_LEVEL, NOT_DRAWN
 from weightless.program.operators.ngram.promise import (
-    MAX_LEVEL,
-    NOT_DRAWN,
     NgramContext,
     NgramFinish,
     NgramFull,

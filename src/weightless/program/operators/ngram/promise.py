@@ -18,56 +18,38 @@ import numpy as np
 
 from weightless.program.arena import Arena
 from weightless.program.operator import (
+    BISECTED,
     Access,
+    Bounds,
     Lowered,
+    Operator,
     Place,
     Tensors,
     need,
+    need_history,
+    need_result,
     need_vector,
     operator,
     row_of,
     span_of,
     whole,
 )
+from weightless.program.operators.ngram.columns import (
+    ABSENT,
+    MAX_LEVEL,
+    NOT_DRAWN,
+    PRESENT,
+    QUANTA,
+    need_found,
+    need_ids,
+    probed,
+    search,
+)
 from weightless.program.registers import CONTEXT_INDEX, PROBABILITY, STATE, WORD_INDEX
-
-QUANTA = 2**32 - 1
-MAX_LEVEL = 7  # words of context; a sampler takes one of the engine's eight uniforms per level
-ABSENT, PRESENT = 0, 1  # what `data[1]` says of a search
-NOT_DRAWN = -1.0
-
-
-def _need_ids(op: object, tensors: Tensors, name: str) -> None:
-    table = tensors[name]
-    need(table.shape[1] == 1 and table.format in ("u16", "u32"), op, f"{name} should be a column of ids")
-    need(table.kind != "state" and not table.by_row, op, f"{name} should be a tightly packed constant")
-
-
-def _need_found(op: object, tensors: Tensors, name: str) -> None:
-    need(tensors[name].shape == (1, 4) and tensors[name].format == "u32", op, f"{name} should be four u32")
-    need(tensors[name].kind == "state", op, f"{name} should be state")
-
-
-def search(arena: Arena, table: str, first: int, end: int, key: int) -> tuple[int, int]:
-    """Binary search of `key` in rows first..end-1: (row, or -1 when absent; number of probes)."""
-    probes = 0
-    while first < end:
-        middle = (first + end) // 2
-        probes += 1
-        value = int(arena.row(table, middle)[0])
-        if value == key:
-            return middle, probes
-        first, end = (middle + 1, end) if value < key else (first, middle)
-    return -1, probes
-
-
-def _probes(tensors: Tensors, table: str, n_probes: int) -> list[Access]:
-    """`n_probes` distinct rows of a column (which ones, only the data knows)."""
-    return [row_of(tensors[table], row) for row in range(n_probes)]
 
 
 @operator("ngram_context")
-class NgramContext:
+class NgramContext(Operator):
     """found_k = node of the last k words; level 1 is indexed by the word itself.  Tight columns `word`, `node`."""
 
     history: str
@@ -77,17 +59,21 @@ class NgramContext:
     found: str
     level: int
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         need(1 <= self.level <= MAX_LEVEL, self, f"level {self.level} is not in 1..{MAX_LEVEL}")
         node = tensors[self.node]
         need(node.format == "u32" and node.shape[1] in (1, 2) and not node.by_row, self, f"{self.node} is malformed")
         need(node.shape[0] >= 1 and node.kind != "state", self, f"{self.node} is malformed")
-        _need_found(self, tensors, self.found)
+        need_found(self, tensors, self.found)
         need((self.level == 1) == (self.parent == ""), self, "only level 1 has no parent")
         if self.parent:
-            _need_found(self, tensors, self.parent)
-            _need_ids(self, tensors, self.word)
+            need_found(self, tensors, self.parent)
+            need_ids(self, tensors, self.word)
             need(tensors[self.word].shape[0] == node.shape[0] - 1, self, f"{self.word} and {self.node} disagree")
+        need_history(self, bounds, self.history)
+        if self.level == 1:
+            need(node.shape[0] == bounds.vocab_size + 1, self, "one node per token is needed")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         """`data` = (probes, ABSENT | PRESENT); without it the structural maximum."""
@@ -103,7 +89,7 @@ class NgramContext:
         if probes == 0:
             return [parent, *out]
         node = [row_of(tensors[self.node]), row_of(tensors[self.node], 1)] if present else []
-        return [parent, token, *_probes(tensors, self.word, probes), *node, *out]
+        return [parent, token, *probed(tensors, self.word, probes), *node, *out]
 
     def run(self, arena: Arena) -> tuple[int, int]:
         t = arena.registers.t
@@ -145,8 +131,11 @@ class NgramContext:
     def decided(self) -> Mapping[int, str]:
         return {STATE: self.found, CONTEXT_INDEX: self.node}
 
+    def indifferent(self) -> list[tuple[str, str, int]]:
+        return [(BISECTED, name, 0) for name in (self.word, self.history)] if self.word else []
 
-class _Level:
+
+class _Level(Operator):
     """What score, sample and full share: a continuation list (`words`, `cum`) under `found`; level 0 has none."""
 
     found: str
@@ -154,19 +143,22 @@ class _Level:
     cum: str
     level: int
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         cum = tensors[self.cum]
         need(cum.shape[1] == 1 and cum.format == "u32" and not cum.by_row, self, f"{self.cum} is malformed")
         need(cum.shape[0] > 0 and cum.kind != "state", self, f"{self.cum} is malformed")
         need(0 <= self.level <= MAX_LEVEL, self, f"level {self.level} is not in 0..{MAX_LEVEL}")
         need((self.level == 0) == (self.found == ""), self, "only level 0 has no node")
         if self.found:
-            _need_found(self, tensors, self.found)
-            _need_ids(self, tensors, self.words)
+            need_found(self, tensors, self.found)
+            need_ids(self, tensors, self.words)
             need(tensors[self.words].shape == cum.shape, self, f"{self.words} and {self.cum} disagree")
-        self._check_ends(tensors)
+        if self.level == 0:
+            need(cum.shape[0] == bounds.vocab_size, self, "unigram table of another size")
+        self._check_ends(bounds)
 
-    def _check_ends(self, tensors: Tensors) -> None:
+    def _check_ends(self, bounds: Bounds) -> None:
         raise AssertionError("each operator checks its own result")
 
     def flops(self, tensors: Tensors, t: int) -> int:
@@ -202,8 +194,8 @@ class NgramScore(_Level):
     p: str
     level: int
 
-    def _check_ends(self, tensors: Tensors) -> None:
-        need_vector(self, tensors, self.p, 1)
+    def _check_ends(self, bounds: Bounds) -> None:
+        need_vector(self, bounds.tensors, self.p, 1)
 
     def _result(self) -> str:
         return self.p
@@ -212,12 +204,12 @@ class NgramScore(_Level):
         """`data` = (probes, cum entries read); without it the structural maximum."""
         cum, p = tensors[self.cum], tensors[self.p]
         if self.level == 0:
-            return [*_probes(tensors, self.cum, data[1] if data else 2), *whole(p, write=True)]
+            return [*probed(tensors, self.cum, data[1] if data else 2), *whole(p, write=True)]
         probes, entries = data if data else (cum.shape[0].bit_length(), 3)
         here = span_of(tensors[self.found], 2, 2)
         if probes == 0:
             return [here]
-        read = [*_probes(tensors, self.words, probes), *(row_of(cum, r) for r in range(entries))]
+        read = [*probed(tensors, self.words, probes), *(row_of(cum, r) for r in range(entries))]
         return [here, *whole(p), *read, *whole(p, write=True)]
 
     def run(self, arena: Arena) -> tuple[int, int]:
@@ -244,15 +236,19 @@ class NgramScore(_Level):
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered(self._ints(places, self.p))
 
+    def indifferent(self) -> list[tuple[str, str, int]]:
+        return [(BISECTED, self.words, 0)] if self.words else []
+
 
 @operator("ngram_finish")
-class NgramFinish:
+class NgramFinish(Operator):
     """outcome = -log p, in nats."""
 
     p: str
     outcome: str
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         need_vector(self, tensors, self.p, 1)
         need_vector(self, tensors, self.outcome, 1)
 
@@ -264,6 +260,9 @@ class NgramFinish:
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered([places[self.p].offset, places[self.outcome].offset])
+
+    def result(self) -> str:
+        return self.outcome
 
     def flops(self, tensors: Tensors, t: int) -> int:
         return 0
@@ -283,8 +282,11 @@ class NgramSample(_Level):
     level: int
     first: bool
 
-    def _check_ends(self, tensors: Tensors) -> None:
-        need_vector(self, tensors, self.outcome, 1)
+    def _check_ends(self, bounds: Bounds) -> None:
+        need_vector(self, bounds.tensors, self.outcome, 1)
+
+    def result(self) -> str:
+        return self.outcome
 
     def _result(self) -> str:
         return self.outcome
@@ -298,7 +300,7 @@ class NgramSample(_Level):
             return read
         if self.found:
             read = [*read, span_of(tensors[self.found], 2, 2)]
-        read += _probes(tensors, self.cum, probes)
+        read += probed(tensors, self.cum, probes)
         if drawn and self.found:
             read.append(row_of(tensors[self.words]))
         return [*read, *(whole(outcome, write=True) if drawn or self.first else [])]
@@ -347,10 +349,12 @@ class NgramFull(_Level):
     outcome: str
     level: int
 
-    def _check_ends(self, tensors: Tensors) -> None:
-        need_vector(self, tensors, self.outcome, tensors[self.outcome].shape[1])
-        if self.level == 0:
-            need(tensors[self.cum].shape[0] == tensors[self.outcome].shape[1], self, "unigram table of another size")
+    def _check_ends(self, bounds: Bounds) -> None:
+        need_vector(self, bounds.tensors, self.outcome, bounds.tensors[self.outcome].shape[1])
+        need_result(self, bounds, self.outcome, full=True)
+
+    def result(self) -> str:
+        return self.outcome
 
     def _result(self) -> str:
         return self.outcome

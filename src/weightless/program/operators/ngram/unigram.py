@@ -9,8 +9,20 @@ import numpy as np
 from weightless.ops.alias import draw
 from weightless.ops.kneser_ney import QUANTA
 from weightless.program.arena import Arena
-from weightless.program.operator import Access, Lowered, Place, Tensors, need, need_vector, operator, row_of, whole
-from weightless.program.operators.ngram.promise import NOT_DRAWN
+from weightless.program.operator import (
+    Access,
+    Bounds,
+    Lowered,
+    Operator,
+    Place,
+    Tensors,
+    need,
+    need_vector,
+    operator,
+    row_of,
+    whole,
+)
+from weightless.program.operators.ngram.columns import NOT_DRAWN
 from weightless.program.registers import PROBABILITY, STATE
 
 
@@ -28,7 +40,7 @@ class _OneRow:
 
 
 @operator("unigram_sample")
-class UnigramSample:
+class UnigramSample(Operator):
     """outcome = a word drawn with uniform 0, unless a longer context has drawn one (`first`: there is none)."""
 
     alias: str
@@ -36,12 +48,17 @@ class UnigramSample:
     vocab_size: int
     first: bool
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         table = tensors[self.alias]
         need(table.shape[1] == 2 and table.format == "u32", self, f"{self.alias} should be pairs of u32")
         need(table.shape[0] == self.vocab_size > 0, self, "one row per token is needed")
         need(table.kind != "state" and not table.by_row, self, f"{self.alias} should be a tight constant")
         need_vector(self, tensors, self.outcome, 1)
+        need(self.vocab_size == bounds.vocab_size, self, "another vocabulary size")
+
+    def result(self) -> str:
+        return self.outcome
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         """`data` = (1 when a word had been drawn before,); without it the structural maximum."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from weightless.program.arena import Arena
-from weightless.program.operator import Access, Place, Tensors, need
+from weightless.program.operator import Access, Bounds, Operator, Place, Tensors, need
 
 MAX_LENGTH = 16  # longest context in words
 END = -1  # the word behind the end of the text: smaller than any
@@ -83,7 +83,7 @@ class Cursor:
         return int(first), int(end)
 
 
-class SuffixIndex:
+class SuffixIndex(Operator):
     """What all four share: the index, the ranges found, and how their reads are told."""
 
     text: str
@@ -92,7 +92,8 @@ class SuffixIndex:
     matched: str
     level: int
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, bounds: Bounds) -> None:
+        tensors = bounds.tensors
         text, suffixes, found = tensors[self.text], tensors[self.suffixes], tensors[self.found]
         need(1 <= self.level <= MAX_LENGTH, self, f"level {self.level} is not in 1..{MAX_LENGTH}")
         need(text.shape[1] == 1 and text.format in ("u16", "u32"), self, f"{self.text} should be a column of ids")
@@ -105,9 +106,9 @@ class SuffixIndex:
             need(tensors[name].format == "u32" and tensors[name].kind == "state", self, f"{name} should be u32 state")
             need(not tensors[name].by_row, self, f"{name} should be tight")
         need(tensors[self.matched].shape == (1, 1), self, f"{self.matched} should be one number")
-        self._check_ends(tensors)
+        self._check_ends(bounds)
 
-    def _check_ends(self, tensors: Tensors) -> None:
+    def _check_ends(self, bounds: Bounds) -> None:
         raise AssertionError("each operator checks its own ends")
 
     def flops(self, tensors: Tensors, t: int) -> int:

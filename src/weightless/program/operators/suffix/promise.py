@@ -25,11 +25,15 @@ import numpy as np
 from weightless.ops.infinigram import N_BUCKETS, bucket_of
 from weightless.program.arena import Arena
 from weightless.program.operator import (
+    BISECTED,
     Access,
+    Bounds,
     Lowered,
     Place,
     Tensors,
     need,
+    need_history,
+    need_result,
     need_vector,
     operator,
     row_of,
@@ -66,10 +70,12 @@ class SuffixExtend(SuffixIndex):
     matched: str
     level: int
 
-    def _check_ends(self, tensors: Tensors) -> None:
-        table = tensors[self.first_row]
+    def _check_ends(self, bounds: Bounds) -> None:
+        table = bounds.tensors[self.first_row]
         need(table.shape[1] == 1 and table.format == "u32", self, f"{self.first_row} should be a column of u32")
         need(table.kind != "state" and not table.by_row, self, f"{self.first_row} should be a tight constant")
+        need(table.shape[0] == bounds.vocab_size + 1, self, "one row per token is needed")
+        need_history(self, bounds, self.history)
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         """`data` = (case, pointers, words, 1 when `matched` was written); without it the structural maximum."""
@@ -118,20 +124,23 @@ class SuffixExtend(SuffixIndex):
     def decided(self) -> Mapping[int, str]:
         return {STATE: self.found, SUFFIX: self.suffixes, TEXT: self.text}
 
+    def indifferent(self) -> list[tuple[str, str, int]]:
+        return [(BISECTED, name, 0) for name in (self.suffixes, self.text, self.history)]
+
 
 class _Level(SuffixIndex):
     """What score, sample and full share: the occurrences under found_k, and their weight."""
 
     weights: str
 
-    def _check_ends(self, tensors: Tensors) -> None:
-        weights = tensors[self.weights]
+    def _check_ends(self, bounds: Bounds) -> None:
+        weights = bounds.tensors[self.weights]
         need(weights.shape[1] == 1 and weights.format == "f32", self, f"{self.weights} should be a column of f32")
         need(weights.kind != "state" and not weights.by_row, self, f"{self.weights} should be a tight constant")
         need(weights.shape[0] >= self.level * 2 * N_BUCKETS, self, f"{self.weights} has too few rows")
-        self._check_result(tensors)
+        self._check_result(bounds)
 
-    def _check_result(self, tensors: Tensors) -> None:
+    def _check_result(self, bounds: Bounds) -> None:
         raise AssertionError("each operator checks its own result")
 
     def _result(self) -> str:
@@ -185,8 +194,8 @@ class SuffixScore(_Level):
     p: str
     level: int
 
-    def _check_result(self, tensors: Tensors) -> None:
-        need_vector(self, tensors, self.p, 1)
+    def _check_result(self, bounds: Bounds) -> None:
+        need_vector(self, bounds.tensors, self.p, 1)
 
     def _result(self) -> str:
         return self.p
@@ -219,6 +228,9 @@ class SuffixScore(_Level):
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered(self._ends(places, self.p))
 
+    def indifferent(self) -> list[tuple[str, str, int]]:
+        return [(BISECTED, name, 0) for name in (self.suffixes, self.text)]
+
 
 @operator("suffix_sample")
 class SuffixSample(_Level):
@@ -238,9 +250,12 @@ class SuffixSample(_Level):
     level: int
     first: bool
 
-    def _check_result(self, tensors: Tensors) -> None:
-        need_vector(self, tensors, self.outcome, 1)
-        need_vector(self, tensors, self.left, 1)
+    def _check_result(self, bounds: Bounds) -> None:
+        need_vector(self, bounds.tensors, self.outcome, 1)
+        need_vector(self, bounds.tensors, self.left, 1)
+
+    def result(self) -> str:
+        return self.outcome
 
     def _result(self) -> str:
         return self.outcome
@@ -307,8 +322,12 @@ class SuffixFull(_Level):
     outcome: str
     level: int
 
-    def _check_result(self, tensors: Tensors) -> None:
-        need_vector(self, tensors, self.outcome, tensors[self.outcome].shape[1])
+    def _check_result(self, bounds: Bounds) -> None:
+        need_vector(self, bounds.tensors, self.outcome, bounds.tensors[self.outcome].shape[1])
+        need_result(self, bounds, self.outcome, full=True)
+
+    def result(self) -> str:
+        return self.outcome
 
     def _result(self) -> str:
         return self.outcome
