@@ -6,6 +6,7 @@
     ./do check                 ruff, pyright and the rules of the house
     ./do run VERB [options]    any weightless command
     ./do setup [extras]        only prepare the environment (extras: dev hub track sweep interop oracle gpu)
+                               and compile what the models run on
 
 The environment is .venv, beside this file. It is stamped last: an interrupted set-up is begun anew by the next
 command, and a change of pyproject.toml, constraints.txt or the interpreter installs again.
@@ -31,6 +32,7 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 OLDEST, NEWEST = (3, 11), (3, 14)
 EXTRAS = ("dev", "hub", "track", "sweep", "interop", "oracle", "gpu")
 MOST_TEST_WORKERS = 8
+COMPILE = "from weightless.lab.compiling import compile_families; compile_families()"
 
 
 def stop(message):
@@ -271,7 +273,8 @@ def setup(arguments):
         if name not in EXTRAS:
             stop("unknown extra %r; known: %s" % (name, ", ".join(EXTRAS)))
     prepare(arguments)
-    return 0
+    say("compiling the operators of all families, as far as they are not (some seconds, kept for this machine)")
+    return _call([_python(), "-c", COMPILE], environment())
 
 
 COMMANDS = {"demo": demo, "test": test, "check": check, "run": run, "setup": setup}

@@ -140,7 +140,8 @@ def _warm(shelf: Path) -> None:
     torch.set_num_threads(1)
     for name in ("dense", "feather", "ngram", "infinigram", "mixture"):
         probe_artifact(shelf / f"artifact-{name}/model.wl")
-    weightless.lab.run.in_background = lambda: subprocess.Popen([sys.executable, "-S", "-c", ""])  # all is compiled
+    nothing = [sys.executable, "-S", "-c", ""]  # all is compiled
+    weightless.lab.run.in_background = lambda programs: subprocess.Popen(nothing)
 
 
 def _fresh(job: Job, here: Path) -> None:

@@ -42,7 +42,6 @@ from weightless.models import dense, feather
 from weightless.program.cost import touched_by_formula
 from weightless.program.engine import AuditEngine, Engine
 from weightless.program.program import Program
-from weightless.program.warm import warm
 from weightless.quant.formats import encode_rows
 
 FORMATS = {"f32": "f32", "bf16": "bf16", "int8": "int8", "int4": "int8"}  # weights: cache
@@ -59,9 +58,6 @@ def main() -> None:
     print(json.dumps({"machine": processor(), "cores": os.cpu_count(), "load_average": os.getloadavg(),
                       "last_level_cache_mb": last_level_cache() / 1e6, "python": platform.python_version(),
                       "threads": 1, "environment": {name: os.environ.get(name) for name in ENVIRONMENT}}))  # fmt: skip
-    began = time.process_time()
-    warm()
-    print(f"engine compiled or loaded in {time.process_time() - began:.1f} s of processor time; warm from here on")
     gates: list[tuple[str, bool]] = []
     for vocab_size in (int(size) for size in arguments.vocab_sizes.split(",")):
         shape = {"d_model": 256, "n_layers": 6, "context": 512}
@@ -126,7 +122,7 @@ def random_arrays(module: Any, config: Any) -> dict[str, np.ndarray]:
     """Initial weights; integer tables (which token is in which class) in order."""
     from weightless.train.initialise import initial_parameters
 
-    made = initial_parameters(module.Model(config).tensors(), seed=0)
+    made = initial_parameters(module.FAMILY.Model(config).tensors(), seed=0)
     return {name: tensor.detach().numpy().reshape(-1, tensor.shape[-1]) for name, tensor in made.items()}
 
 

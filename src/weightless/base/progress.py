@@ -16,7 +16,7 @@ import threading
 import time
 import unicodedata
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -52,16 +52,20 @@ def progress(label: str, total: float | None, unit: str = "", start: float = 0) 
 
 
 @contextmanager
-def told_if_slow(message: str, after: float = 2.0) -> Iterator[None]:
-    """Say `message` on standard error if the block takes longer than `after` seconds, and then how long it takes."""
+def told_if_slow(message: str | Callable[[], str], after: float = 2.0) -> Iterator[None]:
+    """Say `message` on standard error if the block takes longer than `after` seconds, and then how long it takes.
+
+    A function is asked for the message each time: it can say how far the work has come.
+    """
     over, began = threading.Event(), time.monotonic()
+    now = message if callable(message) else lambda: message
 
     def tell() -> None:
         if over.wait(after):
             return
-        print(message, file=sys.stderr, flush=True)
+        print(now(), file=sys.stderr, flush=True)
         while not over.wait(WAIT_EVERY_SECONDS):
-            print(f"{message}: {human_seconds(time.monotonic() - began)} so far", file=sys.stderr, flush=True)
+            print(f"{now()}: {human_seconds(time.monotonic() - began)} so far", file=sys.stderr, flush=True)
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
@@ -72,7 +76,7 @@ def told_if_slow(message: str, after: float = 2.0) -> Iterator[None]:
         teller.join()
         took = time.monotonic() - began
         if took >= after + WAIT_EVERY_SECONDS:
-            print(f"{message}: took {human_seconds(took)}", file=sys.stderr, flush=True)
+            print(f"{now()}: took {human_seconds(took)}", file=sys.stderr, flush=True)
 
 
 class _Advance:

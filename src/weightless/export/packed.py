@@ -72,7 +72,7 @@ class Packed:
 
     def engine(self, poison: bool = False) -> Engine:
         """A fresh compiled engine over the shared, read-only weights."""
-        return Engine(self.program, self.weights, poison)
+        return Engine(self.program, self.weights, poison, name=self.family)
 
     def audit_engine(self, poison: bool = False) -> AuditEngine:
         """A fresh readable engine that logs, over the same weights."""
@@ -80,7 +80,7 @@ class Packed:
 
     def logged_engine(self, poison: bool = False) -> LoggedEngine:
         """A fresh compiled engine that logs, over the same weights."""
-        return LoggedEngine(self.program, self.weights, poison)
+        return LoggedEngine(self.program, self.weights, poison, name=f"{self.family}, with a log")
 
     def stored_bytes(self) -> dict[str, int]:
         """{"file": all of it, "weights": tensors of the program, "tokenizer": its section}."""

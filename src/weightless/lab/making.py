@@ -116,7 +116,7 @@ def mixed(
         told = {**neural.record["diverged"], "detail": f"its neural part {neural.record['diverged']['detail']}"}
         return Made(config, {}, {**neural.record, "diverged": told})
     table = counted(counted_room, counted_config, earlier)
-    warm()
+    warm({model.family: room.decode_program(config)})
     started = time.perf_counter()
     trial = room.compose(config, neural.arrays, table.config, table.arrays)
     pack(folder / FITTING, model.family, *trial)

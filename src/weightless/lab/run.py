@@ -29,6 +29,8 @@ from weightless.lab.recipe import ModelRecipe, Recipe, load_recipe
 from weightless.lab.report import hashes, read_summary, write_report
 from weightless.lab.reproduce import command_here, commands_of_model, with_only
 from weightless.lab.stages import ARTIFACT, DONE, read_done, run_model
+from weightless.models.catalog import family
+from weightless.program.program import Program
 from weightless.program.warm import in_background
 
 RECIPE, SESSIONS, SUMS = "recipe.toml", "sessions.jsonl", "SHA256SUMS"
@@ -43,7 +45,7 @@ def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) ->
     with folder_lock(folder):
         _refuse_other(folder, recipe)
         started = time.monotonic()
-        compiling = in_background()
+        compiling = in_background({model.name: _program(model, recipe) for model in chosen})
         try:
             corpus = prepared(recipe.data, folder / "data")
             for model in chosen:
@@ -54,6 +56,11 @@ def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) ->
         finally:
             compiling.terminate()
             compiling.wait()
+
+
+def _program(model: ModelRecipe, recipe: Recipe) -> Program:
+    """What the model will be decoded by, but for the sizes that only its text tells."""
+    return family(model.family).decode_program(model.check(recipe.data.vocab_size, recipe.seeds[0]))
 
 
 def _made(

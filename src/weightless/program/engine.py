@@ -18,7 +18,7 @@ from weightless.program import interpreter as vm
 from weightless.program.arena import Arena, aligned
 from weightless.program.linking import Instructions
 from weightless.program.operator import SCRATCH_BYTES, Access
-from weightless.program.program import OUTCOME, PROBABILITIES, Program
+from weightless.program.program import HEADS, OUTCOME, PROBABILITIES, Program
 
 N_UNIFORMS = 8
 POINTS_OUTSIDE = "an index of the model points outside its data; pack the model again"
@@ -28,12 +28,19 @@ class Engine:
     """The compiled engine; `poison` fills fresh state with 0xFF (NaN), so that reading it before writing shows.
 
     `state` is memory of the caller's (uint8, aligned to 64 bytes, zeroed or not) to decode in, instead of its own.
+    `name` is what the model is called when its operators have to be compiled, which takes some seconds once.
     """
 
     def __init__(
-        self, program: Program, weights: np.ndarray, poison: bool = False, state: np.ndarray | None = None
+        self,
+        program: Program,
+        weights: np.ndarray,
+        poison: bool = False,
+        state: np.ndarray | None = None,
+        name: str = "this model",
     ) -> None:
         self.program = program
+        self.name = name
         arena = Arena(program.layout, weights, poison)
         self.S = arena.state if state is None else state
         self._memory = _weight_views(arena.weights), (*views(self.S), self.S.view(np.uint32))
@@ -77,6 +84,11 @@ class Engine:
         """Bytes that the last feed, score, sample or distribution touched where the data decides the cost."""
         return int(self.registers[vm.IN_STATE :].sum())
 
+    def compile_for(self, program: Program, name: str) -> None:
+        """Compile, or load what was compiled before, all that an engine of this kind needs to run `program`."""
+        memory = (*self._memory, self.registers, self.uniforms, self.scratch)
+        Instructions(program).link(("body", *HEADS), memory, name)
+
     def score_stream(self, tokens: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Nats of each target, float64 [n]."""
         return self.score_stream_with_traffic(tokens, targets)[0]
@@ -105,7 +117,7 @@ class Engine:
         """(outcome of the head after each token, bytes of data-decided operators at each token, by where)."""
         results, traffic = np.zeros(len(tokens)), np.zeros((len(tokens), vm.N_TRAFFIC), dtype=np.int64)
         table, memory = self._instructions, (*self._memory, self.registers, self.uniforms, self.scratch)
-        table.link((body, head), memory)
+        table.link((body, head), memory, self.name)
         spans = (*table.spans[body], *table.spans[head], self._outcome)
         vm.drive(table.twins, table.code, table.floats, spans, *memory, tokens, targets, results, traffic)
         self._check_status()

@@ -7,7 +7,7 @@ per machine and version of the code, and so is each kernel for each format; a pr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,6 @@ from weightless.kernels.numba_rows import DECODE_ROW, ENCODE_ROW
 from weightless.program.operator import N_FLOATS, N_INTS, Kernel
 from weightless.program.operators import compiled_twin
 from weightless.program.program import HEADS, Program
-
-COMPILING = "compiling {} operators and {} kernels (once per machine and version of the code)"
 
 NUMBER, VECTOR = types.int64, types.Array(types.float32, 1, "C")
 VIEWS = (types.uint8, types.float32, types.uint16)
@@ -64,23 +62,20 @@ class Instructions:
                     self.code[i, j] = operand
         self._linked: set[str] = {""}
 
-    def link(self, parts: Sequence[str], memory: tuple[Any, ...]) -> None:
-        """Make parts ready to run on `memory`, the arguments of an operator behind its operands."""
+    def link(self, parts: Sequence[str], memory: tuple[Any, ...], of: str) -> None:
+        """Make parts of the program called `of` ready to run on `memory`, the arguments behind operands."""
         wanted = [row for part in parts if part not in self._linked for row in range(*self.spans[part])]
         if not wanted:
             return
         argument_types = tuple(typeof(value) for value in (self.code[0], self.floats[0], *memory))
-        classes = dict.fromkeys(self._operators[row] for row in wanted)
-        twins = {cls: (compiled_twin(cls), argument_types) for cls in classes}
         slots = [slot for slot in self._kernels if slot[0] in set(wanted)]
-        kernels = {kernel: _function_of(kernel) for _, _, kernel in slots}
-        with _told(twins, kernels):
-            twin_at = {cls: address_of(*twin) for cls, twin in twins.items()}
-            kernel_at = {kernel: address_of(*function) for kernel, function in kernels.items()}
+        functions = {cls: (compiled_twin(cls), argument_types) for cls in (self._operators[row] for row in wanted)}
+        functions |= {kernel: _function_of(kernel) for _, _, kernel in slots}
+        found = _addresses(functions, of)
         for i, j, kernel in slots:
-            self.code[i, j] = kernel_at[kernel]
+            self.code[i, j] = found[kernel]
         for row in wanted:
-            self.twins[row] = twin_at[self._operators[row]]
+            self.twins[row] = found[self._operators[row]]
         self._linked |= set(parts)
 
 
@@ -90,9 +85,21 @@ def _function_of(kernel: Kernel) -> tuple[Any, tuple[Any, ...]]:
     return functions[kernel.format], argument_types
 
 
-def _told(twins: Mapping[Any, tuple[Any, Any]], kernels: Mapping[Any, tuple[Any, Any]]) -> AbstractContextManager[None]:
-    """Says what is compiled, where that takes a while."""
-    new = [sum(types not in function.overloads for function, types in part.values()) for part in (twins, kernels)]
-    if not any(new):
-        return nullcontext()
-    return told_if_slow(COMPILING.format(*new))
+def _addresses(functions: Mapping[Any, tuple[Any, tuple[Any, ...]]], of: str) -> dict[Any, int]:
+    """The address of every function; says what is compiled, where that takes a while."""
+    new = [key for key, (function, argument_types) in functions.items() if argument_types not in function.overloads]
+    n_kernels = sum(isinstance(key, Kernel) for key in new)
+    what, found = f"{_some(len(new) - n_kernels, 'operator')} and {_some(n_kernels, 'kernel')} of {of}", {}
+
+    def told() -> str:
+        done = sum(key in found for key in new)
+        return f"compiling {what} (once per machine and version of the code), {done} of {len(new)} are done"
+
+    with told_if_slow(told) if new else nullcontext():
+        for key, function in functions.items():
+            found[key] = address_of(*function)
+    return found
+
+
+def _some(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -37,15 +37,20 @@ class _Call(NamedTuple):
 class LoggedEngine(Engine):
     """`Engine`, compiled a second time with a log: the same nats, and every load and store that made them.
 
-    `program`, `weights`, `poison` and `state` are those of `Engine`.  `steps` says what ran since the last feed and
-    which bytes it touched, `touched` reduces that to T, U and lines for the ledger's lines, which `components` names in
-    order.
+    `program`, `weights`, `poison`, `state` and `name` are those of `Engine`.  `steps` says what ran since the last feed
+    and which bytes it touched, `touched` reduces that to T, U and lines for the ledger's lines, which `components`
+    names in order.
     """
 
     def __init__(
-        self, program: Program, weights: np.ndarray, poison: bool = False, state: np.ndarray | None = None
+        self,
+        program: Program,
+        weights: np.ndarray,
+        poison: bool = False,
+        state: np.ndarray | None = None,
+        name: str = "this model, with a log",
     ) -> None:
-        super().__init__(program, weights, poison, state)
+        super().__init__(program, weights, poison, state, name)
         self._views = self._memory
         self._places = Places.of(program)
         self.components = self._places.components

@@ -1,0 +1,116 @@
+"""A program compiles the operators and kernels that it uses, when they are first wanted, and says so.
+
+Oracles: the registry of operators, the formats that `check` allows, addresses that are 0 until a part is linked.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import time
+
+import numpy as np
+import pytest
+from contract.cases import ALL, bench
+from numba import types
+
+from weightless.kernels.codes import FORMAT_CODES
+from weightless.program import linking
+from weightless.program.engine import Engine
+from weightless.program.linking import KERNELS, Instructions
+from weightless.program.operator import REGISTRY, Kernel
+from weightless.program.operators import compiled_twin
+from weightless.program.program import HEADS
+from weightless.program.warm import smallest_program, warm_as_told
+
+CACHES = ("f32", "bf16", "int8")
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_every_operator_has_a_compiled_twin_of_one_signature(name):
+    cls = REGISTRY[name]
+    if cls.__module__.startswith("weightless."):
+        assert list(inspect.signature(compiled_twin(cls).py_func).parameters) == [
+            "c",
+            "f",
+            "W",
+            "S",
+            "R",
+            "u",
+            "scratch",
+        ]
+
+
+def test_every_format_has_its_kernels():
+    """Weights come in all formats that a matrix may have, caches in those that `check_cache` lets pass."""
+    wanted = {
+        "matvec": set(FORMAT_CODES),
+        "decode_row": set(FORMAT_CODES),
+        "attend": set(CACHES),
+        "encode_row": set(CACHES),
+    }
+    assert {name: set(functions) for name, (functions, _) in KERNELS.items()} == wanted
+    for functions, argument_types in KERNELS.values():
+        for function in functions.values():
+            assert len(inspect.signature(function.py_func).parameters) == len(argument_types)
+
+
+def test_parts_are_linked_when_they_are_first_wanted():
+    b = bench("dense", "tied_mha_swiglu_f32")
+    engine = b.engine()
+    table = engine._instructions
+    rows = {part: table.twins[slice(*table.spans[part])] for part in ("body", *HEADS)}
+    assert not any(row.any() for row in rows.values())
+    engine.feed(1)
+    assert rows["body"].all() and not any(rows[head].any() for head in HEADS)
+    engine.score(1)
+    assert rows["score"].all() and not rows["sample"].any() and not rows["full"].any()
+
+
+@pytest.mark.parametrize("case", ALL, ids="-".join)
+def test_every_kernel_operand_becomes_an_address(case):
+    """Equal kernels have equal addresses, others different ones; numbers stay what they were."""
+    b = bench(*case)
+    engine = b.engine()
+    lowered = [row for part in ("body", *HEADS) for row in b.program.lowered(b.program.operators(part)[-0:] if 0 else
+               (b.program.body if part == "body" else b.program.heads[part]))]  # fmt: skip
+    engine.compile_for(b.program, "a test")
+    table = Instructions(b.program)
+    table.link(("body", *HEADS), (*engine._memory, engine.registers, engine.uniforms, engine.scratch), "a test")
+    addresses: dict[Kernel, int] = {}
+    for row, code in zip(lowered, table.code, strict=True):
+        for operand, number in zip(row.ints, code.tolist()):
+            wanted = addresses.setdefault(operand, number) if isinstance(operand, Kernel) else operand
+            assert number == wanted and (number or not isinstance(operand, Kernel))
+    assert len(set(addresses.values())) == len(addresses)
+
+
+class SlowToCompile:
+    """A function that takes a while the first time."""
+
+    def __init__(self):
+        self.overloads = {}
+
+
+def test_what_is_compiled_is_told_and_how_far_it_is(monkeypatch, capsys):
+    def address(function, argument_types):
+        time.sleep(0.02)
+        function.overloads[argument_types] = True
+        return 1
+
+    monkeypatch.setattr(linking, "address_of", address)
+    monkeypatch.setattr(linking.told_if_slow.__wrapped__, "__defaults__", (0.0,))
+    functions = {Engine: (SlowToCompile(), (types.int64,)), Kernel("matvec", "f32"): (SlowToCompile(), (types.int64,))}
+    linking._addresses(functions, "dense")
+    told = capsys.readouterr().err
+    assert told.startswith("compiling 1 operator and 1 kernel of dense (once per machine and version of the code), ")
+    linking._addresses(functions, "dense")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_process_in_the_background_is_told_programs_by_name():
+    """What it is sent is the JSON of programs; here the same is done in this process."""
+    program = smallest_program()
+    warm_as_told(json.dumps({"smallest": program.to_plain()}))
+    engine = Engine(program, np.zeros(program.layout.weight_bytes, np.uint8))
+    assert engine.score_stream(np.zeros(1), np.zeros(1)) == pytest.approx(np.log(2))
