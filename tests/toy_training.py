@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -27,7 +29,9 @@ class ToyModel:
     def prepare(self, train_tokens: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         return {"multiplier": np.array([7 + seed % 2], np.uint16)}
 
-    def losses(self, p: dict[str, torch.Tensor], tokens_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
+    def losses(
+        self, p: dict[str, torch.Tensor], tokens_BT: torch.Tensor, targets_BT: torch.Tensor, record: Any = None
+    ) -> torch.Tensor:
         before_BT = F.pad(tokens_BT[:, :-1], (1, 0))
         rows_BT = (tokens_BT * p["multiplier"] + before_BT * 31) % self.R
         x_BTD = F.embedding(tokens_BT, p["embed"]) + F.embedding(rows_BT, p["table"], sparse=True)

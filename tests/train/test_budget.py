@@ -25,7 +25,7 @@ class _Slow(ToyModel):
     def __init__(self, step: float = 3.0, compiling: float = 97.0) -> None:
         self.now, self.step, self.compiling = 0.0, step, compiling
 
-    def losses(self, p: Any, tokens_BT: Any, targets_BT: Any) -> torch.Tensor:
+    def losses(self, p: Any, tokens_BT: Any, targets_BT: Any, record: Any = None) -> torch.Tensor:
         self.now += self.step + self.compiling if torch.is_grad_enabled() else 50.0
         self.compiling = 0.0
         return super().losses(p, tokens_BT, targets_BT)
@@ -65,7 +65,7 @@ def test_a_slower_step_is_looked_back_at(run: Any) -> None:
     class Slowing(_Slow):
         n = 0
 
-        def losses(self, p: Any, tokens_BT: Any, targets_BT: Any) -> torch.Tensor:
+        def losses(self, p: Any, tokens_BT: Any, targets_BT: Any, record: Any = None) -> torch.Tensor:
             self.n += torch.is_grad_enabled()
             self.step = 6.0 if self.n > 4 else 3.0  # two passes warm up
             return super().losses(p, tokens_BT, targets_BT)

@@ -30,7 +30,7 @@ class _Spoilt(ToyModel):
     def __init__(self, call: int, spoil: float, training: bool = True) -> None:
         self.call, self.spoil, self.training, self.calls = call, spoil, training, 0
 
-    def losses(self, p: Any, tokens_BT: Any, targets_BT: Any) -> torch.Tensor:
+    def losses(self, p: Any, tokens_BT: Any, targets_BT: Any, record: Any = None) -> torch.Tensor:
         nats_BT = super().losses(p, tokens_BT, targets_BT)
         if torch.is_grad_enabled() != self.training:
             return nats_BT
@@ -39,7 +39,7 @@ class _Spoilt(ToyModel):
 
 
 class _NeverTrained(ToyModel):
-    def losses(self, p: Any, tokens_BT: Any, targets_BT: Any) -> torch.Tensor:
+    def losses(self, p: Any, tokens_BT: Any, targets_BT: Any, record: Any = None) -> torch.Tensor:
         raise AssertionError("a recorded divergence must not be trained again")
 
 
@@ -64,7 +64,7 @@ def test_a_spoilt_step_is_recorded_and_not_done_again(tmp_path: Path, spoil: flo
 
 def test_the_largest_gradients_are_named(tmp_path: Path) -> None:
     class Infinite(ToyModel):
-        def losses(self, p: Any, tokens_BT: Any, targets_BT: Any) -> torch.Tensor:
+        def losses(self, p: Any, tokens_BT: Any, targets_BT: Any, record: Any = None) -> torch.Tensor:
             return super().losses(p, tokens_BT, targets_BT) + p["matrix"].sum() * math.nan
 
     found = _run(tmp_path, Infinite()).diverged
@@ -81,7 +81,7 @@ def test_a_weight_that_no_text_reads_is_looked_at(tmp_path: Path) -> None:
     class Poisoned(ToyModel):
         R = 1_000_003  # most rows are read by nobody
 
-        def losses(self, p: Any, tokens_BT: Any, targets_BT: Any) -> torch.Tensor:
+        def losses(self, p: Any, tokens_BT: Any, targets_BT: Any, record: Any = None) -> torch.Tensor:
             with torch.no_grad():
                 p["table"][1_000_002] = math.inf
             return super().losses(p, tokens_BT, targets_BT)

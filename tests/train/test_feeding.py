@@ -48,7 +48,9 @@ class Source:
 class MaskedToy(ToyModel):
     """Takes documents, and lets no row of the table be chosen by a token of another."""
 
-    def losses(self, p: Any, tokens_BT: Any, targets_BT: Any, document_BT: Any = None) -> torch.Tensor:
+    def losses(
+        self, p: Any, tokens_BT: Any, targets_BT: Any, document_BT: Any = None, record: Any = None
+    ) -> torch.Tensor:
         before_BT = F.pad(tokens_BT[:, :-1], (1, 0))
         if document_BT is not None:
             begins = F.pad(document_BT[:, 1:] != document_BT[:, :-1], (1, 0), value=True)
@@ -113,7 +115,7 @@ def test_the_loss_is_the_mean_over_targets(tmp_path: Path) -> None:
     losses = []
 
     class Recorded(MaskedToy):
-        def losses(self, p: Any, *arrays: Any) -> torch.Tensor:
+        def losses(self, p: Any, *arrays: Any, record: Any = None) -> torch.Tensor:
             found = super().losses(p, *arrays)
             if torch.is_grad_enabled():
                 losses.append(found.detach()[arrays[1] != IGNORED])
@@ -137,7 +139,7 @@ import hashlib, pathlib
 from test_feeding import MaskedToy, SMALL, TRAIN, asked, run
 
 class Told(MaskedToy):
-    def losses(self, p, *arrays):
+    def losses(self, p, *arrays, record=None):
         import torch
         if torch.is_grad_enabled():
             digest = hashlib.sha256(b"".join(a.numpy().tobytes() for a in arrays)).hexdigest()

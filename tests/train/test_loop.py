@@ -66,7 +66,7 @@ def test_a_finished_run_is_returned_not_repeated(tmp_path: Path) -> None:
 
 
 class _Forbidden(ToyModel):
-    def losses(self, p: Any, tokens_BT: Any, targets_BT: Any) -> torch.Tensor:
+    def losses(self, p: Any, tokens_BT: Any, targets_BT: Any, record: Any = None) -> torch.Tensor:
         raise AssertionError("a finished run must not be trained again")
 
     def prepare(self, train_tokens: Any, seed: int) -> Any:
@@ -145,7 +145,7 @@ def test_wall_clock_budget(tmp_path: Path) -> None:
 
 
 class _NoDropout(ToyModel):
-    def losses(self, p: Any, tokens_BT: Any, targets_BT: Any) -> torch.Tensor:
+    def losses(self, p: Any, tokens_BT: Any, targets_BT: Any, record: Any = None) -> torch.Tensor:
         grad = torch.is_grad_enabled()
         with torch.no_grad():
             rows_BT = (tokens_BT * p["multiplier"]) % self.R

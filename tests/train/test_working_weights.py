@@ -47,7 +47,7 @@ def test_the_gradient_at_the_rounded_weights_moves_the_masters() -> None:
     config = TrainConfig(1, 1, num_steps=1, optimizer="sgd", max_lr=0.5, weight_decay=0.0)
 
     class Square:
-        def losses(self, p, tokens_BT, targets_BT):
+        def losses(self, p, tokens_BT, targets_BT, record=None):
             return p["w"].square().sum() / 2 + 0 * tokens_BT
 
     optimizer, empty = grouped_optimizer(specs, masters, config), np.zeros((1, 1))

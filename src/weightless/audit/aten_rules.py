@@ -30,7 +30,7 @@ _NAMES = {
         "add.Tensor sub.Tensor mul.Tensor div.Tensor neg reciprocal pow.Scalar pow.Tensor_Scalar sqrt rsqrt exp log "
         "cos sin sigmoid silu relu gelu tanh abs round clamp maximum minimum eq.Scalar floor_divide remainder.Scalar "
         "mm bmm addmm mv dot sum sum.dim_IntList mean mean.dim amax amin max min linalg_vector_norm _log_softmax "
-        "_softmax logsumexp cat stack clone _to_copy constant_pad_nd where.self masked_fill.Scalar "
+        "_softmax logsumexp topk gather cat stack clone _to_copy constant_pad_nd where.self masked_fill.Scalar "
         "_scaled_dot_product_flash_attention_for_cpu _local_scalar_dense"
     ),
     UPDATE: (
@@ -40,7 +40,7 @@ _NAMES = {
     OVERWRITE: "copy_ fill_.Scalar fill_.Tensor zero_ mul.out mm.out add.out",
     CREATE: (
         "arange arange.start arange.start_step empty.memory_format zeros ones full new_empty new_zeros new_full "
-        "lift_fresh scalar_tensor"
+        "zeros_like lift_fresh scalar_tensor"
     ),
     ROWS: "embedding index.Tensor index_select",
     PUT_ROWS: "index_put_",

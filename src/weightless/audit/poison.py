@@ -30,7 +30,7 @@ from weightless.audit.addresses import Addresses, Replay, addresses
 from weightless.audit.subjects import Runnable
 from weightless.base.errors import CorruptFileError
 from weightless.base.random import rng_for
-from weightless.program.operator import BISECTED, SILENT, WITHOUT_WORD
+from weightless.program.operator import BISECTED, SILENT, UNCHOSEN, WITHOUT_WORD
 from weightless.program.program import Program
 from weightless.program.tensor import LINE, Tensor
 from weightless.quant.formats import code_bytes, is_quantised
@@ -40,7 +40,7 @@ TRIALS = 200
 MUST_CHANGE = 0.99
 FILL = 0xFF
 FILLED = "fill bytes"
-REASONS = (BISECTED, WITHOUT_WORD, FILLED, SILENT)
+REASONS = (BISECTED, WITHOUT_WORD, FILLED, SILENT, UNCHOSEN)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ Errors: ConfigError for ids outside the vocabulary or a sequence longer than the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,14 +26,10 @@ from weightless.base.errors import ConfigError
 from weightless.decode.kv_cache import KVCache
 from weightless.decode.paged_cache import PagedKVCache
 from weightless.decode.tree_verification import build_tree_mask, checked_parents
-from weightless.kernels.codes import QK_EPS
-from weightless.ops.class_head import below
-from weightless.ops.cross_entropy import log_softmax
-from weightless.ops.feedforward import activate
-from weightless.ops.hashing import row_index
-from weightless.ops.norm import rms_norm
-from weightless.ops.rope import rope
 from weightless.program.arena import Arena
+from weightless.program.batch import LOG_P
+from weightless.program.operator import has_batch
+from weightless.program.operators.attention import Attend, RopeAppend
 from weightless.program.program import Program
 from weightless.quant.formats import decode_rows, encode_rows
 
@@ -122,10 +118,10 @@ class BatchRunner:
     def forward(self, work: Sequence[Any]) -> list[np.ndarray]:
         """log p (n, V) of each item (a Work, or its fields as a tuple), after each of its tokens."""
         items = self._laid_out([Work(*entry) for entry in work])
-        state: dict[str, np.ndarray] = {}
+        rows = _Rows(self, items)
         for op in (*self.program.body, *self.program.heads["full"]):
-            STEPS[op.name](self, op, state, items)
-        return [state["log p"][item.rows] for item in items]
+            op.batch(rows)
+        return [rows.values[LOG_P][item.rows] for item in items]
 
     def _laid_out(self, work: Sequence[Work]) -> list[_Item]:
         """Rows, positions and paths of all the work; when something is wrong with any of it, nothing has been fed."""
@@ -174,163 +170,69 @@ class BatchRunner:
         """Single rows of a table, decoded as they are wanted."""
         return np.stack([self._arena.row(name, int(row)) for row in at]).astype(self.dtype, copy=False)
 
-
-State = dict[str, np.ndarray]
-
-
-def times(W: np.ndarray, x_ND: np.ndarray) -> np.ndarray:
-    """x W^T [N, rows].  For a few rows of x BLAS is twice as fast the other way round: it walks W as it is stored."""
-    if len(x_ND) == 1:
-        return x_ND @ W.T
-    return np.ascontiguousarray((W @ np.ascontiguousarray(x_ND.T)).T)
+    def ids(self, name: str) -> np.ndarray:
+        """A column of whole numbers."""
+        return self._arena.rows(name)[:, 0]
 
 
-def _gather(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    at = np.array([path[-1] for item in items for path in item.paths])
-    rows = runner.rows_of(op.table, at)
-    if not op.add and state.get(op.x) is None:
-        state[op.x] = rows
-        return
-    there = slice(op.first, op.first + rows.shape[1])
-    state[op.x] = state[op.x].copy()
-    state[op.x][:, there] = state[op.x][:, there] + rows if op.add else rows
+class _Rows:
+    """The new tokens of one step as the operators see them (`program.batch.Batch`)."""
 
+    def __init__(self, runner: BatchRunner, items: Sequence[_Item]) -> None:
+        self._runner, self._items, self.dtype = runner, items, runner.dtype
+        self.values: dict[str, np.ndarray] = {}
+        self.position_N = np.concatenate([item.position_N for item in items])
 
-def _gather_position(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    at = np.concatenate([item.position_N for item in items])
-    state[op.x] = state[op.x] + runner.rows_of(op.table, at)
+    def weight(self, name: str) -> np.ndarray:
+        return self._runner.weight(name)
 
+    def rows_of(self, name: str, at: np.ndarray) -> np.ndarray:
+        return self._runner.rows_of(name, at)
 
-def _gather_hashed(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    last = [path[-op.order :] for item in items for path in item.paths]
-    tokens = np.array([[op.pad] * (op.order - len(tail)) + tail for tail in last], dtype=np.uint64)
-    n_rows = runner.program.by_name[op.table].shape[0]
-    at = np.array([int(row_index(row, op.seed, n_rows)) for row in tokens])
-    state[op.x] = state[op.x] + runner.rows_of(op.table, at)
+    def n_rows(self, name: str) -> int:
+        return self._runner.program.by_name[name].shape[0]
 
+    def n_columns(self, name: str) -> int:
+        return self._runner.program.by_name[name].shape[1]
 
-def _norm_matvec(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    W = runner.weight(op.weight)
-    y = times(W.T if op.transposed else W, _normed(runner, op, state[op.x]))
-    state[op.y] = op.softcap * np.tanh(y / op.softcap) if op.softcap else y
+    def ids(self, name: str) -> np.ndarray:
+        return self._runner.ids(name)
 
+    def last_tokens(self, order: int, pad: int) -> np.ndarray:
+        tails = [path[-order:] for item in self._items for path in item.paths]
+        return np.array([[pad] * (order - len(tail)) + tail for tail in tails], dtype=np.uint64)
 
-def _normed(runner: BatchRunner, op: Any, x_ND: np.ndarray) -> np.ndarray:
-    return rms_norm(x_ND, runner.weight(op.norm), op.eps) if op.norm else x_ND
+    def append(self, cache: str, kv_NC: np.ndarray, n_kv_heads: int) -> None:
+        """f32 rows are left as exact as the batch is; others become what reading them back would give."""
+        format = self._runner.program.by_name[cache].format
+        if format != "f32":
+            stored = encode_rows(kv_NC.astype(np.float32), format)
+            kv_NC = decode_rows(stored, format, kv_NC.shape[1]).astype(self.dtype)
+        k, v = (z.reshape(len(z), n_kv_heads, -1).transpose(1, 0, 2) for z in np.split(kv_NC, 2, axis=1))
+        held, layer = self._runner._caches[cache]
+        for item in self._items:
+            held.append(item.sequence, layer, k[:, item.rows], v[:, item.rows])
 
-
-def _joined(runner: BatchRunner, op: Any, x_ND: np.ndarray, branch_ND: np.ndarray) -> np.ndarray:
-    """The stream after the branch; see `program.operators.residual`."""
-    if op.after and op.on == "branch":
-        branch_ND = rms_norm(branch_ND, runner.weight(op.after), op.eps)
-    branch_ND = branch_ND * runner.dtype(op.scale)
-    if op.gains:
-        branch_ND = branch_ND * runner.weight(op.gains)
-    x_ND = x_ND + branch_ND
-    return rms_norm(x_ND, runner.weight(op.after), op.eps) if op.after and op.on == "sum" else x_ND
-
-
-def _rope_append(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    n_q, n_kv = op.n_heads * op.d_head, op.n_kv_heads * op.d_head
-    position_N = np.concatenate([item.position_N for item in items])
-    q, k, v = np.split(state[op.qkv], [n_q, n_q + n_kv], axis=1)
-    q, k = (_turned(runner, op, x, norm, position_N) for x, norm in ((q, op.q_norm), (k, op.k_norm)))
-    if op.q_gain:
-        q = q * runner.weight(op.q_gain).reshape(-1, 1)
-    rows = _as_stored(runner, op.cache, np.concatenate([k.reshape(len(k), -1), v], axis=1))
-    k, v = (x.reshape(len(x), op.n_kv_heads, op.d_head).transpose(1, 0, 2) for x in np.split(rows, 2, axis=1))
-    cache, layer = runner._caches[op.cache]
-    for item in items:
-        cache.append(item.sequence, layer, k[:, item.rows], v[:, item.rows])
-    state[op.qkv] = q
-
-
-def _turned(runner: BatchRunner, op: Any, x_ND: np.ndarray, norm: str, position_N: np.ndarray) -> np.ndarray:
-    heads = x_ND.reshape(len(x_ND), -1, op.d_head)
-    if op.qk_norm:
-        heads = rms_norm(heads, runner.weight(norm) if norm else None, QK_EPS)
-    return heads if op.rotary == "none" else rope(heads, position_N, op.theta, op.rotary)
-
-
-def _as_stored(runner: BatchRunner, cache: str, rows: np.ndarray) -> np.ndarray:
-    """What reading these rows back from the program's cache would give; f32 rows are left as exact as they are."""
-    format = runner.program.by_name[cache].format
-    if format == "f32":
-        return rows
-    return decode_rows(encode_rows(rows.astype(np.float32), format), format, rows.shape[1]).astype(runner.dtype)
-
-
-def _attend(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    cache, layer = runner._caches[op.cache]
-    q = state[op.qkv]
-    out = np.empty((len(q), op.n_heads * op.d_head), runner.dtype)
-    for item in items:
-        a_HTK = cache.attend(item.sequence, layer, q[item.rows].transpose(1, 0, 2), item.tree)
-        out[item.rows] = a_HTK.transpose(1, 0, 2).reshape(len(item.paths), -1)
-    state[op.out] = out
-
-
-def _matvec_add(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    state[op.x] = _joined(runner, op, state[op.x], times(runner.weight(op.weight), state[op.a]))
-
-
-def _norm_ffn_add(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    hidden = activate(times(runner.weight(op.up), _normed(runner, op, state[op.x])), op.activation)
-    state[op.x] = _joined(runner, op, state[op.x], times(runner.weight(op.down), hidden))
-
-
-def _logits_full(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    state["log p"] = log_softmax(state[op.logits])
-
-
-def _class_full(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    state[op.h] = _normed(runner, op, state[op.x])
-    state[op.choice] = log_softmax(times(runner.weight(op.classes), state[op.h]))
-
-
-def _group_full(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    state[op.out] = below(state[op.h], state[op.choice], runner.weight(op.groups), op.n_groups)
-
-
-def _word_full(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    by_slot = below(state[op.h], state[op.choice], runner.weight(op.words), op.vocab_size)
-    log_p = np.empty_like(by_slot)
-    log_p[:, runner._arena.rows(op.token_of_slot)[:, 0]] = by_slot
-    state["log p"] = log_p
-
-
-def _nothing(runner: BatchRunner, op: Any, state: State, items: list[_Item]) -> None:
-    """The history is kept as lists of tokens."""
-
-
-STEPS: dict[str, Callable[[BatchRunner, Any, State, list[_Item]], None]] = {
-    "accept_token": _nothing,
-    "gather_row": _gather,
-    "gather_position": _gather_position,
-    "gather_hashed": _gather_hashed,
-    "norm_matvec": _norm_matvec,
-    "rope_append": _rope_append,
-    "attend": _attend,
-    "matvec_add": _matvec_add,
-    "norm_ffn_add": _norm_ffn_add,
-    "logits_full": _logits_full,
-    "class_full": _class_full,
-    "group_full": _group_full,
-    "word_full": _word_full,
-}
+    def attend(self, cache: str, q_NHK: np.ndarray) -> np.ndarray:
+        held, layer = self._runner._caches[cache]
+        out = np.empty((len(q_NHK), q_NHK.shape[1] * q_NHK.shape[2]), self.dtype)
+        for item in self._items:
+            a_HTK = held.attend(item.sequence, layer, q_NHK[item.rows].transpose(1, 0, 2), item.tree)
+            out[item.rows] = a_HTK.transpose(1, 0, 2).reshape(len(item.paths), -1)
+        return out
 
 
 def unsupported(program: Program) -> list[str]:
     """Names of operators that a batch cannot run."""
-    return [op.name for op in (*program.body, *program.heads["full"]) if op.name not in STEPS]
+    return [op.name for op in (*program.body, *program.heads["full"]) if not has_batch(op)]
 
 
 def _caches(program: Program, dtype: Any, paged: bool, block_size: int) -> Caches:
     """{tensor: (cache, layer)}: layers of one shape share a cache."""
     shapes: dict[tuple[int, int, int | None], list[str]] = {}
-    window = {op.cache: op.window or None for op in program.body if op.name == "attend"}
+    window = {op.cache: op.window or None for op in program.body if isinstance(op, Attend)}
     for op in program.body:
-        if op.name == "rope_append":
+        if isinstance(op, RopeAppend):
             shapes.setdefault((op.n_kv_heads, op.d_head, window.get(op.cache)), []).append(op.cache)
     format = "f64" if dtype == np.float64 else "f32"
     found: Caches = {}

@@ -98,6 +98,7 @@ def trained(
         "n_parameters": int(sum(tensor.numel() for tensor in result.params.values())),
         "curve": result.curve,
         "observed": result.observed,
+        "used": result.used,
     }
     if result.diverged is not None:
         record["diverged"] = {**result.diverged.to_plain(), "detail": result.diverged.detail}

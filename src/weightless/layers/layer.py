@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from weightless.ledger.memory import Activation
@@ -36,11 +37,25 @@ REGISTERS = ("activations", "logits")
 """Ledger lines of what only passes from one operator to the next."""
 
 
+@dataclass
+class Record:
+    """What layers leave behind in a training step beside the stream.
+
+    auxiliary   scalars that are minimised beside the nats, and never counted among them
+    counts      {name: float [n]}: how often each of n parts (experts) was used, for balance and for the run's record
+    """
+
+    auxiliary: list[torch.Tensor] = field(default_factory=list)
+    counts: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
 class Window(NamedTuple):
-    """What `forward` may know of the batch beside the stream: its tokens, and where documents begin."""
+    """What `forward` may know of the batch beside the stream: its tokens, where documents begin, and, while training,
+    the record that it may write into."""
 
     tokens_BT: torch.Tensor
     documents: DocumentLayout | None = None
+    record: Record | None = None
 
 
 class Layer(Protocol):
@@ -62,6 +77,9 @@ class Layer(Protocol):
     def prepare(self, tokens: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         """The values of `constants`."""
         return {}
+
+    def after_step(self, p: Mapping[str, torch.Tensor], record: Record) -> None:
+        """Change its constants in `p` after a training step, by what the step has counted (not by a gradient)."""
 
     def state(self) -> list[Tensor]:
         """What it leaves in memory while decoding: caches, and registers between operators."""

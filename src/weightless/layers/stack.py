@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import ConfigError
-from weightless.layers.layer import HISTORY, REGISTERS, Fused, Head, Layer, Window
+from weightless.layers.layer import HISTORY, REGISTERS, Fused, Head, Layer, Record, Window
 from weightless.ledger.memory import Activation
 from weightless.program.operators.lookup import AcceptToken
 from weightless.program.program import Program
@@ -89,21 +89,34 @@ class StackModel:
         tokens_BT: torch.Tensor,
         targets_BT: torch.Tensor,
         document_BT: torch.Tensor | None = None,
+        record: Record | None = None,
     ) -> torch.Tensor:
-        """Nats per target [B, T], 0 where the target is -1; `document_BT` keeps the documents of a row apart."""
-        return self.stack.head.nats(p, self._stream(p, tokens_BT, document_BT), targets_BT)
+        """Nats per target [B, T], 0 where the target is -1; `document_BT` keeps the documents of a row apart.
+
+        `record` takes what else layers want to be minimised or counted; the nats do not depend on it.
+        """
+        return self.stack.head.nats(p, self._stream(p, tokens_BT, document_BT, record), targets_BT)
+
+    def after_step(self, p: Mapping[str, torch.Tensor], record: Record) -> None:
+        """Let layers change their constants by what a step has counted."""
+        for layer in self.stack.layers:
+            layer.after_step(p, record)
 
     def log_probs(self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor) -> torch.Tensor:
         """Normalised log-probabilities [B, T, V]."""
         return self.stack.head.log_probs(p, self._stream(p, tokens_BT, None))
 
     def _stream(
-        self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor, document_BT: torch.Tensor | None
+        self,
+        p: Mapping[str, torch.Tensor],
+        tokens_BT: torch.Tensor,
+        document_BT: torch.Tensor | None,
+        record: Record | None = None,
     ) -> torch.Tensor:
         """The residual stream [B, T, D] that the head reads."""
         from weightless.layers.functions import document_layout
 
-        window, x_BTD = Window(tokens_BT, document_layout(document_BT)), None
+        window, x_BTD = Window(tokens_BT, document_layout(document_BT), record), None
         for layer in self.stack.layers:
             x_BTD = layer.forward(p, x_BTD, window)
         assert x_BTD is not None

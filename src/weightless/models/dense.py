@@ -16,7 +16,7 @@ from weightless.layers.embedding import Embedding, FactorisedEmbedding, HashedRo
 from weightless.layers.feedforward import FeedForward
 from weightless.layers.full_head import FullHead
 from weightless.layers.layer import Head, Layer
-from weightless.layers.residual import Residual
+from weightless.layers.residual import Placement, Residual
 from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
@@ -52,7 +52,7 @@ class Config:
     """Of the feed-forward block: swiglu (gated), silu, relu2 (squared ReLU), or gelu (by tanh, as in GPT-2)."""
     match_d_ff: bool = False
     """Without a gate, make the feed-forward block 3/2 as wide: as many parameters as swiglu of that d_ff has."""
-    norm: Literal["pre", "post", "none", "sandwich"] = "pre"
+    norm: Placement = "pre"
     """RMSNorm before each branch, behind each sum (post), before and behind each branch (sandwich), or nowhere."""
     positions: Literal["rope", "rope_interleaved", "learned", "none"] = "rope"
     """Rotary with pairs (j, j + d_head/2) or (2j, 2j + 1), a learned row per position, or none (NoPE)."""

@@ -18,18 +18,20 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_transform
 
-from weightless.base.errors import CorruptFileError, NewerFileError, nearest
+from weightless.base.errors import ConfigError, CorruptFileError, NewerFileError, nearest
 from weightless.kernels.codes import FORMAT_CODES
 from weightless.program.tensor import Tensor
 
 if TYPE_CHECKING:
     from weightless.program.arena import Arena
+    from weightless.program.batch import Batch
 
 SCRATCH_BYTES = 256 * 1024
-N_INTS, N_FLOATS = 28, 4  # width of a lowered instruction
-BISECTED, WITHOUT_WORD, SILENT = "what is searched", "slots without word", "silent units"
+N_INTS, N_FLOATS = 36, 4  # width of a lowered instruction
+BISECTED, WITHOUT_WORD, SILENT, UNCHOSEN = "what is searched", "slots without word", "silent units", "not chosen"
 """Why a value that is read may not matter (`Operator.indifferent`): a probe asks "less, equal or greater"; the last
-class is read whole; with ReLU^2 a hidden unit below zero hides its weights."""
+class is read whole; with ReLU^2 a hidden unit below zero hides its weights; a router's scores of those that are not
+chosen only say that they are not."""
 
 Tensors = Mapping[str, Tensor]
 
@@ -127,9 +129,18 @@ class Operator(Protocol):
         """Tables of a class head (slot of token, token of slot) that it reads, empty where it reads none."""
         return "", ""
 
+    def batch(self, rows: Batch) -> None:
+        """The same for many rows at once (`decode.batch_runner`); heads leave log p.  ConfigError when it cannot."""
+        raise ConfigError(f"operator {self.name!r} has no batched form")
+
     def indifferent(self) -> list[tuple[str, str, int]]:
         """(reason, tensor, first row) of what it reads though its value need not change the outcome; `audit.poison`."""
         return []
+
+
+def has_batch(op: Operator) -> bool:
+    """Whether it can do many rows at once."""
+    return type(op).batch is not Operator.batch
 
 
 REGISTRY: dict[str, type] = {}

@@ -48,11 +48,12 @@ from weightless.train.divergence import Diverged, Divergence, is_sound
 from weightless.train.feeding import TextSource, feeding
 from weightless.train.initialise import initial_parameters
 from weightless.train.interrupts import Interrupts
-from weightless.train.metrics import MetricsLog
+from weightless.train.metrics import AUXILIARY, MetricsLog
 from weightless.train.optimizers.groups import grouped_optimizer
 from weightless.train.run_state import Counters, observations, schedule_factor
 from weightless.train.same_run import check_same, identity
 from weightless.train.step import train_step, warm_up
+from weightless.train.usage import Usage
 from weightless.train.validation import Validation
 from weightless.train.working_weights import WorkingWeights
 
@@ -64,7 +65,8 @@ EVALUATIONS = 10
 class TrainResult:
     """Trained float32 masters and constants by name, what it took, the curve, and the assertions that were checked.
 
-    `tokens_seen` are targets; `wasted_share` of all positions was padding; `batches` says what batches were made of.
+    `tokens_seen` are targets; `wasted_share` of all positions was padding; `batches` says what batches were made of;
+    `used` {part: shares} says how the parts that data choose (experts) were used between the last two evaluations.
     """
 
     params: dict[str, torch.Tensor]
@@ -80,6 +82,7 @@ class TrainResult:
     optimizer_bytes_by_group: dict[str, int]
     curve: list[dict[str, Any]]
     observed: dict[str, dict[str, Any]]
+    used: dict[str, list[float]]
     diverged: Divergence | None = None
 
 
@@ -170,6 +173,8 @@ class _Run:
         self.validation = Validation(val_tokens, config.context, config.batch_size, config.eval_tokens, config.device,
                                      end_of_text)  # fmt: skip
         self.with_gradient: set[str] = set()
+        self.auxiliary: float | None = None
+        self.used = Usage.from_plain(saved.state.get("used") if saved else None)
         self.clock = StepClock(config)
         self.saved_at = time.monotonic()
 
@@ -238,6 +243,8 @@ class _Run:
             device=config.device,
         )
         self.with_gradient |= report.with_gradient
+        self.auxiliary = report.auxiliary
+        self.used.add(report.counts)
         self.clock.recent.append(self.clock.now() - start)
         counters.after_step(report.loss, report.n_targets, config, self.clock.recent[-1])
         counters.full = not self.clock.fits(counters.seconds)
@@ -267,6 +274,7 @@ class _Run:
         start = time.perf_counter()
         val_loss = self.validation.loss(self.model, self.weights.inputs)
         self.counters.evaluation_seconds += time.perf_counter() - start
+        self.used.close()
         if not is_sound(val_loss, norm):
             raise Diverged("validation loss", val_loss, norm, (), "")
         return val_loss
@@ -274,6 +282,8 @@ class _Run:
     def _write_metrics(self, val_loss: float | None) -> None:
         factor = self.counters.last_factor
         line = self.counters.metrics_line(self.config.max_lr * factor, self.optimizer.rates(factor), val_loss)
+        if self.auxiliary is not None:
+            line[AUXILIARY] = self.auxiliary
         self.metrics.append(line)
         if self.on_metrics is not None:
             self.on_metrics(line)
@@ -312,14 +322,22 @@ class _Run:
         """Checkpoint now."""
         start = time.perf_counter()
         self.metrics.write_csv()
+        self._take_constants()
         constants = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in self.constants.items()}
-        state = {**self.identity, "counters": dataclasses.asdict(self.counters)}
+        state = {**self.identity, "counters": dataclasses.asdict(self.counters), "used": self.used.to_plain()}
         save_checkpoint(self.folder, self.counters.step, self.masters, self.optimizer.state(), constants, state)
         self.counters.checkpoint_seconds += time.perf_counter() - start
         self.saved_at = time.monotonic()
 
+    def _take_constants(self) -> None:
+        """Constants as layers have changed them (balance); whole numbers never are."""
+        for name, tensor in self.weights.constants.items():
+            if tensor.is_floating_point():
+                self.constants[name] = tensor.cpu().numpy().astype(self.constants[name].dtype)
+
     def result(self) -> TrainResult:
         """Everything a run record needs."""
+        self._take_constants()
         by_group, counters = self.optimizer.state_bytes(), self.counters
         names = set(self.masters)
         silent = names - self.with_gradient if self.with_gradient else set()
@@ -337,6 +355,7 @@ class _Run:
             optimizer_bytes_by_group=by_group,
             curve=list(self.metrics.lines),
             observed=self._observed(names, silent),
+            used=self.used.shares(),
             diverged=self.diverged,
         )
 
@@ -344,6 +363,7 @@ class _Run:
         """The assertions of the run; under a document mask also what the engine, which knows none, will see."""
         groups = self.optimizer.membership()
         found = observations(self.config, self.counters, groups, names, silent, self.feeding.description)
+        found |= self.used.told()
         if self.config.document_mask:
             across, apart = (self.validation.loss(self.model, self.weights.inputs, mask) for mask in (False, True))
             detail = (

@@ -20,6 +20,8 @@ COLUMNS: tuple[str, ...] = ("step", "tokens", "seconds", "train_loss", "val_loss
                             "wasted")  # fmt: skip
 RATE = "lr_"
 """Begins the columns that say at which rate a group of parameters learned; older logs have none."""
+AUXILIARY = "auxiliary"
+"""The last step's loss beside the nats, of models that have one (a balance of experts)."""
 MAYBE_NULL = ("val_loss", "train_loss", "tokens_per_second")
 
 
@@ -47,7 +49,7 @@ class MetricsLog:
     def write_csv(self) -> None:
         """metrics.csv as a whole, atomically."""
         text = io.StringIO()
-        rates = dict.fromkeys(name for line in self.lines for name in line if name.startswith(RATE))
+        rates = dict.fromkeys(name for line in self.lines for name in line if _is_own(name))
         writer = csv.DictWriter(text, (*COLUMNS, *rates), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.lines)
@@ -61,5 +63,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def _is_whole(line: dict[str, Any]) -> bool:
     numbers = [value for name, value in line.items() if name not in MAYBE_NULL or value is not None]
-    named = set(line) - {name for name in line if name.startswith(RATE)} == set(COLUMNS)
+    named = set(line) - {name for name in line if _is_own(name)} == set(COLUMNS)
     return named and type(line["step"]) is int and all(map(is_number, numbers))
+
+
+def _is_own(name: str) -> bool:
+    """Whether only some models have this column."""
+    return name.startswith(RATE) or name == AUXILIARY

@@ -1,6 +1,7 @@
 """One optimizer step: forward and backward over the micro-batches, one norm, clipping, update.
 
 The objective is the mean of the nats over all targets of all micro-batches; IGNORED ones (padding) are no targets.
+Layers may ask for something beside the nats (a balance of experts): it is minimised with them and reported apart.
 Nothing is updated unless loss and gradient norm are sound (divergence.py); else Diverged names the batch and the
 tensors with the largest gradients.
 """
@@ -9,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from weightless.data.packing import IGNORED, Batch
+from weightless.layers.layer import Record
 from weightless.train.divergence import Diverged, is_sound
 from weightless.train.gradients import Gradient, clip, collect, global_norm, norms
 from weightless.train.optimizers.groups import GroupedOptimizer
@@ -22,13 +25,15 @@ from weightless.train.working_weights import WorkingWeights
 
 
 class StepReport(NamedTuple):
-    """Mean nats per target before the update, the number of targets, the gradients' global norm before clipping, and
-    who had a gradient."""
+    """Mean nats per target before the update, the number of targets, the gradients' global norm before clipping, who
+    had a gradient, the auxiliary loss (beside the nats; None where no layer has one), and what layers have counted."""
 
     loss: float
     n_targets: int
     norm: float
     with_gradient: frozenset[str]
+    auxiliary: float | None = None
+    counts: Mapping[str, torch.Tensor] = MappingProxyType({})
 
 
 def as_tensor(tokens: Any, device: str) -> torch.Tensor:
@@ -48,14 +53,21 @@ def train_step(
     device: str = "cpu",
 ) -> StepReport:
     """Step number `step` (from 0) at `factor` of the peak learning rates; max_norm 0 means no clipping."""
-    loss = 0.0
+    loss, auxiliary, kept = 0.0, None, Record()
     n_targets = sum(int(np.count_nonzero(batch.targets_BT != IGNORED)) for batch in batches)
     for batch in batches:
         arrays = [as_tensor(array, device) for array in batch if array is not None]
-        nats_BT = model.losses(weights.inputs, *arrays)
+        record = Record()
+        nats_BT = model.losses(weights.inputs, *arrays, record=record)
         mean = nats_BT.sum() / max(1, n_targets)
-        mean.backward()
+        objective = mean
+        if record.auxiliary:
+            beside = torch.stack(record.auxiliary).sum() / len(batches)
+            objective, auxiliary = mean + beside, (auxiliary or 0.0) + float(beside.detach())
+        objective.backward()
         loss += float(mean.detach())
+        for name, count in record.counts.items():
+            kept.counts[name] = kept.counts[name] + count if name in kept.counts else count
     gradients = collect(weights.leaves)
     norm = global_norm(gradients)
     if not is_sound(loss, norm):
@@ -64,7 +76,9 @@ def train_step(
         clip(gradients, norm, max_norm)
     optimizer.update(gradients, factor, step + 1)
     weights.follow(gradients)
-    return StepReport(loss, n_targets, norm, frozenset(gradients))
+    if kept.counts:
+        model.after_step(weights.inputs, kept)
+    return StepReport(loss, n_targets, norm, frozenset(gradients), auxiliary, kept.counts)
 
 
 def warm_up(model: Any, weights: WorkingWeights, batch: Batch, device: str = "cpu") -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from weightless.ops.norm import rms_norm
 from weightless.program.arena import Arena
+from weightless.program.batch import Batch, normed_rows
 from weightless.program.operator import Access, Operator, Place, Tensors, need, need_vector, whole
 
 PLACES = ("sum", "branch")
@@ -55,6 +56,17 @@ class Joined(Operator):
         if self.after and self.on == "sum":
             x = rms_norm(x, arena.row(self.after), self.eps)
         arena.put_row(self.x, x)
+
+    def join_rows(self, rows: Batch, x_ND: np.ndarray, branch_ND: np.ndarray) -> None:
+        """The same for all rows of a batch."""
+        if self.after and self.on == "branch":
+            branch_ND = normed_rows(rows, branch_ND, self.after, self.eps)
+        if self.scale != 1.0:
+            branch_ND = branch_ND * rows.dtype(self.scale)
+        if self.gains:
+            branch_ND = branch_ND * rows.weight(self.gains)
+        x_ND = x_ND + branch_ND
+        rows.values[self.x] = normed_rows(rows, x_ND, self.after, self.eps) if self.on == "sum" else x_ND
 
     def join_operands(self, places: Mapping[str, Place]) -> list[int]:
         """[x, after or -1, whether it norms the branch, gains or -1]; the floats are [eps, scale]."""

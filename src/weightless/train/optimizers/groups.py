@@ -87,14 +87,16 @@ def grouped_optimizer(
 ) -> GroupedOptimizer:
     """Give every parameter to the optimizer of its group; ConfigError for an unknown group."""
     members: dict[str, dict[str, torch.Tensor]] = {group: {} for group in GROUPS}
+    specs = list(specs)
     for spec in specs:
         if spec.group not in members:
             raise ConfigError(f"parameter {spec.name!r} is in group {spec.group!r}: {nearest(spec.group, GROUPS)}")
         members[spec.group][spec.name] = params[spec.name]
-    return GroupedOptimizer(tuple(_part(group, held, config) for group, held in members.items() if held))
+    stacked = {spec.name: spec.stacked for spec in specs if spec.stacked > 1}
+    return GroupedOptimizer(tuple(_part(group, held, config, stacked) for group, held in members.items() if held))
 
 
-def _part(group: str, held: dict[str, torch.Tensor], config: TrainConfig) -> Part:
+def _part(group: str, held: dict[str, torch.Tensor], config: TrainConfig, stacked: Mapping[str, int]) -> Part:
     decay = 0.0 if group in ("vector", "table") else config.weight_decay
     lr = config.max_lr * {
         "embedding": config.embedding_lr_scale,
@@ -106,5 +108,5 @@ def _part(group: str, held: dict[str, torch.Tensor], config: TrainConfig) -> Par
     if group == "table":
         return Part(group, RowwiseAdagrad(held), config.table_lr if config.optimizer == "muon" else lr)
     if group == "matrix" and config.optimizer == "muon":
-        return Part(group, Muon(held, decay), config.muon_lr)
+        return Part(group, Muon(held, decay, stacked=stacked), config.muon_lr)
     return Part(group, AdamW(held, decay, (config.beta1, config.beta2)), lr)

@@ -6,7 +6,8 @@
 
 X has the singular vectors of u and singular values near 1.  Rows are outputs, columns inputs.  The iteration runs on
 the side with fewer rows, in float32 (on CPUs without fast bf16 that is also the quick way), batched over matrices of
-one shape.  A fused matrix (query, key and value; gate and up) is treated as the one matrix it is stored as.
+one shape.  A fused matrix (query, key and value; gate and up) is treated as the one matrix it is stored as; of
+stacked ones (experts) each is made orthogonal by itself.
 4 bytes of state per parameter.
 """
 
@@ -30,24 +31,35 @@ ITERATIONS = 5
 class Muon:
     """Holds one momentum matrix per parameter."""
 
-    def __init__(self, params: Mapping[str, torch.Tensor], decay: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self,
+        params: Mapping[str, torch.Tensor],
+        decay: float,
+        momentum: float = 0.95,
+        stacked: Mapping[str, int] | None = None,
+    ) -> None:
         for name, p in params.items():
             if p.ndim != 2:
                 raise ConfigError(
                     f"Muon needs matrices and {name} has shape {tuple(p.shape)}; put it into group 'vector'"
                 )
-        self.params, self.decay, self.momentum = dict(params), decay, momentum
+        self.params, self.decay, self.momentum, self.stacked = dict(params), decay, momentum, dict(stacked or {})
+        for name, n in self.stacked.items():
+            if name in self.params and self.params[name].shape[0] % n:
+                raise ConfigError(f"{name} has {self.params[name].shape[0]} rows, which are not {n} equal matrices")
         self.buffer = {name: torch.zeros_like(p, requires_grad=False) for name, p in params.items()}
 
     @torch.no_grad()
     def update(self, gradients: Mapping[str, Gradient], lr: float, t: int) -> None:
         """One step; parameters without a gradient stay as they are."""
-        by_shape: dict[torch.Size, list[str]] = {}
+        by_shape: dict[tuple[int, int, int], list[str]] = {}
         for name, p in self.params.items():
             if name in gradients:
-                by_shape.setdefault(p.shape, []).append(name)
-        for (rows, cols), names in by_shape.items():
-            update_NRC = orthogonal(torch.stack([self._nesterov(name, gradients[name]) for name in names]))
+                n = self.stacked.get(name, 1)
+                by_shape.setdefault((n, p.shape[0] // n, p.shape[1]), []).append(name)
+        for (_, rows, cols), names in by_shape.items():
+            steps = torch.stack([self._nesterov(name, gradients[name]) for name in names])
+            update_NRC = orthogonal(steps.view(-1, rows, cols)).reshape(steps.shape)
             w = [self.params[name] for name in names]
             if self.decay:
                 torch._foreach_mul_(w, 1.0 - lr * self.decay)

@@ -17,6 +17,7 @@ from weightless.ops.attention import decode_attention
 from weightless.ops.norm import rms_norm
 from weightless.ops.rope import PAIRINGS, rope
 from weightless.program.arena import Arena
+from weightless.program.batch import Batch, normed_rows, times
 from weightless.program.operator import (
     SCRATCH_BYTES,
     Access,
@@ -73,6 +74,11 @@ class NormMatvec(Operator):
         h, W = normed(arena, arena.row(self.x), self.norm, self.eps), arena.rows(self.weight)
         y = (W.T if self.transposed else W) @ h
         arena.put_row(self.y, np.float32(self.softcap) * np.tanh(y / np.float32(self.softcap)) if self.softcap else y)
+
+    def batch(self, rows: Batch) -> None:
+        W = rows.weight(self.weight)
+        y = times(W.T if self.transposed else W, normed_rows(rows, rows.values[self.x], self.norm, self.eps))
+        rows.values[self.y] = self.softcap * np.tanh(y / self.softcap) if self.softcap else y
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         ends = [offset_or_none(places, self.norm), places[self.x].offset, places[self.y].offset]
@@ -153,6 +159,21 @@ class RopeAppend(Operator):
             return heads
         return rope(heads[None], np.array([position]), self.theta, self.rotary)[0]
 
+    def batch(self, rows: Batch) -> None:
+        n_q, n_kv = self.n_heads * self.d_head, self.n_kv_heads * self.d_head
+        q, k, v = np.split(rows.values[self.qkv], [n_q, n_q + n_kv], axis=1)
+        q_NHK, k_NHK = (self._turned_rows(rows, z, norm) for z, norm in ((q, self.q_norm), (k, self.k_norm)))
+        if self.q_gain:
+            q_NHK = q_NHK * rows.weight(self.q_gain).reshape(-1, 1)
+        rows.append(self.cache, np.concatenate([k_NHK.reshape(len(v), -1), v], axis=1), self.n_kv_heads)
+        rows.values[self.qkv] = q_NHK.reshape(len(v), -1)
+
+    def _turned_rows(self, rows: Batch, x_ND: np.ndarray, norm: str) -> np.ndarray:
+        x_NHK = x_ND.reshape(len(x_ND), -1, self.d_head)
+        if self.qk_norm:
+            x_NHK = rms_norm(x_NHK, rows.weight(norm) if norm else None, QK_EPS)
+        return x_NHK if self.rotary == "none" else rope(x_NHK, rows.position_N, self.theta, self.rotary)
+
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         cache = packed(places[self.cache], "encode_row")
         heads = [self.n_heads, self.n_kv_heads, self.d_head, int(self.qk_norm)]
@@ -204,6 +225,10 @@ class Attend(Operator):
         k_THK, v_THK = np.split(rows.reshape(t - first, 2 * self.n_kv_heads, self.d_head), 2, axis=1)
         arena.put_row(self.out, decode_attention(q_HK, k_THK, v_THK).reshape(-1))
 
+    def batch(self, rows: Batch) -> None:
+        q = rows.values[self.qkv][:, : self.n_heads * self.d_head]
+        rows.values[self.out] = rows.attend(self.cache, q.reshape(len(q), self.n_heads, self.d_head))
+
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         ends = [places[self.qkv].offset, places[self.out].offset]
         heads = [self.n_heads, self.n_kv_heads, self.d_head, self.window]
@@ -240,6 +265,9 @@ class MatvecAdd(Joined):
 
     def run(self, arena: Arena) -> None:
         self.join(arena, arena.row(self.x), arena.rows(self.weight) @ arena.row(self.a))
+
+    def batch(self, rows: Batch) -> None:
+        self.join_rows(rows, rows.values[self.x], times(rows.weight(self.weight), rows.values[self.a]))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         weight = packed(places[self.weight], "matvec")

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from weightless.ops.class_head import below
 from weightless.ops.cross_entropy import log_softmax
 from weightless.program.arena import Arena
+from weightless.program.batch import Batch
 from weightless.program.operator import (
     SCRATCH_BYTES,
     Access,
@@ -151,6 +153,10 @@ class GroupFull(_Groups):
         above, h = arena.row(self.choice), arena.row(self.h)
         log_p = [log_p + self._log_p(arena, c, h) for c, log_p in enumerate(above)]
         arena.put_row(self.out, np.concatenate(log_p)[: self.n_groups])
+
+    def batch(self, rows: Batch) -> None:
+        above, groups = rows.values[self.choice], rows.weight(self.groups)
+        rows.values[self.out] = below(rows.values[self.h], above, groups, self.n_groups)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered(self._ints(places))

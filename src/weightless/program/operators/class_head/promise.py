@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from weightless.ops.class_head import below
 from weightless.ops.cross_entropy import log_softmax
 from weightless.program.arena import Arena
+from weightless.program.batch import LOG_P, Batch, normed_rows, times
 from weightless.program.operator import (
     SCRATCH_BYTES,
     WITHOUT_WORD,
@@ -162,6 +164,10 @@ class ClassFull(_Classes):
     def run(self, arena: Arena) -> None:
         arena.put_row(self.choice, self._log_p(arena))
 
+    def batch(self, rows: Batch) -> None:
+        rows.values[self.h] = normed_rows(rows, rows.values[self.x], self.norm, self.eps)
+        rows.values[self.choice] = log_softmax(times(rows.weight(self.classes), rows.values[self.h]))
+
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered(self._ints(places), [self.eps])
 
@@ -307,6 +313,12 @@ class WordFull(_Words):
         probabilities = np.zeros(self.vocab_size, dtype=np.float32)
         probabilities[tokens] = np.exp(np.concatenate(log_p)[: self.vocab_size])
         arena.put_row(self.outcome, probabilities)
+
+    def batch(self, rows: Batch) -> None:
+        by_slot = below(rows.values[self.h], rows.values[self.choice], rows.weight(self.words), self.vocab_size)
+        log_p = np.empty_like(by_slot)
+        log_p[:, rows.ids(self.token_of_slot)] = by_slot
+        rows.values[LOG_P] = log_p
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         offset, table = places[self.token_of_slot]

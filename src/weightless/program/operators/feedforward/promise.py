@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from weightless.kernels.codes import ACTIVATION_CODES
 from weightless.ops.feedforward import activate
 from weightless.program.arena import Arena
+from weightless.program.batch import Batch, normed_rows, times
 from weightless.program.operator import (
     SCRATCH_BYTES,
     SILENT,
@@ -67,6 +68,11 @@ class NormFfnAdd(Joined):
         x = arena.row(self.x)
         hidden = arena.rows(self.up) @ normed(arena, x, self.norm, self.eps)
         self.join(arena, x, arena.rows(self.down) @ activate(hidden, self.activation))
+
+    def batch(self, rows: Batch) -> None:
+        x = rows.values[self.x]
+        hidden = times(rows.weight(self.up), normed_rows(rows, x, self.norm, self.eps))
+        self.join_rows(rows, x, times(rows.weight(self.down), activate(hidden, self.activation)))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         matrices = [*packed(places[self.up], "matvec"), *packed(places[self.down], "matvec")]

@@ -14,6 +14,7 @@ import numpy as np
 
 from weightless.ops.cross_entropy import log_softmax
 from weightless.program.arena import Arena
+from weightless.program.batch import LOG_P, Batch
 from weightless.program.operator import (
     Access,
     Bounds,
@@ -104,6 +105,9 @@ class LogitsFull(_Head):
 
     def run(self, arena: Arena) -> None:
         arena.put_row(self.outcome, np.exp(log_softmax(arena.row(self.logits))))
+
+    def batch(self, rows: Batch) -> None:
+        rows.values[LOG_P] = log_softmax(rows.values[self.logits])
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered(self._ints(places))

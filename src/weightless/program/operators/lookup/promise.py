@@ -15,6 +15,7 @@ import numpy as np
 from weightless.kernels.codes import FORMAT_CODES
 from weightless.ops.hashing import row_index, start_of
 from weightless.program.arena import Arena
+from weightless.program.batch import Batch
 from weightless.program.operator import (
     Access,
     Bounds,
@@ -47,6 +48,9 @@ class AcceptToken(Operator):
 
     def run(self, arena: Arena) -> None:
         arena.put_span(self.history, arena.registers.t - 1, np.uint32(arena.registers.token))
+
+    def batch(self, rows: Batch) -> None:
+        """The batch keeps the history itself."""
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered([places[self.history].offset])
@@ -91,6 +95,16 @@ class GatherRow(Operator):
             row = arena.span(self.x, self.first, len(row)) + row
         arena.put_span(self.x, self.first, row)
 
+    def batch(self, rows: Batch) -> None:
+        found = rows.rows_of(self.table, rows.last_tokens(1, 0)[:, 0])
+        if not self.add and self.x not in rows.values:
+            rows.values[self.x] = found
+            return
+        there = slice(self.first, self.first + found.shape[1])
+        x = rows.values[self.x].copy()
+        x[:, there] = x[:, there] + found if self.add else found
+        rows.values[self.x] = x
+
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         ends = [places[self.history].offset, places[self.x].offset + 4 * self.first]
         return Lowered([*packed(places[self.table], "decode_row"), *ends, int(self.add)])
@@ -120,6 +134,9 @@ class GatherPosition(Operator):
 
     def run(self, arena: Arena) -> None:
         arena.put_row(self.x, arena.row(self.x) + arena.row(self.table, arena.registers.t - 1))
+
+    def batch(self, rows: Batch) -> None:
+        rows.values[self.x] = rows.values[self.x] + rows.rows_of(self.table, rows.position_N)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered([*packed(places[self.table], "decode_row"), 0, places[self.x].offset])
@@ -161,6 +178,11 @@ class GatherHashed(Operator):
         tokens[self.order - seen :] = arena.span(self.history, t - seen, seen)
         row = int(row_index(tokens, self.seed, arena.tensor(self.table).shape[0]))
         arena.put_row(self.x, arena.row(self.x) + arena.row(self.table, row))
+
+    def batch(self, rows: Batch) -> None:
+        n_rows = rows.n_rows(self.table)
+        at = [int(row_index(tokens, self.seed, n_rows)) for tokens in rows.last_tokens(self.order, self.pad)]
+        rows.values[self.x] = rows.values[self.x] + rows.rows_of(self.table, np.array(at))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         ends = [places[self.history].offset, places[self.x].offset]

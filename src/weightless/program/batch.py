@@ -1,0 +1,68 @@
+"""What an operator can ask of a batch of rows, where a weight is read once for all: its face to `decode.batch_runner`.
+
+A batch is N new tokens of many sequences.  `values` holds the registers by name, [N, width] in the batch's dtype; an
+operator's `batch(rows)` does for all rows what its `run` does for one.  What looks back (caches) goes through `append`
+and `attend`, so that an operator need not know which sequence a row belongs to.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from weightless.ops.norm import rms_norm
+
+LOG_P = "log p"
+"""The name under which a head leaves log p [N, V] in `values`."""
+
+
+class Batch(Protocol):
+    """N rows under way."""
+
+    values: dict[str, np.ndarray]
+    position_N: np.ndarray
+    dtype: Any
+
+    def weight(self, name: str) -> np.ndarray:
+        """A whole matrix or vector in the batch's dtype."""
+        ...
+
+    def rows_of(self, name: str, at: np.ndarray) -> np.ndarray:
+        """Single rows of a table [len(at), columns]."""
+        ...
+
+    def n_rows(self, name: str) -> int:
+        """How many rows a table has."""
+        ...
+
+    def n_columns(self, name: str) -> int:
+        """How wide a tensor is."""
+        ...
+
+    def ids(self, name: str) -> np.ndarray:
+        """A column of whole numbers."""
+        ...
+
+    def last_tokens(self, order: int, pad: int) -> np.ndarray:
+        """uint64 [N, order]: the last tokens at every row, oldest first; `pad` before the first."""
+        ...
+
+    def append(self, cache: str, kv_NC: np.ndarray, n_kv_heads: int) -> None:
+        """Append a row [k | v] to the cache of every row's sequence, rounded as the program stores it."""
+
+    def attend(self, cache: str, q_NHK: np.ndarray) -> np.ndarray:
+        """Every row over what it sees of its own sequence: [N, H K]."""
+        ...
+
+
+def times(W: np.ndarray, x_ND: np.ndarray) -> np.ndarray:
+    """x W^T [N, rows].  For a few rows of x BLAS is twice as fast the other way round: it walks W as it is stored."""
+    if len(x_ND) == 1:
+        return x_ND @ W.T
+    return np.ascontiguousarray((W @ np.ascontiguousarray(x_ND.T)).T)
+
+
+def normed_rows(rows: Batch, x_ND: np.ndarray, norm: str, eps: float) -> np.ndarray:
+    """RMSNorm with the weights `norm`, or x as it is."""
+    return rms_norm(x_ND, rows.weight(norm), eps) if norm else x_ND
