@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from weightless.models import dense, feather, infinigram, mixture, ngram
+from weightless.models import dense, experts, feather, infinigram, mixture, ngram
 from weightless.models.catalog import family
 from weightless.program.compose import COUNTED, NEURAL
 from weightless.program.engine import AuditEngine, Engine
@@ -84,6 +84,20 @@ CASES: dict[str, dict[str, Any]] = {
             weight_format="int8", table_format="bf16", kv_format="f32",
         ),
         "square_vocabulary": feather.Config(289, 72, 1, 2, 1, 18, 46, 33, 0, 97, table_format="int8"),
+    },
+    "experts": {
+        "two_of_five_swiglu": experts.Config(V, 40, 2, 2, 1, 5, 2, 14, context=23, **EXACT),
+        "one_of_three_sigmoid_bias_untied": experts.Config(
+            V, 72, 1, 4, 2, 3, 1, 45, scoring="sigmoid", balance="bias", context=33, tied=False, activation="relu2",
+            weight_format="int8", kv_format="f32",
+        ),
+        "many_tiny_and_a_shared_one": experts.Config(
+            V, 40, 2, 2, 2, 33, 4, 6, 18, context=33, activation="gelu", balance="none", weight_format="bf16",
+            kv_format="f32",
+        ),
+        "int4_and_a_shared_one": experts.Config(
+            V, 72, 1, 2, 1, 4, 3, 46, 30, context=23, activation="silu", weight_format="int4", kv_format="f32",
+        ),
     },
     "ngram": {
         **{f"order_{n}": ngram.Config(V, n, context=33) for n in range(1, 6)},

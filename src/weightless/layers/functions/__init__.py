@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weightless.layers.functions.attention import causal_attention, rotary_tables, rotate
     from weightless.layers.functions.documents import document_layout
+    from weightless.layers.functions.experts import balance_loss, choose_experts, expert_ffn
     from weightless.layers.functions.feedforward import ffn
     from weightless.layers.functions.lookup import hashed_row, hashed_rows, looked_up
     from weightless.layers.functions.losses import (
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 _ROOM_OF = {
     "append_row": "step",
     "attend_rows": "step",
+    "balance_loss": "experts",
     "causal_attention": "attention",
+    "choose_experts": "experts",
+    "expert_ffn": "experts",
     "rotary_tables": "attention",
     "rotate": "attention",
     "ffn": "feedforward",
@@ -44,9 +48,12 @@ _ROOM_OF = {
 __all__ = [
     "append_row",
     "attend_rows",
+    "balance_loss",
     "causal_attention",
+    "choose_experts",
     "class_cross_entropy",
     "document_layout",
+    "expert_ffn",
     "ffn",
     "fused_cross_entropy",
     "group_cross_entropy",

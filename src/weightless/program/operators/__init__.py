@@ -10,6 +10,7 @@ from typing import Any
 from weightless.program.operators import (
     attention,
     class_head,
+    experts,
     feedforward,
     full_head,
     lookup,
@@ -22,6 +23,7 @@ __all__ = [
     "attention",
     "class_head",
     "compiled_twin",
+    "experts",
     "feedforward",
     "full_head",
     "lookup",
