@@ -128,13 +128,21 @@ class SweepOptions:
 
 
 def sweep_main(arguments: list[str]) -> int:
-    from weightless.cli.tokenizer_tables import show, sweep_table
-    from weightless.lab.tokenizer_study import sample_of
-    from weightless.lab.tokenizer_sweep import checked_sizes, sweep
+    from weightless.base.folder_lock import folder_lock
+    from weightless.lab.tokenizer_sweep import checked_sizes
 
     options = parse(SweepOptions, "tokenizer sweep", arguments)
     checked_sizes(options.sizes, options.special)  # before a long reading
     most = _most_bytes(options.megabytes)
+    with folder_lock(options.out):
+        return _swept(options, most)
+
+
+def _swept(options: SweepOptions, most: int) -> int:
+    from weightless.cli.tokenizer_tables import show, sweep_table
+    from weightless.lab.tokenizer_study import sample_of
+    from weightless.lab.tokenizer_sweep import sweep
+
     train, held_out = _parts(options)
     samples = {"train": sample_of(train(), most, "the training text", show_progress=True)}
     first = next(iter(held_out()), None)

@@ -17,6 +17,7 @@ from typing import Any
 
 from weightless.base.errors import WeightlessError
 from weightless.base.files import write_json
+from weightless.base.folder_lock import folder_lock
 from weightless.lab.checkpoints import MODEL
 from weightless.lab.environment import commit, machine
 from weightless.lab.recipe import EvalRecipe, load_recipe
@@ -58,21 +59,22 @@ def compare(folders: Sequence[Path], out: Path, command: str) -> Path:
     found = [_opened(folder) for folder in dict.fromkeys(folders)]
     _one_corpus(found)
     evaluation = _one_protocol(found)
-    entries = [_entries(one, evaluation) for one in found]
-    told = [one.summary for one in found if one.summary is not None]
-    records = [one.record for one in found if one.record is not None]
-    write_json(out / SUMMARY, {
-        "name": out.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "folder": out.as_posix(),
-        "command": command,
-        "commit": commit(),
-        "wall_seconds": None,
-        "machine": machine(),
-        "corpus": told[0]["corpus"] if told else corpus_entry(records[0].corpus()),
-        "models": _named(found, entries),
-    })  # fmt: skip
-    return write_report(out)
+    with folder_lock(out):
+        entries = [_entries(one, evaluation) for one in found]
+        told = [one.summary for one in found if one.summary is not None]
+        records = [one.record for one in found if one.record is not None]
+        write_json(out / SUMMARY, {
+            "name": out.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "folder": out.as_posix(),
+            "command": command,
+            "commit": commit(),
+            "wall_seconds": None,
+            "machine": machine(),
+            "corpus": told[0]["corpus"] if told else corpus_entry(records[0].corpus()),
+            "models": _named(found, entries),
+        })  # fmt: skip
+        return write_report(out)
 
 
 def _opened(folder: Path) -> Compared:

@@ -84,15 +84,17 @@ def report(recipe: Recipe, folder: Path, corpus: Corpus, command: str) -> Path:
 
 def report_again(folder: Path) -> Path:
     """Write report.html from summary.json; where the run was moved, its commands name the place where it is now."""
-    summary = read_summary(folder)
-    if summary.get("folder") != folder.as_posix() and (folder / "models").is_dir():
-        recipe, corpus = load_recipe(folder / "recipe.toml"), open_corpus(folder / "data")
-        anew = summarise(recipe, folder, corpus, command_here(folder))
-        commands = {entry["name"]: entry["commands"] for entry in anew["models"]}
-        models = [{**model, "commands": commands.get(model["name"])} for model in summary["models"]]
-        changed = {"folder": anew["folder"], "command": anew["command"], "models": models}
-        write_json(folder / "summary.json", {**summary, **changed})
-    return write_report(folder)
+    read_summary(folder)  # a folder that holds no run is told so, not locked
+    with folder_lock(folder):
+        summary = read_summary(folder)
+        if summary.get("folder") != folder.as_posix() and (folder / "models").is_dir():
+            recipe, corpus = load_recipe(folder / "recipe.toml"), open_corpus(folder / "data")
+            anew = summarise(recipe, folder, corpus, command_here(folder))
+            commands = {entry["name"]: entry["commands"] for entry in anew["models"]}
+            models = [{**model, "commands": commands.get(model["name"])} for model in summary["models"]]
+            changed = {"folder": anew["folder"], "command": anew["command"], "models": models}
+            write_json(folder / "summary.json", {**summary, **changed})
+        return write_report(folder)
 
 
 def model_folder(folder: Path, recipe: Recipe, model: ModelRecipe, seed: int) -> Path:
