@@ -162,21 +162,11 @@ def _claims(
         names = ("claimed targets", "claimed bytes", "claimed loss")
         return [*found, *(skipped(name, "nothing is claimed (--claim)") for name in names),
                 skipped("bytes per token", "no loss and bits per byte are claimed")]  # fmt: skip
-    measured = None if claim.loss is None else claims.measure(predictor, tokens, claim, texts, target)
+    is_silent = claim.loss is None and claim.bits_per_byte is None
+    measured = None if is_silent else claims.measure(predictor, tokens, claim, texts, target)
+    per_token = None if counts is None else claims.bytes_per_token(counts, claim)
     return [*found, claims.counts(claim, len(tokens), predictor.context), claims.claimed_bytes(claim, counts),
-            claims.loss(claim, measured), byte_counts.identity(claim, _bytes_per_token(counts, claim))]  # fmt: skip
-
-
-def _bytes_per_token(counts: np.ndarray | None, claim: Claim) -> float | None:
-    """Bytes per target over what was scored, where it is known which targets these are."""
-    if counts is None:
-        return None
-    counts = np.concatenate([[0], counts])
-    if claim.ranges is not None:
-        at = [np.arange(first, end) for first, end in claim.ranges if end <= len(counts)]
-        scored = np.concatenate(at) if at else np.zeros(0, np.int64)
-        return float(counts[scored].mean()) if len(scored) else None
-    return float(counts[1:].mean()) if claim.eval_tokens in (None, len(counts) - 1) else None
+            claims.loss(claim, measured, counts), byte_counts.identity(claim, per_token)]  # fmt: skip
 
 
 def _worst(findings: list[Finding]) -> Finding:

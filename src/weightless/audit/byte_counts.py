@@ -22,7 +22,7 @@ import numpy as np
 
 from weightless.audit.findings import Finding, judged, skipped
 from weightless.base.errors import ConfigError, CorruptFileError, nearest
-from weightless.base.files import read_json
+from weightless.base.files import is_number, read_json
 from weightless.base.units import LN2
 from weightless.tokenizer.bpe import Tokenizer
 from weightless.tokenizer.kept_text import KeptText, changes
@@ -101,12 +101,12 @@ class Claim:
         for key, value in values.items():
             if key not in known:
                 raise ConfigError(f"{path}: unknown key {key!r}: {nearest(key, known)}")
-            if key not in ("ranges", "targets") and not (
-                value is None or (isinstance(value, (int, float)) and value == value)
-            ):
+            if key not in ("ranges", "targets", "sampled") and not (value is None or is_number(value)):
                 raise CorruptFileError(f"{path}: {key} is {value!r:.40}, and should be a number")
+        if type(values.get("sampled", False)) is not bool:
+            raise CorruptFileError(f"{path}: sampled is {values['sampled']!r:.40}, and should be true or false")
         for key in ("eval_tokens", "eval_bytes", "stride"):
-            if (count := values.get(key)) is not None and (type(count) is bool or count != int(count) or count < 0):
+            if (count := values.get(key)) is not None and (count != int(count) or count < 0):
                 raise CorruptFileError(f"{path}: {key} is {count!r:.40}, and should be a whole number")
         if (log := values.pop("targets", None)) is not None:
             values["ranges"] = [(i, i + 1) for i in _whole_numbers(log, f"{path}: targets")]
@@ -216,12 +216,20 @@ def claimed_bytes(table: TokenBytes, tokens: np.ndarray, claimed: np.ndarray) ->
 
 
 def identity(claim: Claim, true_bytes_per_token: float | None = None) -> Finding:
-    """loss / (ln 2 * bpb) = bytes per token, by the claim's own numbers and by the text's."""
-    name = "bytes per token"
+    """loss / (ln 2 * bpb) = bytes per token, by the claim's own numbers and by the text's.
+
+    A claim without the two has its stated bytes per token held to the same.
+    """
+    name, told = "bytes per token", "loss / (ln 2 bpb)"
     tokens, loss = claim.eval_tokens or None, claim.loss
-    if loss is None or not claim.bits_per_byte:
-        return skipped(name, "no loss and bits per byte are claimed")
-    implied = loss / (LN2 * claim.bits_per_byte)
+    if claim.bits_per_byte is not None and not claim.bits_per_byte > 0:
+        return judged(name, f"{claim.bits_per_byte:g} bits per byte are claimed, and every text has more than 0", "")
+    if loss is None or claim.bits_per_byte is None:
+        if claim.bytes_per_token is None:
+            return skipped(name, "no loss and bits per byte are claimed")
+        implied, told = claim.bytes_per_token, "as stated"
+    else:
+        implied = loss / (LN2 * claim.bits_per_byte)
     others = {
         "the bytes it counted": claim.eval_bytes / tokens if claim.eval_bytes and tokens else None,
         "the bytes per token it states": claim.bytes_per_token,
@@ -229,8 +237,8 @@ def identity(claim: Claim, true_bytes_per_token: float | None = None) -> Finding
     }
     compared = {where: value for where, value in others.items() if value is not None}
     for where, value in compared.items():
-        if abs(implied / value - 1) > IDENTITY_TOLERANCE:
-            off = f"{100 * (implied / value - 1):+.1f} %"
-            return judged(name, f"loss / (ln 2 bpb) = {implied:.5f}, by {where} {value:.5f} ({off})", "")
+        if not abs(implied - value) <= IDENTITY_TOLERANCE * abs(value):
+            off = f" ({100 * (implied / value - 1):+.1f} %)" if value else ""
+            return judged(name, f"{told} = {implied:.5f}, by {where} {value:.5f}{off}", "")
     held = " and ".join(compared) or "nothing else"
-    return judged(name, "", f"loss / (ln 2 bpb) = {implied:.5f}; held to {held}")
+    return judged(name, "", f"{told} = {implied:.5f}; held to {held}")

@@ -24,6 +24,7 @@ from weightless.audit.byte_counts import Claim, TokenBytes
 from weightless.audit.findings import Finding, judged, skipped
 from weightless.audit.predictor import Predictor
 from weightless.base.errors import ConfigError, nearest
+from weightless.base.units import LN2
 
 LOSS_TOLERANCE = 1e-3
 """Nats, relative above one: another machine or thread count adds in another order, and logs print four digits."""
@@ -85,9 +86,14 @@ def claimed_bytes(claim: Claim, counts: np.ndarray | None) -> Finding:
     return judged(name, off if claim.eval_bytes != true else "", f"{true:,}, as claimed")
 
 
-def loss(claim: Claim, measured: Measured | None) -> Finding:
-    """The claimed nats per token against the measured."""
+def loss(claim: Claim, measured: Measured | None, counts: np.ndarray | None = None) -> Finding:
+    """The claimed nats per token against the measured; of a claim that has bits per byte alone, these.
+
+    `counts`: int64 [n_tokens - 1], bytes of the targets, None where the tokenizer is unknown.
+    """
     name, claimed = "claimed loss", claim.loss
+    if claimed is None and claim.bits_per_byte is not None and measured is not None:
+        return _loss_in_bits(claim, measured, counts)
     if claimed is None:
         return skipped(name, "no loss is claimed")
     if measured is None:
@@ -102,6 +108,38 @@ def loss(claim: Claim, measured: Measured | None) -> Finding:
     how = f"all {measured.n:,} targets" if not measured.error else f"{measured.n:,} of the targets"
     told = f"{claimed:.4f} nats per token are claimed, {measured.nats:.4f} measured on {how} (within {allowed:.4f})"
     return judged(name, told if not abs(claimed - measured.nats) <= allowed else "", told)
+
+
+def _loss_in_bits(claim: Claim, measured: Measured, counts: np.ndarray | None) -> Finding:
+    """Claimed bits per byte against the measured nats over the bytes of the targets."""
+    name, claimed = "claimed loss", claim.bits_per_byte
+    assert claimed is not None
+    if counts is None:
+        return skipped(name, "bits per byte alone are claimed, and the tokenizer is unknown")
+    per_token = bytes_per_token(counts, claim)
+    if not per_token:
+        return judged(name, f"{claimed:.4f} bits per byte are claimed, and nothing says of which targets "
+                            "(ranges, nats_per_token)", "")  # fmt: skip
+    if not np.isfinite(measured.nats):
+        return judged(name, f"{claimed:.4f} bits per byte are claimed, and a target has probability 0", "")
+    bits = LN2 * per_token
+    allowed = (STANDARD_ERRORS * measured.error + LOSS_TOLERANCE * max(1.0, abs(measured.nats))) / bits
+    how = f"all {measured.n:,} targets" if not measured.error else f"{measured.n:,} of the targets"
+    told = (
+        f"{claimed:.4f} bits per byte are claimed, {measured.nats / bits:.4f} measured on {how} (within {allowed:.4f})"
+    )
+    return judged(name, told if not abs(claimed - measured.nats / bits) <= allowed else "", told)
+
+
+def bytes_per_token(counts: np.ndarray, claim: Claim) -> float | None:
+    """Bytes per target over what was scored; None where it is not known which targets these are."""
+    counts = np.concatenate([[0], counts])
+    if claim.ranges is not None:
+        at = [np.arange(first, end) for first, end in claim.ranges if end <= len(counts)]
+        scored = np.concatenate(at) if at else np.zeros(0, np.int64)
+        return float(counts[scored].mean()) if len(scored) else None
+    every = claim.eval_tokens == len(counts) - 1 or (claim.eval_tokens is None and not claim.sampled)
+    return float(counts[1:].mean()) if every else None
 
 
 def bytes_of_targets(table: TokenBytes, tokens: np.ndarray) -> np.ndarray:
