@@ -10,6 +10,7 @@ from typing import Any
 
 from weightless.base.errors import WeightlessError
 from weightless.base.files import atomic_writer
+from weightless.lab.report.canvas import agg_canvas
 from weightless.lab.report.frontier import CORNER, OUTLINES, X_TITLE, Y_TITLE, Layout, Mark, Style, lay_out
 from weightless.lab.report.groups import gather
 from weightless.lab.report.headline import evidence, headline
@@ -30,12 +31,8 @@ def frontier_png(source: str | Path | dict[str, Any], path: str | Path) -> Path:
     groups = gather(summary)
     if not any(g.drawable for g in groups):
         raise WeightlessError(f"{summary['name']}: no model has a finite loss, so there is no frontier to draw")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100, facecolor=PAPER[0])
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    canvas = agg_canvas(WIDTH / 100, HEIGHT / 100, 100, facecolor=PAPER[0])
+    axes = canvas.figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set_xlim(-_LEFT, WIDTH - _LEFT)
     axes.set_ylim(HEIGHT - _TOP, -_TOP)
