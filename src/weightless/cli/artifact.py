@@ -107,6 +107,7 @@ def _pack(options: Pack) -> int:
 
 def _eval(options: Eval) -> int:
     from weightless.data.corpus import corpus
+    from weightless.data.split import overlap_warning
     from weightless.evals.bits_per_byte import evaluate
     from weightless.export.packed import open_packed
 
@@ -125,6 +126,8 @@ def _eval(options: Eval) -> int:
     tokens = _text_tokens(options, packed) if found is None else _corpus_tokens(options, packed, found)
     pieces, silent = _pieces(options, packed, found)
     refused = _why_refused(options, found, pieces, tokens)
+    if found is not None and options.split == "val" and (doubt := overlap_warning(found.manifest)):
+        print(f"{found.name}: WARNING: {doubt}", file=sys.stderr)
     result = evaluate(packed, tokens, pieces, silent, options.stride or None, options.tokens, options.threads or None,
                       refused=refused)  # fmt: skip
     if options.json:

@@ -144,6 +144,7 @@ def _prepared(options: TrainOptions, on_line: set[str], room: Any, model_values:
 
 
 def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: Any, loop: TrainConfig) -> int:
+    from weightless.data.split import overlap_warning
     from weightless.lab.checkpoints import ARTIFACT, pack_checkpoint
     from weightless.lab.trackers import tracker
     from weightless.lab.trained import draw_curve, record_training
@@ -164,6 +165,8 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
     losses = [line["val_loss"] for line in result.curve if line["val_loss"] is not None]
     print(f"{out}: {result.steps:,} steps, {result.tokens_seen:,} tokens, {result.wasted_share:.2%} of the positions "
           f"padding, validation loss {losses[-1]:.4f} nats per token")  # fmt: skip
+    if doubt := overlap_warning(data.manifest):
+        print(f"{data.name}: WARNING: {doubt}", file=sys.stderr)
     print(f"{out}: trained for {result.observed['training time counted']['detail']}")
     if "document mask" in result.observed:
         print(f"{out}: {result.observed['document mask']['detail']}")

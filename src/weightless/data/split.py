@@ -243,12 +243,20 @@ def split_notes(manifest: dict[str, Any]) -> list[str]:
     if n_dropped:
         out.append(f"{n_dropped:,} validation document(s) were dropped: more than {record['max_overlap']:.0%} of their "
                    "13-word-grams stand in the training text")  # fmt: skip
-    n_over, n_equal = max(0, record.get("overlapping_documents", 0) - n_dropped), record.get("equal_documents", 0)
-    if n_over or n_equal:
-        out.append(f"WARNING: validation repeats training: of {n_val:,} documents, {n_over:,} have more than "
-                   f"{DEFAULT_OVERLAP:.0%} of their 13-word-grams in the training text, {n_equal:,} stand there to "
-                   "the byte; a loss on them says little")  # fmt: skip
-    return out
+    warning = overlap_warning(manifest)
+    return [*out, f"WARNING: {warning}"] if warning else out
+
+
+def overlap_warning(manifest: dict[str, Any]) -> str:
+    """What every result on this corpus has to say: that validation repeats training; empty where it does not."""
+    record, n_val = manifest.get("split", {}), manifest["splits"]["val"]["documents"]
+    n_over = max(0, record.get("overlapping_documents", 0) - record.get("dropped_documents", 0))
+    n_equal = record.get("equal_documents", 0)
+    if not (n_over or n_equal):
+        return ""
+    return (f"validation repeats training: of {n_val:,} documents, {n_over:,} have more than {DEFAULT_OVERLAP:.0%} of "
+            f"their 13-word-grams in the training text, {n_equal:,} stand there to the byte; a loss on them says "
+            "little")  # fmt: skip
 
 
 def val_share(manifest: dict[str, Any]) -> float:

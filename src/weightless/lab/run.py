@@ -22,6 +22,7 @@ from weightless.base.folder_lock import folder_lock, is_lock
 from weightless.base.progress import told_if_slow
 from weightless.data.corpus import Corpus
 from weightless.data.corpus import corpus as open_corpus
+from weightless.data.split import overlap_warning
 from weightless.lab.checks import check_on_text
 from weightless.lab.corpora import prepared
 from weightless.lab.environment import commit, machine
@@ -131,7 +132,10 @@ def summarise(recipe: Recipe, folder: Path, corpus: Corpus, command: str) -> dic
 
 
 def corpus_entry(corpus: Corpus) -> dict[str, Any]:
-    """What a summary says of the text; null for the bytes of ids whose tokenizer nobody knows."""
+    """What a summary says of the text; null for the bytes of ids whose tokenizer nobody knows.
+
+    `warning` is empty, or says why no loss on this text can be trusted.
+    """
     train, val = corpus.manifest["splits"]["train"], corpus.manifest["splits"]["val"]
     return {
         "name": corpus.name,
@@ -140,6 +144,7 @@ def corpus_entry(corpus: Corpus) -> dict[str, Any]:
            for name, split in (("train", train), ("val", val))},
         "vocab_size": corpus.vocab_size,
         "bytes_per_token": train["bytes"] / train["tokens"] if train["bytes"] else None,
+        "warning": overlap_warning(corpus.manifest),
     }  # fmt: skip
 
 

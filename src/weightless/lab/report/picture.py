@@ -15,7 +15,7 @@ from weightless.lab.report.frontier import CORNER, OUTLINES, X_TITLE, Y_TITLE, L
 from weightless.lab.report.groups import gather
 from weightless.lab.report.headline import evidence, headline
 from weightless.lab.report.palette import INK, MUTED, PAPER, RULE, Accent, accents
-from weightless.lab.report.sections import checks_told, failures
+from weightless.lab.report.sections import checks_told, failures, warning
 from weightless.lab.report.summary import check_summary, read_summary
 from weightless.lab.report.svg import text_width, visible
 
@@ -39,8 +39,9 @@ def frontier_png(source: str | Path | dict[str, Any], path: str | Path) -> Path:
     colours = accents([(g.name, g.family) for g in groups])
     layout = lay_out(groups, _STYLE)
     _words(axes, _wrapped(str(headline(groups)), 30, WIDTH - 2 * _LEFT))
-    _say(axes, 0, HEIGHT - _TOP - 26, f"{evidence(groups)} {checks_told(summary)}", 18,
-         _ALARM if failures(summary) else MUTED[0])  # fmt: skip
+    doubt = warning(summary).partition(":")[0]  # the whole of it is longer than the picture is wide
+    told = " ".join([*([f"{doubt}."] if doubt else []), evidence(groups), checks_told(summary)])
+    _say(axes, 0, HEIGHT - _TOP - 26, told, 18, _ALARM if doubt or failures(summary) else MUTED[0])
     _frame(axes, layout)
     _gain(axes, layout)
     for mark in layout.marks:

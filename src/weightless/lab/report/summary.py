@@ -65,6 +65,7 @@ def check_summary(summary: Any, where: str = "summary") -> dict[str, Any]:
     _check(summary, _SUMMARY, "", where)
     if not summary["models"]:
         raise _fault(where, "models is empty")
+    _check(summary["corpus"].get("warning"), TEXT_OR_NULL, "corpus.warning", where)
     for i, model in enumerate(summary["models"]):
         for key, shape in _OPTIONAL.items():
             if model.get(key) is not None:
