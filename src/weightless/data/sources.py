@@ -91,6 +91,24 @@ def read_documents(spec: str | Path | Iterable[str | Path], field: str = "text")
     return iter(open_source(spec, field))
 
 
+def has_rows(*specs: str) -> bool:
+    """Whether any of these sources has rows of JSON or parquet, of which a field is read, as far as anybody can see."""
+    for spec in specs:
+        if spec.startswith("hub:"):
+            return True
+        if spec in BUILT_IN:
+            continue
+        if not Path(spec).exists():
+            return True  # what is not there is told by whoever reads it
+        try:
+            entries = open_source(spec).entries
+            if entries and any(entry.kind in ("json", "parquet") for entry in entries()):
+                return True
+        except WeightlessError:  # it begins like JSON, say, which an empty field would settle
+            return True
+    return False
+
+
 def read_once(make: Callable[[], Iterable[bytes]]) -> Callable[[], Iterator[bytes]]:
     """A reader that makes its documents at the first reading and keeps them."""
     kept: list[list[bytes]] = []

@@ -33,6 +33,10 @@ def linked(recipe: DataRecipe, folder: Path) -> Corpus:
     if recipe.rule != DataRecipe(max_overlap=recipe.max_overlap).rule:
         raise ConfigError(f"{recipe.source} brings its own validation split: take validation, val_fraction, val_first "
                           "and val_last out of the recipe")  # fmt: skip
+    for name in ("field", "pattern", "max_overlap"):
+        if getattr(recipe, name) != getattr(DataRecipe(), name):
+            raise ConfigError(f"data.{name} = {getattr(recipe, name)!r} does nothing for {recipe.source}, which is "
+                              "prepared already: leave it out")  # fmt: skip
     if there.vocab_size != recipe.vocab_size:
         raise ConfigError(f"{recipe.source} has a vocabulary of {there.vocab_size}: "
                           f"say vocab_size = {there.vocab_size} in [data], not {recipe.vocab_size}")  # fmt: skip

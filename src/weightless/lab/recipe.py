@@ -136,7 +136,18 @@ class ModelRecipe:
             if self.config.get("vocab_size", vocab_size) != vocab_size:
                 raise ConfigError(f"config.vocab_size = {self.config['vocab_size']}, but the data has {vocab_size}: "
                                   "leave it out")  # fmt: skip
-            return from_dict(family(self.family).Config, {**self.config, "vocab_size": vocab_size}, "config")
+            made = from_dict(family(self.family).Config, {**self.config, "vocab_size": vocab_size}, "config")
+            self._refuse_counted(made)
+            return made
+
+    def _refuse_counted(self, config: Any) -> None:
+        """ConfigError for a field that counting would overwrite, of the family or of the counted part of a mixture."""
+        room, values, where = family(self.family), self.config, "config"
+        if hasattr(room, "compose"):
+            room, values, where = family(config.counted), config.counted_config, "config.counted_config"
+        for key in getattr(room, "FROM_TEXT", ()):
+            if key in values:
+                raise ConfigError(f"{where}.{key} = {values[key]!r} is counted from the text: leave it out")
 
     def build_training(self, config: Any, seed: int) -> TrainConfig | None:
         """The loop's configuration for a model of `config`; None for a family that is counted."""
