@@ -128,7 +128,7 @@ def _material(
     """
     from weightless.audit.audit import Evidence
     from weightless.audit.claims import read_expected
-    from weightless.cli.artifact import find_data
+    from weightless.cli.artifact import corpus_of
     from weightless.data.corpus import corpus
     from weightless.data.sources import open_source
 
@@ -142,7 +142,7 @@ def _material(
         )
     else:
         assert options.data or file is not None
-        found = corpus(options.data or find_data(file))  # type: ignore[arg-type]
+        found = corpus(options.data) if options.data else corpus_of(file)  # type: ignore[arg-type]
         tokenizer = named or (found.tokenizer() if found.has_tokenizer else None)
         _check_corpus(found, tokenizer, vocab_size, options, ours)
         tokens, evidence = found.tokens("val"), replace(_of_corpus(found), refused=found.why_refused("val"),

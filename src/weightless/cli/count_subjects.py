@@ -50,12 +50,11 @@ class Named:
 
     def corpus(self) -> Corpus | None:
         """The prepared corpus of the run that the artifact lies in, if its tokens are the model's."""
-        from weightless.cli.artifact import find_data
-        from weightless.data.corpus import corpus
+        from weightless.cli.artifact import corpus_of
 
         packed = self.opened("a configuration has no text")
         try:
-            found = corpus(find_data(Path(packed.artifact.path)))
+            found = corpus_of(Path(packed.artifact.path))
             return found if found.manifest.get("tokenizer_sha256") == packed.tokenizer_sha256 else None
         except WeightlessError:
             return None

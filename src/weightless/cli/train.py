@@ -154,10 +154,10 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
 
     folder = Path(options.data)
     with tracker(out, not options.no_wandb, {"family": name, **to_dict(config), **to_dict(loop)}) as log:
-        result = train_model(name, config, loop, data, out, out.name, fresh=options.fresh, on_metrics=log)
+        result = train_model(name, config, loop, data, out, out.name, fresh=options.fresh, on_metrics=log,
+                             on_begin=lambda: record_training(out, data, name, config, loop))  # fmt: skip
         if log is not None:
             log.summarise(_figures(family(name).decode_program(config), result))
-    record_training(out, data, name, config, loop)
     if result.diverged is not None:
         print(f"weightless train: {out} {result.diverged.detail}; recorded, and nothing is packed: {ADVICE}, and begin "
               "anew with --fresh", file=sys.stderr)  # fmt: skip

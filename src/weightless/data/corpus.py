@@ -102,6 +102,15 @@ class Corpus:
                 if tick:
                     tick(2 * shard["tokens"])
 
+    @property
+    def parting(self) -> dict[str, Any]:
+        """Which documents train and which validate, as far as numbers tell: equal for one text parted alike."""
+        rule, splits = self.manifest.get("split", {}), self.manifest["splits"]
+        return {"method": rule.get("method"), **{
+            split: [splits[split].get("documents"), splits[split].get("source_bytes", splits[split].get("bytes"))]
+            for split in SPLITS
+        }}  # fmt: skip
+
     def shard_paths(self, split: str) -> list[Path]:
         return [self.folder / shard["file"] for shard in self._split(split)["shards"]]
 
