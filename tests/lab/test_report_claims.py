@@ -134,6 +134,18 @@ def test_labels_do_not_overlap(models, width, height):
             assert box.shared(Box(mark.x - r, mark.y - r, mark.x + r, mark.y + r)) < 0.25 * 4 * r * r
 
 
+@pytest.mark.parametrize("style", [Style(880, 500), Style(380, 400, font=13, radius=6.5), Style(1460, 670, 23, 12)])
+@pytest.mark.parametrize("between, is_drawn", [(1.949, True), (1.998, False), (2.0, False), (2.004, False)])
+def test_the_arrow_of_the_gain_crosses_no_mark(between, is_drawn, style):
+    """Oracle: the marks' boxes.  The arrow lies at the reference's loss, 2.0, from 3 MB to 500 B."""
+    models = (row("dense", 2.0, 3e6), row("feather", between, 120e3), row("ngram", 1.9, 500.0))
+    layout = lay_out(gather(example(models)), style)
+    assert (layout.gain is not None) == is_drawn
+    if layout.gain is not None:
+        at = next(mark for mark in layout.marks if mark.group.name == "feather")
+        assert abs(at.y - layout.gain.y) > style.radius
+
+
 def test_labels_of_a_dense_cluster_are_led_away():
     draw = random.Random(3)
     anchors = [Anchor(300 + draw.uniform(-20, 20), 200 + draw.uniform(-20, 20), 6, 70, 18) for _ in range(8)]
