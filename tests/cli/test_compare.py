@@ -59,7 +59,24 @@ def test_a_trained_model_beside_a_run_is_scored_as_the_run_was(command, trained,
     models = {m["name"]: m for m in json.loads((tmp_path / "page" / "summary.json").read_text())["models"]}
     assert set(models) == {"dense", "feather", "ngram", "fast-s0"}
     assert models["fast-s0"]["eval_tokens"] == models["dense"]["eval_tokens"]
-    assert "not paired: the models share fewer than two seeds" in out
+    assert "no interval: the models share fewer than two seeds, and one of them has a single one" in out
+
+
+def test_runs_that_score_other_targets_are_refused(command, small_run, tmp_path):
+    """The same corpus and models, scored on 700 targets and on 600: two losses of different things."""
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("summary.json", "recipe.toml"):
+        shutil.copy(small_run[0] / name, other)
+    assert command("report", small_run[0], other, "--out", tmp_path / "alike")[0] == 0
+    for key, value in (("tokens = 700", "tokens = 600"), ("stride = 0", "stride = 32")):
+        recipe = (small_run[0] / "recipe.toml").read_text()
+        assert key in recipe
+        (other / "recipe.toml").write_text(recipe.replace(key, value))
+        code, out, err = command("report", small_run[0], other, "--out", tmp_path / "page")
+        assert code == 2 and out == "" and err.count("\n") == 1, err
+        assert "score different targets" in err and f"{other}: " in err and value.split(" = ")[1] in err
+        assert not (tmp_path / "page").exists()
 
 
 def test_other_corpora_are_refused_by_name(command, trained, tmp_path):

@@ -2,8 +2,8 @@
 
 The reference is the dense model with the lowest loss (without one, the model that touches most).  The hero is the
 lightest model at no higher loss; where there is none, the best of those that touch less.  A loss is called lower
-only when the seeds allow it: the paired 95 % interval of the difference excludes zero, or there is a single seed,
-which the line beneath then says.
+only when the seeds allow it: the 95 % interval of the difference (paired, or Welch's where seeds do not pair) excludes
+zero, or there is a single seed, which the line beneath then says.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _reference(drawn: Sequence[Group]) -> Group:
 
 def _wins(hero: Group, reference: Group) -> Headline:
     loss, other = _two_losses(hero, reference)
-    apart = difference(hero, reference)
+    apart = difference(hero, reference).apart
     if loss == other:
         verdict = " at the same loss."
     elif abs(apart.mean) > apart.reach:
