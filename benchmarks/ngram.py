@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from weightless.base.cores import cores
+
 HELD_OUT = 100_000
 GATE_SECONDS = 5.0  # 17 M tokens, order 5; one thread, so processor time is what an idle machine would take
 
@@ -106,7 +108,7 @@ def main() -> None:
         print(json.dumps(measure(tokens, arguments.vocab_size, arguments.order, arguments.repeats)))
         return
     environment = {
-        "load_average": os.getloadavg(), "cores": os.cpu_count(), "machine": platform.machine(),
+        "load_average": os.getloadavg(), "cores": cores(), "machine": platform.machine(),
         "python": platform.python_version(), "numpy": np.__version__, "threads": 1, "jit": "warm",
         "source": arguments.tokens.name if arguments.tokens else "Zipfian", "order": arguments.order,
     }  # fmt: skip

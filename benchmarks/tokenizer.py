@@ -33,6 +33,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from weightless.base.cores import cores
+
 END_OF_TEXT = "<|endoftext|>"
 TRAINERS = ("weightless", "tokenizers", "rustbpe")
 ONE_THREAD = "one thread"
@@ -49,7 +51,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         arguments.text = cut(unpacked(arguments.text, Path(folder)), arguments.megabytes, Path(folder))
-        print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {arguments.threads} threads, "
+        print(f"{platform.processor() or platform.machine()}, {cores()} cores, {arguments.threads} threads, "
               f"load average {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
               f"text {arguments.text.stat().st_size / 1e6:.1f} MB, vocabulary {arguments.vocab_size:,}")  # fmt: skip
         if not arguments.skip_cold:
@@ -70,7 +72,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--encode-megabytes", type=float, default=10)
     parser.add_argument("--vocab-size", type=int, default=32_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--threads", type=int, default=min(2, cores()))
     for part in ("cold", "training", "encoding"):
         parser.add_argument(f"--skip-{part}", action="store_true")
     parser.add_argument("--child", choices=[*TRAINERS, "cold"], help=argparse.SUPPRESS)

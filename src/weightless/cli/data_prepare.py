@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from weightless.base.cores import cores
 from weightless.base.errors import ConfigError
 from weightless.base.folder_lock import folder_lock
 from weightless.base.units import human_bytes
@@ -164,7 +165,7 @@ def _all_parts(options: Prepare) -> Corpus:
     """Plan here, so that the parts need not; then launch them; then merge, in case the last two ended together."""
     from weightless.data.parts import Part, merge, missing_parts
     from weightless.lab.launch import launch
-    from weightless.lab.launchers import LAUNCHERS, cores
+    from weightless.lab.launchers import LAUNCHERS
 
     n, n_parallel, workers = options.shards, options.n_parallel or None, options.workers
     Part(1, n)  # refuses what is too many

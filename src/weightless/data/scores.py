@@ -17,7 +17,6 @@ import codecs
 import io
 import json
 import math
-import os
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from weightless.base.cores import cores
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.base.progress import progress
 
@@ -67,7 +67,7 @@ def compression_ratios(
 
     found = [np.zeros(0)]
     bar = progress("compression ratios", n, "documents") if show_progress else nullcontext(lambda _: None)
-    with bar as tick, ThreadPoolExecutor(n_threads or os.cpu_count() or 1) as pool:
+    with bar as tick, ThreadPoolExecutor(n_threads or cores()) as pool:
         for part in pool.map(ratios, range(0, n, _AT_ONCE)):
             found.append(part)
             tick(len(part))

@@ -16,7 +16,6 @@ longer matches is forgotten, with all later ones; when it is the documents that 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from weightless.base.cores import cores
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.base.files import read_json, sha256_file, write_json
 from weightless.data.corpus import SPLITS, TextEncoder, check_shard
@@ -43,7 +43,7 @@ Encoded = tuple[str, np.ndarray, bytes, KeptText]  # (split, ids, mark of the do
 def worker_count(workers: int | None) -> int:
     """`workers`, or as many as there are cores for None."""
     if workers is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return cores()
     if workers < 1:
         raise ConfigError(f"workers = {workers} should be at least 1")
     return workers
