@@ -113,6 +113,19 @@ def test_the_same_training_command_goes_on_from_text_to_text(command, tmp_path, 
     assert code == 0, err
 
 
+@pytest.mark.parametrize(("words", "flag"), [
+    (("count", "dense", "--set", "d_model=32", "--set", "n_layers=2"), "set"),
+    (("generate", "model.wl", "--stop", "a", "--prompt", "b", "--stop=c"), "stop"),
+    (("run", "demo", "--only", "ngram", "--only", "dense"), "only"),
+    (("audit", "model.wl", "--expect", "bytes=1", "--expect", "tokens=2"), "expect"),
+])  # fmt: skip
+def test_a_flag_of_several_values_is_not_replaced_by_its_repetition(command, tmp_path, monkeypatch, words, flag):
+    """`count dense --set d_model=32 --set n_layers=2` counted another model than the one asked for."""
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command(*words)
+    assert code == 2 and f"--{flag} is given more than once" in err and f"--{flag} A B" in err and not out
+
+
 def test_flags_are_known_however_they_are_written():
     words = ["verb", "--top-k", "3", "--seed=1", "--no-pack", "-5", "--", "--beam"]
     assert given(words) == {"top_k", "seed", "no_pack", "pack"}
