@@ -44,7 +44,7 @@ from weightless.train.checkpoint import (
 from weightless.train.clock import StepClock
 from weightless.train.config import TrainConfig
 from weightless.train.device import check_device
-from weightless.train.divergence import Diverged, Divergence, is_sound
+from weightless.train.divergence import Diverged, Divergence, fits, is_sound
 from weightless.train.feeding import TextSource, feeding
 from weightless.train.initialise import initial_parameters
 from weightless.train.interrupts import Interrupts
@@ -279,10 +279,11 @@ class _Run:
             self.on_metrics(line)
 
     def _check_weights(self, loss: float, norm: float) -> None:
-        """A weight that no text has read since it became infinite would show only when the model is packed."""
-        wrong = sorted(name for name, w in self.masters.items() if not bool(torch.isfinite(w.detach()).all()))
+        """What no step has read since would show only when the model is packed or run."""
+        wrong = sorted(spec.name for spec in self.specs if not fits(self.masters[spec.name], spec.format))
         if wrong:
-            raise Diverged(f"weights of {', '.join(wrong[:3])} are not finite; loss", loss, norm, (), "")
+            told = f"weights of {', '.join(wrong[:3])} are not finite, or too large to be stored or computed with; loss"
+            raise Diverged(told, loss, norm, (), "")
 
     def _record(self, error: Diverged) -> None:
         """The curve up to here, and the divergence in the checkpoint."""
