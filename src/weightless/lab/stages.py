@@ -39,7 +39,7 @@ UNMEASURED: Mapping[str, Any] = MappingProxyType({
 
 
 def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path) -> dict[str, Any]:
-    """The model's entry of summary.json; nothing is done again that is done already."""
+    """The model's entry of summary.json; what is done already, and still there, is not done again."""
     asked = fingerprint(wanted(model), to_dict(recipe.eval), to_dict(recipe.sample), seed, corpus.sha256,
                         corpus.manifest["tokenizer_sha256"])  # fmt: skip
     if (folder / DONE).exists():
@@ -48,7 +48,9 @@ def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, fol
             raise WeightlessError(
                 f"{folder} holds a model made from another recipe: choose another run name, or delete it"
             )
-        return done["entry"]
+        if _is_whole(folder, done["entry"]):
+            return done["entry"]
+        print(f"{folder / ARTIFACT} is gone, or is not the one that was measured: it is made again", file=sys.stderr)
     with folder_lock(folder):
         entry = _made(recipe, model, seed, corpus, folder)
         write_json(folder / DONE, {"asked": asked, "entry": entry})
@@ -70,10 +72,19 @@ def _made(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder:
 
 def read_done(folder: Path) -> dict[str, Any]:
     """What a finished model left; CorruptFileError when it is not that."""
-    done = read_json(folder / DONE)
+    try:
+        done = read_json(folder / DONE)
+    except CorruptFileError:
+        done = None
     if not (isinstance(done, dict) and isinstance(done.get("entry"), dict)):
         raise CorruptFileError(f"{folder / DONE} is damaged: delete it, and the model is measured again")
     return done
+
+
+def _is_whole(folder: Path, entry: dict[str, Any]) -> bool:
+    """Whether the artifact of a finished model is the one that its hash names; one that diverged has none."""
+    known = entry.get("artifact")
+    return not known or ((folder / ARTIFACT).is_file() and sha256_file(folder / ARTIFACT) == known.get("sha256"))
 
 
 def wanted(model: ModelRecipe) -> dict[str, Any]:
