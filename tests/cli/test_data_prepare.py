@@ -93,6 +93,17 @@ def test_refusals(command, inputs, tmp_path, options, words):
     assert code == 2 and words in err and "Traceback" not in err
 
 
+def test_a_tokenizer_of_another_program_comes_with_the_remedy(command, inputs, tmp_path):
+    other, ours = tmp_path / "tokenizer.json", tmp_path / "ours.json"
+    assert command("tokenizer", "convert", inputs[3], other, "--to", "huggingface")[0] == 0
+    code, _, err = command("data", "prepare", tmp_path / "out", *inputs[:3], other)
+    assert (
+        code == 2 and f"tokenizer convert {other} OURS.json --to weightless" in err and not (tmp_path / "out").exists()
+    )
+    assert command("tokenizer", "convert", other, ours, "--to", "weightless")[0] == 0
+    assert command("data", "prepare", tmp_path / "out", *inputs[:3], ours)[0] == 0
+
+
 def test_parts_need_a_tokenizer(command, inputs, tmp_path):
     for option in (("--shard", "1/2"), ("--shards", "2")):
         code, _, err = command("data", "prepare", tmp_path / "out", *inputs[:2], *option)

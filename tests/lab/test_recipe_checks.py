@@ -145,6 +145,7 @@ def test_a_setting_that_the_text_leaves_idle_is_refused(text, tmp_path, key, val
         ("max_tokens = 4", "temperature = -1.0", ("sample", "temperature")),
         ("max_tokens = 4", "top_p = 0.0", ("sample", "top_p")),
         ("vocab_size = 300", "vocab_size = 256", ("data.vocab_size", "257")),
+        ("vocab_size = 300", "vocab_size = 65537", ("data.vocab_size = 65537", "65536")),
         ("vocab_size = 300", 'pattern = "gtp2"', ("gtp2", "gpt2")),
         ("vocab_size = 300", "max_overlap = 1.5", ("data.max_overlap",)),
         ("order = 2", "order = 2, min_counts = [1]", ("'first'", "min_counts")),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightless.base.config import from_dict
-from weightless.base.errors import WeightlessError
+from weightless.base.errors import WeightlessError, nearest
 from weightless.cli.parse import settings
 from weightless.cli.recipe_files import found_recipe
 
@@ -80,8 +80,13 @@ def named_models(what: str, pairs: tuple[str, ...]) -> Iterator[Named]:
         yield from _of_folder(path, pairs)
     elif recipe := found_recipe(what):
         yield from _of_recipe(recipe, pairs)
-    else:
+    elif path.exists():
         yield of_file(path, str(path), pairs)
+    else:
+        from weightless.ledger.presets import presets
+
+        known = [*families(), *presets()]
+        raise WeightlessError(f"{what!r} is no file, no family and no published model: {nearest(what, known)}")
 
 
 def _of_recipe(path: Path, pairs: tuple[str, ...]) -> Iterator[Named]:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from weightless.base.config import from_dict, load_toml, to_dict
 from weightless.base.errors import ConfigError, CorruptFileError, nearest
 from weightless.data.corpus import MANIFEST
+from weightless.data.shards import LARGEST_VOCABULARY
 from weightless.data.split import split_rule
 from weightless.decode.sampling import Sampling
 from weightless.models.catalog import family
@@ -62,6 +63,9 @@ class DataRecipe:
         if self.vocab_size < (1 if is_prepared else LEAST_VOCABULARY):
             raise ConfigError(f"data.vocab_size = {self.vocab_size} should be at least {LEAST_VOCABULARY}: "
                               "256 bytes and <|endoftext|>")  # fmt: skip
+        if self.vocab_size > LARGEST_VOCABULARY:
+            raise ConfigError(f"data.vocab_size = {self.vocab_size}: shards hold 16-bit ids, so {LARGEST_VOCABULARY} "
+                              "is the most")  # fmt: skip
         for name in ("val_fraction", "max_overlap"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"data.{name} = {getattr(self, name)} should lie between 0 and 1")

@@ -54,7 +54,14 @@ def open_tokenizer(
 def load_saved(path: str | Path) -> AnyTokenizer:
     """A file that a tokenizer's own `save` wrote, whatever its name; CorruptFileError for any other."""
     path = Path(path)
-    return SentencePieceTokenizer.load(path) if format_of(path) == "sentencepiece" else Tokenizer.load(path)
+    match format_of(path):
+        case "sentencepiece":
+            return SentencePieceTokenizer.load(path)
+        case "weightless":
+            return Tokenizer.load(path)
+        case other:
+            raise CorruptFileError(f"{path} is a tokenizer of the format {other}: weightless tokenizer convert "
+                                   f"{path} OURS.json --to weightless makes one of ours of it")  # fmt: skip
 
 
 def format_of(path: Path) -> str:
