@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from audit.small_subjects import subject
 from contract.cases import ALL
 
-from weightless.audit import pages
+from weightless.audit import pages, verify
 from weightless.audit.pages import PagesUnavailableError, visited
 from weightless.program.engine import Engine
 
@@ -69,6 +71,41 @@ def test_a_page_that_is_not_visited_is_seen(monkeypatch):
 
     monkeypatch.setattr(pages, "addresses", boastful)
     assert "the system saw 0" in visited(model, model.tokens, model.targets, 3).difference
+
+
+@linux
+@pytest.mark.parametrize("wrong", ["a page too many", "a page too few"])
+@pytest.mark.parametrize("times", [1, 6])
+def test_a_disturbed_measurement_is_repeated_and_told(monkeypatch, wrong, times):
+    """A system that others use: so many measurements show a page nobody names, or miss one; then one is undisturbed."""
+    model = subject("feather", "as_it_comes")
+    touched = touched_pages(model)
+    page, left, honest = int(np.flatnonzero(touched == (wrong == "a page too few"))[0]), [times], pages._Memory.found
+
+    def disturbed(self, referenced):
+        found = honest(self, referenced)
+        if len(found) == len(touched) and left[0]:  # the weights
+            left[0] -= 1
+            found[page] = 1 - found[page]
+        return found
+
+    monkeypatch.setattr(pages._Memory, "found", disturbed)
+    monkeypatch.setattr(pages, "FIRST_PAUSE", 1e-5)
+    step = visited(model, model.tokens, model.targets, 3)
+    assert step.difference == "" and step.found == step.predicted and step.repeats >= times
+    left[0] = times
+    counter = verify._pages(model, (3,))
+    told = re.search(r"\((\d+) disturbed measurements? repeated\)", counter.detail)
+    assert counter.verdict == verify.AGREES and told is not None and int(told[1]) >= times  # more if others disturb it
+
+
+@linux
+def test_what_always_differs_is_measured_so_often_and_told(monkeypatch):
+    monkeypatch.setattr(pages._Memory, "found", lambda self, referenced: np.full(len(self.bytes) // pages.PAGE, 7))
+    monkeypatch.setattr(pages, "FIRST_PAUSE", 1e-5)
+    step = visited(subject("feather", "as_it_comes"), np.array([1, 2, 3]), np.array([2, 3, 4]), 3)
+    assert step.repeats == pages.ATTEMPTS - 1
+    assert step.difference.endswith(f"and none of {pages.ATTEMPTS} measurements agreed")
 
 
 @linux

@@ -7,9 +7,13 @@ bits are read back (Referenced in /proc/self/smaps).
 Expected relation: the set of pages visited = the set of pages that hold a byte named by the engine's log.  It is exact,
 page by page: every chunk of memory is a mapping of its own (neighbours differ in MADV_DONTDUMP, which keeps the kernel
 from joining them).  A translation that the processor still remembers would hide a visit, so after the bits are cleared
-the translations are dropped (mprotect to nothing and back).  A processor may visit a page by speculation, and a kernel
-short of memory may clear bits in between: a difference counts when ATTEMPTS measurements all show one.  In models of
-more than MAX_CHUNKS pages a chunk is several pages, and their number is compared, chunk by chunk.
+the translations are dropped (mprotect to nothing and back).
+
+What disturbs: a processor may visit a page by speculation, the more often the more others use it, and a kernel short of
+memory may clear bits in between.  So a position that differs is measured again, after longer and longer pauses, up to
+ATTEMPTS times in all, until one measurement agrees in every chunk; how often that was is told (`repeats`).  It hides no
+true difference: what the step visits it visits each time, and what it does not visit is never seen but by chance.
+In models of more than MAX_CHUNKS pages a chunk is several pages, and their number is compared, chunk by chunk.
 
 Needs Linux with /proc and clear_refs; elsewhere the counter says that it was skipped, and why.  Only this process's
 accessed bits are cleared, which changes no behaviour but the kernel's guess of what to swap out.
@@ -20,6 +24,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -35,7 +40,8 @@ from weightless.program.engine import Engine
 
 PAGE = 4096
 MAX_CHUNKS = 8192
-ATTEMPTS = 3
+ATTEMPTS = 10
+FIRST_PAUSE = 0.001  # seconds before the second attempt, doubled before each further one: half a second in all
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) [-rwxsp]{4} ")
 _SMAPS, _CLEAR = Path("/proc/self/smaps"), Path("/proc/self/clear_refs")
 
@@ -46,12 +52,16 @@ class PagesUnavailableError(WeightlessError):
 
 @dataclass(frozen=True)
 class Visited:
-    """Pages of one step: named by the log, found by the system; `difference` in words, empty when they are the same."""
+    """Pages of one step: named by the log, found by the system; `difference` in words, empty when they are the same.
+
+    `repeats` is how often the step was measured again because a measurement differed.
+    """
 
     position: int
     predicted: dict[str, int]
     found: dict[str, int]
     difference: str
+    repeats: int = 0
 
 
 class _Memory:
@@ -104,7 +114,9 @@ def visited(runnable: Runnable, tokens: np.ndarray, targets: np.ndarray, t: int)
     weights, state = _Memory(runnable.weights[: len(named.weights)]), _Memory(named.before)
     engine = Engine(runnable.program, weights.bytes, state=state.bytes[: len(named.before)])
     step = np.asarray(tokens[t - 1 : t]), np.asarray(targets[t - 1 : t])
-    for _ in range(ATTEMPTS):
+    for repeats in range(ATTEMPTS):
+        if repeats:
+            time.sleep(FIRST_PAUSE * 2 ** (repeats - 1))
         _look(engine, step, t, named.before, (weights, state))
         referenced = dict(_referenced())
         pairs = {
@@ -115,7 +127,8 @@ def visited(runnable: Runnable, tokens: np.ndarray, targets: np.ndarray, t: int)
         if not difference:
             break
     predicted, found = ({key: int(pair[i].sum()) for key, pair in pairs.items()} for i in (0, 1))
-    return Visited(t, predicted, found, difference)
+    told = f"{difference}, and none of {ATTEMPTS} measurements agreed" if difference else ""
+    return Visited(t, predicted, found, told, repeats)
 
 
 def _look(

@@ -158,6 +158,8 @@ def _pages(subject: Subject, positions: Sequence[int]) -> Counter:
     seen = [visited(subject, subject.tokens, subject.targets, t) for t in positions]
     n = [sum(sum(getattr(step, key).values()) for step in seen) for key in ("predicted", "found")]
     told = f"{n[1]:,} pages of 4 KiB visited in {len(seen)} steps, {n[0]:,} named by the log, page by page the same"
+    if repeats := sum(step.repeats for step in seen):
+        told += f" ({repeats} disturbed measurement{'s' * (repeats > 1)} repeated)"
     return _judged("pages", [step.difference for step in seen], told, {})
 
 
