@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import re
 
 import numpy as np
@@ -49,6 +51,18 @@ def test_one_page_too_many_is_seen(monkeypatch):
     monkeypatch.setattr(Engine, "score_stream", curious)
     step = visited(model, model.tokens, model.targets, 3)
     assert "weights: 1 of" in step.difference and "the log names 0 pages, the system saw 1" in step.difference
+
+
+@linux
+def test_a_mapped_file_whose_name_is_no_text_hides_no_page(tmp_path):
+    """Oracle: the pages counted without such a file."""
+    model = subject("feather", "as_it_comes")
+    before = visited(model, model.tokens, model.targets, 3)
+    path = os.fsencode(tmp_path) + b"/m\xefx"
+    with open(path, "wb") as file:
+        file.write(bytes(pages.PAGE))
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+        assert visited(model, model.tokens, model.targets, 3) == before
 
 
 def touched_pages(model) -> np.ndarray:

@@ -158,7 +158,7 @@ def _difference(t: int, pairs: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
 def _referenced() -> Iterator[tuple[int, int]]:
     """(address, visited pages) of every mapping of this process."""
     address = 0
-    with _SMAPS.open() as file:
+    with _SMAPS.open(encoding="utf-8", errors="replace") as file:  # names of mapped files need not be text
         for line in file:
             if found := _MAPPING.match(line):
                 address = int(found[1], 16)

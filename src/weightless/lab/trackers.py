@@ -54,17 +54,28 @@ class Tracker:
                   "WANDB_MODE=online logs live after `wandb login`", file=sys.stderr)  # fmt: skip
 
 
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _known(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
 @contextmanager
 def tracker(folder: Path, wanted: bool, config: dict[str, Any]) -> Iterator[Tracker | None]:
-    """A Tracker, or None when Weights & Biases is not wanted or not installed.
+    """A Tracker, or None when Weights & Biases is not wanted, not installed, or cannot write to such a folder.
 
     It runs in mode "offline" unless WANDB_MODE says otherwise, logged in or not.  ConfigError for another mode.
     """
     if not wanted or importlib.util.find_spec("wandb") is None:
+        yield None
+        return
+    if not _is_text(where := str(folder.resolve())):
+        print(f"Weights & Biases: not logged, because {where!r} is no UTF-8, which it cannot write to", file=sys.stderr)
         yield None
         return
     mode = os.environ.get("WANDB_MODE", "offline")

@@ -205,7 +205,7 @@ def terminal_table(summary: dict[str, Any]) -> Table:
     told = "".join(f"{group.name} {group.divergence}. " for group in groups if group.divergence)
     told += f"{warning(summary)} " if warning(summary) else ""
     caption = Text(visible(told), "bold red") + state + Text(visible(evidence(groups)), "dim")
-    table = Table(title=Text(str(headline(groups)), "bold"), caption=caption)
+    table = Table(title=Text(str(headline(groups)).replace("\u00a0", " "), "bold"), caption=caption)
     table.add_column("model")
     columns = [c for c in _columns() if c[0] in _TERMINAL]
     for name, _ in columns:
