@@ -262,3 +262,12 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)  # root may list everything
     with pytest.raises(WeightlessError, match="cannot read .*closed: Permission denied"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.TSV", "a.csv.gz"])
+def test_a_table_is_plain_text_and_that_is_told(tmp_path, capsys, name):
+    """No column of it is taken, which a reader of rows would expect."""
+    table = b"id,text\n" + b"".join(b'%d,"some words"\n' % i for i in range(9))
+    (tmp_path / name).write_bytes(gzip.compress(table) if name.endswith(".gz") else table)
+    assert list(open_source(tmp_path / name)) == [table]
+    assert "1 table(s)" in (told := capsys.readouterr().err) and name in told and "plain text" in told

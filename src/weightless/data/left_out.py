@@ -8,7 +8,8 @@
     met already     links to a file or folder that is read under another name (loops among them)
     null, blank     rows whose field is null, or holds nothing but white space; blank files
 
-Noticed, not left out: <|endoftext|> in the midst of a line, read as text; files read as JSON because of their content.
+Noticed, not left out: <|endoftext|> in the midst of a line, read as text; files read as JSON because of their content;
+tables (.csv, .tsv), of which no column is taken.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-WITHIN, BY_CONTENT = "marks within lines", "JSON by content"
+WITHIN, BY_CONTENT, TABLES = "marks within lines", "JSON by content", "tables as plain text"
 _SENTENCES = {
     WITHIN: "{n:,} <|endoftext|> within lines were read as text ({names}); to end a document, a mark stands at the "
     "start or at the end of a line",
     BY_CONTENT: "{n:,} file(s) were read as rows of JSON, by what is in them ({names}); --field '' reads them as text",
+    TABLES: "{n:,} table(s) of the ending .csv or .tsv were read as plain text, separators and all ({names}); rows of "
+    "JSON or parquet are read by --field",
 }
 _NAMED = 3
 

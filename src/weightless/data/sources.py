@@ -22,9 +22,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from weightless.base.compressed import require_regular
+from weightless.base.compressed import require_regular, without_packing
 from weightless.base.errors import WeightlessError
-from weightless.data.left_out import BY_CONTENT, LeftOut
+from weightless.data.left_out import BY_CONTENT, TABLES, LeftOut
 from weightless.data.text_files import files_under, look
 from weightless.data.text_rows import documents_of
 
@@ -177,5 +177,7 @@ class _Files:
                     left_out.add(found.kind, f"{path.name}: {found.why}" if found.why else path.name)
                 else:
                     left_out.add(BY_CONTENT, path.name, found.is_by_content)
+                    is_table = found.kind == "text" and without_packing(path).suffix.lower() in (".csv", ".tsv")
+                    left_out.add(TABLES, path.name, is_table)
                     name = path.name if path == root else path.relative_to(root).as_posix()
                     yield Entry(name, path, found.kind, path.stat().st_size)
