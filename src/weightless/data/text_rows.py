@@ -108,9 +108,10 @@ def _check_column(path: Path, schema: Any, field: str) -> None:
     """ConfigError unless exactly one column of that name holds strings."""
     from pyarrow import types
 
-    if schema.names.count(field) != 1:
-        found = "several columns" if field in schema.names else "no column"
-        raise ConfigError(f"{path} has {found} {field!r}: {nearest(field, schema.names)}; name it with --field")
+    if schema.names.count(field) > 1:
+        raise ConfigError(f"{path} has several columns {field!r}: rename all but one, or name another with --field")
+    if field not in schema.names:
+        raise ConfigError(f"{path} has no column {field!r}: {nearest(field, schema.names)}; name it with --field")
     kind = schema.field(field).type
     kind = kind.value_type if types.is_dictionary(kind) else kind
     if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
