@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from weightless.base.config import is_text
 from weightless.base.errors import ConfigError, WeightlessError, nearest
 
 MODES = ("offline", "online", "disabled")
@@ -54,13 +55,6 @@ class Tracker:
                   "WANDB_MODE=online logs live after `wandb login`", file=sys.stderr)  # fmt: skip
 
 
-def _is_text(name: str) -> bool:
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:
-        return False
-
-
 def _known(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
@@ -74,7 +68,7 @@ def tracker(folder: Path, wanted: bool, config: dict[str, Any]) -> Iterator[Trac
     if not wanted or importlib.util.find_spec("wandb") is None:
         yield None
         return
-    if not _is_text(where := str(folder.resolve())):
+    if not is_text(where := str(folder.resolve())):
         print(f"Weights & Biases: not logged, because {where!r} is no UTF-8, which it cannot write to", file=sys.stderr)
         yield None
         return
