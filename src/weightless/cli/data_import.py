@@ -80,7 +80,7 @@ def run(arguments: list[str]) -> int:
         if entry["bytes"] is not None:
             per_token = entry["bytes"] / max(1, entry["tokens"])
             told.append(f"{human_bytes(entry['bytes'])}, {per_token:.3f} bytes per token")
-        told += [f"{entry['pads_left_out']:,} paddings left out"] if entry["pads_left_out"] else []
+        told += [f"{entry['pads_left_out']:,} paddings left out"] if entry.get("pads_left_out") else []
         print(f"{split}: {', '.join(told)}")
         if why := entry.get("bits_per_byte_refused"):
             print(f"{split}: bits per byte will be refused: {why}")

@@ -26,21 +26,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
-from weightless.base.files import read_json, sha256_file
+from weightless.base.files import sha256_file
 from weightless.base.progress import progress
-from weightless.data.shards import LARGEST_VOCABULARY, TokenView, read_shard
+from weightless.data.manifest import SPLITS, checked_manifest
+from weightless.data.shards import TokenView, read_shard
 
 if TYPE_CHECKING:
     from weightless.tokenizer.byte_table import ByteTable
     from weightless.tokenizer.opening import AnyTokenizer
 
-SPLITS = ("train", "val")
 MANIFEST, TOKENIZER, PIECES = "manifest.json", "tokenizer.json", "tokenizer.model"
 BYTES_OF_SOURCE = "bytes of the source, to which the tokens decode"
 BYTES_OF_DECODED = "bytes of the text that the tokens decode to, which is not the source"
 BYTES_BY_IDS = "bytes that the tokenizer decodes the imported ids to; the source is not at hand"
 PROGRESS_FROM_BYTES = 1 << 30
-FORMAT, FORMAT_VERSION = "weightless-shards", 1
 
 
 class TextEncoder(Protocol):
@@ -216,42 +215,3 @@ def check_shard(folder: Path, shard: dict[str, Any], check_hash: bool) -> None:
         raise CorruptFileError(f"{path} has {n_tokens} tokens, the manifest says {shard['tokens']}; prepare it again")
     if check_hash and sha256_file(path) != shard["sha256"]:
         raise CorruptFileError(f"{path} does not have the SHA-256 of the manifest: it is damaged; prepare it again")
-
-
-_KEYS = {"name": str, "source": dict, "tokenizer_sha256": str, "vocab_size": int, "end_of_text": int,
-         "corpus_sha256": str, "splits": dict}  # fmt: skip
-_SPLIT_KEYS = {"documents": int, "bytes": int, "tokens": int, "shards": list}
-_MAY_BE_UNKNOWN = ("tokenizer_sha256", "end_of_text", "documents", "bytes", "source_bytes")
-_MAY_BE_MISSING = {"source_bytes": int, "unknown_tokens": int, "bits_per_byte_refused": str}
-_SHARD_KEYS = {"file": str, "tokens": int, "sha256": str}
-
-
-def checked_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest; refuse whatever does not have the shape of a manifest, or points outside its folder."""
-    manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise CorruptFileError(f"{path} is no manifest of token shards (its format is not {FORMAT!r})")
-    if manifest.get("version") != FORMAT_VERSION:
-        raise CorruptFileError(f"{path} has version {manifest.get('version')}; this program reads {FORMAT_VERSION}")
-    _expect(path, manifest, _KEYS, "")
-    for split in SPLITS:
-        entry = manifest["splits"].get(split)
-        _expect(path, entry, _SPLIT_KEYS, f"splits.{split}.")
-        _expect(path, entry, {k: kind for k, kind in _MAY_BE_MISSING.items() if k in entry}, f"splits.{split}.")
-        for shard in entry["shards"]:
-            _expect(path, shard, _SHARD_KEYS, f"splits.{split}.shards.")
-            if Path(shard["file"]).name != shard["file"] or not shard["file"] or not shard["file"].isprintable():
-                raise CorruptFileError(f"{path}: {shard['file']!r} is not a plain file name")
-        if sum(shard["tokens"] for shard in entry["shards"]) != entry["tokens"]:
-            raise CorruptFileError(f"{path}: the shards of {split} do not add up to its {entry['tokens']} tokens")
-    if not 0 <= (manifest["end_of_text"] or 0) < manifest["vocab_size"] <= LARGEST_VOCABULARY:
-        raise CorruptFileError(f"{path}: end_of_text or vocab_size is out of range")
-    return manifest
-
-
-def _expect(path: Path, value: Any, keys: dict[str, type], where: str) -> None:
-    if not isinstance(value, dict):
-        raise CorruptFileError(f"{path}: {where.rstrip('.')} is missing or not an object")
-    for key, kind in keys.items():
-        if type(value.get(key)) is not kind and not (key in _MAY_BE_UNKNOWN and value.get(key, key) is None):
-            raise CorruptFileError(f"{path}: {where}{key} is missing or not {kind.__name__}")

@@ -16,8 +16,9 @@ from typing import Any
 
 from weightless.base.errors import CorruptFileError, WeightlessError
 from weightless.base.files import read_json, write_json
-from weightless.data.corpus import SPLITS, check_shard
+from weightless.data.corpus import check_shard
 from weightless.data.growing_shard import is_intact
+from weightless.data.manifest import SPLITS
 from weightless.data.token_rows import START, Place
 
 

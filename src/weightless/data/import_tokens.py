@@ -30,21 +30,18 @@ from weightless.base.folder_lock import folder_lock
 from weightless.base.progress import Ticker, progress
 from weightless.data.corpus import (
     BYTES_BY_IDS,
-    FORMAT,
-    FORMAT_VERSION,
     MANIFEST,
     PIECES,
-    SPLITS,
     TOKENIZER,
     Corpus,
     TextEncoder,
-    checked_manifest,
     corpus,
     save_tokenizer,
 )
 from weightless.data.growing_shard import GrowingShard
 from weightless.data.import_journal import ImportJournal
 from weightless.data.import_plan import Part, RowSet, plan
+from weightless.data.manifest import FORMAT, FORMAT_VERSION, SPLITS, checked_manifest
 from weightless.data.shards import LARGEST_VOCABULARY, read_shard
 from weightless.data.token_rows import BLOCK_TOKENS, RowStream
 from weightless.tokenizer.byte_table import ByteTable, told_of_ids

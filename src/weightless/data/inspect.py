@@ -22,9 +22,10 @@ import numpy as np
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import sha256_file
-from weightless.data.corpus import SPLITS, Corpus, corpus
+from weightless.data.corpus import Corpus, corpus
 from weightless.data.documents import document_key
 from weightless.data.grams import GramSet, id_grams
+from weightless.data.manifest import SPLITS
 from weightless.data.shards import read_shard
 from weightless.data.split import DEFAULT_OVERLAP, byte_progress
 

@@ -33,8 +33,9 @@ from weightless.base.errors import ConfigError, CorruptFileError, WeightlessErro
 from weightless.base.files import read_json, sha256_file, write_json
 from weightless.base.folder_lock import folder_lock
 from weightless.data.content import entries_of, in_one
-from weightless.data.corpus import MANIFEST, SPLITS, Corpus, TextEncoder, corpus, save_tokenizer
+from weightless.data.corpus import MANIFEST, Corpus, TextEncoder, corpus, save_tokenizer
 from weightless.data.documents import document_key
+from weightless.data.manifest import SPLITS
 from weightless.data.prepare import PLANS, PROGRESS, Work, already_there, described, torn_files, write_manifest
 from weightless.data.shard_series import Journal, Labelled, worker_count, write_shards
 from weightless.data.split import KEY_BYTES, Split, byte_progress

@@ -28,19 +28,16 @@ from weightless.data.content import Content, content_of, is_same_text
 from weightless.data.corpus import (
     BYTES_OF_DECODED,
     BYTES_OF_SOURCE,
-    FORMAT,
-    FORMAT_VERSION,
     MANIFEST,
-    SPLITS,
     Corpus,
     TextEncoder,
-    checked_manifest,
     corpus,
     save_tokenizer,
     tokenizer_file,
 )
 from weightless.data.documents import CorpusDigest
 from weightless.data.left_out import together
+from weightless.data.manifest import FORMAT, FORMAT_VERSION, SPLITS, checked_manifest
 from weightless.data.shard_series import Journal, Labelled, worker_count, write_shards
 from weightless.data.shards import LARGEST_VOCABULARY
 from weightless.data.split import (

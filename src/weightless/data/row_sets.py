@@ -27,8 +27,9 @@ import numpy as np
 from weightless.base.compressed import require_regular
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.data import hub
-from weightless.data.corpus import MANIFEST, SPLITS, corpus
+from weightless.data.corpus import MANIFEST, corpus
 from weightless.data.left_out import LeftOut
+from weightless.data.manifest import SPLITS
 from weightless.data.shards import MAGIC
 from weightless.data.sidecars import refuse_sidecar, without_sidecars
 from weightless.data.sources import name_of

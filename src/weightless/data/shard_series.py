@@ -29,7 +29,8 @@ import numpy as np
 from weightless.base.cores import cores
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.base.files import read_json, sha256_file, write_json
-from weightless.data.corpus import SPLITS, TextEncoder, check_shard
+from weightless.data.corpus import TextEncoder, check_shard
+from weightless.data.manifest import SPLITS
 from weightless.data.shards import ShardWriter, shard_writer
 from weightless.tokenizer.kept_text import KeptText, kept
 

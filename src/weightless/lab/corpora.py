@@ -18,7 +18,8 @@ from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import read_json, write_json
 from weightless.base.folder_lock import folder_lock
 from weightless.data.content import Content, content_of, is_same_text
-from weightless.data.corpus import MANIFEST, TOKENIZER, Corpus, checked_manifest, corpus
+from weightless.data.corpus import MANIFEST, TOKENIZER, Corpus, corpus
+from weightless.data.manifest import checked_manifest
 from weightless.data.prepare import prepare
 from weightless.data.sources import Source, has_rows, open_source
 from weightless.data.split import Split, drafted, split_notes

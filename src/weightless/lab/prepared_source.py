@@ -14,7 +14,8 @@ from pathlib import Path
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import atomic_write
-from weightless.data.corpus import MANIFEST, SPLITS, Corpus, corpus
+from weightless.data.corpus import MANIFEST, Corpus, corpus
+from weightless.data.manifest import SPLITS
 from weightless.lab.recipe import DataRecipe
 
 
