@@ -33,8 +33,8 @@ import numpy as np
 from exactness import RED, exact_engine, nats_from, told
 from threadpoolctl import threadpool_limits
 
-from weightless.audit.agreement import TOLERANCE_NATS
-from weightless.audit.subjects import Subject, of_artifact, of_configuration
+from weightless.audit.counters.agreement import TOLERANCE_NATS
+from weightless.audit.counters.subjects import Subject, of_artifact, of_configuration
 from weightless.base.cores import cores
 from weightless.export.packed import open_packed
 from weightless.models.catalog import family

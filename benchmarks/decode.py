@@ -36,7 +36,7 @@ import numpy as np
 from exactness import exact_engine, gap_of, nats_from, told
 from numba import njit
 
-from weightless.audit.agreement import TOLERANCE_NATS
+from weightless.audit.counters.agreement import TOLERANCE_NATS
 from weightless.base.cores import cores
 from weightless.decode.batch_runner import BatchRunner
 from weightless.models import dense, feather

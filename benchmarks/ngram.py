@@ -48,7 +48,7 @@ def load_tokens(path: Path | None, n_tokens: int, vocab_size: int) -> np.ndarray
         return zipfian_text(n_tokens, vocab_size)
     if path.suffix == ".npy":
         return np.load(path, mmap_mode="r")[:n_tokens].copy()
-    from weightless.data.shards import read_shard
+    from weightless.data.shards.shards import read_shard
 
     return np.array(read_shard(path)[:n_tokens])
 

@@ -53,7 +53,7 @@ def load_tokens(path: Path | None, n: int, vocab_size: int) -> np.ndarray:
         return made_text(n, vocab_size)
     if path.suffix == ".npy":
         return np.load(path, mmap_mode="r")[:n].copy()
-    from weightless.data.shards import read_shard
+    from weightless.data.shards.shards import read_shard
 
     return np.array(read_shard(path)[:n])
 

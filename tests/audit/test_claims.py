@@ -9,10 +9,10 @@ import pytest
 from audit import planted
 from audit.test_cheats import TEXT
 
-from weightless.audit.audit import Evidence, Report, audit
-from weightless.audit.byte_counts import Claim, TokenBytes
-from weightless.audit.claims import read_expected
-from weightless.audit.predictor import ObjectPredictor
+from weightless.audit.predictors.audit import Evidence, Report, audit
+from weightless.audit.predictors.byte_counts import Claim, TokenBytes
+from weightless.audit.predictors.claims import read_expected
+from weightless.audit.predictors.predictor import ObjectPredictor
 from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.tokenizer.bpe import Tokenizer
 

@@ -11,8 +11,8 @@ import pytest
 from audit.small_subjects import subject
 from contract.cases import ALL
 
-from weightless.audit import pages, verify
-from weightless.audit.pages import PagesUnavailableError, visited
+from weightless.audit.counters import pages, verify
+from weightless.audit.counters.pages import PagesUnavailableError, visited
 from weightless.program.engine import Engine
 
 
@@ -66,7 +66,7 @@ def test_a_mapped_file_whose_name_is_no_text_hides_no_page(tmp_path):
 
 
 def touched_pages(model) -> np.ndarray:
-    from weightless.audit.addresses import addresses
+    from weightless.audit.counters.addresses import addresses
 
     named = addresses(model, model.tokens, model.targets, 3).weights
     return np.pad(named, (0, -len(named) % pages.PAGE)).reshape(-1, pages.PAGE).any(axis=1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from weightless.data import fables
-from weightless.data.corpus import corpus
+from weightless.data.shards.corpus import corpus
+from weightless.data.text import fables
 
 
 @pytest.fixture(scope="module")

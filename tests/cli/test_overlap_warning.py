@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from weightless.data import fables
+from weightless.data.text import fables
 
 MARK = b"\n<|endoftext|>\n"
 SMALL = ("--d_model", "32", "--n_layers", "1", "--n_heads", "1", "--context", "64", "--num_steps", "2", "--batch_size",

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
-from weightless.data.corpus import corpus
-from weightless.data.shards import TokenView, read_shard, shard_writer, write_shard
+from weightless.data.shards.corpus import corpus
+from weightless.data.shards.shards import TokenView, read_shard, shard_writer, write_shard
 
 
 @pytest.mark.parametrize("n", [0, 1, 1023])

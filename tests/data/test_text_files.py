@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from weightless.base.errors import CorruptFileError, WeightlessError
-from weightless.data.sources import open_source
+from weightless.data.text.sources import open_source
 from weightless.tokenizer import train_bpe
 from weightless.tokenizer.opening import load_saved
 

@@ -11,8 +11,8 @@ import pytest
 
 from weightless.base.errors import ConfigError
 from weightless.cli.main import main
-from weightless.data import fables
-from weightless.data.sources import read_documents
+from weightless.data.text import fables
+from weightless.data.text.sources import read_documents
 from weightless.lab.checks import check_on_text
 from weightless.lab.corpora import prepared
 from weightless.lab.recipe import DataRecipe, ModelRecipe, load_recipe

@@ -16,7 +16,7 @@ import pytest
 from lab.example_summary import DEMO, ZOO, example
 
 from weightless.base.errors import CorruptFileError, WeightlessError
-from weightless.data.split import overlap_warning, split_notes
+from weightless.data.text.split import overlap_warning, split_notes
 from weightless.lab.report import byte_breakdown_svg, check_summary, markdown_table, terminal_table, write_report
 from weightless.lab.report.page import page
 

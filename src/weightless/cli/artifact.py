@@ -19,7 +19,7 @@ from weightless.cli.parse import parse
 if TYPE_CHECKING:
     import numpy as np
 
-    from weightless.data.corpus import Corpus
+    from weightless.data.shards.corpus import Corpus
     from weightless.export.packed import Packed
 
 
@@ -88,7 +88,7 @@ def newest_model(runs: Path = Path("runs")) -> Path:
 
 def corpus_of(artifact: Path) -> Corpus:
     """The corpus that the model was trained with, as training recorded it, or that of the run it lies in."""
-    from weightless.data.corpus import corpus
+    from weightless.data.shards.corpus import corpus
     from weightless.lab.trained import trained_on
 
     record = trained_on(artifact.parent)
@@ -116,8 +116,8 @@ def _pack(options: Pack) -> int:
 
 
 def _eval(options: Eval) -> int:
-    from weightless.data.corpus import corpus
-    from weightless.data.split import overlap_warning
+    from weightless.data.shards.corpus import corpus
+    from weightless.data.text.split import overlap_warning
     from weightless.evals.bits_per_byte import evaluate
     from weightless.export.packed import open_packed
 
@@ -211,7 +211,7 @@ def _piece_table(options: Eval, packed: Any) -> Any:
 def _text_tokens(options: Eval, packed: Packed) -> np.ndarray:
     import numpy as np
 
-    from weightless.data.sources import open_source
+    from weightless.data.text.sources import open_source
 
     tokenizer, parts = packed.tokenizer, []
     for document in open_source(options.text):

@@ -88,7 +88,7 @@ def _reads_no_table(options: Any) -> bool:
 
 def _has_no_rows(*sources: str) -> bool:
     """Whether none of these texts, PATH or NAME=PATH, has rows of JSON or parquet."""
-    from weightless.data.sources import has_rows
+    from weightless.data.text.sources import has_rows
 
     return not has_rows(*(s if Path(s).exists() else s.partition("=")[2] or s for s in sources if s))
 

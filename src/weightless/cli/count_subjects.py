@@ -16,7 +16,7 @@ from weightless.cli.recipe_files import found_recipe
 if TYPE_CHECKING:
     import numpy as np
 
-    from weightless.data.corpus import Corpus
+    from weightless.data.shards.corpus import Corpus
     from weightless.export.packed import Packed
     from weightless.program.program import Program
 
@@ -134,7 +134,7 @@ def tokens_of(packed: Packed, text: str) -> np.ndarray:
     """A text in the artifact's own tokens, each document after <|endoftext|>."""
     import numpy as np
 
-    from weightless.data.sources import open_source
+    from weightless.data.text.sources import open_source
 
     tokenizer, parts = packed.tokenizer, []
     for document in open_source(text):

@@ -73,7 +73,7 @@ class Compare:
 
 def compare_main(arguments: list[str]) -> int:
     from weightless.cli.tokenizer_tables import cross_domain, details, longest, notes, show
-    from weightless.data.sources import open_source
+    from weightless.data.text.sources import open_source
     from weightless.lab.tokenizer_study import compare, sample_of
     from weightless.tokenizer.opening import open_tokenizer
 
@@ -165,7 +165,7 @@ def _swept(options: SweepOptions, most: int) -> int:
 
 def _parts(options: SweepOptions) -> tuple[Any, Any]:
     """Functions that iterate over the training documents and over the held-out ones."""
-    from weightless.data.sources import open_source
+    from weightless.data.text.sources import open_source
 
     source = open_source(options.text, options.field, options.special)
     if options.held_out:

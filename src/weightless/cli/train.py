@@ -21,7 +21,7 @@ from weightless.cli.flags import HELP, help_of
 from weightless.cli.parse import parse
 
 if TYPE_CHECKING:
-    from weightless.data.corpus import Corpus
+    from weightless.data.shards.corpus import Corpus
     from weightless.program.program import Program
     from weightless.train.config import TrainConfig
     from weightless.train.loop import TrainResult
@@ -116,7 +116,7 @@ def _part(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 def _corpus(options: TrainOptions, on_line: set[str]) -> Corpus:
     """The prepared corpus; --text and --vocab_size make it, and one that is there already has to be of both."""
-    from weightless.data.corpus import corpus
+    from weightless.data.shards.corpus import corpus
     from weightless.lab.corpora import STAMP, prepared
     from weightless.lab.recipe import DataRecipe
 
@@ -144,7 +144,7 @@ def _prepared(options: TrainOptions, on_line: set[str], room: Any, model_values:
 
 
 def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: Any, loop: TrainConfig) -> int:
-    from weightless.data.split import overlap_warning
+    from weightless.data.text.split import overlap_warning
     from weightless.lab.checkpoints import ARTIFACT, pack_checkpoint
     from weightless.lab.trackers import tracker
     from weightless.lab.trained import draw_curve, record_training

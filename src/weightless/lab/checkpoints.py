@@ -13,7 +13,7 @@ from typing import Any
 from weightless.base.config import from_dict, load_toml, save_toml, to_dict
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.base.folder_lock import folder_lock
-from weightless.data.corpus import Corpus, corpus
+from weightless.data.shards.corpus import Corpus, corpus
 from weightless.export.lower import pack
 from weightless.models.catalog import family
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.units import human_bytes
-from weightless.data.corpus import Corpus
+from weightless.data.shards.corpus import Corpus
 from weightless.lab.making import divided, training_tokens
 from weightless.lab.recipe import ModelRecipe
 from weightless.models.catalog import family

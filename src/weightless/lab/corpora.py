@@ -17,12 +17,12 @@ from weightless.base.config import to_dict
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import read_json, write_json
 from weightless.base.folder_lock import folder_lock
-from weightless.data.content import Content, content_of, is_same_text
-from weightless.data.corpus import MANIFEST, TOKENIZER, Corpus, corpus
-from weightless.data.manifest import checked_manifest
-from weightless.data.prepare import prepare
-from weightless.data.sources import Source, has_rows, open_source
-from weightless.data.split import Split, drafted, split_notes
+from weightless.data.shards.corpus import MANIFEST, TOKENIZER, Corpus, corpus
+from weightless.data.shards.manifest import checked_manifest
+from weightless.data.shards.prepare import prepare
+from weightless.data.text.content import Content, content_of, is_same_text
+from weightless.data.text.sources import Source, has_rows, open_source
+from weightless.data.text.split import Split, drafted, split_notes
 from weightless.lab.prepared_source import is_prepared, linked
 from weightless.lab.recipe import DataRecipe, fingerprint
 from weightless.tokenizer import Tokenizer, train_bpe

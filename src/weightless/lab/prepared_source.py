@@ -14,8 +14,8 @@ from pathlib import Path
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import atomic_write
-from weightless.data.corpus import MANIFEST, Corpus, corpus
-from weightless.data.manifest import SPLITS
+from weightless.data.shards.corpus import MANIFEST, Corpus, corpus
+from weightless.data.shards.manifest import SPLITS
 from weightless.lab.recipe import DataRecipe
 
 

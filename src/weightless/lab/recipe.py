@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 from weightless.base.config import from_dict, load_toml, to_dict
 from weightless.base.errors import ConfigError, CorruptFileError, nearest
-from weightless.data.corpus import MANIFEST
-from weightless.data.shards import LARGEST_VOCABULARY
-from weightless.data.split import split_rule
+from weightless.data.shards.corpus import MANIFEST
+from weightless.data.shards.shards import LARGEST_VOCABULARY
+from weightless.data.text.split import split_rule
 from weightless.decode.sampling import Sampling
 from weightless.models.catalog import family
 from weightless.tokenizer.patterns import pattern_code

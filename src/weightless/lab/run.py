@@ -20,9 +20,9 @@ from weightless.base.errors import WeightlessError
 from weightless.base.files import append_line, atomic_write, is_number, read_log, write_json
 from weightless.base.folder_lock import folder_lock, is_lock
 from weightless.base.progress import told_if_slow
-from weightless.data.corpus import Corpus
-from weightless.data.corpus import corpus as open_corpus
-from weightless.data.split import overlap_warning
+from weightless.data.shards.corpus import Corpus
+from weightless.data.shards.corpus import corpus as open_corpus
+from weightless.data.text.split import overlap_warning
 from weightless.lab.checks import check_on_text
 from weightless.lab.corpora import prepared
 from weightless.lab.environment import commit, machine

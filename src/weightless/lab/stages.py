@@ -19,7 +19,7 @@ from weightless.base.config import to_dict
 from weightless.base.errors import CorruptFileError, WeightlessError
 from weightless.base.files import read_json, sha256_file, write_json
 from weightless.base.folder_lock import folder_lock
-from weightless.data.corpus import Corpus
+from weightless.data.shards.corpus import Corpus
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed
 from weightless.lab import measure

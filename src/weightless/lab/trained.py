@@ -15,7 +15,7 @@ from typing import Any
 from weightless.base.config import to_dict
 from weightless.base.errors import CorruptFileError, WeightlessError
 from weightless.base.files import atomic_write, read_json, sha256_file, write_json
-from weightless.data.corpus import MANIFEST, Corpus, corpus
+from weightless.data.shards.corpus import MANIFEST, Corpus, corpus
 from weightless.export.packed import open_packed
 from weightless.lab import measure
 from weightless.lab.recipe import EvalRecipe, fingerprint

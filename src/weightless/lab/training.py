@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from weightless.base.config import to_dict
-from weightless.data.corpus import Corpus
+from weightless.data.shards.corpus import Corpus
 from weightless.lab.checkpoints import ARTIFACT, CHECKPOINT, MODEL, PREVIOUS, load_model_file, save_model_file
 from weightless.models.catalog import family
 

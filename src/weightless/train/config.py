@@ -1,7 +1,7 @@
 """How to train: every choice of the loop in one frozen record, checked when it is made.
 
 The length of a run is num_steps or seconds (training seconds; evaluation and checkpoints do not count), never both.
-What a batch is made of (packing, document_mask, order …) is explained in data/packing.py and data/order.py.
+What a batch is made of (packing, document_mask, order …) is explained in data/batches/ (packing.py, order.py).
 Fractions (warmup, warmdown, qat_start) are shares of the whole run.  Learning rates are peaks; the schedule multiplies
 them all.  Errors: ConfigError naming the field.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weightless.base.errors import ConfigError, nearest
-from weightless.data.loader import ORDERS
+from weightless.data.batches.loader import ORDERS
 from weightless.train.schedules import SCHEDULES
 
 OPTIMIZERS = ("adamw", "muon", "sgd")

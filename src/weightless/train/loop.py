@@ -31,8 +31,8 @@ from weightless.base.errors import WeightlessError
 from weightless.base.folder_lock import folder_lock
 from weightless.base.progress import progress, told_if_slow
 from weightless.base.random import seed_for
-from weightless.data.packing import Batch
-from weightless.data.prefetch import Prefetched
+from weightless.data.batches.packing import Batch
+from weightless.data.batches.prefetch import Prefetched
 from weightless.train.checkpoint import (
     Checkpoint,
     amend_checkpoint,
