@@ -19,7 +19,7 @@ from weightless.cli.parse import parse
 if TYPE_CHECKING:
     from weightless.data.shards.corpus import Corpus
     from weightless.data.shards.parts import Part
-    from weightless.data.text.sources import Source
+    from weightless.data.text.source import Source
     from weightless.tokenizer.opening import AnyTokenizer
 
 

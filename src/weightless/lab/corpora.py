@@ -21,7 +21,8 @@ from weightless.data.shards.corpus import MANIFEST, TOKENIZER, Corpus, corpus
 from weightless.data.shards.manifest import checked_manifest
 from weightless.data.shards.prepare import prepare
 from weightless.data.text.content import Content, content_of, is_same_text
-from weightless.data.text.sources import Source, has_rows, open_source
+from weightless.data.text.source import Source
+from weightless.data.text.sources import has_rows, open_source
 from weightless.data.text.split import Split, drafted, split_notes
 from weightless.lab.prepared_source import is_prepared, linked
 from weightless.lab.recipe import DataRecipe, fingerprint

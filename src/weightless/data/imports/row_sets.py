@@ -34,7 +34,7 @@ from weightless.data.shards.manifest import SPLITS
 from weightless.data.shards.shards import MAGIC
 from weightless.data.text import hub
 from weightless.data.text.left_out import LeftOut
-from weightless.data.text.sources import name_of
+from weightless.data.text.source import name_of
 from weightless.data.text.split_names import by_split, chosen, split_names
 from weightless.data.text.text_files import files_under
 

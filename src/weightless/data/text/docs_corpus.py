@@ -28,18 +28,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from weightless.base.errors import WeightlessError
-from weightless.data.text.docstring_scan import docstring_spans, quoted_bytes
 from weightless.data.text.documents import document_key
 from weightless.data.text.grams import word_grams
+from weightless.data.text.source import Opener, Source, read_once
 from weightless.data.text.split import byte_progress
-
-if TYPE_CHECKING:
-    from weightless.data.text.sources import Source
 
 CAP_BYTES = 8_000_000
 LEAST_BYTES, MOST_BYTES = 600, 24_000
@@ -58,10 +55,11 @@ _UNLIKE_PROSE = re.compile(r"[|=_#{}<>\[\]\\~^*+/`$@\d]")
 
 def source(cap_bytes: int = CAP_BYTES) -> Source:
     """The docs corpus as a Source (collected at its first reading, shown by a progress display)."""
-    from weightless.data.text.sources import Source, read_once
-
     description = {"kind": "docs", "python": platform.python_version(), "cap_bytes": cap_bytes}
     return Source("docs", description, read_once(lambda: collect(cap_bytes)))
+
+
+OPENER = Opener("docs", lambda _name, _field: source())
 
 
 def collect(cap_bytes: int = CAP_BYTES, roots: list[Path] | None = None, show_progress: bool = True) -> list[bytes]:
@@ -123,11 +121,13 @@ def _topics() -> list[str]:
 
 def docstrings_of(path: Path) -> list[str]:
     """All docstrings of a module in the order of the file; none when it cannot be read."""
+    from weightless.data.text import docstring_scan  # numba only when docstrings are read
+
     try:
         content = path.read_bytes()
     except OSError:
         return []
-    if quoted_bytes(content) < max(LEAST_BYTES, _LEAST_SHARE * len(content)):
+    if docstring_scan.quoted_bytes(content) < max(LEAST_BYTES, _LEAST_SHARE * len(content)):
         return []
     found = scanned_docstrings(content)
     found = parsed_docstrings(content) if found is None else found
@@ -136,8 +136,10 @@ def docstrings_of(path: Path) -> list[str]:
 
 def scanned_docstrings(content: bytes) -> list[str] | None:
     """The docstrings found by docstring_scan, short ones left out; None when only a parser can tell."""
+    from weightless.data.text import docstring_scan
+
     content = content.removeprefix(b"\xef\xbb\xbf")
-    spans = None if _OTHER_ENCODING.match(content) else docstring_spans(content)
+    spans = None if _OTHER_ENCODING.match(content) else docstring_scan.docstring_spans(content)
     if spans is None:
         return None
     literals = [content[start:end] for start, end in spans.tolist() if end - start >= _SMALLEST_DOCSTRING]

@@ -13,13 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING
 
 from weightless.base.random import rng_for
 from weightless.data.text.grammar import Alternatives, Grammar
-
-if TYPE_CHECKING:
-    from weightless.data.text.sources import Source
+from weightless.data.text.source import Opener, Source, read_once
 
 DEFAULT_BYTES = 8_000_000
 
@@ -135,8 +132,6 @@ def documents(seed: int = 0, n_bytes: int = DEFAULT_BYTES) -> Iterator[bytes]:
 
 def source(seed: int = 0, n_bytes: int = DEFAULT_BYTES) -> Source:
     """The fables as a Source."""
-    from weightless.data.text.sources import Source, read_once
-
     description = {
         "kind": "fables",
         "seed": seed,
@@ -144,3 +139,6 @@ def source(seed: int = 0, n_bytes: int = DEFAULT_BYTES) -> Source:
         "entropy_bits_per_byte": round(entropy_bits_per_byte(), 6),
     }
     return Source("fables", description, read_once(lambda: documents(seed, n_bytes)))
+
+
+OPENER = Opener("fables", lambda _name, _field: source())

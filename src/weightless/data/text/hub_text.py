@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from weightless.data.text import hub
 from weightless.data.text.left_out import LeftOut
-from weightless.data.text.sources import Source
+from weightless.data.text.source import Opener, Source
 from weightless.data.text.split_names import chosen
 from weightless.data.text.text_rows import documents_of
 
@@ -32,3 +32,6 @@ def source(spec: str, field: str = "text") -> Source:
 
     own = re.sub(r"[^A-Za-z0-9-]+", "_", name.repo.split("/")[1])
     return Source(own, description, read, left_out=left_out)
+
+
+OPENER = Opener(hub.PREFIX, source, has_rows=True)
