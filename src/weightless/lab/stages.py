@@ -26,6 +26,7 @@ from weightless.lab import measure
 from weightless.lab.checkpoints import artifact_notes
 from weightless.lab.making import Made, make
 from weightless.lab.recipe import ModelRecipe, Recipe, fingerprint
+from weightless.lab.report.summary import check_entry
 from weightless.program.cost import flops, n_parameters
 
 ARTIFACT, DONE, TRAINING = "model.wl", "done.json", "training.json"
@@ -44,7 +45,7 @@ def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, fol
                         corpus.manifest["tokenizer_sha256"])  # fmt: skip
     if (folder / DONE).exists():
         done = read_done(folder)
-        if done.get("asked") != asked:
+        if done["asked"] != asked:
             raise WeightlessError(
                 f"{folder} holds a model made from another recipe: choose another run name, or delete it"
             )
@@ -71,13 +72,16 @@ def _made(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder:
 
 
 def read_done(folder: Path) -> dict[str, Any]:
-    """What a finished model left; CorruptFileError when it is not that."""
+    """What a finished model left; CorruptFileError when it is not that, with every key that a summary needs."""
+    path = folder / DONE
     try:
-        done = read_json(folder / DONE)
-    except CorruptFileError:
-        done = None
-    if not (isinstance(done, dict) and isinstance(done.get("entry"), dict)):
-        raise CorruptFileError(f"{folder / DONE} is damaged: delete it, and the model is measured again")
+        done = read_json(path, finite=True)
+        if not isinstance(done, dict) or type(done.get("asked")) is not str:
+            raise CorruptFileError(f"{path}: the key asked is missing or no text")
+        check_entry(done.get("entry"), str(path))
+    except CorruptFileError as error:
+        told = str(error).removeprefix(str(path)).lstrip(": ").partition(";")[0]
+        raise CorruptFileError(f"{path} is damaged: delete it, and the model is measured again ({told})") from None
     return done
 
 

@@ -82,7 +82,7 @@ def trained_on(folder: Path) -> TrainedOn | None:
         found = read_json(path)
         return TrainedOn(Path(found["data"]), str(found["corpus"]["sha256"]), str(found["corpus"]["name"]),
                          dict(found["settings"]), int(found["seed"]), found["corpus"].get("parting"))  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CorruptFileError(f"{path} is damaged ({error}): train the model again") from error
 
 

@@ -88,7 +88,7 @@ def amend_checkpoint(folder: Path, more: dict[str, Any]) -> None:
     name = _latest(folder)
     if name is None:
         raise WeightlessError(f"{folder} holds no checkpoint to add anything to")
-    write_json(folder / name / STATE, {**read_json(folder / name / STATE), **more})
+    write_json(folder / name / STATE, {**_state(folder, name), **more})
 
 
 def forget_checkpoint(folder: Path) -> None:

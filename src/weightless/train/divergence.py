@@ -73,7 +73,7 @@ class Divergence:
             return cls(str(values["what"]), int(values["step"]), int(values["tokens"]), float(values["seconds"]),
                        float(values["loss"]), float(values["gradient_norm"]), largest,
                        str(values["batches"]))  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CorruptFileError(f"the checkpoint's record of its divergence is damaged ({error!r})") from None
 
 
