@@ -12,7 +12,7 @@ import json
 import pytest
 from lab.example_summary import example
 
-from weightless.base.errors import CorruptFileError, WeightlessError
+from weightless.base.errors import CorruptFileError
 from weightless.lab.report import read_summary
 from weightless.lab.stages import DONE, UNMEASURED, read_done
 
@@ -50,8 +50,7 @@ def test_a_record_without_a_key_is_refused(tmp_path, key):
         (("checks", 0, "ok"), 1),
         (("curve", 0), None),
         (("optimizer_bytes",), 10**400),
-        (("flops_per_token",), float("nan")),
-        (("wasted_share",), float("inf")),
+        (("flops_per_token",), 1e300),
     ],
 )
 def test_a_record_with_a_key_of_another_kind_is_refused(tmp_path, keys, value):
@@ -70,11 +69,13 @@ def test_a_record_that_does_not_say_what_was_asked_is_damaged_and_not_of_another
 
 
 def test_a_summary_file_holds_only_numbers_that_can_be_written_again(tmp_path):
-    (tmp_path / "summary.json").write_text(json.dumps({**example(), "wall_seconds": float("nan")}))
-    with pytest.raises(WeightlessError, match="NaN is no number"):
-        read_summary(tmp_path)
-    whole = example()
-    whole["models"][0]["optimizer_bytes"] = 10**400
-    (tmp_path / "summary.json").write_text(json.dumps(whole))
-    with pytest.raises(CorruptFileError, match="optimizer_bytes should be a number"):
-        read_summary(tmp_path)
+    odd = json.dumps({**example(), "wall_seconds": float("nan"), "infinite": float("-inf")})
+    (tmp_path / "summary.json").write_text(odd[:-1] + ', "beyond": 1e999}')
+    read = read_summary(tmp_path)
+    assert (read["wall_seconds"], read["infinite"], read["beyond"]) == (None, None, None)
+    for value in (10**400, -1e300):
+        whole = example()
+        whole["models"][0]["optimizer_bytes"] = value
+        (tmp_path / "summary.json").write_text(json.dumps(whole))
+        with pytest.raises(CorruptFileError, match="optimizer_bytes should be a number"):
+            read_summary(tmp_path)

@@ -13,7 +13,7 @@ from weightless.base.errors import ConfigError
 from weightless.cli.main import main
 from weightless.data.text import fables
 from weightless.data.text.sources import read_documents
-from weightless.lab.checks import check_on_text
+from weightless.lab.checks import check_on_machine, check_on_text
 from weightless.lab.corpora import prepared
 from weightless.lab.recipe import DataRecipe, ModelRecipe, load_recipe
 
@@ -215,6 +215,7 @@ def test_texts_and_machines_that_are_too_small(text, tmp_path_factory, model, wo
     folder = text.parent / "data"
     corpus = prepared(DataRecipe(text.as_posix(), vocab_size=300), folder, show_progress=False, workers=1)
     with pytest.raises(ConfigError, match=words) as caught:
+        check_on_machine(model, corpus.vocab_size)
         check_on_text(model, corpus)
     assert "model 'm'" in str(caught.value)
 

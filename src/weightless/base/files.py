@@ -91,7 +91,7 @@ def json_line(value: object) -> str:
 def read_json(path: str | Path, finite: bool = False) -> Any:
     """Read a JSON file; WeightlessError when missing, CorruptFileError when not JSON.
 
-    With `finite`, NaN and infinity are none either: `write_json` writes them to no file, and could not write them on.
+    With `finite`, NaN and infinity are read as null: they say no more, and `write_json` could not write them on.
     """
     path, kind = Path(path), _finite if finite else None
     try:
@@ -102,10 +102,9 @@ def read_json(path: str | Path, finite: bool = False) -> Any:
         raise CorruptFileError(f"{path} is not valid JSON ({error})") from error
 
 
-def _finite(text: str) -> float:
-    if not math.isfinite(value := float(text)):
-        raise ValueError(f"{text:.40} is no number of JSON, or beyond any float")
-    return value
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def append_line(path: str | Path, line: str) -> None:

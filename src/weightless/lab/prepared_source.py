@@ -21,7 +21,7 @@ from weightless.lab.recipe import DataRecipe
 
 def is_prepared(source: str) -> bool:
     """Whether a recipe's source is a folder with a prepared corpus."""
-    return (Path(source) / MANIFEST).is_file()
+    return os.path.isfile(Path(source) / MANIFEST)  # False, too, for what can be no name
 
 
 def linked(recipe: DataRecipe, folder: Path) -> Corpus:

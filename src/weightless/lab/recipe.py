@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ class DataRecipe:
     def __post_init__(self) -> None:
         if not self.source:
             raise ConfigError("data.source is empty: name docs, fables, a file or a folder")
-        is_prepared = (Path(self.source) / MANIFEST).is_file()  # then its tokenizer decides, which may have fewer
+        is_prepared = os.path.isfile(Path(self.source) / MANIFEST)  # then its tokenizer decides, which may have fewer
         if self.vocab_size < (1 if is_prepared else LEAST_VOCABULARY):
             raise ConfigError(f"data.vocab_size = {self.vocab_size} should be at least {LEAST_VOCABULARY}: "
                               "256 bytes and <|endoftext|>")  # fmt: skip
@@ -181,7 +182,7 @@ class ModelRecipe:
             if training is not None and training.eval_tokens < training.context:
                 raise ConfigError(f"train.eval_tokens = {training.eval_tokens} is not one window of context "
                                   f"{training.context}")  # fmt: skip
-            if training is not None and training.score_file and not Path(training.score_file).is_file():
+            if training is not None and training.score_file and not os.path.isfile(training.score_file):
                 raise ConfigError(f"train.score_file = {training.score_file!r}: no such file")
         return config
 

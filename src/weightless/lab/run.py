@@ -23,7 +23,7 @@ from weightless.base.progress import told_if_slow
 from weightless.data.shards.corpus import Corpus
 from weightless.data.shards.corpus import corpus as open_corpus
 from weightless.data.text.split import overlap_warning
-from weightless.lab.checks import check_on_text
+from weightless.lab.checks import check_on_machine, check_on_text
 from weightless.lab.corpora import prepared
 from weightless.lab.environment import commit, machine
 from weightless.lab.recipe import ModelRecipe, Recipe, load_recipe
@@ -42,6 +42,8 @@ def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) ->
     `command` makes all of it.  With `only`, just these models are made; the summary holds whatever is finished.
     """
     chosen = recipe.chosen(only)
+    for model in chosen:
+        check_on_machine(model, recipe.data.vocab_size)
     with folder_lock(folder):
         _refuse_other(folder, recipe)
         started = time.monotonic()

@@ -7,6 +7,7 @@ FOLDER/model.wl          the artifact, from which everything is measured
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class TrainedOn:
 
     def corpus(self) -> Corpus:
         """The corpus, if it is still the one; WeightlessError otherwise."""
-        if not (self.data / MANIFEST).exists():
+        if not os.path.exists(self.data / MANIFEST):
             raise WeightlessError(f"the corpus it was trained with, {self.data}, is gone: name one with --data")
         found = corpus(self.data)
         if found.sha256 != self.corpus_sha256:

@@ -13,6 +13,7 @@ Errors: ConfigError for what cannot be represented, CorruptFileError for damage,
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,7 +67,7 @@ def load_saved(path: str | Path) -> AnyTokenizer:
 
 def format_of(path: Path) -> str:
     """One of FORMATS, told by the content; WeightlessError when there is no tokenizer."""
-    if path.is_dir():
+    if os.path.isdir(path):
         for name in ("tokenizer.json", "tokenizer.model"):
             if (path / name).is_file():
                 return format_of(path / name)

@@ -29,7 +29,7 @@ class ImportJournal:
         self.folder, self.head = folder, json.loads(json.dumps(head))
         self.path = folder / f"{head['name']}.import.json"
         self.roles: dict[str, dict[str, Any]] = {role: {"shards": [], "open": None, "done": False} for role in SPLITS}
-        with suppress(CorruptFileError, KeyError, TypeError, AttributeError):
+        with suppress(CorruptFileError, KeyError, TypeError, AttributeError, ValueError):
             found = read_json(self.path) if self.path.exists() else {}
             if found.get("head") == self.head:
                 self.roles = {role: self._intact(found["roles"][role]) for role in SPLITS}

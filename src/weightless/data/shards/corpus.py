@@ -19,6 +19,7 @@ tokenizer that is not the one the shards were made with.
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -196,7 +197,7 @@ def corpus(folder: str | Path, check_hashes: bool = False) -> Corpus:
     """Open a prepared corpus: the manifest and every shard's header are checked, with `check_hashes` every byte."""
     folder = Path(folder)
     path = folder / MANIFEST
-    if not path.exists():
+    if not os.path.exists(path):
         raise WeightlessError(
             f"{folder} holds no prepared corpus ({MANIFEST} is missing); tokenise a text into it first"
         )

@@ -219,7 +219,7 @@ class Journal:
                 listed = {split: found["shards"][split] for split in SPLITS}
                 self.shards = {split: self._intact(shards) for split, shards in listed.items()}
                 self.is_done = found.get("done") is True and self.shards == listed
-        except (CorruptFileError, KeyError, TypeError):
+        except (CorruptFileError, KeyError, TypeError, ValueError):
             self.shards = {split: [] for split in SPLITS}
 
     def add(self, split: str, shard: dict[str, Any]) -> None:

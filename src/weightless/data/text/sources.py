@@ -15,6 +15,7 @@ A file with a NUL byte, or in whose first MiB more than 30 % of the bytes are no
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def open_source(spec: str | Path | Iterable[str | Path], field: str = "text", wh
     if not paths:
         raise WeightlessError(f"no source of text given; name a file, a folder, {' or '.join(built_in)}")
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):  # Path.exists raises for a name that is too long
             raise WeightlessError(f"no such file or folder: {path}; the built-in corpora are {' and '.join(built_in)}")
     return file_source.source(paths, field, whole)
 
@@ -60,7 +61,7 @@ def has_rows(*specs: str) -> bool:
             if opener.has_rows:
                 return True
             continue
-        if not Path(spec).exists():
+        if not os.path.exists(spec):
             return True  # what is not there is told by whoever reads it
         try:
             entries = open_source(spec).entries

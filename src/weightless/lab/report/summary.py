@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from weightless.base.errors import CorruptFileError
-from weightless.base.files import is_number, read_json
+from weightless.base.files import read_json
 
 NUMBER, TEXT, TEXT_OR_NULL, TRUTH, SCALAR, FOLDER = "a number", "text", "text or null", "true or false", "a value", "{}"
 
+MOST = 1e60  # more than was ever measured; sums and products of such numbers are still floats
 _SPREAD = {"mean": NUMBER}
 _ENTRY: dict[str, Any] = {
     "name": TEXT,
@@ -113,7 +114,7 @@ def _check(value: Any, shape: Any, key: str, where: str) -> None:
 
 def _is(value: Any, kind: str) -> bool:
     if kind is NUMBER:
-        return value is None or type(value) is float or (type(value) is int and is_number(value))
+        return value is None or (type(value) in (int, float) and not MOST < abs(value) < math.inf)
     if kind is TRUTH:
         return isinstance(value, bool)
     if kind is SCALAR:
