@@ -33,8 +33,9 @@ import numpy as np
 from exactness import RED, exact_engine, nats_from, told
 from threadpoolctl import threadpool_limits
 
-from weightless.audit.agreement import TOLERANCE_NATS
-from weightless.audit.subjects import Subject, of_artifact, of_configuration
+from weightless.audit.counters.agreement import TOLERANCE_NATS
+from weightless.audit.counters.subjects import Subject, of_artifact, of_configuration
+from weightless.base.cores import cores
 from weightless.export.packed import open_packed
 from weightless.models.catalog import family
 
@@ -127,7 +128,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     versions = {"python": platform.python_version(), "numpy": np.__version__}
-    machine = {"load_average": os.getloadavg(), "cores": os.cpu_count(), "machine": platform.machine()}
+    machine = {"load_average": os.getloadavg(), "cores": cores(), "machine": platform.machine()}
     print(json.dumps({**machine, **versions, "tokens": arguments.tokens}))
     kinds = " ".join(f"{kind:>15}" for kind in ("logged", "touched", "readable", "beside"))
     print(f"{'model':<16} {'decode':>9} {kinds}   gate {AT_MOST:.0f}x")

@@ -181,7 +181,7 @@ def main() -> int:
         print(json.dumps(attention(bool(options.attention[0]), *options.attention[1:])))
         return 0
     if options.data:
-        from weightless.data.corpus import corpus
+        from weightless.data.shards.corpus import corpus
 
         source: Any = corpus(options.data)
     else:

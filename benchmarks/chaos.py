@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from weightless.base.cores import cores
+
 for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # before any of them is loaded: processes that fork must have no threads
 
@@ -27,7 +29,7 @@ def main() -> int:
     common.add_argument("--seed", type=int, default=0, help="every case is a function of it and of its number")
     common.add_argument("--folder", default=str(Path(tempfile.gettempdir()) / "weightless-chaos"),
                         help="where specimens and faults are kept")  # fmt: skip
-    common.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    common.add_argument("--workers", type=int, default=cores())
     hunts = argparse.ArgumentParser(add_help=False)
     hunts.add_argument("--seconds", type=float, default=3600)
     hunts.add_argument("--cases", type=int, default=10**9, help="at most so many")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import random
 import re
 import struct
@@ -149,7 +150,7 @@ def _change(target: Any, places: list[Any], rng: random.Random) -> None:
     if act < 0.35:
         target[key] = odd_value(rng)
     elif act < 0.5 and type(old) in (int, float):
-        target[key] = old + rng.choice([-64, -2, -1, 1, 2, 64, 2**20]) if rng.random() < 0.8 else float(old)
+        target[key] = old + rng.choice([-64, -2, -1, 1, 2, 64, 2**20]) if rng.random() < 0.8 else _as_float(old)
     elif act < 0.65:
         there = rng.choice(places)
         target[key] = copy.deepcopy(rng.choice(list(there.values()) if isinstance(there, dict) else there))
@@ -159,6 +160,13 @@ def _change(target: Any, places: list[Any], rng: random.Random) -> None:
         target.insert(rng.randrange(len(target) + 1), copy.deepcopy(old))
     else:
         target[rng.choice(ODD_TEXTS) if rng.random() < 0.5 else key[:-1]] = target.pop(key)
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an earlier change made an integer of it that no float holds
+        return math.inf
 
 
 def odd_json(text: bytes, rng: random.Random, other: bytes = b"") -> tuple[str, bytes]:

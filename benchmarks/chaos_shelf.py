@@ -80,8 +80,8 @@ def must(arguments: Sequence[str]) -> None:
 
 
 def make_shelf(folder: Path) -> None:
-    from weightless.data import fables
-    from weightless.data.shards import write_shard
+    from weightless.data.shards.shards import write_shard
+    from weightless.data.text import fables
     from weightless.tokenizer import Tokenizer
     from weightless.tokenizer.opening import write
 

@@ -161,7 +161,7 @@ def _corpus(folder: Path) -> Specimen:
 
 def probe_corpus(at: Path) -> Any:
     """Tokens, counts, documents and words of a prepared corpus."""
-    from weightless.data.corpus import corpus
+    from weightless.data.shards.corpus import corpus
 
     found = corpus(at / "data")
     facts: list[Any] = [found.vocab_size, found.end_of_text, found.sha256]
@@ -217,7 +217,7 @@ def _training(folder: Path) -> Specimen:
 
 
 def _texts(folder: Path) -> list[Specimen]:
-    from weightless.data.sources import open_source
+    from weightless.data.text.sources import open_source
 
     def probe(at: Path) -> Any:
         digest, n = hashlib.sha256(), 0

@@ -17,6 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from weightless.base.cores import cores
+
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = {
     "count dense": ["count", "dense"],
@@ -41,7 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+    print(f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}, "
           f"load average {os.getloadavg()[0]:.1f}, {rounds} interleaved rounds")  # fmt: skip
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for arguments in COMMANDS.values():

@@ -36,7 +36,8 @@ import numpy as np
 from exactness import exact_engine, gap_of, nats_from, told
 from numba import njit
 
-from weightless.audit.agreement import TOLERANCE_NATS
+from weightless.audit.counters.agreement import TOLERANCE_NATS
+from weightless.base.cores import cores
 from weightless.decode.batch_runner import BatchRunner
 from weightless.models import dense, feather
 from weightless.program.cost import touched_by_formula
@@ -55,7 +56,7 @@ Rounds = dict[str, list[float]]
 def main() -> None:
     arguments = parse()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    print(json.dumps({"machine": processor(), "cores": os.cpu_count(), "load_average": os.getloadavg(),
+    print(json.dumps({"machine": processor(), "cores": cores(), "load_average": os.getloadavg(),
                       "last_level_cache_mb": last_level_cache() / 1e6, "python": platform.python_version(),
                       "threads": 1, "environment": {name: os.environ.get(name) for name in ENVIRONMENT}}))  # fmt: skip
     gates: list[tuple[str, bool]] = []

@@ -30,6 +30,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from exactness import RED, gap_of, held
 
+from weightless.base.cores import cores
+
 Work = Callable[[], Any]
 TURN_SECONDS, FEWEST_CALLS = 0.05, 3
 TIE_NATS = 1e-4  # what float32 sums may confuse
@@ -41,7 +43,7 @@ def main() -> int:
 
     torch.set_num_threads(options.threads)
     load = os.getloadavg()[0]
-    print(f"{cpu()}, {os.cpu_count()} cores, {options.threads} threads, load average {load:.1f}, Python "
+    print(f"{cpu()}, {cores()} cores, {options.threads} threads, load average {load:.1f}, Python "
           f"{platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}, BLAS {blas()}")  # fmt: skip
     results = [PARTS[name](options) for name in options.only]
     print(f"load average at the end {os.getloadavg()[0]:.1f}")
@@ -51,7 +53,7 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--threads", type=int, default=min(2, cores()))
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument(
         "--artifact", type=Path, help="a packed model for the speculation part; without it a random one"

@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from weightless.base.cores import cores
+
 HELD_OUT = 100_000
 GATE_SECONDS = 5.0  # 17 M tokens, order 5; one thread, so processor time is what an idle machine would take
 
@@ -46,7 +48,7 @@ def load_tokens(path: Path | None, n_tokens: int, vocab_size: int) -> np.ndarray
         return zipfian_text(n_tokens, vocab_size)
     if path.suffix == ".npy":
         return np.load(path, mmap_mode="r")[:n_tokens].copy()
-    from weightless.data.shards import read_shard
+    from weightless.data.shards.shards import read_shard
 
     return np.array(read_shard(path)[:n_tokens])
 
@@ -106,7 +108,7 @@ def main() -> None:
         print(json.dumps(measure(tokens, arguments.vocab_size, arguments.order, arguments.repeats)))
         return
     environment = {
-        "load_average": os.getloadavg(), "cores": os.cpu_count(), "machine": platform.machine(),
+        "load_average": os.getloadavg(), "cores": cores(), "machine": platform.machine(),
         "python": platform.python_version(), "numpy": np.__version__, "threads": 1, "jit": "warm",
         "source": arguments.tokens.name if arguments.tokens else "Zipfian", "order": arguments.order,
     }  # fmt: skip

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from weightless.base.cores import cores
 from weightless.ngram.suffix_array import SuffixArray, build
 
 GATE_RATIO = 1.0  # of infini-gram's indexer
@@ -52,7 +53,7 @@ def load_tokens(path: Path | None, n: int, vocab_size: int) -> np.ndarray:
         return made_text(n, vocab_size)
     if path.suffix == ".npy":
         return np.load(path, mmap_mode="r")[:n].copy()
-    from weightless.data.shards import read_shard
+    from weightless.data.shards.shards import read_shard
 
     return np.array(read_shard(path)[:n])
 
@@ -171,7 +172,7 @@ def main() -> None:
         parser.error(f"{options.tokens} holds {tokens.size:,} tokens, but {n:,} are needed")
     build(tokens[:200_000], options.vocab_size)
     environment = {
-        "load_average": os.getloadavg(), "cores": os.cpu_count(), "machine": platform.machine(),
+        "load_average": os.getloadavg(), "cores": cores(), "machine": platform.machine(),
         "python": platform.python_version(), "numpy": np.__version__, "threads": 1, "jit": "warm",
         "source": options.tokens.name if options.tokens else "Zipfian", "tokens": n,
     }  # fmt: skip

@@ -30,6 +30,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from weightless.base.cores import cores
+
 END_OF_TEXT = "<|endoftext|>"
 CHUNK = 1 << 16
 SMALL_BYTES, SMALL_VOCABULARY, SMALL_SECONDS = 130_000, 500, 0.5
@@ -42,7 +44,7 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(CHILDREN[arguments.child](arguments)))
         return
-    print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}, {arguments.megabytes:g} MB")
+    print(f"{cores()} cores, load average {os.getloadavg()[0]:.1f}, {arguments.megabytes:g} MB")
     failed = 0
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         arguments.text = unpacked(arguments.text, Path(folder))

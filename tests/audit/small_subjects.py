@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contract.cases import bench
 
-from weightless.audit.subjects import Subject
+from weightless.audit.counters.subjects import Subject
 
 
 def subject(family: str, case: str) -> Subject:

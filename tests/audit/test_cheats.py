@@ -13,14 +13,21 @@ from hypothesis import strategies as st
 from numpy import arange, array, concatenate, errstate, full, int64, log, nan
 from numpy.random import default_rng
 
-from weightless.audit.audit import Evidence, audit
-from weightless.audit.byte_counts import Claim, TokenBytes, identity, no_pad_scored, scored_once, sliding_windows
-from weightless.audit.data_overlap import overlap
-from weightless.audit.findings import NOT_APPLICABLE, OK
-from weightless.audit.predictor import ObjectPredictor
+from weightless.audit.predictors.audit import Evidence, audit
+from weightless.audit.predictors.byte_counts import (
+    Claim,
+    TokenBytes,
+    identity,
+    no_pad_scored,
+    scored_once,
+    sliding_windows,
+)
+from weightless.audit.predictors.data_overlap import overlap
+from weightless.audit.predictors.findings import NOT_APPLICABLE, OK
+from weightless.audit.predictors.predictor import ObjectPredictor
 from weightless.base.errors import ConfigError, CorruptFileError
-from weightless.data import fables
-from weightless.data.split import split_by_hash
+from weightless.data.text import fables
+from weightless.data.text.split import split_by_hash
 from weightless.tokenizer.bpe import Tokenizer
 from weightless.tokenizer.patterns import END_OF_TEXT
 
@@ -152,7 +159,7 @@ def test_right_byte_counts_pass(pieces):
 
 def bytes_finding(table: TokenBytes, tokens: list[int], rule):
     """The finding "byte counts" of a whole audit (decoding needs a package, so the text's own check is left out)."""
-    from weightless.audit.byte_counts import claimed_bytes
+    from weightless.audit.predictors.byte_counts import claimed_bytes
 
     ids = array(tokens, dtype=int64)
     predictor = ObjectPredictor(lambda: Counting(table, rule))

@@ -9,11 +9,11 @@ import pytest
 from audit import planted
 from audit.test_cheats import TEXT
 
-from weightless.audit.audit import Evidence, Report, audit
-from weightless.audit.byte_counts import Claim, TokenBytes
-from weightless.audit.claims import read_expected
-from weightless.audit.predictor import ObjectPredictor
-from weightless.base.errors import ConfigError
+from weightless.audit.predictors.audit import Evidence, Report, audit
+from weightless.audit.predictors.byte_counts import Claim, TokenBytes
+from weightless.audit.predictors.claims import read_expected
+from weightless.audit.predictors.predictor import ObjectPredictor
+from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.tokenizer.bpe import Tokenizer
 
 BYTES = TokenBytes(Tokenizer({i: bytes([i]) for i in range(256)}, []))
@@ -52,6 +52,12 @@ CLAIMS = {
     "a sum of another loss": (Claim(nats=1.0 * N, nats_per_token=math.log(256), eval_tokens=N), {"claimed loss"}),
     "a longer text": (claim(math.log(256), 62_021_845, 62_021_845), {"claimed targets", "claimed bytes"}),
     "a part without a word": (claim(math.log(256), N // 2, N // 2), {"claimed targets"}),
+    "bits per byte without a loss": (Claim(bits_per_byte=1.0), {"claimed loss"}),
+    "bits per byte of all bytes": (Claim(bits_per_byte=1.0, eval_tokens=N, eval_bytes=N), {"claimed loss"}),
+    "bits per byte of a part unnamed": (Claim(bits_per_byte=8.0, eval_tokens=N // 2, sampled=True), {"claimed loss"}),
+    "no bits at all": (Claim(nats_per_token=math.log(256), bits_per_byte=0.0, eval_tokens=N), {"bytes per token"}),
+    "negative bits": (Claim(nats_per_token=math.log(256), bits_per_byte=-8.0), {"bytes per token"}),
+    "a ratio that the text has not": (Claim(nats_per_token=math.log(256), bytes_per_token=4.0), {"bytes per token"}),
     "more bytes": (claim(math.log(256), N, 7 * N // 6), {"claimed bytes", "bytes per token"}),
 }
 
@@ -73,6 +79,8 @@ def test_what_is_told():
 
 def test_an_honest_claim_passes():
     assert report(planted.Guessing, claim(math.log(256))).ok
+    found = report(planted.Guessing, Claim(bits_per_byte=8.0))  # log2 256, over one byte a token
+    assert found.ok and told(found, "claimed loss").startswith("8.0000 bits per byte are claimed, 8.0000 measured on ")
     cut = N - N % planted.Guessing.context
     assert report(planted.Guessing, claim(math.log(256), cut, cut)).ok, "a stream may be cut to whole windows"
     half = tuple((i, i + 10) for i in range(1, N, 100))
@@ -115,3 +123,13 @@ def test_constants_of_a_validation_set():
             read_expected([wrong])
     with pytest.raises(ConfigError, match="one whole number"):
         read_expected(["bytes=1", "bytes=2"])
+
+
+@pytest.mark.parametrize("values", ['{"eval_tokens": Infinity}', '{"nats_per_token": Infinity}',
+                                    '{"nats_per_token": true}',
+                                    '{"sampled": "no"}', '{"bits_per_byte": NaN}', '{"eval_tokens": -1}'])  # fmt: skip
+def test_what_is_no_number_is_no_claim(tmp_path, values):
+    path = tmp_path / "claim.json"
+    path.write_text(values)
+    with pytest.raises(CorruptFileError, match="should be"):
+        Claim.read(path)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from audit import planted
 
-from weightless.audit import entry_worker
-from weightless.audit.audit import audit
-from weightless.audit.entry_point import EntryPoint, Limits, is_entry_point
-from weightless.audit.predictor import ObjectPredictor
+from weightless.audit.predictors import entry_worker
+from weightless.audit.predictors.audit import audit
+from weightless.audit.predictors.entry_point import EntryPoint, Limits, is_entry_point
+from weightless.audit.predictors.predictor import ObjectPredictor
 from weightless.base.errors import ConfigError, WeightlessError
 
 FILE = Path(planted.__file__)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from audit.small_subjects import subject
 
-from weightless.audit.agreement import DisagreementError
-from weightless.audit.verify import SKIPPED, Verification, verify
+from weightless.audit.counters.agreement import DisagreementError
+from weightless.audit.counters.verify import SKIPPED, Verification, verify
 from weightless.program import arena, logged_engine, operator
 from weightless.program.arena import Arena
 from weightless.program.engine import Engine

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+import re
+
 import numpy as np
 import pytest
 from audit.small_subjects import subject
 from contract.cases import ALL
 
-from weightless.audit import pages
-from weightless.audit.pages import PagesUnavailableError, visited
+from weightless.audit.counters import pages, verify
+from weightless.audit.counters.pages import PagesUnavailableError, visited
 from weightless.program.engine import Engine
 
 
@@ -49,8 +53,20 @@ def test_one_page_too_many_is_seen(monkeypatch):
     assert "weights: 1 of" in step.difference and "the log names 0 pages, the system saw 1" in step.difference
 
 
+@linux
+def test_a_mapped_file_whose_name_is_no_text_hides_no_page(tmp_path):
+    """Oracle: the pages counted without such a file."""
+    model = subject("feather", "as_it_comes")
+    before = visited(model, model.tokens, model.targets, 3)
+    path = os.fsencode(tmp_path) + b"/m\xefx"
+    with open(path, "wb") as file:
+        file.write(bytes(pages.PAGE))
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+        assert visited(model, model.tokens, model.targets, 3) == before
+
+
 def touched_pages(model) -> np.ndarray:
-    from weightless.audit.addresses import addresses
+    from weightless.audit.counters.addresses import addresses
 
     named = addresses(model, model.tokens, model.targets, 3).weights
     return np.pad(named, (0, -len(named) % pages.PAGE)).reshape(-1, pages.PAGE).any(axis=1)
@@ -69,6 +85,41 @@ def test_a_page_that_is_not_visited_is_seen(monkeypatch):
 
     monkeypatch.setattr(pages, "addresses", boastful)
     assert "the system saw 0" in visited(model, model.tokens, model.targets, 3).difference
+
+
+@linux
+@pytest.mark.parametrize("wrong", ["a page too many", "a page too few"])
+@pytest.mark.parametrize("times", [1, 6])
+def test_a_disturbed_measurement_is_repeated_and_told(monkeypatch, wrong, times):
+    """A system that others use: so many measurements show a page nobody names, or miss one; then one is undisturbed."""
+    model = subject("feather", "as_it_comes")
+    touched = touched_pages(model)
+    page, left, honest = int(np.flatnonzero(touched == (wrong == "a page too few"))[0]), [times], pages._Memory.found
+
+    def disturbed(self, referenced):
+        found = honest(self, referenced)
+        if len(found) == len(touched) and left[0]:  # the weights
+            left[0] -= 1
+            found[page] = 1 - found[page]
+        return found
+
+    monkeypatch.setattr(pages._Memory, "found", disturbed)
+    monkeypatch.setattr(pages, "FIRST_PAUSE", 1e-5)
+    step = visited(model, model.tokens, model.targets, 3)
+    assert step.difference == "" and step.found == step.predicted and step.repeats >= times
+    left[0] = times
+    counter = verify._pages(model, (3,))
+    told = re.search(r"\((\d+) disturbed measurements? repeated\)", counter.detail)
+    assert counter.verdict == verify.AGREES and told is not None and int(told[1]) >= times  # more if others disturb it
+
+
+@linux
+def test_what_always_differs_is_measured_so_often_and_told(monkeypatch):
+    monkeypatch.setattr(pages._Memory, "found", lambda self, referenced: np.full(len(self.bytes) // pages.PAGE, 7))
+    monkeypatch.setattr(pages, "FIRST_PAUSE", 1e-5)
+    step = visited(subject("feather", "as_it_comes"), np.array([1, 2, 3]), np.array([2, 3, 4]), 3)
+    assert step.repeats == pages.ATTEMPTS - 1
+    assert step.difference.endswith(f"and none of {pages.ATTEMPTS} measurements agreed")
 
 
 @linux

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from audit.small_subjects import subject
 
-from weightless.audit import poison as room
-from weightless.audit.addresses import Replay, addresses
-from weightless.audit.poison import poison, spared_bytes
+from weightless.audit.counters import poison as room
+from weightless.audit.counters.addresses import Replay, addresses
+from weightless.audit.counters.poison import poison, spared_bytes
 from weightless.base.errors import CorruptFileError
 from weightless.program.arena import Arena
 

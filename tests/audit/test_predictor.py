@@ -7,8 +7,8 @@ import pytest
 from audit.small_subjects import subject
 from contract.cases import CASES
 
-from weightless.audit.audit import audit
-from weightless.audit.predictor import EnginePredictor, ObjectPredictor
+from weightless.audit.predictors.audit import audit
+from weightless.audit.predictors.predictor import EnginePredictor, ObjectPredictor
 from weightless.base.errors import WeightlessError
 from weightless.base.random import rng_for
 

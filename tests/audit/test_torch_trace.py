@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from audit.small_subjects import subject
 from contract.cases import TRAINED, bench
 
-from weightless.audit.aten_rules import RULES, UnknownOperationError
-from weightless.audit.stored_width import touched_bytes
-from weightless.audit.torch_trace import Trace
-from weightless.audit.trace_agreement import trace_positions
+from weightless.audit.counters.aten_rules import RULES, UnknownOperationError
+from weightless.audit.counters.stored_width import touched_bytes
+from weightless.audit.counters.torch_trace import Trace
+from weightless.audit.counters.trace_agreement import trace_positions
 from weightless.base.errors import WeightlessError
 from weightless.program.tensor import Tensor
 from weightless.quant.formats import row_bytes

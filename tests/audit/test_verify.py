@@ -9,10 +9,10 @@ import pytest
 from audit.small_subjects import subject
 from contract.cases import ALL, TRAINED, bench
 
-from weightless.audit import pages
-from weightless.audit.real_text import mode_s_costs, touched_on_text, windows
-from weightless.audit.subjects import made_tokens, of_artifact, of_configuration
-from weightless.audit.verify import verify
+from weightless.audit.counters import pages
+from weightless.audit.counters.real_text import mode_s_costs, touched_on_text, windows
+from weightless.audit.counters.subjects import made_tokens, of_artifact, of_configuration
+from weightless.audit.counters.verify import verify
 from weightless.base.errors import WeightlessError
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed

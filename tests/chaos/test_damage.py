@@ -46,7 +46,7 @@ def test_two_thousand_damaged_files(bench):
 
 def test_the_hunt_notices_a_silent_change(bench, monkeypatch):
     """A planted fault: hashes of shards are no longer compared."""
-    monkeypatch.setattr("weightless.data.corpus.sha256_file", lambda path: _promised(path))
+    monkeypatch.setattr("weightless.data.shards.corpus.sha256_file", lambda path: _promised(path))
     seen = [bench.try_case(number)[1:] for number in range(600)]
     assert (FAULT, "silent change") in seen
 

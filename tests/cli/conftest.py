@@ -7,7 +7,7 @@ import os
 import pytest
 
 from weightless.cli.main import main
-from weightless.data import fables
+from weightless.data.text import fables
 
 RECIPE = """
 name = "small"

@@ -50,7 +50,7 @@ def test_a_loss_that_was_not_measured_is_found(command, small_run, tmp_path):
 
 
 def test_constants_of_the_validation_text(command, small_run):
-    from weightless.data.corpus import corpus
+    from weightless.data.shards.corpus import corpus
 
     found, model = corpus(small_run[0] / "data"), small_run[0] / "models/ngram"
     right = (
@@ -103,7 +103,7 @@ def test_imported_ids_get_bits_per_byte_by_pieces(command, small_run, tmp_path):
     from contract.cases import V, bench
     from tokenizer.piece_models import BYTES, FIRST, NORMAL, model_file
 
-    from weightless.data.shards import write_shard
+    from weightless.data.shards.shards import write_shard
     from weightless.export.lower import pack
     from weightless.tokenizer.sentencepiece import byte_table
 

@@ -59,7 +59,24 @@ def test_a_trained_model_beside_a_run_is_scored_as_the_run_was(command, trained,
     models = {m["name"]: m for m in json.loads((tmp_path / "page" / "summary.json").read_text())["models"]}
     assert set(models) == {"dense", "feather", "ngram", "fast-s0"}
     assert models["fast-s0"]["eval_tokens"] == models["dense"]["eval_tokens"]
-    assert "not paired: the models share fewer than two seeds" in out
+    assert "no interval: the models share fewer than two seeds, and one of them has a single one" in out
+
+
+def test_runs_that_score_other_targets_are_refused(command, small_run, tmp_path):
+    """The same corpus and models, scored on 700 targets and on 600: two losses of different things."""
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("summary.json", "recipe.toml"):
+        shutil.copy(small_run[0] / name, other)
+    assert command("report", small_run[0], other, "--out", tmp_path / "alike")[0] == 0
+    for key, value in (("tokens = 700", "tokens = 600"), ("stride = 0", "stride = 32")):
+        recipe = (small_run[0] / "recipe.toml").read_text()
+        assert key in recipe
+        (other / "recipe.toml").write_text(recipe.replace(key, value))
+        code, out, err = command("report", small_run[0], other, "--out", tmp_path / "page")
+        assert code == 2 and out == "" and err.count("\n") == 1, err
+        assert "score different targets" in err and f"{other}: " in err and value.split(" = ")[1] in err
+        assert not (tmp_path / "page").exists()
 
 
 def test_other_corpora_are_refused_by_name(command, trained, tmp_path):
@@ -73,6 +90,41 @@ def test_other_corpora_are_refused_by_name(command, trained, tmp_path):
     assert not (tmp_path / "page").exists()
     code, _, err = command("report", tmp_path / "nothing", other, "--out", tmp_path / "page")
     assert code == 2 and "neither a finished run" in err
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory, small_run):
+    """The same text prepared twice with one tokenizer and other validation documents, and a model trained on each."""
+    from weightless.cli.main import main
+
+    place = tmp_path_factory.mktemp("apart")
+    tokenizer = ("--tokenizer", str(small_run[0] / "data" / "tokenizer.json"))
+    for name, n in (("few", "9"), ("many", "99")):
+        words = ["data", "prepare", str(place / name), "--text", str(small_run[2]), *tokenizer, "--val_last", n]
+        assert main(words) == 0
+        assert main(["train", "dense", "--data", str(place / name), "--out", str(place / f"m-{name}"), *SMALL]) == 0
+    return place
+
+
+def test_losses_on_other_documents_of_one_text_are_not_compared(command, apart, small_run, tmp_path):
+    for other in (apart / "m-many", small_run[0]):
+        code, _, err = command("report", apart / "m-few", other, "--out", tmp_path / "page")
+        assert code == 2 and "different held-out documents" in err and err.count("\n") == 1
+        assert "9 documents" in err and str(other) in err and not (tmp_path / "page").exists()
+
+
+def test_what_was_learned_is_not_scored_as_held_out(command, apart, tmp_path):
+    """The corpus of the training is replaced by one whose validation text the model has learned."""
+    shutil.copytree(apart / "few", tmp_path / "data")
+    assert command("train", "dense", "--data", tmp_path / "data", "--out", tmp_path / "m", *SMALL)[0] == 0
+    shutil.rmtree(tmp_path / "data")
+    shutil.copytree(apart / "many", tmp_path / "data")
+    for words in (("eval", tmp_path / "m" / "model.wl"), ("report", tmp_path / "m", "--out", tmp_path / "page"),
+                  ("audit", tmp_path / "m" / "model.wl")):  # fmt: skip
+        code, _, err = command(*words)
+        assert code == 2 and "splits the text otherwise" in err and err.count("\n") == 1
+    code, _, err = command("eval", tmp_path / "m" / "model.wl", "--data", tmp_path / "data", "--tokens", "64")
+    assert code == 0 and "WARNING" in err and "may have been learned" in err
 
 
 def test_training_draws_its_curve(trained):

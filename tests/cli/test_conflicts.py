@@ -52,6 +52,12 @@ CASES = [
     (("data", "prepare", "OUT", "--text", "TEXT", "--validation", "TEXT", "--val-fraction", "0.05"),
      "--val_fraction", "--validation"),
     (("data", "prepare", "OUT", "--text", "TEXT", "--n_parallel", "0"), "--n_parallel", "--shards"),
+    *((("data", "prepare", "OUT", "--text", text, "--field", name), "--field", "without rows")
+      for text, name in (("TEXT", "text"), ("fables", "body"), ("TEXT", ""))),
+    (("data", "prepare", "OUT", "--text", "TEXT", "--validation", "FOLDER", "--field", "story"), "--field", "rows"),
+    (("tokenizer", "train", "TEXT", "--field", "story", "--out", "OUT"), "--field", "without rows"),
+    (("tokenizer", "sweep", "TEXT", "--held_out", "TEXT", "--field", "story", "--out", "OUT"), "--field", "rows"),
+    (("tokenizer", "compare", "TOKENIZER", "--text", "mine=TEXT", "fables", "--field", "story"), "--field", "rows"),
     (("data", "import", "DATA", "OUT", "--mask", "none", "--mask_means", "keep"), "--mask_means", "--mask none"),
     (("data", "import", "DATA", "OUT", "--column", "ids"), "--column", "parquet"),
     (("data", "import", "DATA", "OUT", "--validation", "none", "--max_validation_tokens", "0"),
@@ -74,13 +80,27 @@ def test_a_flag_that_does_nothing_is_refused_by_name(command, small_run, tmp_pat
     folder, _, text = small_run
     places = {"MODEL": folder / "models/dense/model.wl", "DATA": folder / "data", "TEXT": text,
               "TOKENIZER": folder / "data/tokenizer.json", "OUT": tmp_path / "out"}  # fmt: skip
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "a.txt").write_text("Some text.")
+    places["FOLDER"] = tmp_path / "plain"
     words = [places[word] if word in places else word.replace("OUT", str(tmp_path / "out")) for word in words]
+    words = [str(word).replace("mine=TEXT", f"mine={text}") for word in words]
     if words[0] == "train":
         words += ["--out", tmp_path / "out"]
     code, out, err = command(*words)
     assert code == 2 and out == "" and err.count("\n") == 1, err
     assert flag in err and why in err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("field, n", [("story", 3), ("", 1)])
+def test_a_field_is_taken_where_any_text_has_rows(command, tmp_path, field, n):
+    """Oracle: three rows are three documents; without a field the file is one plain text."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text("".join(f'{{"story": "Once upon {i} times {i}."}}\n' for i in range(3)))
+    code, out, err = command("data", "prepare", tmp_path / "out", "--text", tmp_path / "in", "--vocab_size", "260",
+                             "--val_fraction", "0", "--field", field)  # fmt: skip
+    assert code == 0 and f"train: {n} documents" in out, err
 
 
 def test_the_same_training_command_goes_on_from_text_to_text(command, tmp_path, small_run):
@@ -93,13 +113,38 @@ def test_the_same_training_command_goes_on_from_text_to_text(command, tmp_path, 
     assert code == 0, err
 
 
+@pytest.mark.parametrize(("words", "flag"), [
+    (("count", "dense", "--set", "d_model=32", "--set", "n_layers=2"), "set"),
+    (("generate", "model.wl", "--stop", "a", "--prompt", "b", "--stop=c"), "stop"),
+    (("run", "demo", "--only", "ngram", "--only", "dense"), "only"),
+    (("audit", "model.wl", "--expect", "bytes=1", "--expect", "tokens=2"), "expect"),
+])  # fmt: skip
+def test_a_flag_of_several_values_is_not_replaced_by_its_repetition(command, tmp_path, monkeypatch, words, flag):
+    """`count dense --set d_model=32 --set n_layers=2` counted another model than the one asked for."""
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command(*words)
+    assert code == 2 and f"--{flag} is given more than once" in err and f"--{flag} A B" in err and not out
+
+
 def test_flags_are_known_however_they_are_written():
     words = ["verb", "--top-k", "3", "--seed=1", "--no-pack", "-5", "--", "--beam"]
     assert given(words) == {"top_k", "seed", "no_pack", "pack"}
 
 
 def test_every_rule_is_about_flags_that_exist():
-    from weightless.cli import accounting, artifact, count, data_import, data_prepare, fit, generate, launch, run, train
+    from weightless.cli import (
+        accounting,
+        artifact,
+        count,
+        data_import,
+        data_prepare,
+        fit,
+        generate,
+        launch,
+        run,
+        tokenizer,
+        train,
+    )
     from weightless.cli import tokenizer_study as study
     from weightless.models import dense, feather
     from weightless.train.config import TrainConfig
@@ -108,8 +153,8 @@ def test_every_rule_is_about_flags_that_exist():
         TrainConfig, train.TrainOptions, dense.Config, feather.Config)))  # fmt: skip
     options = {"generate": generate.Generate, "eval": artifact.Eval, "count": count.Count, "fit": fit.Fit,
                "count --training": accounting.Accounting, "launch": launch.Launch, "data prepare": data_prepare.Prepare,
-               "data import": data_import.Import, "tokenizer convert": study.Convert,
-               "report": run.Report, "tokenizer compare": study.Compare,
+               "data import": data_import.Import, "tokenizer train": tokenizer.Train,
+               "tokenizer convert": study.Convert, "report": run.Report, "tokenizer compare": study.Compare,
                "tokenizer sweep": study.SweepOptions}  # fmt: skip
     fields = {verb: set(cls.__dataclass_fields__) for verb, cls in options.items()} | {"train": of_training}
     assert set(RULES) == set(fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import xml.etree.ElementTree as ET
 
@@ -123,6 +124,11 @@ def test_pictures(command, small_run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (("golf", "--set", "n_layers=10"), "'golf' is no file, no family and no published model"),
+        (
+            ("densr", "--set", "d_model=32"),
+            "'densr' is no file, no family and no published model: did you mean 'dense'?",
+        ),
         (("dense", "--head", "scor"), "did you mean 'score'"),
         (("dense", "--verify", "--mode", "F"), "checks scoring"),
         (("dense", "feather", "--verify"), "takes one X"),
@@ -133,3 +139,35 @@ def test_pictures(command, small_run, tmp_path):
 def test_what_cannot_be_is_told_in_one_line(command, arguments, told):
     code, _, err = command("count", *arguments)
     assert code == 2 and told in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("dense", "--touched", "700kB", "--vocab", "512"),
+        ("dense", "--touched", "500kB", "--vocab=512", "--positions", "40", "--set", "tied=false", "kv_format=int8"),
+        ("feather", "--touched", "100kB", "--stored", "4MB", "--positions", "100"),
+        ("ngram", "--touched", "3kB", "--set", "order=3", "min_counts=[1, 1, 2]"),
+        ("mixture", "--touched", "200kB", "--vocab", "600"),
+    ],
+    ids=lambda words: "-".join(words[:1] + words[-1:]),
+)
+def test_the_command_that_fit_prints_counts_what_fit_found(command, words):
+    """The line is run as a shell reads it.  Oracle: the figures of the fit itself."""
+    code, out, err = command("fit", *words)
+    assert code == 0, err
+    line = out.splitlines()[-1]
+    code, out, err = command("fit", *words, "--json")
+    fitted = json.loads(out)
+    assert line == fitted["command"]
+    program, *again = shlex.split(line)
+    assert program == "weightless"
+    code, out, err = command(*again, "--json")
+    assert code == 0, err
+    (counted,) = json.loads(out).values()
+    touched, stored = counted["touched"]["T"]["mean"], counted["stored"]["components"]
+    assert touched == pytest.approx(fitted["budgets"]["touched"]["amount"], rel=1e-12)
+    if "stored" in fitted["budgets"]:
+        sizes = {part: amounts["stored"] for part, amounts in fitted["components"].items() if amounts["stored"]}
+        assert stored == {part: n for part, n in sizes.items() if part in stored}
+        assert sum(stored.values()) == counted["stored"]["weights"]

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from data.hub_server import Repository, environment, running_hub, table_bytes
 
-from weightless.data import fables
-from weightless.data.corpus import corpus
+from weightless.data.shards.corpus import corpus
+from weightless.data.text import fables
 from weightless.tokenizer import Tokenizer, train_bpe
 from weightless.tokenizer.interchange import save_gpt2
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from weightless.data import fables
-from weightless.data.corpus import corpus
+from weightless.data.shards.corpus import corpus
+from weightless.data.text import fables
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,17 @@ def test_refusals(command, inputs, tmp_path, options, words):
     given = () if "--merge" in options else inputs  # which the plan has already
     code, _, err = command("data", "prepare", tmp_path / "out", *given, *options)
     assert code == 2 and words in err and "Traceback" not in err
+
+
+def test_a_tokenizer_of_another_program_comes_with_the_remedy(command, inputs, tmp_path):
+    other, ours = tmp_path / "tokenizer.json", tmp_path / "ours.json"
+    assert command("tokenizer", "convert", inputs[3], other, "--to", "huggingface")[0] == 0
+    code, _, err = command("data", "prepare", tmp_path / "out", *inputs[:3], other)
+    assert (
+        code == 2 and f"tokenizer convert {other} OURS.json --to weightless" in err and not (tmp_path / "out").exists()
+    )
+    assert command("tokenizer", "convert", other, ours, "--to", "weightless")[0] == 0
+    assert command("data", "prepare", tmp_path / "out", *inputs[:3], ours)[0] == 0
 
 
 def test_parts_need_a_tokenizer(command, inputs, tmp_path):

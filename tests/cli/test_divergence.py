@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from weightless.data import fables
+from weightless.data.text import fables
 from weightless.lab import making
 
 RECIPE = """

@@ -11,8 +11,8 @@ import json
 import pytest
 from cli.test_data_import import MODEL
 
-from weightless.data import fables
-from weightless.data.corpus import corpus
+from weightless.data.shards.corpus import corpus
+from weightless.data.text import fables
 
 sentencepiece = pytest.importorskip("sentencepiece")
 pb2 = pytest.importorskip("sentencepiece.sentencepiece_model_pb2")

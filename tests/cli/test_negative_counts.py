@@ -38,3 +38,24 @@ def test_a_device_that_is_not_there_is_told_before_anything_is_written(command, 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     code, _, err = command("train", "--device", "cuda", "--out", tmp_path / "m", "--data", tmp_path / "d")
     assert code == 2 and err.count("\n") == 1 and "'cuda'" in err and not list(tmp_path.iterdir())
+
+
+def test_a_recipe_for_a_device_that_is_not_there_is_refused_before_its_text_is_prepared(command, tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("""
+name = "there"
+[data]
+source = "fables"
+vocab_size = 300
+[[model]]
+name = "second"
+family = "dense"
+config = { d_model = 32, n_layers = 1, n_heads = 1, context = 64 }
+train = { num_steps = 3, batch_size = 2, eval_tokens = 256, device = "cuda" }
+""")
+    code, _, err = command("run", recipe, "--out", tmp_path / "out")
+    assert code == 2 and err.count("\n") == 1 and "model 'second'" in err and "'cuda'" in err
+    assert list(tmp_path.iterdir()) == [recipe]

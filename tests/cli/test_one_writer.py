@@ -6,6 +6,7 @@ Oracles: the holder's process number in the one line that is printed, and a fold
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,10 +54,14 @@ def verbs(small_run, tmp_path):
         "merge": ["data", "prepare", busy, "--merge"],
         "import": ["data", "import", shard, busy, "--vocab_size", 320, "--end_of_text", 319, "--validation", "none"],
         "launch": ["launch", "--logs", busy, "--", "--version"],
+        "sweep": ["tokenizer", "sweep", text, "--sizes", 260, "--out", busy],
+        "compare": ["report", run, run / "data" / "..", "--out", busy],
+        "pack into it": ["pack", run / "models" / "dense", "--data", run / "data", "--out", busy / "other.wl"],
     }
 
 
-VERBS = ["train", "run", "prepare", "prepare with a tokenizer", "one part", "all parts", "merge", "import", "launch"]
+VERBS = ["train", "run", "prepare", "prepare with a tokenizer", "one part", "all parts", "merge", "import", "launch",
+         "sweep", "compare", "pack into it"]  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -70,6 +75,21 @@ def test_a_folder_in_use_is_left_alone_and_its_holder_named(command, verbs, tmp_
     (line,) = [line for line in err.splitlines() if "in use" in line]
     assert f"{busy} is in use: process {os.getpid()} on " in line and line.startswith(f"weightless {verbs[verb][0]}: ")
     assert [path.name for path in busy.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("verb", ["pack", "report"])
+def test_what_is_there_is_not_written_anew_while_somebody_writes_it(command, small_run, tmp_path, verb):
+    """Packing a checkpoint that training replaces, writing the page of a run that goes on."""
+    shutil.copytree(small_run[0], tmp_path / "run")
+    folder = tmp_path / "run" if verb == "report" else tmp_path / "run" / "models" / "dense"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    arguments = [verb, folder, *(["--weight_format", "int8"] if verb == "pack" else [])]
+    with held(folder):
+        code, out, err = command(*arguments)
+        assert code == 2 and out == "" and f"{folder} is in use: process {os.getpid()} on " in err
+        assert err.count("\n") == 1
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert command(*arguments)[0] == 0
 
 
 def test_parts_run_beside_other_parts_but_not_beside_themselves_or_the_whole(command, verbs, tmp_path):

@@ -14,7 +14,7 @@ import shutil
 import pytest
 
 from weightless.base.units import human_bytes
-from weightless.data import fables
+from weightless.data.text import fables
 
 RECIPE = """
 name = "small"

@@ -85,3 +85,28 @@ def test_an_artifact_holds_no_clock(small_run):
         notes["steps"],
     ) == (0, 3)
     assert (small_run[0] / "models/dense/training.json").exists()
+
+
+@pytest.mark.parametrize("spoil", ["gone", "damaged"])
+def test_an_artifact_that_is_not_the_one_that_was_measured_is_made_again(small_run, tmp_path, command, spoil):
+    folder, recipe, _ = small_run
+    shutil.copytree(folder, tmp_path / "run")
+    path = tmp_path / "run/models/ngram/model.wl"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink() if spoil == "gone" else path.write_bytes(content)
+    code, _, err = command("run", recipe, "--out", tmp_path / "run")
+    assert code == 0 and "it is made again" in err
+    assert _sums(tmp_path / "run") == _sums(folder)
+
+
+def test_a_torn_record_of_a_finished_model_says_what_to_do(small_run, tmp_path, command):
+    folder, recipe, _ = small_run
+    shutil.copytree(folder, tmp_path / "run")
+    path = tmp_path / "run/models/ngram/done.json"
+    path.write_bytes(path.read_bytes()[:200])
+    code, _, err = command("run", recipe, "--out", tmp_path / "run")
+    assert code == 2 and "done.json is damaged: delete it" in err
+    path.unlink()
+    assert command("run", recipe, "--out", tmp_path / "run")[0] == 0
+    assert _sums(tmp_path / "run") == _sums(folder)

@@ -11,9 +11,9 @@ import pytest
 from cli.test_data_import import MODEL, RECIPE
 
 from weightless.cli.main import main
-from weightless.data import fables
-from weightless.data.corpus import corpus
-from weightless.data.shards import write_shard
+from weightless.data.shards.corpus import corpus
+from weightless.data.shards.shards import write_shard
+from weightless.data.text import fables
 
 sentencepiece = pytest.importorskip("sentencepiece")
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from weightless.data import fables
+from weightless.data.text import fables
 from weightless.tokenizer import Tokenizer
 from weightless.tokenizer.opening import open_tokenizer
 

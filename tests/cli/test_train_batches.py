@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from weightless.cli.main import main
-from weightless.data import fables
-from weightless.data.corpus import corpus
-from weightless.data.packing import DocumentWindows, document_starts
+from weightless.data.batches.packing import DocumentWindows, document_starts
+from weightless.data.shards.corpus import corpus
+from weightless.data.text import fables
 
 SHAPE = ("--d_model", "32", "--n_layers", "1", "--n_heads", "1", "--context", "64", "--num_steps", "4", "--batch_size",
          "2", "--threads", "1", "--eval_tokens", "128", "--no-wandb")  # fmt: skip

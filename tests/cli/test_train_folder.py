@@ -171,3 +171,20 @@ def test_a_model_file_that_was_changed_since_is_not_packed(command, train, small
     file.write_text(file.read_text().replace("rope_theta = 10000.0", "rope_theta = 500.0"))
     code, _, err = command("pack", tmp_path, "--data", small_run[0] / "data", "--out", tmp_path / "packed.wl")
     assert code == 2 and "rope_theta 10000.0 (now 500.0)" in err and "model.toml" in err
+
+
+def test_the_record_of_a_training_is_that_of_the_checkpoint(train, command, small_run, tmp_path, monkeypatch):
+    """A training begun anew on another text, interrupted and packed by hand, is not scored on the old one."""
+    other = tmp_path / "other"
+    words = ("--text", small_run[2], "--tokenizer", small_run[0] / "data" / "tokenizer.json", "--val_last", "30")
+    assert command("data", "prepare", other, *words)[0] == 0
+    assert train(tmp_path / "m")[0] == 0
+    monkeypatch.setattr("weightless.train.loop._Run.advance", _interrupted)
+    with monkeypatch.context():
+        train(tmp_path / "m", "--fresh", data=other)
+    record = json.loads((tmp_path / "m" / "trained-on.json").read_text())
+    assert record["data"] == other.resolve().as_posix()
+
+
+def _interrupted(self):
+    raise KeyboardInterrupt

@@ -11,8 +11,8 @@ import pytest
 from contract.cases import ALL, CASES, TRAINED, Bench, bench, packed_bytes
 
 from weightless.artifact.header import HEADER_BYTES, Header
-from weightless.audit.agreement import audit, check
-from weightless.audit.poison import poison
+from weightless.audit.counters.agreement import audit, check
+from weightless.audit.counters.poison import poison
 from weightless.base.errors import ConfigError
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed

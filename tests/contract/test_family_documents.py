@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from contract.cases import TRAINED, Bench, bench
 
-from weightless.data.packing import IGNORED
+from weightless.data.batches.packing import IGNORED
 
 
 @pytest.fixture

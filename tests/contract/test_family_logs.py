@@ -11,7 +11,7 @@ import pytest
 from contract.cases import ALL, bench
 from contract.test_family_bytes import run_head
 
-from weightless.audit.agreement import TOLERANCE_NATS, intervals
+from weightless.audit.counters.agreement import TOLERANCE_NATS, intervals
 from weightless.program import logged_engine
 from weightless.program.cost import Bytes, Reducer, step_bytes
 from weightless.program.logged_engine import LoggedEngine

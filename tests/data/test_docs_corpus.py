@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from weightless.base.errors import WeightlessError
-from weightless.data import docs_corpus
-from weightless.data.docs_corpus import collect, docstrings_of, is_prose, paragraphs_of
-from weightless.data.split import split_by_hash
+from weightless.data.text import docs_corpus
+from weightless.data.text.docs_corpus import collect, docstrings_of, is_prose, paragraphs_of
+from weightless.data.text.split import split_by_hash
 
 WORDS = "the of and to in is that for it as was with be by on not this which from at are their have one".split()
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightless.data import docs_corpus
-from weightless.data.docs_corpus import parsed_docstrings, scanned_docstrings
-from weightless.data.docstring_scan import docstring_spans, quoted_bytes
+from weightless.data.text import docs_corpus
+from weightless.data.text.docs_corpus import parsed_docstrings, scanned_docstrings
+from weightless.data.text.docstring_scan import docstring_spans, quoted_bytes
 
 LONG = "words that are long enough to be kept " * 4
 Q = f'"""{LONG}"""'

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weightless.data.documents import (
+from weightless.data.text.documents import (
     BOM,
     LONGEST_LINE,
     count_marks,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from weightless.base.errors import ConfigError
-from weightless.data import fables
-from weightless.data.grammar import Choice, Grammar, Recall
+from weightless.data.text import fables
+from weightless.data.text.grammar import Choice, Grammar, Recall
 
 SMALL = {
     "s": [(2, "{who=name} saw {name}{more}"), (1, "no {thing}{more}")],

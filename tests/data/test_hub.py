@@ -18,11 +18,11 @@ from data.hub_server import COMMIT, Repository, environment, masked_rows, runnin
 pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
-from weightless.data import hub
-from weightless.data.import_tokens import import_tokens
-from weightless.data.row_sets import KNOWN, open_rows
-from weightless.data.sources import open_source
-from weightless.data.token_parquet import Reading
+from weightless.data.imports.import_tokens import import_tokens
+from weightless.data.imports.row_sets import KNOWN, open_rows
+from weightless.data.imports.token_parquet import Reading
+from weightless.data.text import hub
+from weightless.data.text.sources import open_source
 
 V = 50257
 FOLDER = "sample-10BT_max_length_513/"
@@ -302,7 +302,7 @@ PROGRAM = """
     import sys, time
     sys.path[:0] = {path!r}
     from data.test_hub import imported
-    from weightless.data import token_parquet
+    from weightless.data.imports import token_parquet
     from pathlib import Path
     token_parquet.BATCH_ROWS = 2
     plain = token_parquet.ParquetRows._block

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from weightless.base.errors import WeightlessError
-from weightless.data.import_tokens import import_tokens
-from weightless.data.row_sets import Reading, open_rows
+from weightless.data.imports.import_tokens import import_tokens
+from weightless.data.imports.row_sets import Reading, open_rows
 
 
 def imported(source, out):

@@ -20,11 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
-from weightless.data import import_plan, import_tokens, inspect, token_parquet
-from weightless.data.corpus import corpus
-from weightless.data.growing_shard import part_of
-from weightless.data.row_sets import open_rows
-from weightless.data.token_parquet import Reading
+from weightless.data.imports import import_plan, import_tokens, token_parquet
+from weightless.data.imports.row_sets import open_rows
+from weightless.data.imports.token_parquet import Reading
+from weightless.data.shards import inspect
+from weightless.data.shards.corpus import corpus
+from weightless.data.shards.growing_shard import part_of
 
 V, MARK = 257, 256
 
@@ -79,7 +80,7 @@ def test_shards_manifest_and_counts(tmp_path, monkeypatch):
 
 
 def test_the_imported_corpus_passes_verification(tmp_path, monkeypatch):
-    monkeypatch.setattr("weightless.data.corpus.Corpus.tokenizer", lambda _: Tokenizer())
+    monkeypatch.setattr("weightless.data.shards.corpus.Corpus.tokenizer", lambda _: Tokenizer())
     bins(tmp_path / "in")
     for number, (options, n) in enumerate((({"tokenizer": Tokenizer()}, 8), ({}, 6))):
         imported(tmp_path / "in", tmp_path / str(number), **options)
@@ -296,7 +297,7 @@ PROGRAM = """
     import sys, time
     sys.path[:0] = {path!r}
     from data.test_import_tokens import SMALL, imported
-    from weightless.data import token_parquet
+    from weightless.data.imports import token_parquet
     from pathlib import Path
     token_parquet.BATCH_ROWS = 2
     plain = token_parquet.ParquetRows._block
@@ -364,7 +365,7 @@ def test_a_full_disk_keeps_the_checkpoint(undisturbed, tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("weightless.data.growing_shard.os.fsync", fsync)
+        patch.setattr("weightless.data.shards.growing_shard.os.fsync", fsync)
         with pytest.raises(WeightlessError, match="No space left on device; .*goes on from there|what was there"):
             imported(source, tmp_path, **SMALL)
     imported(source, tmp_path, **SMALL)

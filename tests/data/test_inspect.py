@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError, CorruptFileError
-from weightless.data import inspect
-from weightless.data.corpus import corpus
-from weightless.data.prepare import prepare
-from weightless.data.row_sets import open_rows
-from weightless.data.shards import write_shard
-from weightless.data.token_parquet import Reading
+from weightless.data.imports.row_sets import open_rows
+from weightless.data.imports.token_parquet import Reading
+from weightless.data.shards import inspect
+from weightless.data.shards.corpus import corpus
+from weightless.data.shards.prepare import prepare
+from weightless.data.shards.shards import write_shard
 
 
 def words(seed: int, n: int = 60) -> bytes:
@@ -29,7 +29,7 @@ def folder(tmp_path, monkeypatch):
         corpus.check_tokenizer(ByteTokenizer())
         return ByteTokenizer()
 
-    monkeypatch.setattr("weightless.data.corpus.Corpus.tokenizer", load)
+    monkeypatch.setattr("weightless.data.shards.corpus.Corpus.tokenizer", load)
     options = {"fraction": 0.2, "shard_tokens": 3000, "show_progress": False}
     prepare([words(i) for i in range(30)], ByteTokenizer(), tmp_path, "t", **options)
     return tmp_path

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError
-from weightless.data.loader import Batches
-from weightless.data.order import permuted
-from weightless.data.shards import TokenView
+from weightless.data.batches.loader import Batches
+from weightless.data.batches.order import permuted
+from weightless.data.shards.shards import TokenView
 
 
 @given(st.integers(1, 300), st.integers(0, 2**63 - 1))

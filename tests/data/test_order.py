@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError
-from weightless.data.loader import Batches
-from weightless.data.order import Curriculum, Permutation
-from weightless.data.packing import DocumentWindows, StreamWindows
+from weightless.data.batches.loader import Batches
+from weightless.data.batches.order import Curriculum, Permutation
+from weightless.data.batches.packing import DocumentWindows, StreamWindows
 
 EOT = 7
 

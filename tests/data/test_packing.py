@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError
-from weightless.data.loader import Batches
-from weightless.data.packing import (
+from weightless.data.batches.loader import Batches
+from weightless.data.batches.packing import (
     IGNORED,
     DocumentWindows,
     StreamWindows,
     best_fit_decreasing,
     document_starts,
 )
-from weightless.data.shards import TokenView
+from weightless.data.shards.shards import TokenView
 
 EOT = 7
 

@@ -18,12 +18,13 @@ from data.fake_tokenizer import ByteTokenizer
 from data.test_prepare import content_of, documents_of
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
-from weightless.data import fables, parts, shard_series
-from weightless.data.corpus import corpus
-from weightless.data.parts import Part, merge, part_of, prepare_part
-from weightless.data.prepare import prepare
-from weightless.data.sources import open_source
-from weightless.data.split import split_by_hash
+from weightless.data.shards import parts, shard_series
+from weightless.data.shards.corpus import corpus
+from weightless.data.shards.parts import Part, merge, part_of, prepare_part
+from weightless.data.shards.prepare import prepare
+from weightless.data.text import fables
+from weightless.data.text.sources import open_source
+from weightless.data.text.split import split_by_hash
 from weightless.tokenizer import Tokenizer
 
 OPTIONS = {"fraction": 0.2, "show_progress": False}
@@ -146,9 +147,9 @@ PROGRAM = """
     sys.path[:0] = {path!r}
     from data.fake_tokenizer import ByteTokenizer
     from data.test_prepare import documents_of
-    from weightless.data import shard_series
-    from weightless.data.parts import Part, prepare_part
-    from weightless.data.prepare import prepare
+    from weightless.data.shards import shard_series
+    from weightless.data.shards.parts import Part, prepare_part
+    from weightless.data.shards.prepare import prepare
     shard_series.BLOCK_BYTES = 100
     options = dict(fraction=0.2, shard_tokens=150, workers=2)
     tokenizer = ByteTokenizer(seconds_per_document=0.01)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from weightless.base.errors import ConfigError, CorruptFileError
-from weightless.data.loader import Batches
-from weightless.data.prefetch import Prefetched
+from weightless.data.batches.loader import Batches
+from weightless.data.batches.prefetch import Prefetched
 
 
 def live() -> int:

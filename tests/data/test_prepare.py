@@ -16,9 +16,9 @@ import pytest
 from data.fake_tokenizer import ByteTokenizer, stream_of
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
-from weightless.data.corpus import corpus
-from weightless.data.prepare import prepare
-from weightless.data.split import split_by_hash
+from weightless.data.shards.corpus import corpus
+from weightless.data.shards.prepare import prepare
+from weightless.data.text.split import split_by_hash
 
 
 def documents_of(n: int) -> list[bytes]:
@@ -100,8 +100,8 @@ PROGRAM = """
     sys.path[:0] = {path!r}
     from data.fake_tokenizer import ByteTokenizer
     from data.test_prepare import documents_of
-    from weightless.data import shard_series
-    from weightless.data.prepare import prepare
+    from weightless.data.shards import shard_series
+    from weightless.data.shards.prepare import prepare
     shard_series.BLOCK_BYTES = 100  # so that this little text is many blocks
     prepare(documents_of(50), ByteTokenizer(seconds_per_document=0.02), {folder!r}, "t", fraction=0.2, shard_tokens=200,
             workers=2)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError, CorruptFileError
-from weightless.data.row_masks import kept, polarity
+from weightless.data.imports.row_masks import kept, polarity
 
 
 def flat(*rows: list[int]) -> tuple[np.ndarray, np.ndarray]:

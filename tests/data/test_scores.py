@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
-from weightless.data.packing import document_starts
-from weightless.data.scores import compression_ratio, compression_ratios, document_lengths, read_scores
+from weightless.data.batches.packing import document_starts
+from weightless.data.batches.scores import compression_ratio, compression_ratios, document_lengths, read_scores
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])

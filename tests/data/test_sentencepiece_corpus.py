@@ -9,10 +9,10 @@ import pytest
 from tokenizer.piece_models import model_file
 
 from weightless.base.errors import CorruptFileError, WeightlessError
-from weightless.data import fables
-from weightless.data.corpus import corpus
-from weightless.data.inspect import documents_in, verify
-from weightless.data.prepare import prepare
+from weightless.data.shards.corpus import corpus
+from weightless.data.shards.inspect import documents_in, verify
+from weightless.data.shards.prepare import prepare
+from weightless.data.text import fables
 from weightless.tokenizer.sentencepiece import SentencePieceTokenizer
 
 DOCUMENTS = list(fables.documents(seed=4, n_bytes=8_000))

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
-from weightless.data.corpus import corpus
-from weightless.data.shards import TokenView, read_shard, shard_writer, write_shard
+from weightless.data.shards.corpus import corpus
+from weightless.data.shards.shards import TokenView, read_shard, shard_writer, write_shard
 
 
 @pytest.mark.parametrize("n", [0, 1, 1023])
@@ -113,3 +113,48 @@ def test_manifests_are_checked(tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(CorruptFileError, match="not valid JSON"):
         corpus(tmp_path)
+
+
+_RULE = {"method": "hash", "fraction": 0.1, "max_overlap": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split": 7}, "split is missing or not dict"),
+        ({"split": {**_RULE, "method": 7}}, "split.method"),
+        ({"split": {**_RULE, "fraction": 0}}, "split.fraction"),
+        ({"split": {"method": "hash"}}, "split.fraction"),
+        ({"split": {**_RULE, "overlapping_documents": "4"}}, "split.overlapping_documents"),
+        ({"split": {**_RULE, "dropped_documents": 3, "max_overlap": None}}, "split.max_overlap"),
+        ({"content": 7}, "content is missing or not list of tables"),
+        ({"left_out": [3]}, "left_out is missing or not table of counts"),
+        ({"noticed": {"a": None}}, "noticed"),
+        ({"bytes_are": 7}, "bytes_are"),
+        ({"vocab_size": -1}, "vocab_size"),
+        ({"of_each": {"tokens": -3}}, "splits.train.tokens"),
+        ({"of_each": {"bytes": 10**400}}, "splits.train.bytes"),
+        ({"of_each": {"bytes": None}}, "splits.train.bytes is null"),
+        ({"of_each": {"documents": None}, "split": {"equal_documents": 1}}, "splits.train.documents is null"),
+        ({"of_each": {"source_bytes": 9}}, "splits.train.unknown_tokens"),
+        ({"of_each": {"tokens": 0, "shards": []}}, "splits.train.bytes is 9, of no tokens"),
+        ({"of_each": {}, "more": {"test": 5}}, "splits.test is none of train and val"),
+    ],
+)
+def test_a_manifest_is_checked_whole_when_it_is_opened(tmp_path, changes, message):
+    """Oracle: the types and ranges that the readers of each key need."""
+    _manifest(tmp_path)
+    splits = json.loads((tmp_path / "manifest.json").read_text())["splits"]
+    wrong, more = changes.pop("of_each", {}), changes.pop("more", {})
+    _manifest(tmp_path, **changes, splits={**{name: {**split, **wrong} for name, split in splits.items()}, **more})
+    with pytest.raises(CorruptFileError, match=message):
+        corpus(tmp_path)
+
+
+def test_a_manifest_of_before_its_later_keys_is_opened(tmp_path):
+    later = {"split": {"method": "imported", "train": {"limit": 3}}, "content": [None], "left_out": {"empty": 2},
+             "noticed": {}, "bytes_are": None}  # fmt: skip
+    _manifest(tmp_path)
+    assert corpus(tmp_path).parting["method"] is None
+    _manifest(tmp_path, **later)
+    assert corpus(tmp_path).parting["method"] == "imported"

@@ -9,7 +9,7 @@ import pytest
 from data.test_import_tokens import V, bins, imported
 
 from weightless.base.errors import WeightlessError
-from weightless.data.shards import write_shard
+from weightless.data.shards.shards import write_shard
 
 
 def golf_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightless.base.errors import CorruptFileError, WeightlessError
-from weightless.data.documents import LONGEST_LINE, lines_of, split_at_marks, split_into_sections
-from weightless.data.sources import open_source, read_documents
+from weightless.data.text.documents import LONGEST_LINE, lines_of, split_at_marks, split_into_sections
+from weightless.data.text.sources import open_source, read_documents
 
 TEXT = "One fox.\n\nTwo foxes éä.\n".encode()
 

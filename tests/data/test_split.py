@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError, WeightlessError
-from weightless.data.documents import document_key
-from weightless.data.grams import GramSet, id_grams, twin_grams, word_grams, word_hashes
-from weightless.data.split import drafted, split_by_hash, split_given, split_notes, split_rule
+from weightless.data.text.documents import document_key
+from weightless.data.text.grams import GramSet, id_grams, twin_grams, word_grams, word_hashes
+from weightless.data.text.split import drafted, split_by_hash, split_given, split_notes, split_rule
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from weightless.base.errors import CorruptFileError, WeightlessError
-from weightless.data.sources import open_source
+from weightless.data.text.sources import open_source
 from weightless.tokenizer import train_bpe
 from weightless.tokenizer.opening import load_saved
 
@@ -138,7 +138,7 @@ def test_parquet_is_known_by_content_and_a_column_twice_is_refused(tmp_path):
     parquet.write_table(arrow.table({"text": ["x"]}), tmp_path / "blob")
     assert read(tmp_path / "blob") == ["x"]
     parquet.write_table(arrow.table([arrow.array(["x"])] * 2, names=["text", "text"]), tmp_path / "twice.parquet")
-    with pytest.raises(WeightlessError, match="several columns 'text'"):
+    with pytest.raises(WeightlessError, match="several columns 'text': rename all but one"):
         read(tmp_path / "twice.parquet")
 
 
@@ -262,3 +262,12 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)  # root may list everything
     with pytest.raises(WeightlessError, match="cannot read .*closed: Permission denied"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.TSV", "a.csv.gz"])
+def test_a_table_is_plain_text_and_that_is_told(tmp_path, capsys, name):
+    """No column of it is taken, which a reader of rows would expect."""
+    table = b"id,text\n" + b"".join(b'%d,"some words"\n' % i for i in range(9))
+    (tmp_path / name).write_bytes(gzip.compress(table) if name.endswith(".gz") else table)
+    assert list(open_source(tmp_path / name)) == [table]
+    assert "1 table(s)" in (told := capsys.readouterr().err) and name in told and "plain text" in told

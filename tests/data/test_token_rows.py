@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
-from weightless.data import token_parquet, token_rows
-from weightless.data.row_sets import open_rows
-from weightless.data.token_parquet import ParquetRows, Reading
-from weightless.data.token_rows import START, FlatFiles, Place, RowStream
+from weightless.data.imports import token_parquet, token_rows
+from weightless.data.imports.row_sets import open_rows
+from weightless.data.imports.token_parquet import ParquetRows, Reading
+from weightless.data.imports.token_rows import START, FlatFiles, Place, RowStream
 
 V = 300
 

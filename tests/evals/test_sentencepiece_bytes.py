@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from contract.cases import V, bench
 
-from weightless.audit.byte_counts import Claim, TokenBytes, bytes_of_the_text, identity
+from weightless.audit.predictors.byte_counts import Claim, TokenBytes, bytes_of_the_text, identity
 from weightless.base.errors import ConfigError
-from weightless.data import fables
+from weightless.data.text import fables
 from weightless.evals.bits_per_byte import evaluate
 from weightless.evals.sentencepiece_bytes import score_losses, token_counts
 from weightless.export.lower import pack

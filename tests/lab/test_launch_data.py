@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from weightless.cli.main import main
-from weightless.data import fables
-from weightless.data.corpus import corpus
-from weightless.data.prepare import prepare
-from weightless.data.sources import open_source
+from weightless.data.shards.corpus import corpus
+from weightless.data.shards.prepare import prepare
+from weightless.data.text import fables
+from weightless.data.text.sources import open_source
 from weightless.tokenizer import Tokenizer
 
 

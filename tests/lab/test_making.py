@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from weightless.base.errors import ConfigError
-from weightless.data import fables
+from weightless.data.text import fables
 from weightless.evals.bits_per_byte import evaluate
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed

@@ -5,12 +5,15 @@ Oracle: the words a person needs (model and key), and a folder in which nothing 
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from weightless.base.errors import ConfigError
 from weightless.cli.main import main
-from weightless.data import fables
-from weightless.lab.checks import check_on_text
+from weightless.data.text import fables
+from weightless.data.text.sources import read_documents
+from weightless.lab.checks import check_on_machine, check_on_text
 from weightless.lab.corpora import prepared
 from weightless.lab.recipe import DataRecipe, ModelRecipe, load_recipe
 
@@ -103,6 +106,33 @@ def test_the_second_model_is_checked_before_the_first_is_made(recipe, tmp_path, 
     assert counted.err.partition(": ")[2] == told.partition(": ")[2] and not counted.out
 
 
+def test_another_text_does_not_silently_drop_the_validation_of_the_recipe(recipe, text, tmp_path, capsys):
+    """Whoever names another text says what is held out of it; with both named, that is what validates."""
+    own, other = tmp_path / "valid.txt", tmp_path / "other.txt"
+    for path, seed in ((own, 6), (other, 7)):
+        path.write_bytes(b"\n<|endoftext|>\n".join(fables.documents(seed=seed, n_bytes=3000)))
+    path, folder = recipe(("vocab_size", f'validation = "{own.as_posix()}"\nvocab_size')), tmp_path / "run"
+    words = ["run", str(path), "--text", str(text), "--out", str(folder), "--only", "first"]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and f"validates on {own}" in told and "--validation" in told
+    assert not folder.exists()
+    assert main([*words, "--validation", str(other)]) == 0
+    said = json.loads((folder / "data" / "manifest.json").read_text())["splits"]["val"]["bytes"]
+    assert said == sum(map(len, read_documents(other))) != sum(map(len, read_documents(own)))
+
+
+@pytest.mark.parametrize(("key", "value"), [("field", "body"), ("pattern", "gpt4"), ("max_overlap", 0.5)])
+def test_a_setting_that_the_text_leaves_idle_is_refused(text, tmp_path, key, value):
+    """Of plain text no field is read; of a prepared corpus nothing is read anew."""
+    if key == "field":
+        with pytest.raises(ConfigError, match="data.field = 'body' does nothing"):
+            prepared(DataRecipe(str(text), vocab_size=300, field="body"), tmp_path / "a")
+    prepared(DataRecipe(str(text), vocab_size=300), tmp_path / "ready")
+    with pytest.raises(ConfigError, match=f"data.{key} = .* does nothing"):
+        prepared(DataRecipe(str(tmp_path / "ready"), vocab_size=300, **{key: value}), tmp_path / "b")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -115,9 +145,23 @@ def test_the_second_model_is_checked_before_the_first_is_made(recipe, tmp_path, 
         ("max_tokens = 4", "temperature = -1.0", ("sample", "temperature")),
         ("max_tokens = 4", "top_p = 0.0", ("sample", "top_p")),
         ("vocab_size = 300", "vocab_size = 256", ("data.vocab_size", "257")),
+        ("vocab_size = 300", "vocab_size = 65537", ("data.vocab_size = 65537", "65536")),
         ("vocab_size = 300", 'pattern = "gtp2"', ("gtp2", "gpt2")),
         ("vocab_size = 300", "max_overlap = 1.5", ("data.max_overlap",)),
         ("order = 2", "order = 2, min_counts = [1]", ("'first'", "min_counts")),
+        ("order = 2", "order = 2, nodes = [9], entries = [9]", ("'first'", "config.nodes", "counted from the text")),
+        ("order = 2", "order = 2, entries = []", ("'first'", "config.entries", "counted from the text")),
+        (
+            'family = "ngram"\nconfig = { order = 2,',
+            'family = "infinigram"\nconfig = { n_tokens = 5,',
+            ("'first'", "config.n_tokens = 5", "counted from the text"),
+        ),
+        (
+            'family = "ngram"\nconfig = { order = 2,',
+            'family = "mixture"\nconfig = { neural = "dense", counted = '
+            '"infinigram", counted_config = { n_tokens = 5 }, neural_config = { d_model = 32 },',
+            ("'first'", "config.counted_config.n_tokens = 5", "counted from the text"),
+        ),
         ('family = "dense"', 'family = "ngram"', ("'second'", "d_model")),
         ('family = "ngram"', 'family = "ngram"\ntrain = { num_steps = 2 }', ("'first'", "counted, not trained")),
     ],
@@ -171,6 +215,7 @@ def test_texts_and_machines_that_are_too_small(text, tmp_path_factory, model, wo
     folder = text.parent / "data"
     corpus = prepared(DataRecipe(text.as_posix(), vocab_size=300), folder, show_progress=False, workers=1)
     with pytest.raises(ConfigError, match=words) as caught:
+        check_on_machine(model, corpus.vocab_size)
         check_on_text(model, corpus)
     assert "model 'm'" in str(caught.value)
 

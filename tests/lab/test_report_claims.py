@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import random
+import statistics
 import struct
 import zlib
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,8 +21,9 @@ from weightless.lab.report import frontier_png, headline, markdown_table, termin
 from weightless.lab.report.frontier import Style, lay_out
 from weightless.lab.report.groups import gather, pareto
 from weightless.lab.report.headline import evidence
-from weightless.lab.report.interval import estimate, t_critical
+from weightless.lab.report.interval import Estimate, estimate, t_critical, unpaired
 from weightless.lab.report.labels import Anchor, Box, place_labels, spread
+from weightless.lab.report.pairs import against_best
 from weightless.lab.report.palette import HUES, accents
 
 NBSP = "\u00a0"
@@ -80,6 +84,60 @@ def test_seeds_decide_whether_a_loss_is_lower():
     assert "cannot tell from" in str(headline(gather(summary)))
 
 
+def unpaired_groups():
+    """Two models that share no seed, three seeds and four."""
+    summary = example((row("dense", 2.0, 3e6), row("feather", 1.9, 1e5)), seeds=(0, 1, 2, 3, 4, 5, 6))
+    losses = {"dense": dict(zip((0, 1, 2), DENSE)), "feather": dict(zip((3, 4, 5, 6), FEATHER))}
+    summary["models"] = [
+        {**model, "bits_per_byte": losses[model["name"]][model["seed"]]}
+        for model in summary["models"]
+        if model["seed"] in losses[model["name"]]
+    ]
+    return gather(summary)
+
+
+DENSE, FEATHER = (2.00, 2.08, 2.03), (1.90, 1.99, 1.93, 1.96)
+
+
+def test_seeds_that_do_not_pair_give_welchs_interval():
+    """Oracle: the standard formula of Welch and Satterthwaite, and Student's density integrated with small steps."""
+    (pair,) = against_best(unpaired_groups())
+    a, b = statistics.variance(DENSE) / 3, statistics.variance(FEATHER) / 4
+    df = (a + b) ** 2 / (a**2 / 2 + b**2 / 3)
+    apart = pair.difference.apart
+    assert pair.name == "dense" and apart.mean == pytest.approx(statistics.mean(DENSE) - statistics.mean(FEATHER))
+    t = apart.half / math.sqrt(a + b)
+    x = (np.arange(1_000_000) + 0.5) * (t / 1_000_000)
+    scale = math.exp(math.lgamma((df + 1) / 2) - math.lgamma(df / 2)) / math.sqrt(df * math.pi)
+    inside = 2 * scale * float(((1 + x * x / df) ** (-(df + 1) / 2)).sum()) * (t / 1_000_000)
+    assert inside == pytest.approx(0.95, abs=1e-8)
+    assert pair.evidence == "unpaired, Welch's interval over 3 and 4 seeds: apart"
+    assert pair.written == f"+{apart.mean:.4f} ± {apart.half:.4f}"
+
+
+@pytest.mark.parametrize("one, other", [(DENSE, FEATHER), (FEATHER, DENSE[:2]), ((1.0, 1.01), FEATHER), ((0.1, 0.2),
+                         (5.0, 5.5)), ((1.0, 2.0), (0.0, 1e-9))])  # fmt: skip
+def test_welchs_interval_is_that_of_scipy(one, other):
+    stats = pytest.importorskip("scipy.stats")
+    low, high = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
+    found = unpaired(one, other)
+    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high), rel=1e-6)
+
+
+def test_without_two_values_of_each_there_is_no_interval():
+    assert unpaired((1.0, math.nan), (2.0, 3.0)).half is None
+    assert unpaired((1.0, 1.0), (2.0, 2.0)) == Estimate(-1.0, 0.0, 4)
+
+
+def test_a_loss_is_not_called_lower_where_unpaired_seeds_cannot_tell():
+    """Both ways: as above it is apart; with one seed of feather far off it is not."""
+    groups = unpaired_groups()
+    assert "at a lower loss" in str(headline(groups))
+    next(g for g in groups if g.name == "feather").members[0]["bits_per_byte"] = 2.15
+    groups = [dataclasses.replace(g) for g in groups]  # what was computed of them goes
+    assert "cannot tell from" in str(headline(groups))
+
+
 def test_evidence_names_the_seeds():
     assert evidence(gather(example())).startswith("Single seed")
     assert evidence(gather(example(seeds=(0, 1, 2)))) == (
@@ -132,6 +190,18 @@ def test_labels_do_not_overlap(models, width, height):
         for mark in layout.marks:
             r = layout.style.radius
             assert box.shared(Box(mark.x - r, mark.y - r, mark.x + r, mark.y + r)) < 0.25 * 4 * r * r
+
+
+@pytest.mark.parametrize("style", [Style(880, 500), Style(380, 400, font=13, radius=6.5), Style(1460, 670, 23, 12)])
+@pytest.mark.parametrize("between, is_drawn", [(1.949, True), (1.998, False), (2.0, False), (2.004, False)])
+def test_the_arrow_of_the_gain_crosses_no_mark(between, is_drawn, style):
+    """Oracle: the marks' boxes.  The arrow lies at the reference's loss, 2.0, from 3 MB to 500 B."""
+    models = (row("dense", 2.0, 3e6), row("feather", between, 120e3), row("ngram", 1.9, 500.0))
+    layout = lay_out(gather(example(models)), style)
+    assert (layout.gain is not None) == is_drawn
+    if layout.gain is not None:
+        at = next(mark for mark in layout.marks if mark.group.name == "feather")
+        assert abs(at.y - layout.gain.y) > style.radius
 
 
 def test_labels_of_a_dense_cluster_are_led_away():

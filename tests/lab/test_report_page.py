@@ -16,7 +16,8 @@ import pytest
 from lab.example_summary import DEMO, ZOO, example
 
 from weightless.base.errors import CorruptFileError, WeightlessError
-from weightless.lab.report import byte_breakdown_svg, check_summary, write_report
+from weightless.data.text.split import overlap_warning, split_notes
+from weightless.lab.report import byte_breakdown_svg, check_summary, markdown_table, terminal_table, write_report
 from weightless.lab.report.page import page
 
 VOID = {"meta", "br", "link", "img", "hr"}
@@ -151,6 +152,26 @@ def test_a_failed_check_is_loud_and_a_passed_run_is_calm():
     for model in none["models"]:
         model["checks"] = []
     assert "No checks were recorded" in page(none)
+
+
+def test_a_validation_text_that_repeats_training_is_loud_wherever_results_are_shown():
+    """Oracle: the sentence that `data prepare` says of the same manifest (data/test_split.py)."""
+    manifest = {"splits": {"train": {"documents": 90, "bytes": 90}, "val": {"documents": 10, "bytes": 10}},
+                "split": {"method": "given", "max_overlap": 1.0, "dropped_documents": 0, "overlapping_documents": 4,
+                          "equal_documents": 2}}  # fmt: skip
+    (said,) = split_notes(manifest)
+    summary = example()
+    summary["corpus"]["warning"] = overlap_warning(manifest)
+    sentence = said.removeprefix("WARNING: v")
+    loud = page(summary)
+    assert loud.index('role="alert"') < loud.index(f"V{sentence}.") < loud.index("<h1")
+    assert f"**V{sentence}.**" in markdown_table(summary)
+    assert f"V{sentence}." in str(terminal_table(summary).caption)
+    summary["corpus"]["warning"] = ""
+    assert "repeats" not in page(summary) + markdown_table(summary) + str(terminal_table(summary).caption)
+    summary["corpus"]["warning"] = 4
+    with pytest.raises(CorruptFileError, match="corpus.warning should be text"):
+        check_summary(summary)
 
 
 def test_commands_stand_under_the_figures():

@@ -17,7 +17,7 @@ import pytest
 from weightless.base.config import from_dict, to_dict
 from weightless.base.errors import ConfigError
 from weightless.base.files import sha256_file
-from weightless.data import fables
+from weightless.data.text import fables
 from weightless.lab.recipe import Recipe, load_recipe
 
 RECIPE = """

@@ -8,11 +8,11 @@ import os
 import pytest
 
 from weightless.base.errors import ConfigError, WeightlessError
-from weightless.data import fables
-from weightless.data.corpus import corpus
-from weightless.data.parts import Part, merge, prepare_part
-from weightless.data.prepare import prepare
-from weightless.data.sources import open_source
+from weightless.data.shards.corpus import corpus
+from weightless.data.shards.parts import Part, merge, prepare_part
+from weightless.data.shards.prepare import prepare
+from weightless.data.text import fables
+from weightless.data.text.sources import open_source
 from weightless.lab.corpora import prepared
 from weightless.lab.recipe import DataRecipe
 from weightless.tokenizer import Tokenizer

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from weightless.base.errors import ConfigError, WeightlessError
-from weightless.data import fables
+from weightless.data.text import fables
 from weightless.lab.report.vocabulary import headline, vocabulary_png, vocabulary_svg
 from weightless.lab.tokenizer_study import compare, measure, readable, sample_of
 from weightless.lab.tokenizer_sweep import checked_sizes, smaller, sweep

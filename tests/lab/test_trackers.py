@@ -6,10 +6,12 @@ Oracle: the metrics that training wrote, and the formula of bytes touched; wandb
 from __future__ import annotations
 
 import json
+import os
 import struct
 
 import pytest
 
+from weightless.lab.trackers import tracker
 from weightless.models import dense
 from weightless.program.cost import touched_by_formula
 
@@ -80,3 +82,12 @@ def test_a_mode_that_does_not_exist_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "sideways")
     with pytest.raises(WeightlessError, match="--no_wandb"), tracker(tmp_path / "m", True, {}):
         pass
+
+
+def test_a_folder_whose_name_is_no_text_is_not_logged_and_it_is_said(tmp_path, monkeypatch, capsys):
+    """wandb ends with a UnicodeEncodeError there; a training that nobody asked to log does not end with it."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder = tmp_path / os.fsdecode(b"m\xefx")
+    with tracker(folder, True, {}) as log:
+        assert log is None
+    assert "not logged" in capsys.readouterr().err and not folder.exists()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from contract.cases import CASES, bench, part_of
 
-from weightless.audit.real_text import mode_s_costs
+from weightless.audit.counters.real_text import mode_s_costs
 from weightless.base.config import from_dict, to_dict
 from weightless.base.errors import ConfigError
 from weightless.models import dense, feather, infinigram, mixture, ngram

@@ -31,9 +31,9 @@ PROGRAM = """
 
 @pytest.mark.slow
 def test_rows_agree_with_the_datasets_library(tmp_path, monkeypatch):
-    from weightless.data.import_tokens import import_tokens
-    from weightless.data.row_sets import open_rows
-    from weightless.data.token_parquet import Reading
+    from weightless.data.imports.import_tokens import import_tokens
+    from weightless.data.imports.row_sets import open_rows
+    from weightless.data.imports.token_parquet import Reading
 
     folder = "sample-10BT_max_length_513/"
     with running_hub() as hub:
@@ -59,7 +59,7 @@ def test_rows_agree_with_the_datasets_library(tmp_path, monkeypatch):
         for name, options in (("fineweb-edu-gpt2", {}), ("fineweb-edu-10bt-gpt2", {"validation": "none"})):
             rows = open_rows(name, Reading(V, 50256))
             import_tokens(rows, tmp_path / name, "t", shard_tokens=400, show_progress=False, **options)
-    from weightless.data.corpus import corpus
+    from weightless.data.shards.corpus import corpus
 
     found = corpus(tmp_path / "fineweb-edu-gpt2")
     for split, other in (("train", "train"), ("val", "test")):

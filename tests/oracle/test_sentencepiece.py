@@ -15,7 +15,7 @@ import pytest
 from tokenizer.texts import random_text
 
 from weightless.base.errors import ConfigError, CorruptFileError
-from weightless.data import fables
+from weightless.data.text import fables
 from weightless.tokenizer.sentencepiece import SentencePieceTokenizer, byte_table
 
 sentencepiece = pytest.importorskip("sentencepiece")
@@ -96,7 +96,7 @@ def test_fields_are_those_protobuf_reads(golf):
 
 
 def test_prepares_a_corpus(golf, tmp_path):
-    from weightless.data.prepare import prepare
+    from weightless.data.shards.prepare import prepare
 
     tokenizer = SentencePieceTokenizer(golf)
     documents = list(fables.documents(seed=2, n_bytes=20_000))

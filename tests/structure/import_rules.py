@@ -1,4 +1,4 @@
-"""Rules about imports: floors, families, dynamic imports, declared dependencies.
+"""Rules about imports: floors, parts of a room, families, dynamic imports, declared dependencies.
 
 Every import counts, at whatever depth it stands: `import`, `from … import` (absolute and relative), and
 `importlib.import_module("literal")`.
@@ -27,10 +27,16 @@ FLOORS = {
     "cli": 9,
 }  # fmt: skip
 
+# Rooms that are divided: each part, and the other parts that it may import from.
+PARTS = {
+    "data": {"text": (), "shards": ("text",), "imports": ("text", "shards"), "batches": ()},
+    "audit": {"counters": (), "predictors": ("counters",)},
+}
+
 # The only file that imports by a computed name, the script that loads code under audit in a process of its own (it
 # imports nothing of the house), and the files of models/ that are no family.
 DYNAMIC_IMPORT = "src/weightless/models/catalog.py"
-LOADS_FOREIGN_CODE = "src/weightless/audit/entry_worker.py"
+LOADS_FOREIGN_CODE = "src/weightless/audit/predictors/entry_worker.py"
 NOT_FAMILIES = {"__init__", "catalog", "family"}
 DYNAMIC_CALLS = {"__import__", "import_module", "spec_from_file_location", "run_path", "run_module"}
 
@@ -95,6 +101,24 @@ def _climbs(source: Source, node: ast.AST, target: tuple[str, ...]) -> list[str]
     if room == source.folder or FLOORS[room] < own:
         return []
     return [source.at(node, f"floor {own} ({source.folder}) imports from floor {FLOORS[room]} ({room})")]
+
+
+def parts(repository: Repository) -> list[str]:
+    """In a divided room every file stands in a part, and imports from it or from the parts it may see."""
+    found = []
+    for source in repository.package:
+        known = PARTS.get(source.folder)
+        own = "/".join(source.path.split("/")[3:-1])
+        if known is None or (not own and source.path.endswith("__init__.py")):
+            continue
+        if own not in known:
+            found.append(f"{source.path}:1: {source.folder} is divided; a file stands in one of {', '.join(known)}")
+            continue
+        for node, target in imports(source):
+            if target[:2] == ("weightless", source.folder) and target[2:3] not in [(own,), *((p,) for p in known[own])]:
+                seen = ", ".join(known[own]) or "no other part"
+                found.append(source.at(node, f"{own} imports {'.'.join(target[1:])}; it may see {seen}"))
+    return found
 
 
 def _floor_of_roof(source: Source) -> int:

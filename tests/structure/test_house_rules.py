@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 RULES = [
     import_rules.floors,
+    import_rules.parts,
     import_rules.families,
     import_rules.dynamic_imports,
     import_rules.declared_dependencies,

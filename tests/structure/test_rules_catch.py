@@ -19,6 +19,11 @@ SOUND = {
     "src/weightless/base/files.py": '"""Files."""\n\nfrom dataclasses import dataclass, field\n\n\n'
     "@dataclass(frozen=True)\nclass File:\n    parts: list = field(default_factory=list)\n\n\n"
     "TABLE = {1: File(), 2: tuple(range(3))}\nRATIO = 1 / 2\n\n\ndef load():\n    return open('x')\n",
+    "src/weightless/data/__init__.py": '"""Floor 3."""\n',
+    "src/weightless/data/text/__init__.py": '"""Text."""\n',
+    "src/weightless/data/text/sources.py": '"""Sources."""\n\nfrom weightless.base import files\n\nTEXT = files\n',
+    "src/weightless/data/shards/prepare.py": '"""Shards."""\n\nfrom weightless.data.text import sources\n'
+    'from ..text.sources import TEXT\n\nREAD = (sources, TEXT)\n',
     "src/weightless/models/__init__.py": '"""Floor 5."""\n',
     "src/weightless/models/catalog.py": '"""By name."""\n\nimport importlib\n\n\ndef family(name):\n'
     '    return importlib.import_module(f"weightless.models.{name}")\n',
@@ -42,6 +47,7 @@ def code(body: str) -> str:
 
 
 BASE, DENSE = "src/weightless/base/planted.py", "src/weightless/models/planted.py"
+DATA = "src/weightless/data"
 CASES = [
     (import_rules.floors, BASE, code("import weightless.models.dense")),
     (import_rules.floors, BASE, code("from weightless import models")),
@@ -62,6 +68,19 @@ CASES = [
     (import_rules.floors, "src/weightless/ops/planted.py", code("from weightless.ledger import entries")),
     (import_rules.floors, "src/weightless/attic/planted.py", code("")),
     (import_rules.floors, "src/weightless/__init__.py", code("from weightless.base import files")),
+    (import_rules.parts, f"{DATA}/text/planted.py", code("from weightless.data.shards import corpus")),
+    (import_rules.parts, f"{DATA}/text/planted.py", code("def f():\n    from weightless.data.imports.hub import x")),
+    (import_rules.parts, f"{DATA}/shards/planted.py", code("from ..imports import token_rows")),
+    (import_rules.parts, f"{DATA}/imports/planted.py", code("import weightless.data.batches.order")),
+    (import_rules.parts, f"{DATA}/batches/planted.py", code("from weightless.data.text import sources")),
+    (import_rules.parts, f"{DATA}/batches/planted.py", code("from weightless import data")),
+    (import_rules.parts, f"{DATA}/planted.py", code("")),
+    (import_rules.parts, f"{DATA}/text/deep/planted.py", code("")),
+    (
+        import_rules.parts,
+        "src/weightless/audit/counters/planted.py",
+        code("import importlib\nx = importlib.import_module('weightless.audit.predictors.probes')"),
+    ),
     (import_rules.families, DENSE, code("from weightless.models import dense")),
     (import_rules.families, DENSE, code("def f():\n    from .dense import load")),
     (import_rules.families, "src/weightless/models/deep/planted.py", code("")),

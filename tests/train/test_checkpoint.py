@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ def _save(folder: Path, step: int) -> Path:
     return folder / f"step_{step:09d}"
 
 
-def test_round_trip_keeps_bits_and_only_the_latest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [b"plain", b"m\xefx"])
+def test_round_trip_keeps_bits_and_only_the_latest(tmp_path: Path, name: bytes) -> None:
+    tmp_path = tmp_path / os.fsdecode(name)
     assert load_checkpoint(tmp_path) is None
     _save(tmp_path, 1)
     _save(tmp_path, 12)

@@ -15,9 +15,9 @@ import pytest
 import torch
 from toy_training import ToyModel, toy_tokens
 
-from weightless.base.errors import CorruptFileError
+from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.train.config import TrainConfig
-from weightless.train.divergence import Divergence
+from weightless.train.divergence import Divergence, fits
 from weightless.train.loop import TrainResult, train
 
 TRAIN, VAL = toy_tokens(20_000), toy_tokens(3_000, seed=1)
@@ -88,6 +88,39 @@ def test_a_weight_that_no_text_reads_is_looked_at(tmp_path: Path) -> None:
 
     found = _run(tmp_path, Poisoned()).diverged
     assert found is not None and found.step == 12 and "weights of table" in found.detail
+
+
+@pytest.mark.parametrize(("fmt", "weight"), [("f16", 65_520.0), ("int4", 7 * 65_520.0), ("bf16", 1e16), ("f32", 1e16)])
+def test_a_weight_that_can_be_neither_stored_nor_computed_with_is_a_divergence(
+    tmp_path: Path, fmt: str, weight: float
+) -> None:
+    """65,504 is the largest fp16 number, scales are fp16; the square of 10^16 is near the end of float32."""
+
+    class Large(ToyModel):
+        def tensors(self) -> Any:
+            return [dataclasses.replace(s, format=fmt) if s.name == "matrix" else s for s in super().tensors()]
+
+        def losses(self, p: Any, tokens_BT: Any, targets_BT: Any) -> torch.Tensor:
+            return super().losses({**p, "matrix": p["matrix"] * 0 + 1e-3}, tokens_BT, targets_BT)
+
+    config = dataclasses.replace(CONFIG, optimizer="sgd", num_steps=1)
+    assert _run(tmp_path / "sound", Large(), config).diverged is None
+    assert fits(torch.tensor([-weight / 2, 0.0]), fmt) == (weight < 1e15)
+    assert not fits(torch.tensor([-weight, 0.0]), fmt)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("weightless.train.loop.fits", lambda w, f: fits(w * 0 + weight, f) if f == fmt else True)
+        found = _run(tmp_path / "large", Large(), config).diverged
+    assert found is not None and found.step == 1 and "too large to be stored or computed with" in found.detail
+
+
+@pytest.mark.parametrize("fields", [
+    {"max_lr": 1e38}, {"max_lr": 1e20, "embedding_lr_scale": 1e20}, {"muon_lr": 1e38}, {"table_lr": 1e38},
+    {"weight_decay": 1e38}, {"beta1": 1 - 1e-16}, {"beta2": 1 - 1e-12},
+])  # fmt: skip
+def test_rates_that_no_float32_holds_are_refused(fields: dict[str, float]) -> None:
+    """An update by such a rate ended the program, and with it every model behind it."""
+    with pytest.raises(ConfigError, match=f"{next(iter(fields))}.* = .*should be"):
+        dataclasses.replace(CONFIG, **fields)
 
 
 def test_a_fresh_training_begins_anew(tmp_path: Path) -> None:

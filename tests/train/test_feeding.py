@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from toy_training import ToyModel, toy_tokens
 
 from weightless.base.errors import ConfigError
-from weightless.data.packing import IGNORED, Batch, document_starts
+from weightless.data.batches.packing import IGNORED, Batch, document_starts
 from weightless.train.config import TrainConfig
 from weightless.train.feeding import feeding
 from weightless.train.loop import TrainResult, train

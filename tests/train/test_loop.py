@@ -158,7 +158,7 @@ class _NoDropout(ToyModel):
 
 def test_accumulated_micro_batches_equal_one_large_batch(tmp_path: Path) -> None:
     """Same positions, so the same gradient up to float32 summation order, rounding on from the start."""
-    from weightless.data.loader import Batches
+    from weightless.data.batches.loader import Batches
 
     config = dataclasses.replace(SMALL, num_steps=1, qat_start=0.0, warmup=0.0, optimizer="sgd", max_lr=1.0)
     parts = [Batches(TRAIN, 9, 4, 0).batch(k) for k in (0, 1)]
@@ -171,7 +171,7 @@ def test_accumulated_micro_batches_equal_one_large_batch(tmp_path: Path) -> None
 def _run_on_one_batch(folder: Path, config: TrainConfig, parts: list[Any]) -> dict[str, torch.Tensor]:
     import numpy as np
 
-    from weightless.data.packing import Batch
+    from weightless.data.batches.packing import Batch
     from weightless.train import loop
 
     class _Fixed:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from toy_training import ToyModel, toy_tokens
 
-from weightless.data.packing import Batch
+from weightless.data.batches.packing import Batch
 from weightless.quant.formats import decode_rows, encode_rows
 from weightless.train import working_weights
 from weightless.train.config import TrainConfig

@@ -36,6 +36,7 @@ from weightless.artifact.header import (
 )
 from weightless.artifact.sections import Entry, align_up, check_layout, dump_table, load_table
 from weightless.artifact.strict_json import dump_strict, load_strict
+from weightless.base.cores import cores
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError, nearest
 from weightless.base.files import atomic_writer
 from weightless.base.progress import Ticker, progress
@@ -209,7 +210,7 @@ def _mapper(n_bytes: int) -> Iterator[Callable[..., Iterable[Any]]]:
     if n_bytes < THREADS_FROM_BYTES:
         yield map
         return
-    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(min(4, cores()))
     try:
         yield pool.map
     finally:

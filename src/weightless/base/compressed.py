@@ -1,8 +1,10 @@
 """Open a file for reading bytes, unpacking .gz .xz .zst on the way; damage is an error, never a short read.
 
 The ending decides, in whatever case, and endings may follow one another (x.jsonl.gz.zst).  A file of no bytes is empty
-text under every name.  gzip and lzma raise on a truncated stream by themselves; the Zstandard reader of the `zstandard`
-package returns what it has in silence, so `_ZstdReader` drives its decompressor frame by frame and checks the end.
+text under every name.  gzip raises on a truncated stream and on what is no stream by itself; the reader of the
+`zstandard` package returns what it has in silence, and `lzma.LZMAFile` ends in silence at whatever follows a stream
+and is none (padding before another one, too), so `_FrameReader` drives both decompressors frame by frame and checks
+the end.
 Windows may be as long as the format allows (2 GiB, as `zstd --long=31` makes them, for public dumps do): that is the
 memory that such a file can ask for.
 """
@@ -15,7 +17,7 @@ import lzma
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
 from typing import IO, Any
@@ -24,7 +26,7 @@ from weightless.base.errors import CorruptFileError, WeightlessError
 
 COMPRESSED = (".gz", ".xz", ".zst")
 _BLOCK = 1 << 18
-_ZSTD_BLOCK = 1 << 12  # packed bytes at a time: what they unpack to, 128 kB for every 4 at worst, is held at once
+_PACKED_BLOCK = 1 << 12  # packed bytes at a time: what they unpack to, 128 kB for every 4 at worst, is held at once
 _LONGEST_WINDOW = 1 << 31
 
 
@@ -70,28 +72,46 @@ def _opened(path: Path, stack: ExitStack) -> IO[bytes]:
         return stream
     inside: PurePath = path
     while (suffix := inside.suffix.lower()) in COMPRESSED:
-        if suffix == ".zst":
-            stream = io.BufferedReader(_ZstdReader(stream, path), _BLOCK)
+        if suffix == ".gz":
+            stream = gzip.GzipFile(fileobj=stream, mode="rb")
         else:
-            stream = gzip.GzipFile(fileobj=stream, mode="rb") if suffix == ".gz" else lzma.LZMAFile(stream)
+            stream = io.BufferedReader(_xz(stream) if suffix == ".xz" else _zstd(stream, path), _BLOCK)
         stack.enter_context(stream)
         inside = inside.with_suffix("")
     return stream
 
 
+def _xz(packed: IO[bytes]) -> _FrameReader:
+    return _FrameReader(packed, lzma.LZMADecompressor, lzma.LZMAError, padding=4)
+
+
+def _zstd(packed: IO[bytes], path: Path) -> _FrameReader:
+    try:
+        import zstandard
+    except ImportError:
+        raise WeightlessError(f"reading {path} needs the package zstandard: pip install zstandard") from None
+
+    def begin() -> Any:
+        return zstandard.ZstdDecompressor(max_window_size=_LONGEST_WINDOW).decompressobj()
+
+    return _FrameReader(packed, begin, zstandard.ZstdError)
+
+
 class _DamagedFrame(Exception):
-    """A Zstandard stream that is not one, or ends before its frame does."""
+    """A packed stream that is none, or ends before its frame does."""
 
 
-class _ZstdReader(io.RawIOBase):
-    def __init__(self, packed: IO[bytes], path: Path) -> None:
-        try:
-            import zstandard
-        except ImportError:
-            raise WeightlessError(f"reading {path} needs the package zstandard: pip install zstandard") from None
-        self._zstandard = zstandard
-        self._packed = packed
+class _FrameReader(io.RawIOBase):
+    """What frames that follow one another unpack to; `begin` makes the decompressor of one.
+
+    Behind a frame there may be zeros, as many times `padding` bytes as one likes; none when it is 0.
+    """
+
+    def __init__(self, packed: IO[bytes], begin: Callable[[], Any], error: type[Exception], padding: int = 0) -> None:
+        self._packed, self._begin, self._error, self._padding = packed, begin, error, padding
         self._decoder: Any = None
+        self._is_behind_one = False
+        self._n_zeros = 0
         self._pending = b""
 
     def readable(self) -> bool:
@@ -99,10 +119,11 @@ class _ZstdReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._pending:
-            packed = self._packed.read(_ZSTD_BLOCK)
+            packed = self._packed.read(_PACKED_BLOCK)
             if not packed:
                 if self._decoder is not None:
                     raise _DamagedFrame("the file ends inside a frame")
+                self._end_padding()
                 return 0
             self._pending = self._unpack(packed)
         n = min(len(buffer), len(self._pending))
@@ -113,15 +134,27 @@ class _ZstdReader(io.RawIOBase):
     def _unpack(self, packed: bytes) -> bytes:
         """One block; frames may follow one another in a file."""
         parts = []
-        while packed:
+        while packed := packed if self._decoder else self._without_padding(packed):
             if self._decoder is None:
-                decompressor = self._zstandard.ZstdDecompressor(max_window_size=_LONGEST_WINDOW)
-                self._decoder = decompressor.decompressobj()
+                self._end_padding()
+                self._decoder = self._begin()
             try:
                 parts.append(self._decoder.decompress(packed))
-            except self._zstandard.ZstdError as error:
+            except self._error as error:
                 raise _DamagedFrame(str(error)) from None
             packed = b""
             if self._decoder.eof:
-                packed, self._decoder = self._decoder.unused_data, None
+                packed, self._decoder, self._is_behind_one = self._decoder.unused_data, None, True
         return b"".join(parts)
+
+    def _without_padding(self, packed: bytes) -> bytes:
+        if not (self._padding and self._is_behind_one):
+            return packed
+        rest = packed.lstrip(b"\0")
+        self._n_zeros += len(packed) - len(rest)
+        return rest
+
+    def _end_padding(self) -> None:
+        if self._padding and self._n_zeros % self._padding:
+            raise _DamagedFrame(f"{self._n_zeros} zeros follow a frame, which is no multiple of {self._padding}")
+        self._n_zeros = 0

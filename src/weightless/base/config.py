@@ -89,6 +89,15 @@ def check_text(text: str, where: str) -> None:
         raise ConfigError(f"{part!r} is no UTF-8, and {where} cannot hold it: give the file another name") from None
 
 
+def is_text(name: str) -> bool:
+    """Whether a file's name is UTF-8, which other people's software may insist on."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _convert(value: Any, hint: Any, key: str) -> Any:
     """Check `value` against the type `hint` (bool, int, float, str, tuple, dict, dataclass, X | None, Literal)."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)

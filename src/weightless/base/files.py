@@ -88,15 +88,23 @@ def json_line(value: object) -> str:
     return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x85", "\\u0085")
 
 
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file; WeightlessError when missing, CorruptFileError when not JSON."""
-    path = Path(path)
+def read_json(path: str | Path, finite: bool = False) -> Any:
+    """Read a JSON file; WeightlessError when missing, CorruptFileError when not JSON.
+
+    With `finite`, NaN and infinity are read as null: they say no more, and `write_json` could not write them on.
+    """
+    path, kind = Path(path), _finite if finite else None
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), parse_float=kind, parse_constant=kind)
     except OSError as error:
         raise WeightlessError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path} is not valid JSON ({error})") from error
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def append_line(path: str | Path, line: str) -> None:
@@ -146,8 +154,8 @@ def read_log(path: str | Path, is_whole: Callable[[dict[str, Any]], bool]) -> li
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of a log is a finite number."""
-    return type(value) in (int, float) and abs(value) < math.inf
+    """Whether a value of a log is a finite number, and no integer beyond any float."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def sha256_file(path: str | Path) -> str:

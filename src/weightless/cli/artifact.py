@@ -19,7 +19,7 @@ from weightless.cli.parse import parse
 if TYPE_CHECKING:
     import numpy as np
 
-    from weightless.data.corpus import Corpus
+    from weightless.data.shards.corpus import Corpus
     from weightless.export.packed import Packed
 
 
@@ -74,7 +74,7 @@ def find_data(start: Path) -> Path:
     for folder in start.resolve().parents:
         if (folder / "data" / "manifest.json").exists():
             return folder / "data"
-    raise WeightlessError(f"no prepared corpus lies beside {start}: name one with --data, or a text with --text")
+    raise WeightlessError(f"no prepared corpus lies beside {start}: name one with --data")
 
 
 def newest_model(runs: Path = Path("runs")) -> Path:
@@ -86,27 +86,38 @@ def newest_model(runs: Path = Path("runs")) -> Path:
     return found[-1]
 
 
-def _corpus_of(artifact: Path) -> Corpus:
+def corpus_of(artifact: Path) -> Corpus:
     """The corpus that the model was trained with, as training recorded it, or that of the run it lies in."""
-    from weightless.data.corpus import corpus
+    from weightless.data.shards.corpus import corpus
     from weightless.lab.trained import trained_on
 
     record = trained_on(artifact.parent)
     return record.corpus() if record is not None else corpus(find_data(artifact))
 
 
+def _warn_of_learned_text(artifact: Path, named: Corpus | None) -> None:
+    """A corpus of the training's text that is split otherwise holds out what the model may have learned."""
+    from weightless.lab.trained import trained_on
+
+    record = trained_on(artifact.parent)
+    if record is not None and named is not None and record.parted_otherwise(named):
+        print(f"WARNING: {named.folder} holds the text that {artifact} was trained on, split otherwise: what validates "
+              "there may have been learned, and a loss on it says little", file=sys.stderr)  # fmt: skip
+
+
 def _pack(options: Pack) -> int:
     from weightless.lab.checkpoints import pack_checkpoint
 
     folder = Path(options.model)
-    data = Path(options.data) if options.data else find_data(folder / "checkpoint")
+    data = Path(options.data) if options.data else corpus_of(folder / "model.wl").folder
     path = pack_checkpoint(folder, data, Path(options.out or folder / "model.wl"), options.weight_format)
     print(f"{path}: {human_bytes(path.stat().st_size)}, SHA-256 {sha256_file(path)}")
     return 0
 
 
 def _eval(options: Eval) -> int:
-    from weightless.data.corpus import corpus
+    from weightless.data.shards.corpus import corpus
+    from weightless.data.text.split import overlap_warning
     from weightless.evals.bits_per_byte import evaluate
     from weightless.export.packed import open_packed
 
@@ -120,11 +131,14 @@ def _eval(options: Eval) -> int:
     if (options.stride or 0) > packed.program.context:
         raise ConfigError(f"--stride {options.stride} is larger than the model's context of {packed.program.context}")
     artifact = Path(options.artifact)
-    found = None if options.text else corpus(options.data) if options.data else _corpus_of(artifact)
+    found = None if options.text else corpus(options.data) if options.data else corpus_of(artifact)
+    _warn_of_learned_text(artifact, found if options.data and options.split == "val" else None)
     options, by_recipe = _as_the_run(options, found)
     tokens = _text_tokens(options, packed) if found is None else _corpus_tokens(options, packed, found)
     pieces, silent = _pieces(options, packed, found)
     refused = _why_refused(options, found, pieces, tokens)
+    if found is not None and options.split == "val" and (doubt := overlap_warning(found.manifest)):
+        print(f"{found.name}: WARNING: {doubt}", file=sys.stderr)
     result = evaluate(packed, tokens, pieces, silent, options.stride or None, options.tokens, options.threads or None,
                       refused=refused)  # fmt: skip
     if options.json:
@@ -197,7 +211,7 @@ def _piece_table(options: Eval, packed: Any) -> Any:
 def _text_tokens(options: Eval, packed: Packed) -> np.ndarray:
     import numpy as np
 
-    from weightless.data.sources import open_source
+    from weightless.data.text.sources import open_source
 
     tokenizer, parts = packed.tokenizer, []
     for document in open_source(options.text):

@@ -23,8 +23,8 @@ from weightless.cli.tables import print_table
 if TYPE_CHECKING:
     import numpy as np
 
-    from weightless.audit.audit import Evidence, Report
-    from weightless.data.corpus import Corpus
+    from weightless.audit.predictors.audit import Evidence, Report
+    from weightless.data.shards.corpus import Corpus
 
 ARTIFACT = "model.wl"
 MOST_COMPARED = 20_000_000
@@ -62,7 +62,7 @@ class Audit:
 
 
 def main(verb: str, arguments: list[str]) -> int:
-    from weightless.audit.claims import read_expected
+    from weightless.audit.predictors.claims import read_expected
 
     options = parse(Audit, verb, arguments)
     if options.positions < 1 or not 0 <= options.tolerance < 1:
@@ -80,15 +80,15 @@ def main(verb: str, arguments: list[str]) -> int:
 
 
 def _is_code(what: str) -> bool:
-    from weightless.audit.entry_point import is_entry_point
+    from weightless.audit.predictors.entry_point import is_entry_point
 
     return is_entry_point(what) and not Path(what).exists()
 
 
 def _models(options: Audit) -> Iterator[Report]:
     """Every packed model that one word names."""
-    from weightless.audit.audit import audit
-    from weightless.audit.predictor import EnginePredictor
+    from weightless.audit.predictors.audit import audit
+    from weightless.audit.predictors.predictor import EnginePredictor
     from weightless.export.packed import open_packed
 
     path = Path(options.what)
@@ -106,8 +106,8 @@ def _models(options: Audit) -> Iterator[Report]:
 
 def _code(options: Audit) -> Iterator[Report]:
     """One predictor in somebody else's code."""
-    from weightless.audit.audit import audit
-    from weightless.audit.entry_point import EntryPoint
+    from weightless.audit.predictors.audit import audit
+    from weightless.audit.predictors.entry_point import EntryPoint
 
     if not (options.data or options.text):
         raise ConfigError("code is audited on real text: give --text FILE or --data DIR")
@@ -126,11 +126,11 @@ def _material(
     """The tokens to read, and what is known about them; `own` is the tokenizer that the model brings, `ours` the
     SHA-256 of that of its ids.
     """
-    from weightless.audit.audit import Evidence
-    from weightless.audit.claims import read_expected
-    from weightless.cli.artifact import find_data
-    from weightless.data.corpus import corpus
-    from weightless.data.sources import open_source
+    from weightless.audit.predictors.audit import Evidence
+    from weightless.audit.predictors.claims import read_expected
+    from weightless.cli.artifact import corpus_of
+    from weightless.data.shards.corpus import corpus
+    from weightless.data.text.sources import open_source
 
     named = _named_tokenizer(options.tokenizer) or own
     if options.text:
@@ -142,14 +142,14 @@ def _material(
         )
     else:
         assert options.data or file is not None
-        found = corpus(options.data or find_data(file))  # type: ignore[arg-type]
+        found = corpus(options.data) if options.data else corpus_of(file)  # type: ignore[arg-type]
         tokenizer = named or (found.tokenizer() if found.has_tokenizer else None)
         _check_corpus(found, tokenizer, vocab_size, options, ours)
         tokens, evidence = found.tokens("val"), replace(_of_corpus(found), refused=found.why_refused("val"),
                                                   n_documents=found.n_documents("val"))  # fmt: skip
     evidence = replace(evidence, expected=read_expected(options.expect))
     if options.train:
-        from weightless.audit.data_overlap import documents_of
+        from weightless.audit.predictors.data_overlap import documents_of
 
         if evidence.validation is None:
             raise WeightlessError("--train compares documents, and the tokenizer of the validation ids is unknown: "
@@ -157,15 +157,15 @@ def _material(
         evidence = replace(evidence, train=documents_of(options.train))
     if tokenizer is None:
         return tokens, evidence
-    from weightless.audit.byte_counts import TokenBytes
+    from weightless.audit.predictors.byte_counts import TokenBytes
 
     return tokens, replace(evidence, table=TokenBytes(tokenizer), pads=_pads(tokenizer))
 
 
 def _of_corpus(found: Corpus) -> Evidence:
     """Its validation documents, and its training documents where comparing them takes seconds."""
-    from weightless.audit.audit import Evidence
-    from weightless.audit.data_overlap import corpus_documents
+    from weightless.audit.predictors.audit import Evidence
+    from weightless.audit.predictors.data_overlap import corpus_documents
 
     if not found.has_tokenizer:
         return Evidence()
@@ -219,7 +219,7 @@ def _pads(tokenizer: Any) -> frozenset[int]:
 
 def _with_claim(evidence: Evidence, options: Audit, file: Path | None, n_tokens: int, context: int) -> Evidence:
     """The claim that was named; else what the run recorded of the model, with the windows that `eval` scores."""
-    from weightless.audit.byte_counts import Claim
+    from weightless.audit.predictors.byte_counts import Claim
     from weightless.evals.bits_per_byte import windows
 
     recorded = file.with_name("eval.json") if file is not None and not (options.text or options.data) else None

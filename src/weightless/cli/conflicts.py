@@ -86,6 +86,13 @@ def _reads_no_table(options: Any) -> bool:
     return not (_is_parquet(options.source) or other)
 
 
+def _has_no_rows(*sources: str) -> bool:
+    """Whether none of these texts, PATH or NAME=PATH, has rows of JSON or parquet."""
+    from weightless.data.text.sources import has_rows
+
+    return not has_rows(*(s if Path(s).exists() else s.partition("=")[2] or s for s in sources if s))
+
+
 def _published(options: Any) -> bool:
     from weightless.ledger.presets import presets
 
@@ -94,6 +101,7 @@ def _published(options: Any) -> bool:
 
 _ALL_OF_A_CORPUS = ("text", "validation", "tokenizer", "vocab_size", "field", "val_fraction", "val_first", "val_last",
                     "max_overlap", "workers", "launcher", "n_parallel")  # fmt: skip
+_PLAIN = "for text without rows of JSON or parquet"
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "generate": (
@@ -146,6 +154,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("val_fraction",), lambda o: o.val_first or o.val_last, "with --val_first or --val_last"),
         Rule(("max_overlap",), lambda o: o.val_fraction == 0.0, "with --val_fraction 0"),
         Rule(("launcher", "n_parallel"), lambda o: not o.shards, "without --shards"),
+        Rule(("field",), lambda o: _has_no_rows(o.text, o.validation), _PLAIN),
     ),
     "data import": (
         Rule(("mask_means",), lambda o: o.mask == "none", "with --mask none"),
@@ -153,14 +162,19 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("layout",), lambda o: _is_parquet(o.source), "but for .bin files"),
         Rule(("max_validation_tokens",), lambda o: o.validation == "none", "with --validation none"),
     ),
+    "tokenizer train": (
+        Rule(("field",), lambda o: _has_no_rows(o.text), _PLAIN),
+    ),
     "tokenizer convert": (
         Rule(("special", "pattern"), lambda o: _holds_its_own(o.source), "for a source that holds its own"),
     ),
     "tokenizer compare": (
         Rule(("special", "pattern"), lambda o: _holds_its_own(*o.tokenizers), "for files that hold their own"),
         Rule(("markdown",), lambda o: o.json, "with --json"),
+        Rule(("field",), lambda o: _has_no_rows(*o.text), _PLAIN),
     ),
     "tokenizer sweep": (
+        Rule(("field",), lambda o: _has_no_rows(o.text, o.held_out), _PLAIN),
         Rule(("markdown",), lambda o: o.json, "with --json"),
     ),
 }  # fmt: skip

@@ -24,7 +24,7 @@ from weightless.cli.count_subjects import Named, named_models, tokens_of
 from weightless.cli.parse import parse
 
 if TYPE_CHECKING:
-    from weightless.audit.verify import Verification
+    from weightless.audit.counters.verify import Verification
     from weightless.program.cost import Touched
 
 
@@ -144,7 +144,7 @@ def _measured(model: Named, options: Count) -> tuple[Touched | None, str | None]
             run = recipe_of_run(found.folder)
             return touched_on_held_out(packed, found, run.eval if run else EvalRecipe()), told
         tokens = found.tokens("val")
-    from weightless.audit.real_text import touched_on_text
+    from weightless.audit.counters.real_text import touched_on_text
 
     return touched_on_text(packed, tokens, head_of(options), options.tokens, options.positions), told
 
@@ -194,8 +194,8 @@ def _draw(ledgers: dict[str, Any], path: Path) -> None:
 
 
 def _verify(options: Count) -> int:
-    from weightless.audit.subjects import of_artifact, of_configuration
-    from weightless.audit.verify import verify
+    from weightless.audit.counters.subjects import of_artifact, of_configuration
+    from weightless.audit.counters.verify import verify
     from weightless.cli.count_tables import print_verification
 
     found: list[Verification] = []

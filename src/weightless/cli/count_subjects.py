@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightless.base.config import from_dict
-from weightless.base.errors import WeightlessError
+from weightless.base.errors import WeightlessError, nearest
 from weightless.cli.parse import settings
 from weightless.cli.recipe_files import found_recipe
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from weightless.data.corpus import Corpus
+    from weightless.data.shards.corpus import Corpus
     from weightless.export.packed import Packed
     from weightless.program.program import Program
 
@@ -50,12 +50,11 @@ class Named:
 
     def corpus(self) -> Corpus | None:
         """The prepared corpus of the run that the artifact lies in, if its tokens are the model's."""
-        from weightless.cli.artifact import find_data
-        from weightless.data.corpus import corpus
+        from weightless.cli.artifact import corpus_of
 
         packed = self.opened("a configuration has no text")
         try:
-            found = corpus(find_data(Path(packed.artifact.path)))
+            found = corpus_of(Path(packed.artifact.path))
             return found if found.manifest.get("tokenizer_sha256") == packed.tokenizer_sha256 else None
         except WeightlessError:
             return None
@@ -81,8 +80,13 @@ def named_models(what: str, pairs: tuple[str, ...]) -> Iterator[Named]:
         yield from _of_folder(path, pairs)
     elif recipe := found_recipe(what):
         yield from _of_recipe(recipe, pairs)
-    else:
+    elif path.exists():
         yield of_file(path, str(path), pairs)
+    else:
+        from weightless.ledger.presets import presets
+
+        known = [*families(), *presets()]
+        raise WeightlessError(f"{what!r} is no file, no family and no published model: {nearest(what, known)}")
 
 
 def _of_recipe(path: Path, pairs: tuple[str, ...]) -> Iterator[Named]:
@@ -130,7 +134,7 @@ def tokens_of(packed: Packed, text: str) -> np.ndarray:
     """A text in the artifact's own tokens, each document after <|endoftext|>."""
     import numpy as np
 
-    from weightless.data.sources import open_source
+    from weightless.data.text.sources import open_source
 
     tokenizer, parts = packed.tokenizer, []
     for document in open_source(text):

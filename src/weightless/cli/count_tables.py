@@ -12,7 +12,7 @@ from weightless.base.units import human_bytes
 from weightless.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from weightless.audit.verify import Verification
+    from weightless.audit.counters.verify import Verification
 
 QUANTITIES = {"T": "T, traffic", "U": "U, distinct bytes", "T64": "64-byte lines", "stored": "stored"}
 _COLOURS = {"agrees": "green", "differs": "bold red", "skipped": "yellow"}

@@ -39,8 +39,8 @@ class Inspect:
 
 
 def _inspect(arguments: list[str]) -> int:
-    from weightless.data.corpus import corpus
-    from weightless.data.inspect import page
+    from weightless.data.shards.corpus import corpus
+    from weightless.data.shards.inspect import page
 
     options = parse(Inspect, "data inspect", arguments)
     if options.start < 0 or options.n < 1:
@@ -64,7 +64,7 @@ class Verify:
 
 
 def _verify(arguments: list[str]) -> int:
-    from weightless.data.inspect import verify
+    from weightless.data.shards.inspect import verify
 
     checks = verify(parse(Verify, "data verify", arguments).corpus, show_progress=True)
     for check in checks:

@@ -13,8 +13,8 @@ from weightless.base.units import human_bytes
 from weightless.cli.parse import parse
 
 if TYPE_CHECKING:
-    from weightless.data.corpus import TextEncoder
-    from weightless.data.row_sets import Rows
+    from weightless.data.imports.row_sets import Rows
+    from weightless.data.shards.corpus import TextEncoder
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -62,7 +62,7 @@ class Import:
 
 
 def run(arguments: list[str]) -> int:
-    from weightless.data.import_tokens import import_tokens
+    from weightless.data.imports.import_tokens import import_tokens
 
     options = parse(Import, "data import", arguments)
     tokenizer = _tokenizer(options)
@@ -80,7 +80,7 @@ def run(arguments: list[str]) -> int:
         if entry["bytes"] is not None:
             per_token = entry["bytes"] / max(1, entry["tokens"])
             told.append(f"{human_bytes(entry['bytes'])}, {per_token:.3f} bytes per token")
-        told += [f"{entry['pads_left_out']:,} paddings left out"] if entry["pads_left_out"] else []
+        told += [f"{entry['pads_left_out']:,} paddings left out"] if entry.get("pads_left_out") else []
         print(f"{split}: {', '.join(told)}")
         if why := entry.get("bits_per_byte_refused"):
             print(f"{split}: bits per byte will be refused: {why}")
@@ -90,16 +90,16 @@ def run(arguments: list[str]) -> int:
 
 
 def _is_source(validation: str, rows: Rows) -> bool:
-    from weightless.data.hub import PREFIX
-    from weightless.data.row_sets import KNOWN
+    from weightless.data.imports.row_sets import KNOWN
+    from weightless.data.text.hub import PREFIX
 
     is_named = validation in KNOWN or validation.startswith(PREFIX)
     return is_named or (validation not in (*rows.splits, "auto", "none") and Path(validation).exists())
 
 
 def _rows(source: str, options: Import, tokenizer: TextEncoder | None) -> Rows:
-    from weightless.data.row_sets import KNOWN, open_rows
-    from weightless.data.token_parquet import Reading
+    from weightless.data.imports.row_sets import KNOWN, open_rows
+    from weightless.data.imports.token_parquet import Reading
 
     known = KNOWN.get(source)
     if tokenizer is not None:
@@ -122,9 +122,9 @@ def _rows(source: str, options: Import, tokenizer: TextEncoder | None) -> Rows:
 
 def _tokenizer(options: Import) -> TextEncoder | None:
     """The tokenizer asked for, or the one that is known to belong to the source."""
-    from weightless.data.corpus import MANIFEST, corpus
-    from weightless.data.hub import PREFIX
-    from weightless.data.row_sets import KNOWN
+    from weightless.data.imports.row_sets import KNOWN
+    from weightless.data.shards.corpus import MANIFEST, corpus
+    from weightless.data.text.hub import PREFIX
 
     if options.tokenizer and (options.vocab_size or options.end_of_text >= 0):
         raise ConfigError("a tokenizer says how large its vocabulary is and which id ends a text: "
@@ -149,7 +149,7 @@ def _opened(path: Path) -> TextEncoder:
 
 def _downloaded(name: str, typed: str) -> Path:
     """vocab.json and merges.txt, tokenizer.model or tokenizer.json of a model on the hub."""
-    from weightless.data import hub
+    from weightless.data.text import hub
 
     repository = hub.repository(hub.parse(name, typed), "model")
     for wanted in (("vocab.json", "merges.txt"), ("tokenizer.model",), ("tokenizer.json",)):

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from weightless.base.cores import cores
 from weightless.base.errors import ConfigError
 from weightless.base.folder_lock import folder_lock
 from weightless.base.units import human_bytes
 from weightless.cli.parse import parse
 
 if TYPE_CHECKING:
-    from weightless.data.corpus import Corpus
-    from weightless.data.parts import Part
-    from weightless.data.sources import Source
+    from weightless.data.shards.corpus import Corpus
+    from weightless.data.shards.parts import Part
+    from weightless.data.text.source import Source
     from weightless.tokenizer.opening import AnyTokenizer
 
 
@@ -79,7 +80,7 @@ def run(arguments: list[str]) -> int:
     elif options.shard:
         corpus = _one_part(options)
     elif options.merge:
-        from weightless.data.parts import merge
+        from weightless.data.shards.parts import merge
 
         corpus = merge(options.out)
     else:
@@ -89,8 +90,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _show(corpus: Corpus | None, options: Prepare) -> None:
-    from weightless.data.corpus import BYTES_OF_DECODED
-    from weightless.data.split import split_notes, val_share
+    from weightless.data.shards.corpus import BYTES_OF_DECODED
+    from weightless.data.text.split import split_notes, val_share
 
     if corpus is None:
         print(f"part {options.shard} is done; the others are not yet")
@@ -120,7 +121,7 @@ def _show_text(split: str, entry: dict[str, Any]) -> None:
 
 
 def _whole(options: Prepare) -> Corpus:
-    from weightless.data.prepare import prepare
+    from weightless.data.shards.prepare import prepare
     from weightless.lab.corpora import prepared
     from weightless.lab.recipe import DataRecipe
 
@@ -135,7 +136,7 @@ def _whole(options: Prepare) -> Corpus:
 
 
 def _inputs(options: Prepare) -> tuple[Source, AnyTokenizer, dict[str, Any]]:
-    from weightless.data.sources import open_source
+    from weightless.data.text.sources import open_source
     from weightless.tokenizer.opening import load_saved
 
     source = open_source(options.text, options.field)
@@ -146,14 +147,14 @@ def _inputs(options: Prepare) -> tuple[Source, AnyTokenizer, dict[str, Any]]:
 
 
 def _split_rule(options: Prepare) -> dict[str, Any]:
-    from weightless.data.split import split_rule
+    from weightless.data.text.split import split_rule
 
     return split_rule(bool(options.validation), options.val_fraction, options.val_first, options.val_last,
                       options.max_overlap)  # fmt: skip
 
 
 def _one_part(options: Prepare) -> Corpus | None:
-    from weightless.data.parts import part_of, prepare_part
+    from weightless.data.shards.parts import part_of, prepare_part
 
     part: Part = part_of(options.shard)
     source, tokenizer, settings = _inputs(options)
@@ -162,9 +163,9 @@ def _one_part(options: Prepare) -> Corpus | None:
 
 def _all_parts(options: Prepare) -> Corpus:
     """Plan here, so that the parts need not; then launch them; then merge, in case the last two ended together."""
-    from weightless.data.parts import Part, merge, missing_parts
+    from weightless.data.shards.parts import Part, merge, missing_parts
     from weightless.lab.launch import launch
-    from weightless.lab.launchers import LAUNCHERS, cores
+    from weightless.lab.launchers import LAUNCHERS
 
     n, n_parallel, workers = options.shards, options.n_parallel or None, options.workers
     Part(1, n)  # refuses what is too many

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,8 +76,7 @@ def _limits(options: Fit) -> dict[str, float]:
 def _plain(fitted: Fitted, options: Fit) -> dict[str, Any]:
     from weightless.base.config import to_dict
 
-    config, default = to_dict(fitted.config), to_dict(type(fitted.config)())
-    changed = " ".join(f"{name}={value}" for name, value in config.items() if value != default[name])
+    config = to_dict(fitted.config)
     return {
         "family": options.family,
         "config": config,
@@ -89,8 +89,30 @@ def _plain(fitted: Fitted, options: Fit) -> dict[str, Any]:
             for name, limit in fitted.request.limits.items()
         },
         "components": {part: {b: fitted.costs[b].get(part, 0) for b in fitted.costs} for part in fitted.components},
-        "command": f"weightless count {options.family} --set {changed}",
+        "command": _command(fitted, options),
     }
+
+
+def _command(fitted: Fitted, options: Fit) -> str:
+    """The command line that counts what was found; a shell gives every word of it back as it is."""
+    from weightless.base.config import to_dict
+
+    config, default = to_dict(fitted.config), to_dict(type(fitted.config)())
+    changed = [f"{name}={value if isinstance(value, str) else _toml(value)}" for name, value in config.items()
+               if value != default[name]]  # fmt: skip
+    words = ["weightless", "count", options.family, *(["--set", *changed] if changed else [])]
+    return shlex.join(
+        [*words, *(["--positions", str(options.positions)] if options.positions != Fit.positions else [])]
+    )
+
+
+def _toml(value: Any) -> str:
+    """A value on one line, as TOML writes it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
 
 
 def _sizes(config: Any) -> dict[str, int]:

@@ -7,6 +7,7 @@ run records it and goes on), 130 interrupted.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 
@@ -29,6 +30,10 @@ VERBS = {
     "generate": ("generate", "continue prompts from an artifact: sampling, beams, speculation, streams, batches"),
 }
 
+_OF_A_PLACE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM,
+               errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)  # fmt: skip
+"""What makes a place on the disk unusable, wherever it is noticed; its reader tells of a file that is not there."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
@@ -49,6 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         silence()
         return 141
     except OSError as error:
+        if error.filename is not None and error.errno in _OF_A_PLACE:
+            told = WeightlessError(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}; name another place")
+            print(f"weightless {verb}: {told}", file=sys.stderr)
+            return 2
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
             raise
         silence()

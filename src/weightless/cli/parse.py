@@ -17,15 +17,31 @@ T = TypeVar("T")
 def parse(options: type[T], verb: str, arguments: Sequence[str]) -> T:
     """An instance of the dataclass `options`; prints help and exits on --help, exits with 2 on a wrong flag.
 
-    A flag that does nothing beside the others is a ConfigError (conflicts.py).
+    A flag that does nothing beside the others is a ConfigError (conflicts.py), and so is one of several values that is
+    repeated, because the last one would replace the others in silence.
     """
     import tyro
 
+    _refuse_repeated(options, arguments)
     made = tyro.cli(described(options), prog=f"weightless {verb}", args=list(arguments))
     found = options(**{f.name: getattr(made, f.name) for f in dataclasses.fields(made)})
     _refuse_negative(made)
     refuse_unused(verb.partition(" [")[0], found, arguments)
     return found
+
+
+def _refuse_repeated(options: type, arguments: Sequence[str]) -> None:
+    """A flag of one value may come again, and the last one counts, as everywhere."""
+    words = [word.partition("=")[0].replace("-", "_") for word in arguments[: _end(arguments)]]
+    for f in dataclasses.fields(options):
+        if type(f.default) is tuple and words.count(f"__{f.name}") > 1:
+            raise ConfigError(f"--{f.name} is given more than once: give all its values behind one, "
+                              f"--{f.name} A B")  # fmt: skip
+
+
+def _end(arguments: Sequence[str]) -> int:
+    """Where flags end: at a bare --."""
+    return list(arguments).index("--") if "--" in arguments else len(arguments)
 
 
 def _refuse_negative(options: Any) -> None:

@@ -6,6 +6,7 @@ any/path/mine.toml          that file, and no other
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from weightless.base.errors import WeightlessError, nearest
@@ -16,14 +17,14 @@ RECIPES = "recipes"
 def found_recipe(name: str) -> Path | None:
     """The file that a word on the command line means, if it means a recipe; a missing .toml is given back as it is."""
     given = Path(name)
-    if given.is_file() and given.suffix == ".toml":
+    if os.path.isfile(given) and given.suffix == ".toml":
         return given
-    if not given.exists():
+    if not os.path.exists(given):
         ours = name if given.name == name and not given.suffix else ""
         if given.parent == Path(RECIPES) and given.suffix == ".toml":
             ours = given.stem
         for folder in _folders() if ours else []:
-            if (folder / f"{ours}.toml").is_file():
+            if os.path.isfile(folder / f"{ours}.toml"):
                 return folder / f"{ours}.toml"
     return given if given.suffix == ".toml" else None
 
@@ -31,7 +32,7 @@ def found_recipe(name: str) -> Path | None:
 def recipe_path(name: str) -> Path:
     """The recipe to run, whatever its file is called; WeightlessError naming the nearest one of the house."""
     given = Path(name)
-    found = given if given.exists() else found_recipe(name)
+    found = given if os.path.exists(given) else found_recipe(name)
     if found is not None:
         return found
     known = sorted({path.stem for folder in _folders() if folder.is_dir() for path in folder.glob("*.toml")})

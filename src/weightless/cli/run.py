@@ -44,9 +44,9 @@ class Run:
     out: str = ""
     """The run folder; runs/NAME when empty."""
     text: str = ""
-    """Another source of text than the recipe's."""
+    """Another source of text than the recipe's; with a recipe that names its validation, name that, too."""
     validation: str = ""
-    """A held-out text, instead of a part split off."""
+    """A held-out text, instead of a part split off or the recipe's own."""
     only: tuple[str, ...] = ()
     """Names of models to make; all when empty."""
 
@@ -103,7 +103,11 @@ def recipe_of(options: Run) -> Recipe:
     recipe = load_recipe(recipe_path(options.recipe))
     data = recipe.data
     if options.text:
-        data = dataclasses.replace(data, source=options.text, validation="")
+        if data.validation and not options.validation:  # it may repeat the new text, or have nothing to do with it
+            raise ConfigError(f"{options.recipe} validates on {data.validation}, beside the text that --text replaces: "
+                              "say with --validation which held-out text goes with the new one, or take validation "
+                              "out of the recipe, so that a part of the new one validates")  # fmt: skip
+        data = dataclasses.replace(data, source=options.text)
         if options.recipe == DEMO:
             stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(options.text).name.split(".")[0]) or "text"
             recipe = dataclasses.replace(recipe, name=f"{DEMO}-{stem}")

@@ -79,7 +79,7 @@ def main(verb: str, arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> int:
-    from weightless.data.sources import open_source
+    from weightless.data.text.sources import open_source
     from weightless.tokenizer import Tokenizer, train_bpe
 
     options = parse(Train, "tokenizer train", arguments)

@@ -73,7 +73,7 @@ class Compare:
 
 def compare_main(arguments: list[str]) -> int:
     from weightless.cli.tokenizer_tables import cross_domain, details, longest, notes, show
-    from weightless.data.sources import open_source
+    from weightless.data.text.sources import open_source
     from weightless.lab.tokenizer_study import compare, sample_of
     from weightless.tokenizer.opening import open_tokenizer
 
@@ -128,13 +128,21 @@ class SweepOptions:
 
 
 def sweep_main(arguments: list[str]) -> int:
-    from weightless.cli.tokenizer_tables import show, sweep_table
-    from weightless.lab.tokenizer_study import sample_of
-    from weightless.lab.tokenizer_sweep import checked_sizes, sweep
+    from weightless.base.folder_lock import folder_lock
+    from weightless.lab.tokenizer_sweep import checked_sizes
 
     options = parse(SweepOptions, "tokenizer sweep", arguments)
     checked_sizes(options.sizes, options.special)  # before a long reading
     most = _most_bytes(options.megabytes)
+    with folder_lock(options.out):
+        return _swept(options, most)
+
+
+def _swept(options: SweepOptions, most: int) -> int:
+    from weightless.cli.tokenizer_tables import show, sweep_table
+    from weightless.lab.tokenizer_study import sample_of
+    from weightless.lab.tokenizer_sweep import sweep
+
     train, held_out = _parts(options)
     samples = {"train": sample_of(train(), most, "the training text", show_progress=True)}
     first = next(iter(held_out()), None)
@@ -157,7 +165,7 @@ def sweep_main(arguments: list[str]) -> int:
 
 def _parts(options: SweepOptions) -> tuple[Any, Any]:
     """Functions that iterate over the training documents and over the held-out ones."""
-    from weightless.data.sources import open_source
+    from weightless.data.text.sources import open_source
 
     source = open_source(options.text, options.field, options.special)
     if options.held_out:

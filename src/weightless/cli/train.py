@@ -21,7 +21,7 @@ from weightless.cli.flags import HELP, help_of
 from weightless.cli.parse import parse
 
 if TYPE_CHECKING:
-    from weightless.data.corpus import Corpus
+    from weightless.data.shards.corpus import Corpus
     from weightless.program.program import Program
     from weightless.train.config import TrainConfig
     from weightless.train.loop import TrainResult
@@ -116,7 +116,7 @@ def _part(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 def _corpus(options: TrainOptions, on_line: set[str]) -> Corpus:
     """The prepared corpus; --text and --vocab_size make it, and one that is there already has to be of both."""
-    from weightless.data.corpus import corpus
+    from weightless.data.shards.corpus import corpus
     from weightless.lab.corpora import STAMP, prepared
     from weightless.lab.recipe import DataRecipe
 
@@ -144,6 +144,7 @@ def _prepared(options: TrainOptions, on_line: set[str], room: Any, model_values:
 
 
 def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: Any, loop: TrainConfig) -> int:
+    from weightless.data.text.split import overlap_warning
     from weightless.lab.checkpoints import ARTIFACT, pack_checkpoint
     from weightless.lab.trackers import tracker
     from weightless.lab.trained import draw_curve, record_training
@@ -153,10 +154,10 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
 
     folder = Path(options.data)
     with tracker(out, not options.no_wandb, {"family": name, **to_dict(config), **to_dict(loop)}) as log:
-        result = train_model(name, config, loop, data, out, out.name, fresh=options.fresh, on_metrics=log)
+        result = train_model(name, config, loop, data, out, out.name, fresh=options.fresh, on_metrics=log,
+                             on_begin=lambda: record_training(out, data, name, config, loop))  # fmt: skip
         if log is not None:
             log.summarise(_figures(family(name).decode_program(config), result))
-    record_training(out, data, name, config, loop)
     if result.diverged is not None:
         print(f"weightless train: {out} {result.diverged.detail}; recorded, and nothing is packed: {ADVICE}, and begin "
               "anew with --fresh", file=sys.stderr)  # fmt: skip
@@ -164,6 +165,8 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
     losses = [line["val_loss"] for line in result.curve if line["val_loss"] is not None]
     print(f"{out}: {result.steps:,} steps, {result.tokens_seen:,} tokens, {result.wasted_share:.2%} of the positions "
           f"padding, validation loss {losses[-1]:.4f} nats per token")  # fmt: skip
+    if doubt := overlap_warning(data.manifest):
+        print(f"{data.name}: WARNING: {doubt}", file=sys.stderr)
     print(f"{out}: trained for {result.observed['training time counted']['detail']}")
     if "document mask" in result.observed:
         print(f"{out}: {result.observed['document mask']['detail']}")

@@ -15,7 +15,6 @@ Without `token_bytes` (ids whose tokenizer nobody knows) there are no source byt
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from weightless.base.cores import cores
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.progress import progress
 from weightless.base.units import LN2, bits_per_byte
@@ -127,7 +127,7 @@ def evaluate(
     n_targets = sum(end - scored for _, scored, end in todo)
     nats, data = np.zeros(len(tokens)), np.zeros((len(tokens), N_TRAFFIC), dtype=np.int64)
     positions = np.zeros(len(tokens), dtype=np.int64)
-    n_threads = min(n_threads or os.cpu_count() or 1, len(todo))
+    n_threads = min(n_threads or cores(), len(todo))
     first, _, end = todo[0]
     end = min(end, first + WARM_UP_TOKENS)
     packed.engine().score_stream_with_traffic(tokens[first : end - 1], tokens[first + 1 : end])

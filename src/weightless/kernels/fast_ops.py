@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weightless.base.cores import cores
 from weightless.base.errors import ArgumentError
 from weightless.kernels.twins import twin_of
 from weightless.ops import flash_attention as tiled
@@ -31,11 +32,6 @@ if TYPE_CHECKING:
 FEWEST_ROWS = 4
 """Rows worth a thread of their own."""
 PARTS_PER_THREAD = 4
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @twin_of(

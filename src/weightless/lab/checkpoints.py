@@ -12,7 +12,8 @@ from typing import Any
 
 from weightless.base.config import from_dict, load_toml, save_toml, to_dict
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
-from weightless.data.corpus import Corpus, corpus
+from weightless.base.folder_lock import folder_lock
+from weightless.data.shards.corpus import Corpus, corpus
 from weightless.export.lower import pack
 from weightless.models.catalog import family
 
@@ -45,7 +46,14 @@ def pack_checkpoint(folder: Path, data: Path, out: Path, weight_format: str = ""
     """Write the artifact of the newest checkpoint in `folder`; `weight_format` overrides that of the matrices.
 
     `data` is the corpus that the model was trained on, which is asked for the tokenizer; any other is refused.
+    WeightlessError while somebody else trains in `folder`, or writes into the folder of `out`.
     """
+    load_model_file(folder)  # a folder that holds no model is told so, not locked
+    with folder_lock(folder), folder_lock(out.parent, out.name):
+        return _pack_locked(folder, data, out, weight_format)
+
+
+def _pack_locked(folder: Path, data: Path, out: Path, weight_format: str) -> Path:
     from weightless.train.checkpoint import load_checkpoint
     from weightless.train.divergence import ADVICE, Divergence
 

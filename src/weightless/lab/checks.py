@@ -1,8 +1,10 @@
-"""What only the prepared text and this machine can tell of a recipe, asked of every model before the first is trained.
+"""What only this machine and the prepared text can tell of a recipe, asked of every model before the first is trained.
 
-Is there a window to train on and one to validate on, are there as many training tokens as were asked for, does a
-mixture leave tokens to be fitted on, is the device there, do the weights fit into memory?  What the recipe alone tells
-is checked when it is read (recipe.py).
+    check_on_machine    is the device there, do the weights fit into memory?  before the text is prepared
+    check_on_text       is there a window to train on and one to validate on, are there as many training tokens as were
+                        asked for, does a mixture leave tokens to be fitted on?
+
+What the recipe alone tells is checked when it is read (recipe.py).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.units import human_bytes
-from weightless.data.corpus import Corpus
+from weightless.data.shards.corpus import Corpus
 from weightless.lab.making import divided, training_tokens
 from weightless.lab.recipe import ModelRecipe
 from weightless.models.catalog import Composed, family
@@ -22,8 +24,23 @@ from weightless.models.catalog import Composed, family
 TRAINING_BYTES_PER_PARAMETER = 8  # float32 weights and their gradients; optimizers want more
 
 
+def check_on_machine(model: ModelRecipe, vocab_size: int) -> None:
+    """ConfigError naming the model when it cannot be trained here: nothing has to be written to know that."""
+    config = model.build_config(vocab_size)
+    training = model.build_training(config, seed=0)
+    if training is None:
+        return
+    from weightless.train.device import check_device
+
+    try:
+        check_device(training.device)
+        _check_memory(model, config)
+    except WeightlessError as error:
+        raise ConfigError(f"model {model.name!r}: {error}") from None
+
+
 def check_on_text(model: ModelRecipe, corpus: Corpus) -> None:
-    """ConfigError naming the model when it cannot be made of this corpus on this machine."""
+    """ConfigError naming the model when it cannot be made of this corpus."""
     config = model.build_config(corpus.vocab_size)
     tokens = training_tokens(model, corpus)
     n_validation = len(corpus.tokens("val"))
@@ -37,7 +54,6 @@ def check_on_text(model: ModelRecipe, corpus: Corpus) -> None:
         tokens, _ = divided(model, config, tokens)
     try:
         _check_training(training, tokens, n_validation, corpus)
-        _check_memory(model, config)
     except WeightlessError as error:
         raise ConfigError(f"model {model.name!r}: {error}") from None
 
@@ -49,17 +65,6 @@ def _check_training(training: Any, tokens: Any, n_validation: int, corpus: Corpu
     cheap = {"order": "length"} if training.order == "compression" else {}  # needs the same of the text
     feeding(tokens, dataclasses.replace(training, **cheap), corpus)
     windows_of(n_validation, training.context, training.eval_tokens)
-    _check_device(training.device)
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise ConfigError(f'device = {device!r} is not usable here ({reason}): say "cpu"') from None
 
 
 def _check_memory(model: ModelRecipe, config: Any) -> None:

@@ -1,8 +1,8 @@
 """Several folders side by side: runs, and models as `weightless train` leaves them, in one summary and one page.
 
 Losses are comparable when they are of the same text, so every folder must have learned from the same corpus (by its
-SHA-256) and be scored on the same share of it; whatever differs is refused by name.  Folders that differ in nothing
-but the seed are one model over seeds, and models that share seeds are compared pair by pair.
+SHA-256, split alike) and be scored on the same share of it; whatever differs is refused by name.  Folders that differ
+in nothing but the seed are one model over seeds, and models that share seeds are compared pair by pair.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from weightless.base.errors import WeightlessError
 from weightless.base.files import write_json
+from weightless.base.folder_lock import folder_lock
 from weightless.lab.checkpoints import MODEL
 from weightless.lab.environment import commit, machine
 from weightless.lab.recipe import EvalRecipe, load_recipe
@@ -45,6 +46,14 @@ class Compared:
         assert self.summary is not None
         return str(self.summary["corpus"].get("sha256")), self.summary["corpus"]["name"]
 
+    @property
+    def corpus_entry(self) -> dict[str, Any]:
+        """What a summary says of the text."""
+        if self.record is not None:
+            return corpus_entry(self.record.corpus())
+        assert self.summary is not None
+        return self.summary["corpus"]
+
 
 def is_run(folder: Path) -> bool:
     """Whether the folder is a run with a summary."""
@@ -57,22 +66,24 @@ def compare(folders: Sequence[Path], out: Path, command: str) -> Path:
         raise WeightlessError(f"{out} holds a run or a model: give --out another folder for the comparison")
     found = [_opened(folder) for folder in dict.fromkeys(folders)]
     _one_corpus(found)
+    _one_split(found)
     evaluation = _one_protocol(found)
-    entries = [_entries(one, evaluation) for one in found]
-    told = [one.summary for one in found if one.summary is not None]
-    records = [one.record for one in found if one.record is not None]
-    write_json(out / SUMMARY, {
-        "name": out.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "folder": out.as_posix(),
-        "command": command,
-        "commit": commit(),
-        "wall_seconds": None,
-        "machine": machine(),
-        "corpus": told[0]["corpus"] if told else corpus_entry(records[0].corpus()),
-        "models": _named(found, entries),
-    })  # fmt: skip
-    return write_report(out)
+    with folder_lock(out):
+        entries = [_entries(one, evaluation) for one in found]
+        told = [one.summary for one in found if one.summary is not None]
+        records = [one.record for one in found if one.record is not None]
+        write_json(out / SUMMARY, {
+            "name": out.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "folder": out.as_posix(),
+            "command": command,
+            "commit": commit(),
+            "wall_seconds": None,
+            "machine": machine(),
+            "corpus": told[0]["corpus"] if told else corpus_entry(records[0].corpus()),
+            "models": _named(found, entries),
+        })  # fmt: skip
+        return write_report(out)
 
 
 def _opened(folder: Path) -> Compared:
@@ -98,6 +109,23 @@ def _one_corpus(found: Sequence[Compared]) -> None:
     if len(corpora) > 1:
         told = "; ".join(f"{', '.join(folders)} from {corpus}" for corpus, folders in corpora.items())
         raise WeightlessError(f"losses of different corpora cannot be compared: {told}; name folders of one corpus")
+
+
+def _one_split(found: Sequence[Compared]) -> None:
+    """By the numbers of documents and bytes, and by how they were chosen (older runs do not say it)."""
+    splits: dict[Any, str] = {}
+    methods: dict[Any, str] = {}
+    for one in found:
+        told = one.corpus_entry
+        counted = tuple(told.get(f"{split}_{what}") for split in ("train", "val") for what in ("documents", "bytes"))
+        splits.setdefault(
+            counted, f"{one.folder.as_posix()}: {told['val_documents']} documents, {told['val_bytes']} bytes"
+        )
+        if (method := (told.get("parting") or {}).get("method")) is not None:
+            methods.setdefault(method, f"{one.folder.as_posix()}: by the method {method!r}")
+    if len(differing := splits if len(splits) > 1 else methods) > 1:
+        raise WeightlessError(f"losses on different held-out documents cannot be compared, though the text is the same "
+                              f"({'; '.join(differing.values())}): name folders of one split")  # fmt: skip
 
 
 def _one_protocol(found: Sequence[Compared]) -> EvalRecipe:

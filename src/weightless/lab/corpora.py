@@ -17,11 +17,13 @@ from weightless.base.config import to_dict
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import read_json, write_json
 from weightless.base.folder_lock import folder_lock
-from weightless.data.content import Content, content_of, is_same_text
-from weightless.data.corpus import MANIFEST, TOKENIZER, Corpus, checked_manifest, corpus
-from weightless.data.prepare import prepare
-from weightless.data.sources import Source, open_source
-from weightless.data.split import Split, drafted, split_notes
+from weightless.data.shards.corpus import MANIFEST, TOKENIZER, Corpus, corpus
+from weightless.data.shards.manifest import checked_manifest
+from weightless.data.shards.prepare import prepare
+from weightless.data.text.content import Content, content_of, is_same_text
+from weightless.data.text.source import Source
+from weightless.data.text.sources import has_rows, open_source
+from weightless.data.text.split import Split, drafted, split_notes
 from weightless.lab.prepared_source import is_prepared, linked
 from weightless.lab.recipe import DataRecipe, fingerprint
 from weightless.tokenizer import Tokenizer, train_bpe
@@ -99,6 +101,9 @@ def _kept(folder: Path, identity: Any) -> Tokenizer | None:
 
 
 def _sources(recipe: DataRecipe) -> tuple[Source, Source | None]:
+    if recipe.field != DataRecipe().field and not has_rows(recipe.source, *filter(None, [recipe.validation])):
+        raise ConfigError(f"data.field = {recipe.field!r} does nothing for {recipe.source}, which has no rows of JSON "
+                          "or parquet: leave it out")  # fmt: skip
     source = open_source(recipe.source, recipe.field)
     return source, open_source(recipe.validation, recipe.field) if recipe.validation else None
 

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from weightless.base.cores import cores
 from weightless.base.errors import WeightlessError
 from weightless.base.files import append_line
 
@@ -140,11 +141,6 @@ def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
                 continue
         while any(process.poll() is None for process in alive) and time.monotonic() < deadline:
             time.sleep(0.02)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class LocalLauncher:

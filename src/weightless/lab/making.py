@@ -16,7 +16,7 @@ import numpy as np
 
 from weightless.base.errors import ConfigError
 from weightless.base.progress import progress, told_if_slow
-from weightless.data.corpus import Corpus
+from weightless.data.shards.corpus import Corpus
 from weightless.export.lower import pack
 from weightless.export.packed import Packed, open_packed
 from weightless.lab.recipe import ModelRecipe

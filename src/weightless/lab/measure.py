@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from weightless.audit.agreement import Audited, audit, check
-from weightless.audit.real_text import mode_s_costs
-from weightless.data.corpus import Corpus
+from weightless.audit.counters.agreement import Audited, audit, check
+from weightless.audit.counters.real_text import mode_s_costs
+from weightless.data.shards.corpus import Corpus
 from weightless.decode.generate import generate
 from weightless.evals.bits_per_byte import Score, evaluate
 from weightless.export.packed import Packed

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import atomic_write
-from weightless.data.corpus import MANIFEST, SPLITS, Corpus, corpus
+from weightless.data.shards.corpus import MANIFEST, Corpus, corpus
+from weightless.data.shards.manifest import SPLITS
 from weightless.lab.recipe import DataRecipe
 
 
 def is_prepared(source: str) -> bool:
     """Whether a recipe's source is a folder with a prepared corpus."""
-    return (Path(source) / MANIFEST).is_file()
+    return os.path.isfile(Path(source) / MANIFEST)  # False, too, for what can be no name
 
 
 def linked(recipe: DataRecipe, folder: Path) -> Corpus:
@@ -33,6 +34,10 @@ def linked(recipe: DataRecipe, folder: Path) -> Corpus:
     if recipe.rule != DataRecipe(max_overlap=recipe.max_overlap).rule:
         raise ConfigError(f"{recipe.source} brings its own validation split: take validation, val_fraction, val_first "
                           "and val_last out of the recipe")  # fmt: skip
+    for name in ("field", "pattern", "max_overlap"):
+        if getattr(recipe, name) != getattr(DataRecipe(), name):
+            raise ConfigError(f"data.{name} = {getattr(recipe, name)!r} does nothing for {recipe.source}, which is "
+                              "prepared already: leave it out")  # fmt: skip
     if there.vocab_size != recipe.vocab_size:
         raise ConfigError(f"{recipe.source} has a vocabulary of {there.vocab_size}: "
                           f"say vocab_size = {there.vocab_size} in [data], not {recipe.vocab_size}")  # fmt: skip

@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,8 +29,9 @@ from typing import TYPE_CHECKING, Any
 
 from weightless.base.config import from_dict, load_toml, to_dict
 from weightless.base.errors import ConfigError, CorruptFileError, nearest
-from weightless.data.corpus import MANIFEST
-from weightless.data.split import split_rule
+from weightless.data.shards.corpus import MANIFEST
+from weightless.data.shards.shards import LARGEST_VOCABULARY
+from weightless.data.text.split import split_rule
 from weightless.decode.sampling import Sampling
 from weightless.models.catalog import Counted, family
 from weightless.tokenizer.patterns import pattern_code
@@ -58,10 +60,13 @@ class DataRecipe:
     def __post_init__(self) -> None:
         if not self.source:
             raise ConfigError("data.source is empty: name docs, fables, a file or a folder")
-        is_prepared = (Path(self.source) / MANIFEST).is_file()  # then its tokenizer decides, which may have fewer
+        is_prepared = os.path.isfile(Path(self.source) / MANIFEST)  # then its tokenizer decides, which may have fewer
         if self.vocab_size < (1 if is_prepared else LEAST_VOCABULARY):
             raise ConfigError(f"data.vocab_size = {self.vocab_size} should be at least {LEAST_VOCABULARY}: "
                               "256 bytes and <|endoftext|>")  # fmt: skip
+        if self.vocab_size > LARGEST_VOCABULARY:
+            raise ConfigError(f"data.vocab_size = {self.vocab_size}: shards hold 16-bit ids, so {LARGEST_VOCABULARY} "
+                              "is the most")  # fmt: skip
         for name in ("val_fraction", "max_overlap"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"data.{name} = {getattr(self, name)} should lie between 0 and 1")
@@ -136,7 +141,18 @@ class ModelRecipe:
             if self.config.get("vocab_size", vocab_size) != vocab_size:
                 raise ConfigError(f"config.vocab_size = {self.config['vocab_size']}, but the data has {vocab_size}: "
                                   "leave it out")  # fmt: skip
-            return from_dict(family(self.family).Config, {**self.config, "vocab_size": vocab_size}, "config")
+            made = from_dict(family(self.family).Config, {**self.config, "vocab_size": vocab_size}, "config")
+            self._refuse_counted(made)
+            return made
+
+    def _refuse_counted(self, config: Any) -> None:
+        """ConfigError for a field that counting would overwrite, of the family or of the counted part of a mixture."""
+        room, values, where = family(self.family), self.config, "config"
+        if hasattr(room, "compose"):
+            room, values, where = family(config.counted), config.counted_config, "config.counted_config"
+        for key in getattr(room, "FROM_TEXT", ()):
+            if key in values:
+                raise ConfigError(f"{where}.{key} = {values[key]!r} is counted from the text: leave it out")
 
     def build_training(self, config: Any, seed: int) -> TrainConfig | None:
         """The loop's configuration for a model of `config`; None for a family that is counted."""
@@ -166,7 +182,7 @@ class ModelRecipe:
             if training is not None and training.eval_tokens < training.context:
                 raise ConfigError(f"train.eval_tokens = {training.eval_tokens} is not one window of context "
                                   f"{training.context}")  # fmt: skip
-            if training is not None and training.score_file and not Path(training.score_file).is_file():
+            if training is not None and training.score_file and not os.path.isfile(training.score_file):
                 raise ConfigError(f"train.score_file = {training.score_file!r}: no such file")
         return config
 

@@ -20,9 +20,10 @@ from weightless.base.errors import WeightlessError
 from weightless.base.files import append_line, atomic_write, is_number, read_log, write_json
 from weightless.base.folder_lock import folder_lock, is_lock
 from weightless.base.progress import told_if_slow
-from weightless.data.corpus import Corpus
-from weightless.data.corpus import corpus as open_corpus
-from weightless.lab.checks import check_on_text
+from weightless.data.shards.corpus import Corpus
+from weightless.data.shards.corpus import corpus as open_corpus
+from weightless.data.text.split import overlap_warning
+from weightless.lab.checks import check_on_machine, check_on_text
 from weightless.lab.corpora import prepared
 from weightless.lab.environment import commit, machine
 from weightless.lab.recipe import ModelRecipe, Recipe, load_recipe
@@ -42,6 +43,8 @@ def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) ->
     `command` makes all of it.  With `only`, just these models are made; the summary holds whatever is finished.
     """
     chosen = recipe.chosen(only)
+    for model in chosen:
+        check_on_machine(model, recipe.data.vocab_size)
     with folder_lock(folder):
         _refuse_other(folder, recipe)
         started = time.monotonic()
@@ -90,15 +93,17 @@ def report(recipe: Recipe, folder: Path, corpus: Corpus, command: str) -> Path:
 
 def report_again(folder: Path) -> Path:
     """Write report.html from summary.json; where the run was moved, its commands name the place where it is now."""
-    summary = read_summary(folder)
-    if summary.get("folder") != folder.as_posix() and (folder / "models").is_dir():
-        recipe, corpus = load_recipe(folder / "recipe.toml"), open_corpus(folder / "data")
-        anew = summarise(recipe, folder, corpus, command_here(folder))
-        commands = {entry["name"]: entry["commands"] for entry in anew["models"]}
-        models = [{**model, "commands": commands.get(model["name"])} for model in summary["models"]]
-        changed = {"folder": anew["folder"], "command": anew["command"], "models": models}
-        write_json(folder / "summary.json", {**summary, **changed})
-    return write_report(folder)
+    read_summary(folder)  # a folder that holds no run is told so, not locked
+    with folder_lock(folder):
+        summary = read_summary(folder)
+        if summary.get("folder") != folder.as_posix() and (folder / "models").is_dir():
+            recipe, corpus = load_recipe(folder / "recipe.toml"), open_corpus(folder / "data")
+            anew = summarise(recipe, folder, corpus, command_here(folder))
+            commands = {entry["name"]: entry["commands"] for entry in anew["models"]}
+            models = [{**model, "commands": commands.get(model["name"])} for model in summary["models"]]
+            changed = {"folder": anew["folder"], "command": anew["command"], "models": models}
+            write_json(folder / "summary.json", {**summary, **changed})
+        return write_report(folder)
 
 
 def model_folder(folder: Path, recipe: Recipe, model: ModelRecipe, seed: int) -> Path:
@@ -135,15 +140,20 @@ def summarise(recipe: Recipe, folder: Path, corpus: Corpus, command: str) -> dic
 
 
 def corpus_entry(corpus: Corpus) -> dict[str, Any]:
-    """What a summary says of the text; null for the bytes of ids whose tokenizer nobody knows."""
+    """What a summary says of the text; null for the bytes of ids whose tokenizer nobody knows.
+
+    `warning` is empty, or says why no loss on this text can be trusted.
+    """
     train, val = corpus.manifest["splits"]["train"], corpus.manifest["splits"]["val"]
     return {
         "name": corpus.name,
         "sha256": corpus.sha256,
         **{f"{name}_{what}": split[what] for what in ("documents", "bytes", "tokens")
            for name, split in (("train", train), ("val", val))},
+        "parting": corpus.parting,
         "vocab_size": corpus.vocab_size,
         "bytes_per_token": train["bytes"] / train["tokens"] if train["bytes"] else None,
+        "warning": overlap_warning(corpus.manifest),
     }  # fmt: skip
 
 

@@ -19,13 +19,14 @@ from weightless.base.config import to_dict
 from weightless.base.errors import CorruptFileError, WeightlessError
 from weightless.base.files import read_json, sha256_file, write_json
 from weightless.base.folder_lock import folder_lock
-from weightless.data.corpus import Corpus
+from weightless.data.shards.corpus import Corpus
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed
 from weightless.lab import measure
 from weightless.lab.checkpoints import artifact_notes
 from weightless.lab.making import Made, make
 from weightless.lab.recipe import ModelRecipe, Recipe, fingerprint
+from weightless.lab.report.summary import check_entry
 from weightless.program.cost import flops, n_parameters
 
 ARTIFACT, DONE, TRAINING = "model.wl", "done.json", "training.json"
@@ -39,16 +40,18 @@ UNMEASURED: Mapping[str, Any] = MappingProxyType({
 
 
 def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path) -> dict[str, Any]:
-    """The model's entry of summary.json; nothing is done again that is done already."""
+    """The model's entry of summary.json; what is done already, and still there, is not done again."""
     asked = fingerprint(wanted(model), to_dict(recipe.eval), to_dict(recipe.sample), seed, corpus.sha256,
                         corpus.manifest["tokenizer_sha256"])  # fmt: skip
     if (folder / DONE).exists():
         done = read_done(folder)
-        if done.get("asked") != asked:
+        if done["asked"] != asked:
             raise WeightlessError(
                 f"{folder} holds a model made from another recipe: choose another run name, or delete it"
             )
-        return done["entry"]
+        if _is_whole(folder, done["entry"]):
+            return done["entry"]
+        print(f"{folder / ARTIFACT} is gone, or is not the one that was measured: it is made again", file=sys.stderr)
     with folder_lock(folder):
         entry = _made(recipe, model, seed, corpus, folder)
         write_json(folder / DONE, {"asked": asked, "entry": entry})
@@ -69,11 +72,23 @@ def _made(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder:
 
 
 def read_done(folder: Path) -> dict[str, Any]:
-    """What a finished model left; CorruptFileError when it is not that."""
-    done = read_json(folder / DONE)
-    if not (isinstance(done, dict) and isinstance(done.get("entry"), dict)):
-        raise CorruptFileError(f"{folder / DONE} is damaged: delete it, and the model is measured again")
+    """What a finished model left; CorruptFileError when it is not that, with every key that a summary needs."""
+    path = folder / DONE
+    try:
+        done = read_json(path, finite=True)
+        if not isinstance(done, dict) or type(done.get("asked")) is not str:
+            raise CorruptFileError(f"{path}: the key asked is missing or no text")
+        check_entry(done.get("entry"), str(path))
+    except CorruptFileError as error:
+        told = str(error).removeprefix(str(path)).lstrip(": ").partition(";")[0]
+        raise CorruptFileError(f"{path} is damaged: delete it, and the model is measured again ({told})") from None
     return done
+
+
+def _is_whole(folder: Path, entry: dict[str, Any]) -> bool:
+    """Whether the artifact of a finished model is the one that its hash names; one that diverged has none."""
+    known = entry.get("artifact")
+    return not known or ((folder / ARTIFACT).is_file() and sha256_file(folder / ARTIFACT) == known.get("sha256"))
 
 
 def wanted(model: ModelRecipe) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from weightless.base.config import is_text
 from weightless.base.errors import ConfigError, WeightlessError, nearest
 
 MODES = ("offline", "online", "disabled")
@@ -60,11 +61,15 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def tracker(folder: Path, wanted: bool, config: dict[str, Any]) -> Iterator[Tracker | None]:
-    """A Tracker, or None when Weights & Biases is not wanted or not installed.
+    """A Tracker, or None when Weights & Biases is not wanted, not installed, or cannot write to such a folder.
 
     It runs in mode "offline" unless WANDB_MODE says otherwise, logged in or not.  ConfigError for another mode.
     """
     if not wanted or importlib.util.find_spec("wandb") is None:
+        yield None
+        return
+    if not is_text(where := str(folder.resolve())):
+        print(f"Weights & Biases: not logged, because {where!r} is no UTF-8, which it cannot write to", file=sys.stderr)
         yield None
         return
     mode = os.environ.get("WANDB_MODE", "offline")

@@ -7,6 +7,7 @@ FOLDER/model.wl          the artifact, from which everything is measured
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from weightless.base.config import to_dict
 from weightless.base.errors import CorruptFileError, WeightlessError
 from weightless.base.files import atomic_write, read_json, sha256_file, write_json
-from weightless.data.corpus import MANIFEST, Corpus, corpus
+from weightless.data.shards.corpus import MANIFEST, Corpus, corpus
 from weightless.export.packed import open_packed
 from weightless.lab import measure
 from weightless.lab.recipe import EvalRecipe, fingerprint
@@ -37,6 +38,8 @@ class TrainedOn:
     corpus_name: str
     settings: dict[str, Any]
     seed: int
+    parting: dict[str, Any] | None = None
+    """Corpus.parting; None in a record from before it was kept."""
 
     @property
     def fingerprint(self) -> str:
@@ -45,21 +48,29 @@ class TrainedOn:
 
     def corpus(self) -> Corpus:
         """The corpus, if it is still the one; WeightlessError otherwise."""
-        if not (self.data / MANIFEST).exists():
+        if not os.path.exists(self.data / MANIFEST):
             raise WeightlessError(f"the corpus it was trained with, {self.data}, is gone: name one with --data")
         found = corpus(self.data)
         if found.sha256 != self.corpus_sha256:
             raise WeightlessError(f"{self.data} holds another corpus than when it was trained with it: name one with "
                                   "--data")  # fmt: skip
+        if self.parted_otherwise(found):
+            raise WeightlessError(f"{self.data} splits the text otherwise than when it was trained with it, so that "
+                                  "what validates now may have been learned: name a corpus with --data")  # fmt: skip
         return found
+
+    def parted_otherwise(self, found: Corpus) -> bool:
+        """Whether a corpus is of the same text, but other documents of it validate."""
+        return found.sha256 == self.corpus_sha256 and self.parting not in (None, found.parting)
 
 
 def record_training(folder: Path, data: Corpus, family: str, config: Any, loop: Any) -> None:
     """Write trained-on.json; called when training is about to begin."""
     settings = {"family": family, "config": to_dict(config), "loop": {**deciding(loop), "seed": None}}
     write_json(folder / RECORD, {
-        "data": data.folder.resolve().as_posix(), "corpus": {"name": data.name, "sha256": data.sha256},
-        "settings": settings, "seed": loop.seed,
+        "data": data.folder.resolve().as_posix(),
+        "corpus": {"name": data.name, "sha256": data.sha256, "parting": data.parting}, "settings": settings,
+        "seed": loop.seed,
     })  # fmt: skip
 
 
@@ -71,8 +82,8 @@ def trained_on(folder: Path) -> TrainedOn | None:
     try:
         found = read_json(path)
         return TrainedOn(Path(found["data"]), str(found["corpus"]["sha256"]), str(found["corpus"]["name"]),
-                         dict(found["settings"]), int(found["seed"]))  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+                         dict(found["settings"]), int(found["seed"]), found["corpus"].get("parting"))  # fmt: skip
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CorruptFileError(f"{path} is damaged ({error}): train the model again") from error
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from weightless.base.config import to_dict
-from weightless.data.corpus import Corpus
+from weightless.data.shards.corpus import Corpus
 from weightless.lab.checkpoints import ARTIFACT, CHECKPOINT, MODEL, PREVIOUS, load_model_file, save_model_file
 from weightless.models.catalog import family
 
@@ -33,10 +33,12 @@ def train_model(
     tokens: Any = None,
     fresh: bool = False,
     on_metrics: Callable[[dict[str, Any]], None] | None = None,
+    on_begin: Callable[[], object] = lambda: None,
 ) -> Any:
     """The TrainResult of family `name` with `config` and `loop` (a TrainConfig) on `tokens`, or all for training.
 
-    A checkpoint of the same training is continued, of another one refused; `fresh` begins anew.
+    A checkpoint of the same training is continued, of another one refused; `fresh` begins anew.  `on_begin` is called
+    when everything is checked and the folder is this training's.
     """
     from weightless.train.loop import train
     from weightless.train.same_run import origin
@@ -50,6 +52,7 @@ def train_model(
         if fresh or not (folder / CHECKPOINT).exists():
             _put_aside(folder)
         save_model_file(folder, name, config)
+        on_begin()
 
     return train(room.Model(config), corpus.tokens("train") if tokens is None else tokens, corpus.tokens("val"), loop,
                  folder, label, resume=not fresh, on_metrics=on_metrics, source=corpus, origin=of,

@@ -24,6 +24,8 @@ from weightless.program.operators.suffix import MAX_LENGTH, SuffixExtend, Suffix
 from weightless.program.program import OUTCOME, PROBABILITIES, Program
 from weightless.program.tensor import Tensor
 
+FROM_TEXT = ("n_tokens",)  # fields that `count` fills in
+
 
 @dataclass(frozen=True)
 class Config:

@@ -28,6 +28,8 @@ from weightless.program.operators.ngram import (
 from weightless.program.program import OUTCOME, PROBABILITIES, Program
 from weightless.program.tensor import Tensor
 
+FROM_TEXT = ("nodes", "entries")  # fields that `count` fills in
+
 
 @dataclass(frozen=True)
 class Config:

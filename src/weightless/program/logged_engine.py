@@ -1,7 +1,7 @@
 """The compiled engine, compiled once more with a log of every load and store.
 
 `LoggedEngine` has the verbs of `Engine` and the `steps` of `AuditEngine`, its readable twin: the two logs must name the
-same addresses, operator by operator (`audit/agreement.py`).  `touched` reduces a stream to bytes as it goes.
+same addresses, operator by operator (`audit/counters/agreement.py`).  `touched` reduces a stream to bytes as it goes.
 
 A log has room for so many records.  A stretch of tokens that needs more is run again from the state it began with, in
 shorter stretches or with more room, so nothing is ever dropped; beyond MAX_RECORDS the engine refuses.

@@ -67,7 +67,7 @@ class Tokenizer:
         vocab_size       tokens in all: 256 bytes, the special tokens, and merges
         special_tokens   strings that become one id each, are hard boundaries and are not counted
         pattern          how text is cut before merging: "gpt2", "gpt4", or "none"
-        options          ties ("greatest", or "hf": as Hugging Face breaks them), n_workers (None: all cores),
+        options          ties ("greatest", or "hf": as Hugging Face breaks them), n_workers (None: one),
                          show_progress
 
         Fewer tokens come back when the text has no pair left to merge.  Raises ConfigError for sizes, patterns and

@@ -60,8 +60,8 @@ def train_bpe(
     special_tokens   strings that become one id each, are hard boundaries and are not counted
     pattern          how text is cut before merging: "gpt2", "gpt4", or "none"
     ties             which of two equally frequent pairs merges first: "greatest" (on their bytes), or "hf"
-    n_workers        threads that count words; None is one, the fastest where it was measured and the least memory;
-                     the result does not depend on it
+    n_workers        threads that count words; None is one, which takes the least processor time and memory; the
+                     result does not depend on it
     show_progress    whether to show how far it is
 
     Fewer merges come back when the text has no pair left.  Raises ConfigError for sizes, patterns and special tokens
@@ -104,8 +104,9 @@ def _n_merges(vocab_size: int, n_specials: int) -> int:
 
 def _n_workers(n_workers: int | None) -> int:
     if n_workers is None:
-        # Each thread fills a table of its own, and the tables must be united: two threads were reported slower than one
-        # on 100 MB, with half as much memory again; benchmarks/tokenizer.py compares them.
+        # One thread takes the least processor time and memory everywhere: each thread fills a table of its own, and the
+        # tables must be united.  On 100 MB two took 0.74 s (1.18 s of processor time) and one 1.00 s (1.09 s) on a
+        # quiet machine, 1.35 times faster; on a busy one two were slower.  benchmarks/tokenizer.py shows both.
         return 1
     if n_workers < 1:
         raise ConfigError(f"n_workers = {n_workers} should be at least 1")

@@ -45,7 +45,7 @@ def release_compiler() -> int:
     with suppress(OSError, ValueError, AttributeError):
         advise = ctypes.CDLL(None, use_errno=True).madvise
         advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-        for line in Path("/proc/self/maps").read_text().splitlines():
+        for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
             place, rights, *_ = line.split()
             if COMPILER in line and rights == "r-xp":
                 begin, end = (int(number, 16) for number in place.split("-"))

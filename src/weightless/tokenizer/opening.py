@@ -13,6 +13,7 @@ Errors: ConfigError for what cannot be represented, CorruptFileError for damage,
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,12 +55,19 @@ def open_tokenizer(
 def load_saved(path: str | Path) -> AnyTokenizer:
     """A file that a tokenizer's own `save` wrote, whatever its name; CorruptFileError for any other."""
     path = Path(path)
-    return SentencePieceTokenizer.load(path) if format_of(path) == "sentencepiece" else Tokenizer.load(path)
+    match format_of(path):
+        case "sentencepiece":
+            return SentencePieceTokenizer.load(path)
+        case "weightless":
+            return Tokenizer.load(path)
+        case other:
+            raise CorruptFileError(f"{path} is a tokenizer of the format {other}: weightless tokenizer convert "
+                                   f"{path} OURS.json --to weightless makes one of ours of it")  # fmt: skip
 
 
 def format_of(path: Path) -> str:
     """One of FORMATS, told by the content; WeightlessError when there is no tokenizer."""
-    if path.is_dir():
+    if os.path.isdir(path):
         for name in ("tokenizer.json", "tokenizer.model"):
             if (path / name).is_file():
                 return format_of(path / name)

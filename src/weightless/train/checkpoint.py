@@ -20,9 +20,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 
 from weightless import __version__
+from weightless.base.config import is_text
 from weightless.base.errors import CorruptFileError, NewerFileError, WeightlessError
 from weightless.base.files import read_json, sha256_file, write_json
 
@@ -87,7 +88,7 @@ def amend_checkpoint(folder: Path, more: dict[str, Any]) -> None:
     name = _latest(folder)
     if name is None:
         raise WeightlessError(f"{folder} holds no checkpoint to add anything to")
-    write_json(folder / name / STATE, {**read_json(folder / name / STATE), **more})
+    write_json(folder / name / STATE, {**_state(folder, name), **more})
 
 
 def forget_checkpoint(folder: Path) -> None:
@@ -130,7 +131,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     try:
         if sha256_file(path / TENSORS) != state.get("tensors_sha256"):
             raise CorruptFileError(f"{path / TENSORS} is damaged or not the pair of {STATE}: its SHA-256 differs")
-        tensors = load_file(path / TENSORS)
+        tensors = _read(path / TENSORS)
     except (OSError, SafetensorError) as error:
         raise CorruptFileError(f"{path / TENSORS} is not a safetensors file: {error}") from error
     families: dict[str, dict[str, torch.Tensor]] = {kind: {} for kind in KINDS}
@@ -140,6 +141,11 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             raise CorruptFileError(f"{path / TENSORS} holds {key!r}, which is none of {', '.join(KINDS)}")
         families[kind][rest] = tensor
     return Checkpoint(*(families[kind] for kind in KINDS), state=state)
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a file; safetensors opens none whose name is no UTF-8, and is given its bytes."""
+    return load_file(path) if is_text(str(path)) else load(path.read_bytes())
 
 
 @torch.no_grad()

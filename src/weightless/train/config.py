@@ -1,7 +1,7 @@
 """How to train: every choice of the loop in one frozen record, checked when it is made.
 
 The length of a run is num_steps or seconds (training seconds; evaluation and checkpoints do not count), never both.
-What a batch is made of (packing, document_mask, order …) is explained in data/packing.py and data/order.py.
+What a batch is made of (packing, document_mask, order …) is explained in data/batches/ (packing.py, order.py).
 Fractions (warmup, warmdown, qat_start) are shares of the whole run.  Learning rates are peaks; the schedule multiplies
 them all.  Errors: ConfigError naming the field.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weightless.base.errors import ConfigError, nearest
-from weightless.data.loader import ORDERS
+from weightless.data.batches.loader import ORDERS
 from weightless.train.schedules import SCHEDULES
 
 OPTIMIZERS = ("adamw", "muon", "sgd")
@@ -25,6 +25,8 @@ SCORED_ORDERS = ("length", "compression", "score")
 TRAIN_ORDERS = (*ORDERS, *SCORED_ORDERS)
 PACINGS = ("sorted", "buckets", "shuffled")
 MOST_THREADS = 1024
+LARGEST_RATE, LARGEST_DECAY, LARGEST_BETA = 1e30, 1e6, 1 - 1e-7
+"""Beyond these an update is no float32, which is the end of the program and not of a training."""
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps")
 RESUMABLE_CHANGES = frozenset({"checkpoint_every", "prefetch"})
 """Fields that a resumed run may change: they cannot alter a single number of the result, the curve included.  A longer
@@ -149,15 +151,26 @@ class TrainConfig:
             finite = name == "checkpoint_every" or getattr(self, name) < math.inf  # inf seconds: only at the end
             if not (getattr(self, name) >= 0 and finite):
                 raise ConfigError(f"{name} = {getattr(self, name)!r} should be a number, 0 or more")
+        self._check_update()
         if (self.threads or 1) > MOST_THREADS:
             raise ConfigError(f"threads = {self.threads} should be at most {MOST_THREADS}")
         if not _DEVICE.fullmatch(self.device):
             raise ConfigError(f'device = {self.device!r}: say "cpu", "cuda", or "cuda:1" for the second of them')
-        if max(self.beta1, self.beta2) == 1:
-            raise ConfigError(f"beta1 = {self.beta1} and beta2 = {self.beta2} should be below 1: 1 forgets nothing and "
-                              "learns nothing")  # fmt: skip
         if self.warmup >= 1.0 or (self.schedule == "wsd" and self.warmup + self.warmdown > 1.0):
             raise ConfigError(f"warmup = {self.warmup} leaves no room for the rest of schedule {self.schedule!r}")
+
+    def _check_update(self) -> None:
+        scales = ("embedding_lr_scale", "head_lr_scale", "vector_lr_scale")
+        rates = {"max_lr": self.max_lr, "muon_lr": self.muon_lr, "table_lr": self.table_lr,
+                 **{f"max_lr * {scale}": self.max_lr * getattr(self, scale) for scale in scales}}  # fmt: skip
+        for name, rate in rates.items():
+            if rate > LARGEST_RATE:
+                raise ConfigError(f"{name} = {rate:g} should be at most {LARGEST_RATE:g}")
+        if self.weight_decay > LARGEST_DECAY:
+            raise ConfigError(f"weight_decay = {self.weight_decay!r} should be at most {LARGEST_DECAY:g}")
+        if max(self.beta1, self.beta2) > LARGEST_BETA:
+            raise ConfigError(f"beta1 = {self.beta1} and beta2 = {self.beta2} should be below 1: 1 forgets nothing and "
+                              f"learns nothing ({LARGEST_BETA} is the most)")  # fmt: skip
 
     def _check_batches(self) -> None:
         known = (("packing", PACKINGS), ("order", TRAIN_ORDERS), ("pacing", PACINGS))

@@ -1,7 +1,8 @@
 """A training that diverged is a result: where it stopped, with what loss and which gradients.
 
 It has diverged when the loss of a step, its gradient norm, a validation loss or a weight is not finite, or when a loss
-is above EXPLODED_NATS: a uniform guess over the largest vocabulary there can be costs ln(2^24) = 16.6 nats.
+is above EXPLODED_NATS: a uniform guess over the largest vocabulary there can be costs ln(2^24) = 16.6 nats.  So it has
+when a weight at the end is above EXPLODED_WEIGHT, whose square is hardly a float32, or too large for its format.
 The record lies in the checkpoint, so the same training is not done again; a fresh one begins anew.
 """
 
@@ -12,9 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from weightless.base.errors import CorruptFileError, WeightlessError
+import numpy as np
+import torch
 
-EXPLODED_NATS = 100.0
+from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
+from weightless.quant.formats import encode_rows
+
+EXPLODED_NATS, EXPLODED_WEIGHT = 100.0, 1e15
 ADVICE = "lower the learning rate, clip harder or warm up longer"
 
 
@@ -68,13 +73,25 @@ class Divergence:
             return cls(str(values["what"]), int(values["step"]), int(values["tokens"]), float(values["seconds"]),
                        float(values["loss"]), float(values["gradient_norm"]), largest,
                        str(values["batches"]))  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CorruptFileError(f"the checkpoint's record of its divergence is damaged ({error!r})") from None
 
 
 def is_sound(loss: float, norm: float) -> bool:
     """Whether a step with this loss and gradient norm may be taken."""
     return math.isfinite(norm) and loss <= EXPLODED_NATS  # NaN is not
+
+
+def fits(weights: torch.Tensor, fmt: str) -> bool:
+    """Whether weights can be computed with, and stored in their format."""
+    largest = float(weights.detach().abs().max()) if weights.numel() else 0.0
+    if not largest <= EXPLODED_WEIGHT:  # NaN is not
+        return False
+    try:
+        encode_rows(np.array([[largest, 0.0]], np.float32), fmt)
+    except ConfigError:
+        return False
+    return True
 
 
 def _plain(value: float) -> float | str:

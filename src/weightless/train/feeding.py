@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from weightless.base.errors import ConfigError
-from weightless.data.loader import Batches
-from weightless.data.order import STRICT, Curriculum
-from weightless.data.packing import DocumentWindows, StreamWindows, document_starts
-from weightless.data.scores import compression_ratios, document_lengths, read_scores
+from weightless.data.batches.loader import Batches
+from weightless.data.batches.order import STRICT, Curriculum
+from weightless.data.batches.packing import DocumentWindows, StreamWindows, document_starts
+from weightless.data.batches.scores import compression_ratios, document_lengths, read_scores
 from weightless.train.config import TrainConfig
 
 

@@ -31,8 +31,8 @@ from weightless.base.errors import WeightlessError
 from weightless.base.folder_lock import folder_lock
 from weightless.base.progress import progress, told_if_slow
 from weightless.base.random import seed_for
-from weightless.data.packing import Batch
-from weightless.data.prefetch import Prefetched
+from weightless.data.batches.packing import Batch
+from weightless.data.batches.prefetch import Prefetched
 from weightless.train.checkpoint import (
     Checkpoint,
     amend_checkpoint,
@@ -44,7 +44,7 @@ from weightless.train.checkpoint import (
 from weightless.train.clock import StepClock
 from weightless.train.config import TrainConfig
 from weightless.train.device import check_device
-from weightless.train.divergence import Diverged, Divergence, is_sound
+from weightless.train.divergence import Diverged, Divergence, fits, is_sound
 from weightless.train.feeding import TextSource, feeding
 from weightless.train.initialise import initial_parameters
 from weightless.train.interrupts import Interrupts
@@ -289,10 +289,11 @@ class _Run:
             self.on_metrics(line)
 
     def _check_weights(self, loss: float, norm: float) -> None:
-        """A weight that no text has read since it became infinite would show only when the model is packed."""
-        wrong = sorted(name for name, w in self.masters.items() if not bool(torch.isfinite(w.detach()).all()))
+        """What no step has read since would show only when the model is packed or run."""
+        wrong = sorted(spec.name for spec in self.specs if not fits(self.masters[spec.name], spec.format))
         if wrong:
-            raise Diverged(f"weights of {', '.join(wrong[:3])} are not finite; loss", loss, norm, (), "")
+            told = f"weights of {', '.join(wrong[:3])} are not finite, or too large to be stored or computed with; loss"
+            raise Diverged(told, loss, norm, (), "")
 
     def _record(self, error: Diverged) -> None:
         """The curve up to here, and the divergence in the checkpoint."""
@@ -322,22 +323,16 @@ class _Run:
         """Checkpoint now."""
         start = time.perf_counter()
         self.metrics.write_csv()
-        self._take_constants()
+        self.constants |= self.weights.changed_constants()
         constants = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in self.constants.items()}
         state = {**self.identity, "counters": dataclasses.asdict(self.counters), "used": self.used.to_plain()}
         save_checkpoint(self.folder, self.counters.step, self.masters, self.optimizer.state(), constants, state)
         self.counters.checkpoint_seconds += time.perf_counter() - start
         self.saved_at = time.monotonic()
 
-    def _take_constants(self) -> None:
-        """Constants as layers have changed them (balance); whole numbers never are."""
-        for name, tensor in self.weights.constants.items():
-            if tensor.is_floating_point():
-                self.constants[name] = tensor.cpu().numpy().astype(self.constants[name].dtype)
-
     def result(self) -> TrainResult:
         """Everything a run record needs."""
-        self._take_constants()
+        self.constants |= self.weights.changed_constants()
         by_group, counters = self.optimizer.state_bytes(), self.counters
         names = set(self.masters)
         silent = names - self.with_gradient if self.with_gradient else set()

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from weightless.data.packing import IGNORED, Batch
+from weightless.data.batches.packing import IGNORED, Batch
 from weightless.layers.layer import Record
 from weightless.train.divergence import Diverged, is_sound
 from weightless.train.gradients import Gradient, clip, collect, global_norm, norms

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from weightless.base.errors import ConfigError
-from weightless.data.packing import IGNORED
+from weightless.data.batches.packing import IGNORED
 from weightless.train.step import as_tensor
 
 

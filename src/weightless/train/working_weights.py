@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import torch
 
 from weightless.program.tensor import Parameter
@@ -32,6 +33,10 @@ class WorkingWeights:
     def inputs(self) -> dict[str, torch.Tensor]:
         """What the model's losses take."""
         return {**self.leaves, **self.constants}
+
+    def changed_constants(self) -> dict[str, np.ndarray]:
+        """Those constants that layers change (a balance of experts), as they are now; whole numbers never change."""
+        return {name: t.cpu().numpy().copy() for name, t in self.constants.items() if t.is_floating_point()}
 
     def start_rounding(self) -> tuple[int, int]:
         """Switch quantisation-aware training on; (tensors that rounding changed, tensors rounded)."""

@@ -6,7 +6,7 @@ groups.py    models over seeds, Pareto front      frontier.py    loss against by
 headline.py  the sentence, computed               curves.py      loss against tokens and seconds
 palette.py   one accent and mark per model        breakdown.py   bytes by component
 svg.py       drawing and escaping                 picture.py     the same frontier as a PNG for the README
-pairs.py     every loss beside the best, by seeds
+pairs.py     every loss beside the best, by seeds  canvas.py      where matplotlib keeps its fonts
 labels.py    labels that do not overlap           table.py       HTML, Markdown and terminal tables
 sizes.py     loss against training tokens, of models made at several sizes
 """

@@ -13,6 +13,7 @@ from weightless.base.errors import WeightlessError
 from weightless.base.files import atomic_writer
 from weightless.base.units import human_bytes
 from weightless.lab.report.breakdown import Parts, parts_of, tint_of
+from weightless.lab.report.canvas import agg_canvas
 from weightless.lab.report.palette import INK, MUTED, PAPER, Accent, accents
 from weightless.lab.report.svg import shorten, text_width, visible
 
@@ -29,13 +30,9 @@ def byte_breakdown_png(
     rows = {model: parts for model, found in components.items() if (parts := parts_of(found, what))}
     if not rows:
         raise WeightlessError("no component has any bytes, so there is nothing to draw")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     height = _height(rows)
-    figure = Figure(figsize=(WIDTH / 100, height / 100), dpi=100, facecolor=PAPER[0])
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    canvas = agg_canvas(WIDTH / 100, height / 100, 100, facecolor=PAPER[0])
+    axes = canvas.figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set_xlim(0, WIDTH)
     axes.set_ylim(height, 0)

@@ -129,13 +129,19 @@ def _staircase(front: Sequence[Group], x: Axis, y: Axis) -> list[tuple[float, fl
 def _arrow(
     gain: Gain | None, drawn: Sequence[Group], points: Sequence[tuple[float, float]], style: Style
 ) -> Arrow | None:
-    """Only among few models, and where it is long enough to carry its words."""
+    """Only among few models, where it is long enough to carry its words, and where no other mark is in its way."""
     if gain is None or len(drawn) > _TWO_LINES_UP_TO:
         return None
     at = {g.name: point for g, point in zip(drawn, points)}
     (x1, hero_y), (x0, y) = at[gain.hero], at[gain.reference]
     start, stop = x0 - style.radius - 5, x1 + (5 if abs(hero_y - y) > 2 * style.radius else style.radius + 5)
-    return Arrow(start, stop, y, gain.words) if start - stop > text_width(gain.words, style.font) + 8 else None
+    if start - stop <= text_width(gain.words, style.font) + 8:
+        return None
+    arrow, reach = Arrow(start, stop, y, gain.words), style.radius * WIDEST
+    others = [point for name, point in at.items() if name not in (gain.hero, gain.reference)]
+    marks = [Box(px - reach, py - reach, px + reach, py + reach) for px, py in others]
+    crossed = any(mark.shared(box) for mark in marks for box in _boxes(arrow, style))
+    return None if crossed else arrow
 
 
 def _taken(plot: Box, gain: Arrow | None, style: Style) -> list[Box]:
@@ -144,10 +150,15 @@ def _taken(plot: Box, gain: Arrow | None, style: Style) -> list[Box]:
     note = Box(plot.x0, plot.y1 - 1.8 * f, plot.x0 + text_width(CORNER, f) * style.slack + f, plot.y1)
     if gain is None:
         return [note]
-    half = text_width(gain.words, f) * style.slack / 2
-    middle = (gain.x0 + gain.x1) / 2
-    words = Box(middle - half, gain.y - 1.6 * f, middle + half, gain.y)
-    return [note, words, Box(gain.x1, gain.y - 4, gain.x0, gain.y + 4)]
+    return [note, *_boxes(gain, style)]
+
+
+def _boxes(arrow: Arrow, style: Style) -> list[Box]:
+    """What the arrow's words and its line cover."""
+    half = text_width(arrow.words, style.font) * style.slack / 2
+    middle = (arrow.x0 + arrow.x1) / 2
+    words = Box(middle - half, arrow.y - 1.6 * style.font, middle + half, arrow.y)
+    return [words, Box(arrow.x1, arrow.y - 4, arrow.x0, arrow.y + 4)]
 
 
 def _words(group: Group, n: int, style: Style) -> tuple[str, ...]:
@@ -162,7 +173,7 @@ def _words(group: Group, n: int, style: Style) -> tuple[str, ...]:
 def _anchor(point: tuple[float, float], lines: Sequence[str], style: Style) -> Anchor:
     sizes = (style.font, style.font * 0.88)
     width = max(text_width(line, size) for line, size in zip(lines, sizes)) * style.slack * 1.04
-    return Anchor(*point, style.radius, width, style.font * (1.25 if len(lines) == 1 else 2.3))
+    return Anchor(*point, style.radius * WIDEST, width, style.font * (1.25 if len(lines) == 1 else 2.3))
 
 
 def _digits(values: Sequence[float]) -> int:
@@ -262,6 +273,8 @@ def glyph(accent: Accent, x: float, y: float, r: float, tip: str | None = None) 
     return element("polygon", *title, points=points, **more)
 
 
+WIDEST = 1.3
+"""How far a mark reaches, in radii of the circle of its area."""
 OUTLINES = {
     "square": ((-0.89, -0.89), (0.89, -0.89), (0.89, 0.89), (-0.89, 0.89)),
     "diamond": ((0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from weightless.lab.report.interval import Estimate, estimate
+from weightless.lab.report.interval import Estimate, estimate, unpaired
 from weightless.lab.report.summary import number
 
 Model = dict[str, Any]
@@ -99,14 +99,23 @@ def pareto(groups: Sequence[Group]) -> list[Group]:
     return front
 
 
-def difference(one: Group, other: Group) -> Estimate:
-    """Loss of `one` minus loss of `other`: paired by seed when they share two seeds, else of the means."""
+@dataclass(frozen=True)
+class Difference:
+    """How far two losses are `apart`, over how many `pairs` of seeds; 0 where the seeds do not pair."""
+
+    apart: Estimate
+    pairs: int
+    n_seeds: tuple[int, int]
+
+
+def difference(one: Group, other: Group) -> Difference:
+    """Loss of `one` minus loss of `other`: paired by seed when they share two seeds, else Welch's of the means."""
     losses = [{str(m["seed"]): number(m["bits_per_byte"]) for m in group.members} for group in (one, other)]
-    shared = [losses[0][s] - losses[1][s] for s in losses[0] if s in losses[1]]
-    paired = estimate(shared)
+    paired = estimate(losses[0][s] - losses[1][s] for s in losses[0] if s in losses[1])
+    n_seeds = (one.loss.n, other.loss.n)
     if paired.n >= 2:
-        return paired
-    return Estimate(one.loss.mean - other.loss.mean, None, 1)
+        return Difference(paired, paired.n, n_seeds)
+    return Difference(unpaired(*(losses[i].values() for i in (0, 1))), 0, n_seeds)
 
 
 def _without_seed(model: Model) -> str:

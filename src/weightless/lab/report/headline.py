@@ -2,8 +2,8 @@
 
 The reference is the dense model with the lowest loss (without one, the model that touches most).  The hero is the
 lightest model at no higher loss; where there is none, the best of those that touch less.  A loss is called lower
-only when the seeds allow it: the paired 95 % interval of the difference excludes zero, or there is a single seed,
-which the line beneath then says.
+only when the seeds allow it: the 95 % interval of the difference (paired, or Welch's where seeds do not pair) excludes
+zero, or there is a single seed, which the line beneath then says.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _reference(drawn: Sequence[Group]) -> Group:
 
 def _wins(hero: Group, reference: Group) -> Headline:
     loss, other = _two_losses(hero, reference)
-    apart = difference(hero, reference)
+    apart = difference(hero, reference).apart
     if loss == other:
         verdict = " at the same loss."
     elif abs(apart.mean) > apart.reach:
@@ -120,7 +120,7 @@ def _two_losses(one: Group, other: Group) -> tuple[str, str]:
 
 
 def _bytes(group: Group) -> str:
-    return human_bytes(group.touched.mean).replace(" ", "\u00a0")
+    return _whole(human_bytes(group.touched.mean))
 
 
 def _fewer(light: Group, heavy: Group) -> str:
@@ -152,13 +152,18 @@ def conditions(summary: dict[str, Any]) -> str:
     where = f" on {machine['cores']} CPU cores" if machine.get("cores") else ""
     sizes = f"{_size(corpus['train_bytes'])} to learn from, {_size(corpus['val_bytes'])} to judge by"
     wall = number(summary["wall_seconds"])
-    took = f" The whole run took {human_seconds(wall)}{where}." if wall == wall else ""
+    took = f" The whole run took {_whole(human_seconds(wall))}{where}." if wall == wall else ""
     return f"Corpus {corpus['name']}: {sizes}.{took}"
 
 
 def _size(value: Any) -> str:
     n = number(value)
-    return human_bytes(n) if n == n else "unknown size"
+    return _whole(human_bytes(n)) if n == n else "unknown size"
+
+
+def _whole(amount: str) -> str:
+    """An amount that no line break parts from its unit."""
+    return amount.replace(" ", "\u00a0")
 
 
 def spelled(value: Estimate, digits: int, grouped: bool = False) -> str:

@@ -1,5 +1,9 @@
 """Mean over seeds with the half-width of its 95 % Student t interval, in closed form (no scipy).
 
+Two samples without pairs, x and y: Welch's (1947) interval of the difference of their means.  With
+a = var(x) / n_x and b = var(y) / n_y it is mean x - mean y ± t(df) sqrt(a + b), where
+df = (a + b)^2 / (a^2 / (n_x - 1) + b^2 / (n_y - 1)), which is at least the smaller of n_x - 1 and n_y - 1.
+
 For n degrees of freedom and theta = atan(t / sqrt n), A(t | n) = P(|T| < t) is a finite sum of powers of
 cos theta (Abramowitz and Stegun 26.7.3 and 26.7.4); the quantile is found by bisection.
 """
@@ -47,7 +51,25 @@ def estimate(values: Iterable[float]) -> Estimate:
     return Estimate(mean, t_critical(n - 1) * math.sqrt(variance / n), n)
 
 
-def t_critical(df: int, coverage: float = 0.95) -> float:
+def unpaired(one: Iterable[float], other: Iterable[float]) -> Estimate:
+    """Mean of `one` minus mean of `other` with Welch's half-width; None for it with fewer than two values in either.
+
+    `n` counts the finite values of both.
+    """
+    samples = [[float(v) for v in values if math.isfinite(v)] for values in (one, other)]
+    x, y = (estimate(sample) for sample in samples)
+    mean, n = x.mean - y.mean, x.n + y.n
+    if min(x.n, y.n) < 2:
+        return Estimate(mean, None, n)
+    a, b = (math.fsum((v - e.mean) ** 2 for v in sample) / (e.n - 1) / e.n for sample, e in zip(samples, (x, y)))
+    if a + b == 0:
+        return Estimate(mean, 0.0, n)
+    share = a / (a + b)
+    df = 1 / (share**2 / (x.n - 1) + (1 - share) ** 2 / (y.n - 1))
+    return Estimate(mean, t_critical(max(df, min(x.n, y.n) - 1)) * math.sqrt(a + b), n)
+
+
+def t_critical(df: float, coverage: float = 0.95) -> float:
     """The t with P(|T| < t) = coverage at `df` degrees of freedom."""
     low, high = 0.0, 1.0
     while two_sided(high, df) < coverage:

@@ -10,11 +10,12 @@ from typing import Any
 
 from weightless.base.errors import WeightlessError
 from weightless.base.files import atomic_writer
+from weightless.lab.report.canvas import agg_canvas
 from weightless.lab.report.frontier import CORNER, OUTLINES, X_TITLE, Y_TITLE, Layout, Mark, Style, lay_out
 from weightless.lab.report.groups import gather
 from weightless.lab.report.headline import evidence, headline
 from weightless.lab.report.palette import INK, MUTED, PAPER, RULE, Accent, accents
-from weightless.lab.report.sections import checks_told, failures
+from weightless.lab.report.sections import checks_told, failures, warning
 from weightless.lab.report.summary import check_summary, read_summary
 from weightless.lab.report.svg import text_width, visible
 
@@ -30,20 +31,17 @@ def frontier_png(source: str | Path | dict[str, Any], path: str | Path) -> Path:
     groups = gather(summary)
     if not any(g.drawable for g in groups):
         raise WeightlessError(f"{summary['name']}: no model has a finite loss, so there is no frontier to draw")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100, facecolor=PAPER[0])
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    canvas = agg_canvas(WIDTH / 100, HEIGHT / 100, 100, facecolor=PAPER[0])
+    axes = canvas.figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set_xlim(-_LEFT, WIDTH - _LEFT)
     axes.set_ylim(HEIGHT - _TOP, -_TOP)
     colours = accents([(g.name, g.family) for g in groups])
     layout = lay_out(groups, _STYLE)
     _words(axes, _wrapped(str(headline(groups)), 30, WIDTH - 2 * _LEFT))
-    _say(axes, 0, HEIGHT - _TOP - 26, f"{evidence(groups)} {checks_told(summary)}", 18,
-         _ALARM if failures(summary) else MUTED[0])  # fmt: skip
+    doubt = warning(summary).partition(":")[0]  # the whole of it is longer than the picture is wide
+    told = " ".join([*([f"{doubt}."] if doubt else []), evidence(groups), checks_told(summary)])
+    _say(axes, 0, HEIGHT - _TOP - 26, told, 18, _ALARM if doubt or failures(summary) else MUTED[0])
     _frame(axes, layout)
     _gain(axes, layout)
     for mark in layout.marks:

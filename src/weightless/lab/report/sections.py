@@ -71,17 +71,24 @@ def failures(summary: dict[str, Any]) -> list[tuple[str, object, str, str]]:
 
 
 def alarm(summary: dict[str, Any]) -> str:
-    """A loud box at the head of the page when a check failed; nothing otherwise."""
-    failed = failures(summary)
+    """Loud boxes at the head of the page: the corpus is not to be trusted, checks failed; nothing otherwise."""
+    failed, doubt = failures(summary), warning(summary)
+    boxes = element("div", element("strong", escape(doubt)), class_="alarm", role="alert") if doubt else ""
     if not failed:
-        return ""
+        return boxes
     items = [
         element("li", element("b", escape(f"{model} (seed {seed}): {check}.")), escape(f" {detail}"))
         for model, seed, check, detail in failed
     ]
     count = "1 check failed" if len(failed) == 1 else f"{len(failed)} checks failed"
     head = element("strong", f"{count}. Do not trust the numbers of the models below.")
-    return element("div", head, element("ul", *items), class_="alarm", role="alert")
+    return boxes + element("div", head, element("ul", *items), class_="alarm", role="alert")
+
+
+def warning(summary: dict[str, Any]) -> str:
+    """Why no loss on this corpus can be trusted, as a sentence for every place that shows results; usually empty."""
+    told = summary["corpus"].get("warning") or ""
+    return f"{told[:1].upper()}{told[1:]}." if told else ""
 
 
 def checks_told(summary: dict[str, Any]) -> str:
@@ -148,7 +155,7 @@ def environment(summary: dict[str, Any]) -> str:
     terms: list[tuple[str, object]] = [("created", summary["created"]), ("commit", summary["commit"] or "not recorded")]
     terms += [(key.replace("_", " "), _flat(value)) for key, value in machine.items()]
     terms += [("memory", human_bytes(memory))] if memory == memory else []
-    terms += [(f"corpus {key.replace('_', ' ')}", _flat(value)) for key, value in corpus.items()]
+    terms += [(f"corpus {key.replace('_', ' ')}", _flat(value)) for key, value in corpus.items() if key != "warning"]
     return element("dl", *(element("div", element("dt", escape(k)), element("dd", escape(v))) for k, v in terms))
 
 

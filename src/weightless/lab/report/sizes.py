@@ -14,6 +14,7 @@ from typing import Any
 from weightless.base.errors import WeightlessError
 from weightless.base.files import atomic_writer
 from weightless.base.units import human_bytes
+from weightless.lab.report.canvas import agg_canvas
 from weightless.lab.report.groups import Group, gather
 from weightless.lab.report.palette import INK, MUTED, PAPER, RULE, accents
 from weightless.lab.report.summary import check_summary, number, read_summary
@@ -89,11 +90,8 @@ def sizes_png(source: str | Path | dict[str, Any], path: str | Path) -> Path:
     series = series_of(summary)
     if not series:
         raise WeightlessError(f"{summary['name']}: no model was made at several sizes (train_tokens of the recipe)")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(16, 6.4), dpi=100, facecolor=PAPER[0], layout="constrained")
-    canvas, panels = FigureCanvasAgg(figure), figure.subplots(1, 3, sharey=True)
+    canvas = agg_canvas(16, 6.4, 100, facecolor=PAPER[0], layout="constrained")
+    panels = canvas.figure.subplots(1, 3, sharey=True)
     keys = {"tokens": "training tokens, millions", "touched": "bytes touched per next token", "stored": "bytes stored"}
     for axes, (key, title) in zip(panels, keys.items(), strict=True):
         _panel(axes, series, key, f"{title} (log scale)")

@@ -15,8 +15,9 @@ from weightless.base.files import read_json
 
 NUMBER, TEXT, TEXT_OR_NULL, TRUTH, SCALAR, FOLDER = "a number", "text", "text or null", "true or false", "a value", "{}"
 
+MOST = 1e60  # more than was ever measured; sums and products of such numbers are still floats
 _SPREAD = {"mean": NUMBER}
-_MODEL: dict[str, Any] = {
+_ENTRY: dict[str, Any] = {
     "name": TEXT,
     "family": TEXT,
     "seed": SCALAR,
@@ -34,8 +35,8 @@ _MODEL: dict[str, Any] = {
     "decode_tokens_per_second": NUMBER,
     "curve": [{"tokens": NUMBER, "seconds": NUMBER, "val_loss": NUMBER}],
     "checks": [{"name": TEXT, "ok": TRUTH, "detail": TEXT_OR_NULL}],
-    "commands": FOLDER,
 }
+_MODEL: dict[str, Any] = {**_ENTRY, "commands": FOLDER}
 _OPTIONAL: dict[str, Any] = {
     "sample": {"prompt": TEXT, "text": TEXT},
     "diverged": {"detail": TEXT, "tokens": NUMBER, "seconds": NUMBER},
@@ -51,13 +52,13 @@ _SUMMARY: dict[str, Any] = {
     "corpus": {"name": TEXT, "train_bytes": NUMBER, "val_bytes": NUMBER, "bytes_per_token": NUMBER},
     "models": [_MODEL],
 }
-_NULLABLE = {"curve", "sample", "commands"}
+_NULLABLE = {"curve", "sample", "commands", "artifact"}
 
 
 def read_summary(run_dir: str | Path) -> dict[str, Any]:
     """Read and check RUN/summary.json; WeightlessError when absent, CorruptFileError when damaged."""
     path = Path(run_dir) / "summary.json"
-    return check_summary(read_json(path), str(path))
+    return check_summary(read_json(path, finite=True), str(path))
 
 
 def check_summary(summary: Any, where: str = "summary") -> dict[str, Any]:
@@ -65,13 +66,18 @@ def check_summary(summary: Any, where: str = "summary") -> dict[str, Any]:
     _check(summary, _SUMMARY, "", where)
     if not summary["models"]:
         raise _fault(where, "models is empty")
+    _check(summary["corpus"].get("warning"), TEXT_OR_NULL, "corpus.warning", where)
     for i, model in enumerate(summary["models"]):
-        for key, shape in _OPTIONAL.items():
-            if model.get(key) is not None:
-                _check(model[key], shape, f"models[{i}].{key}", where)
+        _check_optional(model, f"models[{i}]", where)
         for verb, command in (model["commands"] or {}).items():
             _check(command, TEXT_OR_NULL, f"models[{i}].commands.{verb}", where)
     return summary
+
+
+def check_entry(entry: Any, where: str) -> None:
+    """CorruptFileError unless a finished model's record, of which a summary is made, has all that the report reads."""
+    _check(entry, {**_ENTRY, "sample": FOLDER, "artifact": FOLDER}, "", where)
+    _check_optional(entry, "entry", where)
 
 
 def number(value: Any) -> float:
@@ -79,6 +85,12 @@ def number(value: Any) -> float:
     if isinstance(value, int | float) and math.isfinite(value):
         return float(value)
     return math.nan
+
+
+def _check_optional(model: dict[str, Any], key: str, where: str) -> None:
+    for name, shape in _OPTIONAL.items():
+        if model.get(name) is not None:
+            _check(model[name], shape, f"{key}.{name}", where)
 
 
 def _check(value: Any, shape: Any, key: str, where: str) -> None:
@@ -102,7 +114,7 @@ def _check(value: Any, shape: Any, key: str, where: str) -> None:
 
 def _is(value: Any, kind: str) -> bool:
     if kind is NUMBER:
-        return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+        return value is None or (type(value) in (int, float) and not MOST < abs(value) < math.inf)
     if kind is TRUTH:
         return isinstance(value, bool)
     if kind is SCALAR:

@@ -14,7 +14,7 @@ from weightless.lab.report.groups import Group, Model, gather
 from weightless.lab.report.headline import evidence, headline, spelled
 from weightless.lab.report.interval import Estimate
 from weightless.lab.report.palette import Accent
-from weightless.lab.report.sections import checks_told, failures
+from weightless.lab.report.sections import checks_told, failures, warning
 from weightless.lab.report.summary import check_summary
 from weightless.lab.report.svg import element, escape, visible
 
@@ -163,6 +163,7 @@ def markdown_table(summary: dict[str, Any]) -> str:
     state = f"**{state}**" if failures(summary) else state
     told = [f"{_markdown(g.name)} {_markdown(g.divergence)}." for g in groups if g.divergence]
     lines += ["", *told] if told else []
+    lines += ["", f"**{_markdown(warning(summary))}**"] if warning(summary) else []
     return "\n".join([*lines, "", f"{_markdown(evidence(groups))} {state}", "", "```", command, "```", ""])
 
 
@@ -202,8 +203,9 @@ def terminal_table(summary: dict[str, Any]) -> Table:
     failed = "".join(f" {model}: {check}." for model, _, check, _ in failures(summary))
     state = Text(visible(checks_told(summary) + failed) + " ", "bold red" if failed else "green")
     told = "".join(f"{group.name} {group.divergence}. " for group in groups if group.divergence)
+    told += f"{warning(summary)} " if warning(summary) else ""
     caption = Text(visible(told), "bold red") + state + Text(visible(evidence(groups)), "dim")
-    table = Table(title=Text(str(headline(groups)), "bold"), caption=caption)
+    table = Table(title=Text(str(headline(groups)).replace("\u00a0", " "), "bold"), caption=caption)
     table.add_column("model")
     columns = [c for c in _columns() if c[0] in _TERMINAL]
     for name, _ in columns:

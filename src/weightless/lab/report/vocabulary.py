@@ -13,6 +13,7 @@ from typing import Any
 
 from weightless.base.errors import WeightlessError
 from weightless.base.files import atomic_write, atomic_writer
+from weightless.lab.report.canvas import agg_canvas
 from weightless.lab.report.labels import spread
 from weightless.lab.report.palette import HUES, INK, MUTED, PAPER, RULE
 from weightless.lab.report.svg import Axis, drawing, element, shorten, text, text_width, visible
@@ -144,14 +145,11 @@ def _stroke_svg(stroke: Stroke) -> list[str]:
 
 def vocabulary_png(series: Series, path: str | Path, evidence: str = "") -> Path:
     """Write the picture as PNG, 1600 by 900; returns the path."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    strokes, words = lay_out(series, evidence)
+    canvas = agg_canvas(WIDTH / 100, HEIGHT / 100, 200, facecolor=PAPER[0])
     from matplotlib.patheffects import withStroke
 
-    strokes, words = lay_out(series, evidence)
-    figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=200, facecolor=PAPER[0])
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes = canvas.figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set_xlim(0, WIDTH)
     axes.set_ylim(HEIGHT, 0)

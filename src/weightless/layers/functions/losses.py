@@ -26,7 +26,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from weightless.base.errors import ConfigError
-from weightless.data.packing import IGNORED
+from weightless.data.batches.packing import IGNORED
 from weightless.layers.functions.norm import widened
 
 BLOCK_ELEMENTS = 1 << 20

@@ -1,0 +1,1 @@
+"""Are the bytes right?  Counters that share nothing: formula, log, PyTorch trace, pages, poisoned bytes."""

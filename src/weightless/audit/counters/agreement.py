@@ -1,0 +1,162 @@
+"""Formula, logs and compiled engine held to each other on real text, to the byte.
+
+At chosen positions of one window: the compiled engine brings the state there, the audit engine runs the same step
+in NumPy with every access logged, and per operator and component the logged T and U must equal the formula's.  Where
+the data decides (n-gram probes) the formula is given the number of probes, the compiled engine's own count must
+match, and unique bytes are the log's.  The compiled engine with its log runs the step too: it must name the same
+addresses, operator by operator, and score the same nats (to rounding: a second compilation may order sums otherwise).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from weightless.audit.counters.subjects import Runnable
+from weightless.base.errors import WeightlessError
+from weightless.program.cost import Bytes, Spans, decided_components, is_exact, merged, step_bytes
+from weightless.program.engine import AuditEngine, Engine
+from weightless.program.logged_engine import LoggedEngine
+from weightless.program.operator import Access
+
+TOLERANCE_NATS = 2e-4
+"""float32 sums in another order; a wrong row or cache entry shows as 1e-2 and more."""
+
+
+class DisagreementError(WeightlessError):
+    """Two counters of the same bytes differ: the ledger cannot be trusted, so the run stops."""
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One audited step: bytes per component by formula and both logs, nats of both engines, and what they differ in.
+
+    `between_engines` is empty when the compiled engine scored the same nats and counted the same bytes where the data
+    decides; `formula_and_log` is empty when these two agree per operator and component; `between_logs` when both
+    engines' logs name the same addresses per operator and amount to the same T, U and lines.
+    """
+
+    position: int
+    logged: dict[str, Bytes]
+    nats: float
+    compiled_nats: float
+    formula: dict[str, Bytes]
+    compiled_log: dict[str, Bytes]
+    formula_and_log: str = ""
+    between_engines: str = ""
+    between_logs: str = ""
+
+
+def audit(runnable: Runnable, tokens: np.ndarray, targets: np.ndarray, positions: Sequence[int]) -> list[Audited]:
+    """Audit the given positions (from 1) of one window; raises DisagreementError at the first difference."""
+    out = []
+    for step in examine(runnable, tokens, targets, positions):
+        for difference in (step.formula_and_log, step.between_engines, step.between_logs):
+            if difference:
+                raise DisagreementError(difference)
+        out.append(step)
+    return out
+
+
+def examine(runnable: Runnable, tokens: np.ndarray, targets: np.ndarray, positions: Sequence[int]) -> Iterator[Audited]:
+    """The same without raising: every audited step with what was found."""
+    engines = _Engines(runnable.engine(), runnable.audit_engine(), runnable.logged_engine())
+    for t in sorted({p for p in positions if p <= len(tokens)}):
+        before = slice(engines.compiled.position, t - 1)
+        engines.compiled.score_stream(tokens[before], targets[before])
+        yield _audit_step(engines, int(tokens[t - 1]), int(targets[t - 1]), t)
+
+
+def check(audited: Sequence[Audited], name: str) -> dict[str, Any]:
+    """The line for a run record; every step in `audited` has already agreed."""
+    worst = max(abs(step.nats - step.compiled_nats) for step in audited)
+    detail = f"{len(audited)} positions up to {audited[-1].position}; engines differ by at most {worst:.1e} nats"
+    return {"name": name, "ok": True, "detail": detail}
+
+
+class _Engines(NamedTuple):
+    """One model in three engines: compiled, readable with a log, compiled with a log."""
+
+    compiled: Engine
+    readable: AuditEngine
+    logged: LoggedEngine
+
+
+def _audit_step(engines: _Engines, token: int, target: int, t: int) -> Audited:
+    """The step at position t, from the state of the compiled engine, in all three."""
+    compiled, readable, logged = engines
+    readable.arena.state[:], readable.arena.registers.t = compiled.S, t - 1
+    logged.S[:], logged.registers[:] = compiled.S, compiled.registers
+    readable.feed(token)
+    nats = readable.score(target)
+    scored, traffic = compiled.score_stream_with_traffic(np.array([token]), np.array([target]))
+    program = readable.program
+    by_log = step_bytes(program, [accesses for _, accesses, _ in readable.steps])
+    formula = step_bytes(program, [op.accesses(program.by_name, t, data) for op, _, data in readable.steps])  # type: ignore[attr-defined]
+    between = _engines_differ(readable, t, traffic[0])
+    if not abs(nats - scored[0]) <= TOLERANCE_NATS * max(1.0, abs(nats)):
+        between = f"position {t}: the readable engine scores {nats:.6f} nats, the compiled {scored[0]:.6f}"
+    logged.feed(token)
+    with_log = logged.score(target)
+    by_compiled, logs = logged.bytes_since_feed("score"), _logs_differ(engines, t)
+    if not abs(with_log - scored[0]) <= TOLERANCE_NATS * max(1.0, abs(nats)):
+        logs = f"position {t}: with a log the compiled engine scores {with_log:.6f} nats, without {scored[0]:.6f}"
+    elif not logs and by_compiled != by_log:
+        logs = f"position {t}: the compiled engine's log amounts to {by_compiled}, the readable engine's to {by_log}"
+    differs = _formula_differs(readable, t)
+    return Audited(t, by_log, nats, float(scored[0]), formula, by_compiled, differs, between, logs)
+
+
+def _logs_differ(engines: _Engines, t: int) -> str:
+    """Both logs must name the same addresses, operator by operator."""
+    for (op, readable, _), (_, compiled, _) in zip(engines.readable.steps, engines.logged.steps, strict=True):
+        have, want = intervals(compiled), intervals(readable)
+        if have != want:
+            odd = next(key for key in (*want, *have) if have.get(key) != want.get(key))
+            told = f"bytes {have.get(odd, [])} of {odd[0]!r}, the readable engine's {want.get(odd, [])}"
+            how = "written" if odd[1] else "read"
+            return f"position {t}, operator {op.name}: the compiled engine's log has {how} {told}"  # type: ignore[attr-defined]
+    return ""
+
+
+def intervals(accesses: Sequence[Access]) -> dict[tuple[str, bool], Spans]:
+    """{(tensor, written?): the bytes, as disjoint sorted intervals}."""
+    found: dict[tuple[str, bool], Spans] = {}
+    for name, first, n_bytes, write in accesses:
+        found.setdefault((name, write), []).append((first, first + n_bytes))
+    return {key: merged(spans) for key, spans in found.items()}
+
+
+def _exact_part(cost: dict[str, Bytes], exact: bool) -> dict[str, tuple[int, ...]]:
+    """What formula and log must share: T and U, or T alone where which bytes are read is the data's choice.
+
+    Lines are left out: a tightly packed row may straddle one more of them than the row the formula names.
+    """
+    return {name: (b.T, b.U) if exact else (b.T,) for name, b in cost.items()}
+
+
+def _formula_differs(logging: AuditEngine, t: int) -> str:
+    program = logging.program
+    tensors, exact = program.by_name, is_exact(program)
+    for op, logged, data in logging.steps:
+        want = step_bytes(program, [op.accesses(tensors, t, data)])  # type: ignore[attr-defined]
+        have = step_bytes(program, [logged])
+        if _exact_part(want, exact) != _exact_part(have, exact):
+            name = op.name  # type: ignore[attr-defined]
+            return f"position {t}, operator {name}: the formula says {want}, the engine's log {have}"
+    return ""
+
+
+def _engines_differ(logging: AuditEngine, t: int, traffic: np.ndarray) -> str:
+    program, decided = logging.program, dict[str, int]()
+    for _, logged, data in logging.steps:
+        for name, b in step_bytes(program, [logged]).items() if data else ():
+            decided[name] = decided.get(name, 0) + b.T
+    exact = is_exact(program)
+    counted = dict(zip(decided_components(program), map(int, traffic), strict=True)) if not exact else {}
+    if {n: b for n, b in counted.items() if b} != {n: b for n, b in decided.items() if b}:
+        return f"position {t}: the compiled engine counted {counted} bytes, the log says {decided}"
+    return ""

@@ -1,0 +1,13 @@
+"""How many cores this process may use: what `taskset`, a container's cpuset or a batch system has left it.
+
+The machine may have more, and a thread for each of those would only wait for the others.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def cores() -> int:
+    """Cores that this process may use, at least 1."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""What reads text: the sources and what enters them, documents, grams, the split."""
