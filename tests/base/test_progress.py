@@ -102,6 +102,14 @@ def test_a_wait_is_told_once_and_a_short_one_not_at_all(capsys):
     assert capsys.readouterr().err == "wait a while\n"
 
 
+def test_a_wait_is_told_as_far_as_it_has_come(capsys):
+    done = ["a", "b"]
+    with told_if_slow(lambda: f"{len(done)} are done", after=0.05):
+        done.append("c")
+        time.sleep(0.2)
+    assert capsys.readouterr().err == "3 are done\n"
+
+
 def test_slow_steps_are_told_by_their_length(clock, capsys):
     """Oracle: the words of a person; "0 steps/s" says nothing."""
     with progress("train", 10, "steps") as tick:

@@ -5,6 +5,7 @@ Oracles: the registry of operators, the formats that `check` allows, addresses t
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import time
@@ -14,6 +15,7 @@ import pytest
 from contract.cases import ALL, bench
 from numba import types
 
+from weightless.base.progress import told_if_slow
 from weightless.kernels.codes import FORMAT_CODES
 from weightless.program import linking
 from weightless.program.engine import Engine
@@ -28,27 +30,14 @@ CACHES = ("f32", "bf16", "int8")
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))
 def test_every_operator_has_a_compiled_twin_of_one_signature(name):
-    cls = REGISTRY[name]
-    if cls.__module__.startswith("weightless."):
-        assert list(inspect.signature(compiled_twin(cls).py_func).parameters) == [
-            "c",
-            "f",
-            "W",
-            "S",
-            "R",
-            "u",
-            "scratch",
-        ]
+    parameters = list(inspect.signature(compiled_twin(REGISTRY[name]).py_func).parameters)
+    assert parameters == ["c", "f", "W", "S", "R", "u", "scratch"]
 
 
 def test_every_format_has_its_kernels():
     """Weights come in all formats that a matrix may have, caches in those that `check_cache` lets pass."""
-    wanted = {
-        "matvec": set(FORMAT_CODES),
-        "decode_row": set(FORMAT_CODES),
-        "attend": set(CACHES),
-        "encode_row": set(CACHES),
-    }
+    wanted = dict.fromkeys(("matvec", "decode_row"), set(FORMAT_CODES))
+    wanted |= dict.fromkeys(("attend", "encode_row"), set(CACHES))
     assert {name: set(functions) for name, (functions, _) in KERNELS.items()} == wanted
     for functions, argument_types in KERNELS.values():
         for function in functions.values():
@@ -72,13 +61,11 @@ def test_every_kernel_operand_becomes_an_address(case):
     """Equal kernels have equal addresses, others different ones; numbers stay what they were."""
     b = bench(*case)
     engine = b.engine()
-    lowered = [row for part in ("body", *HEADS) for row in b.program.lowered(b.program.operators(part)[-0:] if 0 else
-               (b.program.body if part == "body" else b.program.heads[part]))]  # fmt: skip
-    engine.compile_for(b.program, "a test")
+    ops = (*b.program.body, *(op for head in HEADS for op in b.program.heads[head]))
     table = Instructions(b.program)
     table.link(("body", *HEADS), (*engine._memory, engine.registers, engine.uniforms, engine.scratch), "a test")
     addresses: dict[Kernel, int] = {}
-    for row, code in zip(lowered, table.code, strict=True):
+    for row, code in zip(b.program.lowered(ops), table.code, strict=True):
         for operand, number in zip(row.ints, code.tolist()):
             wanted = addresses.setdefault(operand, number) if isinstance(operand, Kernel) else operand
             assert number == wanted and (number or not isinstance(operand, Kernel))
@@ -99,8 +86,9 @@ def test_what_is_compiled_is_told_and_how_far_it_is(monkeypatch, capsys):
         return 1
 
     monkeypatch.setattr(linking, "address_of", address)
-    monkeypatch.setattr(linking.told_if_slow.__wrapped__, "__defaults__", (0.0,))
-    functions = {Engine: (SlowToCompile(), (types.int64,)), Kernel("matvec", "f32"): (SlowToCompile(), (types.int64,))}
+    monkeypatch.setattr(linking, "told_if_slow", functools.partial(told_if_slow, after=0.0))
+    given = (types.int64,)
+    functions = {Engine: (SlowToCompile(), given), Kernel("matvec", "f32"): (SlowToCompile(), given)}
     linking._addresses(functions, "dense")
     told = capsys.readouterr().err
     assert told.startswith("compiling 1 operator and 1 kernel of dense (once per machine and version of the code), ")
