@@ -167,7 +167,7 @@ def _print_families(_: str, found: list[dict[str, Any]]) -> None:
         "touched: mean T over positions 1 to 512, mode S, by the formula; at most: the text decides, up to max_tokens"
     )
     print(
-        "weightless families FAMILY lists a family's fields, weightless count FAMILY --set NAME=VALUE what each of them costs"
+        "weightless families FAMILY lists a family's fields; weightless count FAMILY --set NAME=VALUE costs a variant"
     )
 
 
