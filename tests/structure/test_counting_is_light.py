@@ -27,6 +27,7 @@ COMMANDS = {
     "training": ["count", "gpt2-xl", "--training", "--flops", "--device_memory", "80GB"],
     "training of a family": ["count", "dense", "--training"],
     "fit": ["fit", "dense", "--stored", "4MB"],
+    "families": ["families"],
 }
 
 

@@ -24,6 +24,7 @@ VERBS = {
     "train": ("train", "train one model on prepared data, and pack it"),
     "pack": ("artifact", "turn a checkpoint into one artifact file"),
     "eval": ("artifact", "held-out loss of an artifact, by the engine that needs no PyTorch"),
+    "families": ("families", "every family: kind, layers, bytes at three sizes; with a name, the fields it takes"),
     "count": ("count", "the ledger of a recipe, a checkpoint or an artifact; --training: FLOPs, memory, time"),
     "fit": ("fit", "the largest configuration of a family within budgets of bytes"),
     "audit": ("audit", "is it a predictor, are its bytes counted right: a packed model, a run, or Python code"),
@@ -102,6 +103,8 @@ def _room(name: str):  # type: ignore[no-untyped-def]
             from weightless.cli import launch as room
         case "count":
             from weightless.cli import count as room
+        case "families":
+            from weightless.cli import families as room
         case "fit":
             from weightless.cli import fit as room
         case "audit":

@@ -32,7 +32,7 @@ def print_table(table: Table) -> None:
 
 def _hold(column: Any) -> int:
     """Keep a column from becoming narrower than its figures; the width that it needs."""
-    cells = [_plain(cell) for cell in column.cells]
+    cells = [line for cell in column.cells for line in _plain(cell).split("\n")]
     column.overflow = "fold"
     if column.justify == "right":
         needed = max((len(cell) for cell in cells), default=0)
