@@ -68,6 +68,17 @@ def test_a_run_goes_on_and_shows_what_diverged(recipe, tmp_path, command, monkey
     assert code == 0 and "| diverged |" in out and f"wild {wild['diverged']['detail'][:20]}" in out
 
 
+@pytest.mark.parametrize("norm", ["none", "post"])
+def test_a_variant_that_diverges_is_recorded_too(norm, recipe, tmp_path, command):
+    text = recipe.read_text().replace("n_layers = 1,", f'n_layers = 2, norm = "{norm}",', 1)
+    (tmp_path / "variant.toml").write_text(text.replace("max_lr = 1e20, muon_lr = 1e20", "max_lr = 1e30", 1))
+    code, _, err = command("run", tmp_path / "variant.toml", "--only", "wild", "--out", tmp_path / "run")
+    (wild,) = json.loads((tmp_path / "run/summary.json").read_text())["models"]
+    assert code == 0 and 0 < wild["diverged"]["step"] <= 40 and wild["artifact"] is None
+    assert f"wild: {wild['diverged']['detail']}; recorded" in err
+    assert "<td>diverged</td>" in (tmp_path / "run/report.html").read_text()
+
+
 def test_a_run_of_nothing_else_is_reported_too(recipe, tmp_path, command):
     code, out, err = command("run", recipe, "--only", "wild", "--out", tmp_path / "run")
     assert code == 0 and "No model finished with a finite loss" in out.replace("\n", " ") and "diverged" in err

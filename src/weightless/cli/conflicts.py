@@ -125,6 +125,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("head_lr_scale",), lambda o: _lacks(o, "head"),
              "for a model whose head is its embedding (--embedding_lr_scale)"),
         Rule(("n_classes", "classes_by"), lambda o: getattr(o, "head", "class") == "full", "with --head full"),
+        Rule(("rope_theta",), lambda o: getattr(o, "positions", "rope") in ("learned", "none"),
+             "but with rotary positions"),
+        Rule(("match_d_ff",), lambda o: getattr(o, "activation", "") == "swiglu", "with --activation swiglu"),
+        Rule(("balance_weight",), lambda o: getattr(o, "balance", "loss") != "loss", "but with --balance loss"),
     ),
     "count": (
         Rule(("tokens",), lambda o: not o.text, "without --text"),

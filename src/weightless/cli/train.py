@@ -151,6 +151,7 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
     from weightless.lab.training import train_model
     from weightless.models.catalog import family
     from weightless.train.divergence import ADVICE
+    from weightless.train.usage import load_told
 
     folder = Path(options.data)
     with tracker(out, not options.no_wandb, {"family": name, **to_dict(config), **to_dict(loop)}) as log:
@@ -168,6 +169,8 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
     if doubt := overlap_warning(data.manifest):
         print(f"{data.name}: WARNING: {doubt}", file=sys.stderr)
     print(f"{out}: trained for {result.observed['training time counted']['detail']}")
+    if result.used:
+        print(f"{out}: experts: {load_told(result.used)}")
     if "document mask" in result.observed:
         print(f"{out}: {result.observed['document mask']['detail']}")
     if (picture := draw_curve(out, data, name)) is not None:

@@ -21,8 +21,7 @@ from numba.extending import intrinsic
 
 
 @intrinsic
-def call(typingctx, address, arguments):  # type: ignore[no-untyped-def]
-    """Call the compiled function at `address` with a tuple of arguments (compiled code only)."""
+def _call(typingctx, address, arguments):  # type: ignore[no-untyped-def]
     wanted = [types.int64 if isinstance(kind, types.Integer) else types.unliteral(kind) for kind in arguments.types]
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -34,6 +33,10 @@ def call(typingctx, address, arguments):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.none(types.int64, arguments), generate
+
+
+call: Any = _call
+"""Call the compiled function at `address` with a tuple of arguments (compiled code only)."""
 
 
 def address_of(function: Any, argument_types: tuple[Any, ...]) -> int:

@@ -133,4 +133,5 @@ def _head(recipe: Recipe, model: ModelRecipe, seed: int, made: Made) -> dict[str
         "description": model.description,
         **{key: record[key] for key in ("train_seconds", "train_tokens", "tokens_seen", "wasted_share", "n_parameters",
                                         "optimizer_bytes", "curve")},
+        **({"used": record["used"]} if record.get("used") else {}),
     }  # fmt: skip

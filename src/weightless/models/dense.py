@@ -104,13 +104,33 @@ class Config:
             raise ConfigError(f"d_model {self.d_model} does not split into {self.heads} heads of even width")
         if self.heads % self.kv_heads:
             raise ConfigError(f"{self.heads} heads cannot share {self.kv_heads} key/value heads evenly")
-        check_windows(self.window, self.window_pattern)
+        if self.positions in ("learned", "none") and self.rope_theta != Config.rope_theta:
+            raise ConfigError(f"rope_theta is of rotary positions, and positions = {self.positions!r}: leave it out")
+        if self.match_d_ff and self.activation == "swiglu":
+            raise ConfigError("match_d_ff widens a block without a gate, and swiglu has one: leave it out")
+        self._check_window()
         self._check_rows()
         self._check_head()
 
+    def _check_window(self) -> None:
+        window, pattern = self.window, self.window_pattern
+        if window is not None and not 1 <= window <= self.context:
+            raise ConfigError(f"window = {window} is not in 1..{self.context} (the context); leave it out to see all")
+        if odd := sorted(set(pattern) - set("SL")):
+            raise ConfigError(f"window_pattern {pattern!r:.40}: {odd[0]!r} is neither S (window) nor L (everything)")
+        if "S" in pattern and window is None:
+            raise ConfigError(f"window_pattern {pattern!r:.40} has layers with a window: say how long, window = 128")
+        if window is not None and pattern and "S" not in pattern[: self.n_layers]:
+            raise ConfigError(
+                f"window = {window} is in no layer of window_pattern {pattern!r:.40} ({self.n_layers} layers)"
+            )
+
     def _check_rows(self) -> None:
-        if min(self.d_embed, self.bigram_rows, self.value_every) < 0 or not 0 <= self.q_gain < 1e6:
-            raise ConfigError("d_embed, bigram_rows, value_every and q_gain should not be negative; 0 means none")
+        for name in ("d_embed", "bigram_rows", "value_every"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} = {getattr(self, name)} should not be negative; 0 means none")
+        if not 0 <= self.q_gain < 1e6:
+            raise ConfigError(f"q_gain = {self.q_gain:g} should lie between 0 (none) and 1e6")
         if self.d_embed >= self.d_model:
             raise ConfigError(f"d_embed {self.d_embed} should be below d_model {self.d_model}; 0 means one matrix")
         if self.value_every > self.n_layers:
@@ -118,10 +138,12 @@ class Config:
 
     def _check_head(self) -> None:
         if self.softcap is not None and not 0 < self.softcap < 1e6:
-            raise ConfigError(f"softcap = {self.softcap:g} should be above 0 (30 is usual); leave it out for none")
+            raise ConfigError(
+                f"softcap = {self.softcap:g} should lie above 0 (30 is usual), below 1e6; leave it out for none"
+            )
         if self.head == "full":
-            if self.n_classes:
-                raise ConfigError("n_classes is of a class head; the head is full")
+            if self.n_classes or self.classes_by != Config.classes_by:
+                raise ConfigError("n_classes and classes_by are of a class head, and the head is full: leave them out")
             return
         if self.tied:
             raise ConfigError(f"a head of classes has rows of its own: give tied = false with head = {self.head!r}")
@@ -153,18 +175,6 @@ class Config:
         """One dial: size 1 is d_model 64 with 2 layers; width grows by 64 per step, depth by one every second."""
         step = max(1, round(size))
         return Config(vocab_size=vocab_size, d_model=64 * step, n_layers=2 + step // 2)
-
-
-def check_windows(window: int | None, pattern: str) -> None:
-    """ConfigError unless the pattern consists of S and L, and a window is there where it is used."""
-    if window is not None and window < 1:
-        raise ConfigError(f"window = {window} should be at least 1: how many positions are seen; leave it out for all")
-    if odd := sorted(set(pattern) - set("SL")):
-        raise ConfigError(f"window_pattern {pattern!r:.40}: {odd[0]!r} is neither S (the window) nor L (everything)")
-    if "S" in pattern and window is None:
-        raise ConfigError(f"window_pattern {pattern!r:.40} has layers with a window: say how long, window = 128")
-    if window is not None and pattern and "S" not in pattern:
-        raise ConfigError(f"window = {window} is in no layer of window_pattern {pattern!r:.40}")
 
 
 def stack(c: Config) -> Stack:

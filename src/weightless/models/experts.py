@@ -1,20 +1,18 @@
-"""Experts: the dense transformer with sparse feed-forward blocks, of whose experts a token takes a few.
+"""Experts: the dense transformer with sparse feed-forward blocks: a token touches the router and k of E experts.
 
-A token touches the router, k experts and perhaps a shared one; all others are only stored (Shazeer et al. 2017).  Many
-tiny experts as well as few large ones (He 2024).
+All others are only stored (Shazeer et al. 2017): many tiny ones as well as few large ones (He 2024).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
 from weightless.layers.experts import Experts
 from weightless.layers.full_head import FullHead
-from weightless.layers.layer import Layer
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
@@ -66,17 +64,18 @@ class Config:
     """Storage of the key/value cache: f32, bf16 or int8."""
 
     def __post_init__(self) -> None:
-        for name in "vocab_size d_model n_layers context n_heads n_kv_heads n_experts d_expert top_k".split():
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} should be at least 1")
+        for name in "vocab_size d_model n_layers context n_heads n_kv_heads n_experts d_expert top_k d_shared".split():
+            if getattr(self, name) < (least := int(name != "d_shared")):
+                raise ConfigError(f"{name} = {getattr(self, name)} should be at least {least}")
         check_eps(self.eps)
         check_theta(self.rope_theta)
         if self.top_k > self.n_experts:
-            raise ConfigError(f"top_k = {self.top_k} of {self.n_experts} experts cannot be chosen")
-        if self.d_shared < 0 or not 0 <= self.balance_weight < 1e6:
-            raise ConfigError("d_shared and balance_weight should not be negative; 0 means none")
+            raise ConfigError(f"top_k = {self.top_k} of {self.n_experts} experts cannot be chosen: take fewer")
+        idle = self.balance != "loss" and self.balance_weight != Config.balance_weight
+        if idle or not 0 <= self.balance_weight < 1e6:
+            raise ConfigError(f"balance_weight = {self.balance_weight:g} is from 0 to 1e6, and of balance = 'loss'")
         if self.d_model % (2 * self.n_heads) or self.n_heads % self.n_kv_heads:
-            raise ConfigError(f"d_model {self.d_model} does not split into {self.n_heads} heads of even width")
+            raise ConfigError(f"n_heads {self.n_heads} should part d_model into even widths, and n_kv_heads n_heads")
 
     @staticmethod
     def at(size: float, vocab_size: int = 4096) -> Config:
@@ -87,17 +86,15 @@ class Config:
 
 def stack(c: Config) -> Stack:
     """Embedding, n_layers blocks of attention and experts, a head over the whole vocabulary."""
-    d, fmt, std = c.d_model, c.weight_format, (1 / c.d_model) ** 0.5
+    d, fmt, std, tied = c.d_model, c.weight_format, (1 / c.d_model) ** 0.5, "embed" if c.tied else ""
     out_std = std / (2 * c.n_layers) ** 0.5
-    layers: list[Layer] = [Embedding(c.vocab_size, d, fmt, 0.02 if c.tied else 1.0, c.tied)]
+    layers: list[Any] = [Embedding(c.vocab_size, d, fmt, 0.02 if c.tied else 1.0, c.tied)]
     heads = (c.n_heads, c.n_kv_heads, d // c.n_heads, c.context, c.rope_theta, fmt, c.kv_format)
     routing = (c.n_experts, c.top_k, c.d_expert, c.d_shared, c.activation, c.scoring, c.balance, c.balance_weight)
     for i in range(c.n_layers):
-        joins = (Residual(f"block.{i}.{half}_", d, c.eps) for half in ("attn", "ffn"))
-        layers.append(Attention(i, next(joins), *heads, std, out_std))
-        layers.append(Experts(i, next(joins), *routing, fmt, std, out_std))
-    head = FullHead(c.vocab_size, d, c.eps, fmt, 0.02, tied="embed" if c.tied else "")
-    return Stack(c.vocab_size, c.context, tuple(layers), head)
+        layers.append(Attention(i, Residual(f"block.{i}.attn_", d, c.eps), *heads, std, out_std))
+        layers.append(Experts(i, Residual(f"block.{i}.ffn_", d, c.eps), *routing, fmt, std, out_std))
+    return Stack(c.vocab_size, c.context, tuple(layers), FullHead(c.vocab_size, d, c.eps, fmt, 0.02, tied))
 
 
 FAMILY = Trained(Config, stack)

@@ -86,6 +86,8 @@ class Config:
             raise ConfigError(f"{self.n_heads} heads of width {self.d_head} cannot share {self.n_kv_heads} evenly")
         if min(self.rows_2, self.rows_3, self.n_classes) < 0 or self.n_classes > self.vocab_size:
             raise ConfigError("table sizes should not be negative, nor classes more than tokens")
+        if self.head == "full" and (self.n_classes or self.classes_by != Config.classes_by):
+            raise ConfigError("n_classes and classes_by are of a class head, and the head is full: leave them out")
 
     @property
     def tables(self) -> dict[int, int]:

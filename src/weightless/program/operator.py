@@ -83,8 +83,8 @@ class Operator(Protocol):
     Methods with a body here are promises that most operators keep by having nothing to say.
     """
 
-    name: ClassVar[str]
-    version: ClassVar[int]
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
 
     def check(self, bounds: Bounds) -> None:
         """Raise CorruptFileError unless every named tensor has the shape and format this operator needs.

@@ -146,9 +146,9 @@ def _only(values: Any, known: set[str], what: str) -> None:
         raise CorruptFileError(f"{what} has missing or unknown fields {sorted(map(str, set(values) ^ known))!s:.200}")
 
 
-def _tensor(entry: Mapping[str, Any]) -> Tensor:
-    check_fields(Tensor, entry, "a tensor of the program")
-    entry = {field.name: field.default for field in dataclasses.fields(Tensor)} | dict(entry)
+def _tensor(given: Mapping[str, Any]) -> Tensor:
+    check_fields(Tensor, given, "a tensor of the program")
+    entry: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Tensor)} | dict(given)
     rows, cols = entry["shape"]
     shape = (rows, cols)
     if any(type(size) is not int or not 0 <= size < 2**40 for size in shape):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import CorruptFileError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass
@@ -60,6 +61,15 @@ class Usage:
             if not isinstance(table, dict) or not all(_are_counts(counts) for counts in table.values()):
                 raise CorruptFileError("the checkpoint's counts of used parts are damaged; start the run anew")
         return cls(*tables)
+
+
+def load_told(used: Mapping[str, list[float]]) -> str:
+    """One line about all layers together: the busiest expert, and how many were never used."""
+    busiest = {name: max(shares) * len(shares) for name, shares in used.items()}
+    where = max(busiest, key=lambda name: busiest[name])
+    idle = sum(share == 0 for shares in used.values() for share in shares)
+    n = sum(map(len, used.values()))
+    return f"the busiest is used {busiest[where]:.2f} times as often as even ({where}), {idle} of {n} never"
 
 
 def _are_counts(values: Any) -> bool:

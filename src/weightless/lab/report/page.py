@@ -18,6 +18,7 @@ from weightless.lab.report.curves import curve_svg
 from weightless.lab.report.frontier import Style, frontier_svg
 from weightless.lab.report.groups import Group, gather
 from weightless.lab.report.headline import Headline, conditions, evidence, headline
+from weightless.lab.report.load import load_tables
 from weightless.lab.report.pairs import pairs_table
 from weightless.lab.report.palette import Accent, accents, css_variables
 from weightless.lab.report.summary import number, read_summary
@@ -52,6 +53,7 @@ def page(summary: dict[str, Any]) -> str:
         _frontier(summary, groups, colours),
         _curves(summary, groups, colours),
         _breakdown(groups, colours),
+        _load(groups, colours),
         _numbers(groups, colours),
         _section("What they write", sections.samples(groups, colours),
                  sections.commands(sections.commands_of(groups, "generate"))),
@@ -133,6 +135,11 @@ def _breakdown(groups: Sequence[Group], colours: dict[str, Accent]) -> str:
     figure = element("figure", _both(wide, narrow), element("figcaption", caption),
                      sections.commands(sections.commands_of(groups, "count")))  # fmt: skip
     return _section("Where the bytes are", figure)
+
+
+def _load(groups: Sequence[Group], colours: dict[str, Accent]) -> str:
+    tables = load_tables(groups, colours)
+    return _section("Are all experts used?", tables) if tables else ""
 
 
 def _numbers(groups: Sequence[Group], colours: dict[str, Accent]) -> str:

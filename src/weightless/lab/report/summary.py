@@ -41,6 +41,7 @@ _OPTIONAL: dict[str, Any] = {
     "sample": {"prompt": TEXT, "text": TEXT},
     "diverged": {"detail": TEXT, "tokens": NUMBER, "seconds": NUMBER},
     "artifact": {"file": TEXT, "sha256": TEXT},
+    "used": FOLDER,
 }
 _SUMMARY: dict[str, Any] = {
     "name": TEXT,
@@ -91,6 +92,8 @@ def _check_optional(model: dict[str, Any], key: str, where: str) -> None:
     for name, shape in _OPTIONAL.items():
         if model.get(name) is not None:
             _check(model[name], shape, f"{key}.{name}", where)
+    for block, shares in (model.get("used") or {}).items():
+        _check(shares, [NUMBER], f"{key}.used.{block}", where)
 
 
 def _check(value: Any, shape: Any, key: str, where: str) -> None:

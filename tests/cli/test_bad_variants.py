@@ -1,0 +1,126 @@
+"""A variant that cannot be, or a field that would do nothing, is refused in one line that names it and says what to do.
+
+Oracle: the table below, made by reading what every field of dense and experts does beside the others.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+CASES = [
+    ("dense", "window=0", ["window = 0", "1..512", "leave it out"]),
+    ("dense", "window=-3", ["window = -3", "leave it out"]),
+    ("dense", "window=513", ["window = 513", "1..512", "leave it out"]),
+    ("dense", "window=8 window_pattern=SXL", ["window_pattern 'SXL'", "'X'", "S (window)", "L (everything)"]),
+    ("dense", "window_pattern=SSSL", ["window_pattern 'SSSL'", "window = 128"]),
+    ("dense", "window=8 window_pattern=LL", ["window = 8", "no layer", "'LL'"]),
+    ("dense", "window=8 window_pattern=LLLLS", ["window = 8", "no layer", "4 layers"]),
+    ("dense", "d_model=15 n_heads=5", ["d_model 15", "even width"]),
+    ("dense", "softcap=0", ["softcap = 0", "leave it out"]),
+    ("dense", "softcap=-2", ["softcap = -2", "above 0"]),
+    ("dense", "softcap=nan", ["softcap = nan", "above 0"]),
+    ("dense", "softcap=inf", ["softcap = inf", "below 1e6"]),
+    ("dense", "softcap=1e9", ["softcap = 1e+09", "below 1e6"]),
+    ("dense", "d_embed=256", ["d_embed 256", "below d_model 256", "0 means"]),
+    ("dense", "d_embed=-1", ["d_embed = -1", "0 means none"]),
+    ("dense", "value_every=5", ["value_every = 5", "4 layers"]),
+    ("dense", "value_every=-1", ["value_every = -1", "0 means none"]),
+    ("dense", "bigram_rows=-1", ["bigram_rows = -1", "0 means none"]),
+    ("dense", "head=class", ["tied = false", "'class'"]),
+    ("dense", "head=class3 tied=true", ["tied = false", "'class3'"]),
+    ("dense", "head=class tied=false softcap=30", ["softcap", "full head", "'class'"]),
+    ("dense", "n_classes=9", ["n_classes", "full", "leave them out"]),
+    ("dense", "classes_by=frequency", ["classes_by", "full", "leave them out"]),
+    ("feather", "head=full n_classes=9", ["n_classes", "full", "leave them out"]),
+    ("dense", "q_gain=nan", ["q_gain = nan", "0 (none)"]),
+    ("dense", "q_gain=-1", ["q_gain = -1", "0 (none)"]),
+    ("dense", "norm=psot", ["norm = 'psot'", "'post'"]),
+    ("dense", "positions=lerned", ["positions = 'lerned'", "'learned'"]),
+    ("dense", "match_d_ff=true", ["match_d_ff", "swiglu", "leave it out"]),
+    ("dense", "positions=none rope_theta=500", ["rope_theta", "'none'", "leave it out"]),
+    ("dense", "positions=learned rope_theta=500", ["rope_theta", "'learned'", "leave it out"]),
+    ("experts", "top_k=17", ["top_k = 17", "16 experts", "fewer"]),
+    ("experts", "top_k=0", ["top_k = 0", "at least 1"]),
+    ("experts", "n_experts=0", ["n_experts = 0", "at least 1"]),
+    ("experts", "d_shared=-1", ["d_shared = -1", "at least 0"]),
+    ("experts", "n_kv_heads=3", ["n_kv_heads", "n_heads"]),
+    ("experts", "d_model=12", ["n_heads 4", "even"]),
+    ("experts", "balance_weight=nan", ["balance_weight = nan", "0 to 1e6"]),
+    ("experts", "balance=bias balance_weight=0.5", ["balance_weight = 0.5", "balance = 'loss'"]),
+    ("experts", "balance=none balance_weight=0", ["balance_weight = 0", "balance = 'loss'"]),
+]
+
+
+def assert_refused(result, words):
+    code, _, err = result
+    assert code == 2 and len(err.splitlines()) == 1, err
+    assert all(word in err for word in words), err
+
+
+@pytest.mark.parametrize(("name", "pairs", "words"), CASES, ids=[f"{name} {pairs}" for name, pairs, _ in CASES])
+def test_the_counter_refuses_it(name, pairs, words, command):
+    assert_refused(command("count", name, "--set", *pairs.split()), words)
+
+
+@pytest.mark.parametrize(("name", "pairs"), [case[:2] for case in CASES[::7]])
+def test_train_refuses_it_before_a_corpus_is_made(name, pairs, command, tmp_path):
+    flags = [word for pair in pairs.split() for word in _flag(*pair.split("="))]
+    result = command("train", name, "--data", tmp_path / "data", "--out", tmp_path / "out", *flags)
+    assert_refused(result, [pairs.split()[0].split("=")[0]])
+    assert not (tmp_path / "data").exists()
+
+
+def _flag(name, value):
+    return {"true": [f"--{name}"], "false": [f"--no-{name}"]}.get(value, [f"--{name}={value}"])
+
+
+@pytest.mark.parametrize(("name", "pairs", "words"), CASES[3::7])
+def test_a_recipe_refuses_it_before_anything_is_written(name, pairs, words, command, tmp_path):
+    lines = [pair if pair.split("=")[1] in ("true", "false") or _is_number(pair) else _quoted(pair)
+             for pair in pairs.split()]  # fmt: skip
+    (tmp_path / "r.toml").write_text(
+        f'name = "r"\n[data]\nsource = "fables"\n[[model]]\nname = "m"\nfamily = "{name}"\n[model.config]\n'
+        + "\n".join(lines)
+    )
+    assert_refused(command("run", tmp_path / "r.toml", "--out", tmp_path / "out"), words)
+    assert not (tmp_path / "out").exists()
+
+
+def _is_number(pair):
+    try:
+        float(pair.split("=")[1])
+    except ValueError:
+        return False
+    return True
+
+
+def _quoted(pair):
+    name, value = pair.split("=")
+    return f'{name} = "{value}"'
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    ["window=512", "window=1", "window=8 window_pattern=LS", "match_d_ff=true activation=gelu", "q_gain=1.5",
+     "positions=none", "head=class tied=false classes_by=frequency"],
+)  # fmt: skip
+def test_what_stands_beside_it_is_taken(pairs, command):
+    assert command("count", "dense", "--set", *pairs.split())[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("family", "flags", "idle", "words"),
+    [
+        ("dense", ["--positions", "none", "--rope_theta", "10000"], "--rope_theta", "rotary"),
+        ("dense", ["--positions=learned", "--rope-theta=10000"], "--rope_theta", "rotary"),
+        ("dense", ["--no-match-d-ff"], "--match_d_ff", "--activation swiglu"),
+        ("dense", ["--classes_by", "context"], "--classes_by", "--head full"),
+        ("experts", ["--balance", "bias", "--balance_weight", "0.01"], "--balance_weight", "--balance loss"),
+        ("experts", ["--balance=none", "--balance-weight=0.01"], "--balance_weight", "--balance loss"),
+    ],
+)
+def test_an_idle_flag_is_refused_even_with_its_default(family, flags, idle, words, command, tmp_path):
+    result = command(
+        "train", family, "--data", tmp_path / "data", "--out", tmp_path / "out", "--num_steps", "1", *flags
+    )
+    assert_refused(result, [f"{idle} does nothing", words, "leave it out"])
