@@ -50,3 +50,13 @@ def test_load_is_recorded_shown_and_told(recipe, tmp_path, command):
                              "--num_steps=3", "--batch_size=2", "--eval_tokens=128", "--threads=1")  # fmt: skip
     assert code == 0, err
     assert "experts: the busiest is used " in out and " of 10 never" in out
+
+
+def test_the_recipe_compares_models_that_touch_the_same(command):
+    code, out, _ = command("count", "recipes/experts.toml", "--json")
+    ledgers = json.loads(out)
+    touched = {name: ledger["touched"]["T"]["mean"] for name, ledger in ledgers.items()}
+    stored = {name: ledger["stored"]["weights"] for name, ledger in ledgers.items()}
+    assert code == 0 and set(ledgers) == {"tiny-loss", "tiny-bias", "few-loss", "few-bias", "dense"}
+    assert max(touched.values()) < 1.003 * min(touched.values())
+    assert abs(stored["tiny-loss"] / stored["few-loss"] - 1) < 0.04
