@@ -218,7 +218,12 @@ def lively_parameters(model: Any, text: np.ndarray) -> dict[str, np.ndarray]:
         elif spec.group in ("head", "embedding", "table") or spec.init == "zeros":
             array = 0.3 * rng.standard_normal(array.shape).astype(np.float32)
         arrays[spec.name] = array
-    return arrays | model.prepare(text, 5)
+    return arrays | {name: lively_constant(a, rng) for name, a in model.prepare(text, 5).items()}
+
+
+def lively_constant(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Ids as they are; numbers (the bias of a router begins at zero) uneven."""
+    return array + 0.1 * rng.standard_normal(array.shape, np.float32) if array.dtype == np.float32 else array
 
 
 def packed_bytes(program: Program, arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -13,7 +13,8 @@ rows are no multiple of four, runs overlap by a row, which is computed twice ins
 Packed rows take so many instructions per byte that few of them are under way at a time, and scales lie behind their
 codes, where no stream leads: lines are asked for AHEAD bytes before their turn, scales a row before (`python
 benchmarks/decode.py`, 134 M parameters from beyond the caches, one core of an EPYC: int8 from 104 to 129 tokens per
-second, int4 from 149 to 206 with longer passes).
+second, int4 from 149 to 206 with longer passes).  Never beyond the last row: of stacked matrices (experts) the next one
+may be none that this token reads, and the page of a line that is asked for is visited.
 """
 
 from __future__ import annotations
@@ -188,16 +189,17 @@ def matvec_int8(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[n
         a = offset + i * stride
         b, c, d = a + second * stride, a + third * stride, a + fourth * stride
         p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
-        apart = N_LANES
+        apart, below = N_LANES, (size - 1 - i) * stride
+        ahead = min(AHEAD, below)
         for block in range(0, n_groups, N_LANES):
             at = scale_at + 2 * block
             n = min(N_LANES, n_groups - block)
             apart = _lay_scales(halves, a + at, b + at, c + at, d + at, n, room)
-            at += stride
+            at += min(stride, below)
             _fetch_rows(codes, a + at, b + at, c + at, d + at)  # the next scales: no stream of codes leads there
             for group in range(min(N_LANES, n_whole - block)):
                 j = (block + group) * GROUP
-                _fetch_rows(codes, a + j + AHEAD, b + j + AHEAD, c + j + AHEAD, d + j + AHEAD)
+                _fetch_rows(codes, a + j + ahead, b + j + ahead, c + j + ahead, d + j + ahead)
                 e, f, g, h = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
                 for k in range(j, j + GROUP, N_LANES):
                     part = load_f32(x, k)
@@ -302,11 +304,13 @@ def _multiply_int4(codes, halves, offset, scales, stride, n_rows, cols, add, roo
         b, c, d = a + in_b, a + in_c, a + in_d
         p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
         apart = _lay_scales(halves, at, at + in_b, at + in_c, at + in_d, n_groups, room)
-        at += stride
+        below = (size - 1 - i) * stride
+        ahead = min(AHEAD, below)
+        at += min(stride, below)
         _fetch_rows(codes, at, at + in_b, at + in_c, at + in_d)
         for pair in range(n_pairs):
             j, g, place = 64 * pair, 2 * pair, PAIRS + NIBBLES * pair
-            _fetch_rows(codes, a + j + AHEAD, b + j + AHEAD, c + j + AHEAD, d + j + AHEAD)
+            _fetch_rows(codes, a + j + ahead, b + j + ahead, c + j + ahead, d + j + ahead)
             e, f = load_words(codes, a + j), load_words(codes, b + j)
             h, k = load_words(codes, c + j), load_words(codes, d + j)
             e, f, h, k = nibble_sums(e, f, h, k, room, place, lanes_at(room, LIFTED + pair))

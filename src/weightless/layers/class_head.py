@@ -187,7 +187,7 @@ class ClassHead(Head):
         """(h [D], log p of every class [C])."""
         import torch.nn.functional as F
 
-        h_D = self._read(p, x_D)
+        h_D = self._read(p, x_D) if self.normed else x_D.clone()  # as the operator leaves it for the levels below
         return h_D, F.linear(h_D, p["classes"]).log_softmax(dim=-1)
 
     def _step_rows(self, rows_SD: torch.Tensor, h_D: torch.Tensor, chosen: int, n: int, n_valid: int) -> torch.Tensor:

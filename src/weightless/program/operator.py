@@ -258,6 +258,11 @@ def need_vector(op: Any, tensors: Tensors, name: str, width: int, state: bool = 
     need((tensor.kind == "state") == state, op, f"{name} lies in the wrong segment")
 
 
+def is_float32(value: float) -> bool:
+    """Whether a factor is positive and stays a number, and not zero, where it is used (the fast twins have float32)."""
+    return 1e-37 < value < 1e38
+
+
 def need_matrix(op: Any, tensors: Tensors, name: str, rows: int, cols: int) -> None:
     """A (rows, cols) weight in any arithmetic format."""
     tensor = tensors[name]

@@ -17,7 +17,7 @@ import numpy as np
 from weightless.ops.norm import rms_norm
 from weightless.program.arena import Arena
 from weightless.program.batch import Batch, normed_rows
-from weightless.program.operator import Access, Operator, Place, Tensors, need, need_vector, whole
+from weightless.program.operator import Access, Operator, Place, Tensors, is_float32, need, need_vector, whole
 
 PLACES = ("sum", "branch")
 
@@ -34,7 +34,7 @@ class Joined(Operator):
 
     def check_join(self, tensors: Tensors, width: int) -> None:
         need(self.on in PLACES, self, f"a norm on {self.on!r:.20} is neither on the sum nor on the branch")
-        need(np.isfinite(self.scale), self, "scale should be a finite number")
+        need(self.scale == 0 or is_float32(abs(self.scale)), self, "scale should be a number of float32")
         need_vector(self, tensors, self.x, width)
         for name in (self.after, self.gains):
             if name:

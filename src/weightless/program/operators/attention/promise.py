@@ -26,6 +26,7 @@ from weightless.program.operator import (
     Operator,
     Place,
     Tensors,
+    is_float32,
     need,
     need_matrix,
     need_vector,
@@ -62,7 +63,8 @@ class NormMatvec(Operator):
         need_vector(self, tensors, self.x, n_in)
         need_vector(self, tensors, self.y, n_out)
         need(self.x != self.y, self, "x and y should be two vectors")
-        need(self.softcap >= 0, self, f"softcap {self.softcap} should not be negative")
+        cap = self.softcap
+        need(cap == 0 or is_float32(cap), self, f"softcap {cap:g} should be 0 or a positive number of float32")
         floats = n_in + (n_out if self.transposed else 0)
         need(4 * floats <= SCRATCH_BYTES, self, f"width {floats} exceeds the scratch memory")
 

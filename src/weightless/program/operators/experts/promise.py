@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from weightless.base.errors import CorruptFileError
 from weightless.kernels.codes import ACTIVATION_CODES
 from weightless.ops.experts import gates_of, scored
 from weightless.ops.feedforward import activate
@@ -78,14 +79,22 @@ class Route(Operator):
         s = arena.rows(self.router) @ normed(arena, arena.row(self.x), self.norm, self.eps)
         bias = arena.row(self.bias) if self.bias else None
         k = arena.tensor(self.route).shape[1] // 2
-        chosen, gates = gates_of(scored(s[None], self.scoring), bias, k)
+        chosen, gates = self._chosen(scored(s[None], self.scoring), bias, k)
         arena.put_row(self.route, np.concatenate([chosen[0], gates[0]]).astype(np.float32))
 
     def batch(self, rows: Batch) -> None:
         s_NE = times(rows.weight(self.router), normed_rows(rows, rows.values[self.x], self.norm, self.eps))
         bias = rows.weight(self.bias)[0] if self.bias else None
-        chosen, gates = gates_of(scored(s_NE, self.scoring), bias, rows.n_columns(self.route) // 2)
+        chosen, gates = self._chosen(scored(s_NE, self.scoring), bias, rows.n_columns(self.route) // 2)
         rows.values[self.route] = np.concatenate([chosen, gates], axis=1)
+
+    def _chosen(self, p_NE: np.ndarray, bias: np.ndarray | None, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Experts and gates; CorruptFileError when fewer than k are larger than nothing (NaN is not)."""
+        chosen, gates = gates_of(p_NE, bias, k)
+        shift = 0.0 if bias is None else bias[chosen]
+        if np.isnan(gates + shift).any():
+            raise CorruptFileError(f"{self.router} gives no number for enough experts; the weights are damaged")
+        return chosen, gates
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         vectors = [offset_or_none(places, self.norm), offset_or_none(places, self.bias)]
