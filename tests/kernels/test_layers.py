@@ -75,12 +75,13 @@ def test_softmax_is_numpys(n):
 
 
 @pytest.mark.parametrize("position", [0, 1, 511, 100_000])
-def test_rotation_is_the_readable_twin(position):
+@pytest.mark.parametrize(("pairing", "step", "apart"), [("half_split", 1, 17), ("interleaved", 2, 1)])
+def test_rotation_is_the_readable_twin(position, pairing, step, apart):
     """Angles by repeated multiplication in float64: float32 rounding is all that differs."""
     rng = np.random.default_rng(0)
     q, k = rng.standard_normal((4, 34)).astype(np.float32), rng.standard_normal((2, 34)).astype(np.float32)
-    wanted = [rope(x[None], np.array([position]), 1e4)[0] for x in (q, k)]
+    wanted = [rope(x[None], np.array([position]), 1e4, pairing)[0] for x in (q, k)]
     have = q.copy(), k.copy()
-    rotate_heads(have[0].reshape(-1), 4, have[1].reshape(-1), 2, 34, position, 1e4)
+    rotate_heads(have[0].reshape(-1), 4, have[1].reshape(-1), 2, 34, position, 1e4, step, apart)
     for x, y in zip(have, wanted, strict=True):
         np.testing.assert_allclose(x, y, rtol=0, atol=2e-6)
