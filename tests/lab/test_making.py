@@ -66,9 +66,9 @@ def test_the_weights_are_fitted_on_what_the_parts_score(corpus, made, tmp_path):
     tokens = np.asarray(corpus.tokens("train")[-200:], dtype=np.int64)
     neural, counted, gates = making.part_nats(open_packed(tmp_path / "mixed.wl"), tokens)
     for name, have in (("neural", neural), ("counted", counted)):
-        room, config = mixture.config.part(name)
+        _, config = mixture.config.part(name)
         own = {key.removeprefix(f"{name}."): a for key, a in mixture.arrays.items() if key.startswith(f"{name}.")}
-        pack(tmp_path / "part.wl", room.__name__.rsplit(".", 1)[-1], config, own)
+        pack(tmp_path / "part.wl", getattr(mixture.config, name), config, own)
         engine, wanted = open_packed(tmp_path / "part.wl").engine(), []
         for first in range(0, len(tokens) - 1, 64):
             engine.reset()
@@ -112,9 +112,12 @@ def test_the_neural_part_never_sees_the_held_out_tokens(corpus, made):
 def test_the_fit_sees_a_table_without_the_held_out_tokens(corpus, made, tmp_path, monkeypatch):
     """First counted without them, then again with them; the training is the one that the folder already holds."""
     counted, seen = ngram.count, []
-    monkeypatch.setattr(
-        ngram, "count", lambda c, tokens, **more: seen.append(len(tokens)) or counted(c, tokens, **more)
-    )
+
+    def count(config, tokens, **more):
+        seen.append(len(tokens))
+        return counted(config, tokens, **more)
+
+    monkeypatch.setattr(ngram, "FAMILY", dataclasses.replace(ngram.FAMILY, count=count))
     making.make(MIXTURE, 0, corpus, made[1], "mixed")
     n = len(corpus.tokens("train"))
     assert [size for size in seen if size != making.WARM_UP_TOKENS] == [n - 700, n]

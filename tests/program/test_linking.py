@@ -10,11 +10,11 @@ import inspect
 import json
 import time
 
-import numpy as np
 import pytest
 from contract.cases import ALL, bench
 from numba import types
 
+from weightless.base.errors import CorruptFileError
 from weightless.base.progress import told_if_slow
 from weightless.kernels.codes import FORMAT_CODES
 from weightless.program import linking
@@ -23,7 +23,7 @@ from weightless.program.linking import KERNELS, Instructions
 from weightless.program.operator import REGISTRY, Kernel
 from weightless.program.operators import compiled_twin
 from weightless.program.program import HEADS
-from weightless.program.warm import smallest_program, warm_as_told
+from weightless.program.warm import in_background, smallest_program, warm_as_told
 
 CACHES = ("f32", "bf16", "int8")
 
@@ -96,9 +96,9 @@ def test_what_is_compiled_is_told_and_how_far_it_is(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_process_in_the_background_is_told_programs_by_name():
-    """What it is sent is the JSON of programs; here the same is done in this process."""
+def test_a_process_in_the_background_compiles_the_programs_that_it_is_told():
+    """It ends well, and so does the same in this process with what is no program told by name."""
     program = smallest_program()
-    warm_as_told(json.dumps({"smallest": program.to_plain()}))
-    engine = Engine(program, np.zeros(program.layout.weight_bytes, np.uint8))
-    assert engine.score_stream(np.zeros(1), np.zeros(1)) == pytest.approx(np.log(2))
+    assert in_background({"smallest": program}).wait(timeout=120) == 0
+    with pytest.raises(CorruptFileError):
+        warm_as_told(json.dumps({"smallest": {}}))
