@@ -107,7 +107,7 @@ def test_stored_bytes_are_those_of_the_file(tmp_path):
         "feather": (feather, feather.Config(301, 40, 1, 2, 1, 16, 24, context=9, rows_2=97, rows_3=89)),
     }
     for name, (room, config) in cases.items():
-        program = room.decode_program(config)
+        program = room.FAMILY.decode_program(config)
         arrays = {t.name: np.zeros(t.shape, np.float32 if t.kind == "weight" else np.int64) for t in program.stored()}
         pack(tmp_path / name, name, config, arrays)
         assert sum(stored_components(name, config, program).values()) == (tmp_path / name).stat().st_size

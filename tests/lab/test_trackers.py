@@ -69,7 +69,7 @@ def test_a_training_is_logged_offline_with_its_bytes(tmp_path, monkeypatch, caps
     assert code == 0, err
     summary, n_lines = recorded(tmp_path / "out")
     metrics = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
-    program = dense.decode_program(dense.Config(vocab_size=300, **shape))
+    program = dense.FAMILY.decode_program(dense.Config(vocab_size=300, **shape))
     assert summary["bytes_touched_per_token"] == touched_by_formula(program).T.mean
     assert summary["final_val_loss"] == metrics[-1]["val_loss"] and summary["diverged"] is False
     assert n_lines >= len(metrics) and "wandb sync" in err

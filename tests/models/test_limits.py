@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from weightless.base.errors import ConfigError, WeightlessError
-from weightless.models import dense, feather
+from weightless.models import dense, experts, feather
 
 
-@pytest.mark.parametrize("family", [dense, feather])
+@pytest.mark.parametrize("family", [dense, experts, feather])
 def test_more_layers_than_any_model_has_are_refused(family):
     with pytest.raises(ConfigError, match="n_layers 4294967296 is above 4096"):
         family.Config(n_layers=2**32)
@@ -16,4 +16,4 @@ def test_more_layers_than_any_model_has_are_refused(family):
 
 def test_a_context_of_any_length_is_refused_in_words():
     with pytest.raises(WeightlessError, match="positions is above"):
-        dense.decode_program(dense.Config(context=10**400))
+        dense.FAMILY.decode_program(dense.Config(context=10**400))

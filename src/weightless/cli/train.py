@@ -37,7 +37,7 @@ class TrainOptions:
     """Where to read and write; the rest of the flags belong to the model and to the loop."""
 
     family: str = "dense"
-    """dense or feather; the first word after train says the same."""
+    """dense, experts, feather …; the first word after train says the same."""
     data: str = "runs/docs-data"
     """A prepared corpus (weightless data prepare); if the folder does not exist, it is prepared from --text."""
     text: str = "docs"

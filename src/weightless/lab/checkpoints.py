@@ -60,7 +60,7 @@ def _pack_locked(folder: Path, data: Path, out: Path, weight_format: str) -> Pat
     name, trained = load_model_file(folder)
     config = trained
     if weight_format:
-        if not hasattr(config, "weight_format"):
+        if "weight_format" not in vars(config):
             raise ConfigError(f"family {name!r} has no weight_format to change")
         config = dataclasses.replace(config, weight_format=weight_format)
     saved = load_checkpoint(folder / CHECKPOINT)

@@ -103,7 +103,7 @@ class _Space:
         self.request = request
         self._known: dict[tuple[int, ...], Costs] = {}
         base = self.config(())
-        names = [name for name in ("d_model", "n_layers", "d_ff") if hasattr(base, name)]
+        names = [name for name in ("d_model", "n_layers", "d_ff") if name in vars(base)]
         self.dials = ["size", *(name for name in names if name not in request.fixed)]
         if self._tables(base):
             self.dials.append("rows")
@@ -232,7 +232,7 @@ def _refusal(error: Impossible, request: Request, config: Any) -> str:
     """One line: what is impossible, the component at fault, and what to do."""
     kind = {"touched": "touched per token", "stored": "stored", "optimizer": f"of {request.optimizer} state"}
     total, part = sum(error.parts.values()), error.parts[error.component]
-    shape = ", ".join(f"{name} {getattr(config, name)}" for name in ("d_model", "n_layers") if hasattr(config, name))
+    shape = ", ".join(f"{name} {getattr(config, name)}" for name in ("d_model", "n_layers") if name in vars(config))
     alone = f"the {error.component} alone takes" if part > error.limit else f"most of it the {error.component},"
     advice = ADVICE.get(error.component, "set a smaller width, fewer layers or a narrower format with --set")
     if error.component == "head" and getattr(config, "head", "") == "class":

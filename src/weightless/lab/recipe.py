@@ -33,7 +33,7 @@ from weightless.data.shards.corpus import MANIFEST
 from weightless.data.shards.shards import LARGEST_VOCABULARY
 from weightless.data.text.split import split_rule
 from weightless.decode.sampling import Sampling
-from weightless.models.catalog import Counted, family
+from weightless.models.catalog import Composed, Counted, family
 from weightless.tokenizer.patterns import pattern_code
 
 if TYPE_CHECKING:
@@ -148,9 +148,9 @@ class ModelRecipe:
     def _refuse_counted(self, config: Any) -> None:
         """ConfigError for a field that counting would overwrite, of the family or of the counted part of a mixture."""
         room, values, where = family(self.family), self.config, "config"
-        if hasattr(room, "compose"):
+        if isinstance(room, Composed):
             room, values, where = family(config.counted), config.counted_config, "config.counted_config"
-        for key in getattr(room, "FROM_TEXT", ()):
+        for key in room.from_text if isinstance(room, Counted) else ():
             if key in values:
                 raise ConfigError(f"{where}.{key} = {values[key]!r} is counted from the text: leave it out")
 

@@ -3,7 +3,7 @@
 A family file declares a `Config` (frozen dataclass with `at(size, vocab_size)`, one dial) and its kind as `FAMILY`:
 
     Trained(Config, stack)                       learns by gradient: a list of layers says everything else
-    Counted(Config, count, decode_program)       is counted from the training text in one pass
+    Counted(Config, count, decode_program, from_text)   is counted from the training text in one pass
     Composed(Config, compose, fit, decode_program)   mixes a trained and a counted part
 """
 
@@ -45,11 +45,15 @@ class Trained:
 
 @dataclass(frozen=True)
 class Counted:
-    """`count(config, tokens, show_progress)` gives the configuration completed with sizes, and the packed arrays."""
+    """`count(config, tokens, show_progress)` gives the configuration completed with sizes, and the packed arrays.
+
+    `from_text` names the fields that it completes, which nobody may set.
+    """
 
     Config: Any
     count: Callable[..., tuple[Any, dict[str, np.ndarray]]]
     decode_program: Callable[[Any], Program]
+    from_text: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
-from weightless.program.program import MAX_LAYERS
+from weightless.program.program import check_layers
 
 FFN_ROUNDING = 8
 HASH_SEED = 20_261_129
@@ -98,8 +98,7 @@ class Config:
         check_theta(self.rope_theta)
         if min(self.n_heads, self.n_kv_heads, self.d_ff) < 0:
             raise ConfigError("n_heads, n_kv_heads and d_ff should not be negative; 0 means as many as suit d_model")
-        if self.n_layers > MAX_LAYERS:
-            raise ConfigError(f"n_layers {self.n_layers} is above {MAX_LAYERS}")
+        check_layers(self.n_layers)
         if self.d_model % self.heads or (self.d_model // self.heads) % 2:
             raise ConfigError(f"d_model {self.d_model} does not split into {self.heads} heads of even width")
         if self.heads % self.kv_heads:

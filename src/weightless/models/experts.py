@@ -1,7 +1,4 @@
-"""Experts: the dense transformer with sparse feed-forward blocks: a token touches the router and k of E experts.
-
-All others are only stored (Shazeer et al. 2017): many tiny ones as well as few large ones (He 2024).
-"""
+"""Experts: the dense transformer, a token of which takes k of E feed-forward blocks (Shazeer et al. 2017; He 2024)."""
 
 from __future__ import annotations
 
@@ -18,6 +15,7 @@ from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
+from weightless.program.program import check_layers
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,7 @@ class Config:
         for name in "vocab_size d_model n_layers context n_heads n_kv_heads n_experts d_expert top_k d_shared".split():
             if getattr(self, name) < (least := int(name != "d_shared")):
                 raise ConfigError(f"{name} = {getattr(self, name)} should be at least {least}")
+        check_layers(self.n_layers)
         check_eps(self.eps)
         check_theta(self.rope_theta)
         if self.top_k > self.n_experts:

@@ -26,7 +26,7 @@ from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
-from weightless.program.program import MAX_LAYERS
+from weightless.program.program import check_layers
 
 HASH_SEED = 20_261_121
 HEAD_STD = 0.02
@@ -80,8 +80,7 @@ class Config:
             raise ConfigError("vocab_size, d_model, n_layers, d_head, d_ff and context should be at least 1")
         check_eps(self.eps)
         check_theta(self.rope_theta)
-        if self.n_layers > MAX_LAYERS:
-            raise ConfigError(f"n_layers {self.n_layers} is above {MAX_LAYERS}")
+        check_layers(self.n_layers)
         if self.n_heads < 1 or self.n_kv_heads < 1 or self.n_heads % self.n_kv_heads or self.d_head % 2:
             raise ConfigError(f"{self.n_heads} heads of width {self.d_head} cannot share {self.n_kv_heads} evenly")
         if min(self.rows_2, self.rows_3, self.n_classes) < 0 or self.n_classes > self.vocab_size:

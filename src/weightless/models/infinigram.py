@@ -24,8 +24,6 @@ from weightless.program.operators.suffix import MAX_LENGTH, SuffixExtend, Suffix
 from weightless.program.program import OUTCOME, PROBABILITIES, Program
 from weightless.program.tensor import Tensor
 
-FROM_TEXT = ("n_tokens",)  # fields that `count` fills in
-
 
 @dataclass(frozen=True)
 class Config:
@@ -101,4 +99,4 @@ def _memory(c: Config) -> list[Tensor]:
     return [*stored, *state, Tensor("history", (1, c.context), "u32", "activations", "state")]
 
 
-FAMILY = Counted(Config, count, decode_program)
+FAMILY = Counted(Config, count, decode_program, from_text=("n_tokens",))

@@ -28,8 +28,6 @@ from weightless.program.operators.ngram import (
 from weightless.program.program import OUTCOME, PROBABILITIES, Program
 from weightless.program.tensor import Tensor
 
-FROM_TEXT = ("nodes", "entries")  # fields that `count` fills in
-
 
 @dataclass(frozen=True)
 class Config:
@@ -128,4 +126,4 @@ def _memory(c: Config) -> list[Tensor]:
     return [*tensors, Tensor("history", (1, c.context), "u32", "activations", "state")]
 
 
-FAMILY = Counted(Config, count, decode_program)
+FAMILY = Counted(Config, count, decode_program, from_text=("nodes", "entries"))

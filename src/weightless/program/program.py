@@ -46,6 +46,12 @@ FEW_ROWS = 64  # registers of an operator, whatever the context
 assert _operators and REGISTRY
 
 
+def check_layers(n_layers: int) -> None:
+    """ConfigError for more layers than any model has, before they are described one by one."""
+    if n_layers > MAX_LAYERS:
+        raise ConfigError(f"n_layers {n_layers} is above {MAX_LAYERS}")
+
+
 class _Named(dict[str, Tensor]):
     """Tensors by name; asking for one that is not there is a fault of the file."""
 

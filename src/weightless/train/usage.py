@@ -56,11 +56,11 @@ class Usage:
         """From a checkpoint's state; CorruptFileError when it is something else.  Older checkpoints have none."""
         if values is None:
             return cls()
-        tables = [values.get(key) for key in ("since", "before")] if isinstance(values, dict) else [None]
-        for table in tables:
-            if not isinstance(table, dict) or not all(_are_counts(counts) for counts in table.values()):
-                raise CorruptFileError("the checkpoint's counts of used parts are damaged; start the run anew")
-        return cls(*tables)
+        tables = [values.get(key) for key in ("since", "before")] if isinstance(values, dict) else []
+        sound = [t for t in tables if isinstance(t, dict) and all(_are_counts(counts) for counts in t.values())]
+        if len(sound) != 2:
+            raise CorruptFileError("the checkpoint's counts of used parts are damaged; start the run anew")
+        return cls(*sound)
 
 
 def load_told(used: Mapping[str, list[float]]) -> str:
