@@ -49,7 +49,7 @@ class NormMatvec(Operator):
     weight: str
     x: str
     y: str
-    eps: float = 0.0
+    eps: float
     transposed: bool = False
     softcap: float = 0.0
 
