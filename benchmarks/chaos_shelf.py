@@ -15,7 +15,7 @@ import numpy as np
 
 V = 320
 END = "<|endoftext|>"
-FAMILIES = ("dense", "feather", "ngram", "infinigram", "mixture")
+MODELS = ("dense", "variant", "feather", "experts", "ngram", "infinigram", "mixture")
 RECIPE = """
 name = "chaos"
 [data]
@@ -36,6 +36,44 @@ name = "feather"
 family = "feather"
 config = {{ d_model = 40, n_layers = 1, n_heads = 1, d_head = 16, d_ff = 24, context = 32, rows_2 = 97, rows_3 = 89 }}
 train = {{ num_steps = 4, batch_size = 2, threads = 1, eval_tokens = 128, qat_start = 0.5 }}
+[[model]]
+name = "variant"
+family = "dense"
+train = {{ num_steps = 4, batch_size = 2, threads = 1, eval_tokens = 128 }}
+[model.config]
+d_model = 32
+n_layers = 2
+n_heads = 2
+context = 32
+norm = "sandwich"
+positions = "learned"
+activation = "gelu"
+d_embed = 12
+softcap = 9.0
+qk_norm = "weighted"
+q_gain = 1.5
+window = 5
+window_pattern = "SL"
+value_every = 2
+bigram_rows = 97
+residual_scale = "channel"
+weight_format = "int8"
+kv_format = "int8"
+[[model]]
+name = "experts"
+family = "experts"
+train = {{ num_steps = 4, batch_size = 2, threads = 1, eval_tokens = 128 }}
+[model.config]
+d_model = 32
+n_layers = 1
+n_heads = 2
+n_experts = 5
+top_k = 2
+d_expert = 14
+d_shared = 10
+balance = "bias"
+context = 32
+weight_format = "int4"
 [[model]]
 name = "ngram"
 family = "ngram"
@@ -92,7 +130,7 @@ def make_shelf(folder: Path) -> None:
     (folder / "recipe").mkdir()
     (folder / "recipe" / "chaos.toml").write_text(RECIPE.format(text=text.as_posix()))
     must(["run", str(folder / "recipe" / "chaos.toml"), "--out", str(folder / "run")])
-    for name in FAMILIES:
+    for name in MODELS:
         (folder / f"artifact-{name}").mkdir()
         shutil.copy(folder / "run/models" / name / "model.wl", folder / f"artifact-{name}/model.wl")
     shutil.copytree(folder / "run/data", folder / "corpus/data")

@@ -24,7 +24,7 @@ from chaos_mutations import (
     odd_json,
     odd_toml,
 )
-from chaos_shelf import END, FAMILIES, TRAIN, make_shelf, run_verb
+from chaos_shelf import END, MODELS, TRAIN, make_shelf, run_verb
 
 SMALL = 1 << 22
 SOME_TEXT = f"Once upon a time, the fox said: »No«.\n\n  12 {END} x\t日本 \x00é".encode()
@@ -59,7 +59,7 @@ def shelf(folder: Path) -> list[Specimen]:
         shutil.rmtree(folder, ignore_errors=True)
         make_shelf(folder)
         (folder / "done").touch()
-    specimens = [_artifact(folder, name) for name in FAMILIES]
+    specimens = [_artifact(folder, name) for name in MODELS]
     return [*specimens, *_tokenizers(folder), _corpus(folder), _training(folder), *_texts(folder), *_imports(folder),
             _recipe(folder), _run(folder)]  # fmt: skip
 

@@ -16,12 +16,15 @@ from weightless.audit.counters.verify import verify
 from weightless.base.errors import WeightlessError
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed
-from weightless.models import dense, feather, ngram
+from weightless.models import dense, experts, feather, ngram
 from weightless.program.cost import touched_by_formula
 
 CONFIGS = {
     "dense": dense.Config(211, 48, 1, context=19, kv_format="int8", weight_format="int4"),
     "feather": feather.Config(211, 60, 1, 2, 1, 14, 30, 19, rows_2=53, rows_3=9001),
+    "experts": experts.Config(
+        211, 40, 1, 2, 1, 5, 1, 14, scoring="sigmoid", balance="bias", context=19, weight_format="int8"
+    ),
     "ngram": ngram.Config(211, 3, context=19),
 }
 
@@ -43,6 +46,17 @@ def test_a_configuration_alone_can_be_verified(name):
         "poison",
     ]
     assert [counter["name"] for counter in plain["counters"]] == names
+
+
+def test_a_made_router_has_a_bias_that_matters():
+    """Oracle: the score of the same weights without it."""
+    made = of_configuration("experts", CONFIGS["experts"])
+    offset, tensor = made.program.layout.places["block.0.router_bias"]
+    without = made.weights.copy()
+    without[offset : offset + tensor.nbytes] = 0
+    plain = dataclasses.replace(made, weights=without)
+    nats = [model.engine().score_stream(made.tokens, made.targets) for model in (made, plain)]
+    assert not np.allclose(*nats)
 
 
 def test_an_artifact_is_verified_with_its_own_weights(tmp_path):

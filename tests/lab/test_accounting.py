@@ -12,10 +12,11 @@ import torch
 
 from weightless.base.errors import ConfigError
 from weightless.lab.accounting import family_model
+from weightless.layers.layer import Record
 from weightless.ledger.flops import forward_flops
 from weightless.ledger.memory import optimizer_bytes, training_memory
 from weightless.ledger.shape import TransformerShape, parameters
-from weightless.models import dense, feather
+from weightless.models import dense, experts, feather
 from weightless.models.catalog import Trained, families, family
 from weightless.program.cost import flops
 from weightless.train.config import TrainConfig
@@ -45,8 +46,19 @@ VARIANTS = {
     "three levels": dense.Config(**SMALL, tied=False, head="class3"),
     "classes without norm": dense.Config(**SMALL, tied=False, head="class", norm="post"),
 }
-CASES = [("dense", c) for c in (DENSE | VARIANTS).values()] + [("feather", c) for c in FEATHER.values()]
-IDS = [*DENSE, *VARIANTS, *FEATHER]
+EXPERTS = {
+    "experts": experts.Config(301, 40, 2, 2, 1, 5, 2, 14, context=63),
+    "one expert, bias, silu": experts.Config(
+        301, 40, 1, 2, 1, 3, 1, 14, balance="bias", scoring="sigmoid", activation="silu", context=63
+    ),
+    "experts and a shared one": experts.Config(301, 40, 1, 2, 1, 7, 3, 6, 18, activation="gelu", context=63),
+}
+CASES = [
+    *(("dense", c) for c in (DENSE | VARIANTS).values()),
+    *(("feather", c) for c in FEATHER.values()),
+    *(("experts", c) for c in EXPERTS.values()),
+]
+IDS = [*DENSE, *VARIANTS, *FEATHER, *EXPERTS]
 
 
 def generic_shape(c: dense.Config) -> TransformerShape:
@@ -93,7 +105,8 @@ def kept_by_autograd(name: str, config, B: int) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
-        model.losses(p, tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
+        record = Record()  # what balances experts is kept, too
+        model.losses(p, tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), record=record)
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 

@@ -143,12 +143,17 @@ class Experts(Layer):
         ]
 
     def kept(self, T: int) -> list[Activation]:
-        """Of every chosen expert its input, hidden vectors and output; of the router p and the gates."""
+        """Of every choice the expert's input, hidden vectors, output, the same times its gate, and where it stands; of
+        the router p and what makes gates of it.  How many positions an expert has does not matter."""
         d, chosen = self.residual.d_model, T * self.k
-        per_choice = d + KEPT[self.activation] * self.d_expert + d
-        return [
+        found = [
             *self.residual.kept(T),
-            Activation("experts: inputs, hidden vectors and outputs", chosen * per_choice),
+            Activation(
+                "experts: inputs, hidden vectors and outputs", chosen * (3 * d + KEPT[self.activation] * self.d_expert)
+            ),
+            Activation("experts: choices, their order and positions", chosen, 3, 8),
             Activation("router: probabilities", T * self.n_experts),
+            Activation("router: gates, p of the chosen and their sum", T if self.k == 1 else 2 * chosen + 2 * T),
             Activation("feed-forward hidden", KEPT[self.activation] * T * self.d_shared),
         ]
+        return [*found, Activation("balance: sums of probabilities", T)] if self.balance == "loss" else found

@@ -143,7 +143,8 @@ def made_tokens(vocab_size: int, n_tokens: int, seed: int = 0) -> np.ndarray:
 
 
 def lively_arrays(model: Any, text: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Initial parameters, with norms that are not all one and tables that are not all zero; and constants."""
+    """Initial parameters, with norms that are not all one and tables that are not all zero; and constants, of which
+    numbers (the bias of a router) are made uneven, too."""
     from weightless.train.initialise import initial_parameters
 
     arrays = {}
@@ -159,7 +160,10 @@ def lively_arrays(model: Any, text: np.ndarray, seed: int) -> dict[str, np.ndarr
             drawn = rng.standard_normal((min(rows, DRAWN_ROWS), width), dtype=np.float32)
             array = np.resize(drawn * np.float32(2 / width**0.5), spec.shape)
         arrays[spec.name] = array
-    return arrays | model.prepare(text, seed)
+    for name, array in model.prepare(text, seed).items():
+        drawn = rng_for(seed, "lively", name).standard_normal(array.shape, dtype=np.float32)
+        arrays[name] = array + np.float32(0.1) * drawn if array.dtype == np.float32 else array
+    return arrays
 
 
 def packed_weights(program: Program, arrays: dict[str, np.ndarray]) -> np.ndarray:
