@@ -17,6 +17,7 @@ from weightless.audit.counters.verify import SKIPPED, Verification, verify
 from weightless.program import arena, logged_engine, operator
 from weightless.program.arena import Arena
 from weightless.program.engine import Engine
+from weightless.program.operators import residual
 from weightless.program.operators.attention import promise as attention
 from weightless.program.operators.class_head import promise as class_head
 from weightless.program.operators.feedforward import promise as feedforward
@@ -90,14 +91,14 @@ def test_a_tied_head_counted_as_zero(monkeypatch):
 
 def test_scales_forgotten_in_the_formula(monkeypatch):
     """Matrices are charged for their codes alone."""
-    for room in (attention, feedforward, class_head):
+    for room in (attention, feedforward, class_head, residual):
         monkeypatch.setattr(room, "whole", codes_only(operator.whole))
     assert disagreeing(DENSE, "formula") == {"engine log", "torch trace"}
 
 
 def test_scales_forgotten_in_formula_and_log(monkeypatch):
     """Both leave them out, so they agree with each other; PyTorch's trace and the poison know better."""
-    for room in (attention, feedforward, class_head):
+    for room in (attention, feedforward, class_head, residual):
         monkeypatch.setattr(room, "whole", codes_only(operator.whole))
     note = Arena._note
 

@@ -21,6 +21,7 @@ from chaos_specimens import shelf  # noqa: E402
 
 sys.path.remove(BENCHMARKS)  # its decode.py would stand in for the tests' own folder of that name
 
+pytest.importorskip("sentencepiece", reason="one of the specimens is a model of that package")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX only, as the benchmark says")
 
 N_CASES = 2000

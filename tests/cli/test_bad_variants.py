@@ -100,6 +100,21 @@ def _quoted(pair):
 
 
 @pytest.mark.parametrize(
+    ("family", "flag"),
+    [
+        ("dense", "--bigram_rows=99999999999999999999"),
+        ("dense", "--bigram_rows=9999999999999"),
+        ("feather", "--rows_3=99999999999999999999"),
+    ],
+)
+def test_train_refuses_tables_that_no_machine_holds(family, flag, command, tmp_path, small_run):
+    for data in (tmp_path / "data", small_run[0] / "data"):  # one to be made, one that is there
+        result = command("train", family, "--data", data, "--out", tmp_path / "out", "--num_steps", "1", flag)
+        assert_refused(result, ["weights", "this machine has", "make it smaller"])
+        assert not (tmp_path / "data").exists() and not list((tmp_path / "out").glob("*.toml"))
+
+
+@pytest.mark.parametrize(
     "pairs",
     ["window=512", "window=1", "window=8 window_pattern=LS", "match_d_ff=true activation=gelu", "q_gain=1.5",
      "positions=none", "head=class tied=false classes_by=frequency"],

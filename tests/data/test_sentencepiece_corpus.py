@@ -15,6 +15,8 @@ from weightless.data.shards.prepare import prepare
 from weightless.data.text import fables
 from weightless.tokenizer.sentencepiece import SentencePieceTokenizer
 
+sentencepiece = pytest.importorskip("sentencepiece", reason="a corpus is prepared by the package")
+
 DOCUMENTS = list(fables.documents(seed=4, n_bytes=8_000))
 
 
@@ -48,7 +50,6 @@ def test_it_opens_with_its_model(folder):
 
 
 def test_a_model_of_the_package_encodes_and_decodes_again(tmp_path):
-    sentencepiece = pytest.importorskip("sentencepiece")
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(b"\n".join(DOCUMENTS).decode().split("\n")), model_writer=out, model_type="bpe",

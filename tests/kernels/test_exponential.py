@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numba import njit
 
-from weightless.kernels.numba_exponential import add_exp_below, exp_below
-from weightless.kernels.numba_lanes import lanes_above, load_f32, lowest_bit, store, store_part, sum_lanes, zero_lanes
-from weightless.kernels.numba_rows import FAST
-from weightless.kernels.numba_softmax_topk import largest
+from weightless.kernels.numba.exponential import add_exp_below, exp_below
+from weightless.kernels.numba.lanes import lanes_above, load_f32, lowest_bit, store, store_part, sum_lanes, zero_lanes
+from weightless.kernels.numba.rows import FAST
+from weightless.kernels.numba.softmax_topk import largest
 
 PLAIN = {"_nrt": False, "error_model": "numpy"}
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from weightless.kernels.numba_attend import ATTEND
-from weightless.kernels.numba_layers import exp, exp_64, exp_shifted, largest, rotate_heads, sum_of_exp
-from weightless.kernels.numba_rows import FAST, KERNEL, views
+from weightless.kernels.numba.attend import ATTEND
+from weightless.kernels.numba.layers import exp, exp_64, exp_shifted, largest, rotate_heads, sum_of_exp
+from weightless.kernels.numba.rows import FAST, KERNEL, views
 from weightless.ops.attention import decode_attention
 from weightless.ops.rope import rope
 from weightless.quant.formats import decode_rows, encode_rows

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weightless.kernels.numba_hashing import hashed_row
-from weightless.kernels.numba_layers import draw, log_sum_exp
-from weightless.kernels.numba_memory import id_at
-from weightless.kernels.numba_ngram_walk import QUANTA, draw_entry, own_quanta, search
-from weightless.kernels.numba_rows import views
+from weightless.kernels.numba.hashing import hashed_row
+from weightless.kernels.numba.layers import draw, log_sum_exp
+from weightless.kernels.numba.memory import id_at
+from weightless.kernels.numba.ngram_walk import QUANTA, draw_entry, own_quanta, search
+from weightless.kernels.numba.rows import views
 from weightless.ops.hashing import row_index_scalar, start_of
 from weightless.program.operators import full_head
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from weightless.kernels.codes import FORMAT_CODES
-from weightless.kernels.numba_matvec import MATVEC
-from weightless.kernels.numba_rows import (
+from weightless.kernels.numba.matvec import MATVEC
+from weightless.kernels.numba.rows import (
     DECODE_ROW,
     ENCODE_ROW,
     float_to_half,

@@ -15,6 +15,7 @@ from lab.example_summary import example
 from weightless.base.errors import CorruptFileError
 from weightless.lab.report import read_summary
 from weightless.lab.stages import DONE, UNMEASURED, read_done
+from weightless.lab.trained import RECORD, trained_on
 
 ENTRY = {key: value for key, value in example()["models"][0].items() if key != "commands"}
 
@@ -79,3 +80,10 @@ def test_a_summary_file_holds_only_numbers_that_can_be_written_again(tmp_path):
         (tmp_path / "summary.json").write_text(json.dumps(whole))
         with pytest.raises(CorruptFileError, match="optimizer_bytes should be a number"):
             read_summary(tmp_path)
+
+
+def test_an_infinite_seed_of_a_training_is_damage(tmp_path):
+    of = '"corpus": {"name": "a", "sha256": "b"}, "settings": {}'
+    (tmp_path / RECORD).write_text(f'{{"data": "d", {of}, "seed": 1e999}}')
+    with pytest.raises(CorruptFileError, match="damaged.*train the model again"):
+        trained_on(tmp_path)

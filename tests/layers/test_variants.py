@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from weightless.kernels.codes import ACTIVATION_CODES
-from weightless.kernels.numba_layers import activate
+from weightless.kernels.numba.layers import activate
 from weightless.layers import functions as L
 from weightless.layers.layer import Window
 from weightless.layers.residual import Residual

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ngram.streams import flat, zipfian
 
 from weightless.base.errors import ConfigError, WeightlessError
-from weightless.kernels.numba_ngram import quantise_lists, quantise_unigrams
+from weightless.kernels.numba.ngram import quantise_lists, quantise_unigrams
 from weightless.ngram.kneser_ney import build, build_with_report
 from weightless.ngram.layout import QUANTA, check_layout, word_dtype
 from weightless.ngram.score import log_probs

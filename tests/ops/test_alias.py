@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weightless.kernels import numba_ngram
+from weightless.kernels.numba import ngram as numba_ngram
 from weightless.ngram.kneser_ney import unigram_alias
 from weightless.ops.alias import alias_table, draw
 from weightless.ops.kneser_ney import QUANTA

@@ -13,8 +13,8 @@ from numba import njit
 
 from weightless.base.errors import ConfigError
 from weightless.kernels.codes import FORMAT_CODES
-from weightless.kernels.numba_memory import N_FIELDS, OF_STATE, READ, WRITE, begin, row_bytes, touch, touch_rows
-from weightless.kernels.numba_rows import KERNEL, views
+from weightless.kernels.numba.memory import N_FIELDS, OF_STATE, READ, WRITE, begin, row_bytes, touch, touch_rows
+from weightless.kernels.numba.rows import KERNEL, views
 from weightless.program import logged_engine
 from weightless.program.cost import Bytes, step_bytes
 from weightless.program.log_reduction import Places, accesses_of, reduce_log

@@ -137,10 +137,15 @@ def _corpus(options: TrainOptions, on_line: set[str]) -> Corpus:
 
 def _prepared(options: TrainOptions, on_line: set[str], room: Any, model_values: dict[str, Any]) -> tuple[Any, Corpus]:
     """The family's Config and the corpus; nothing is prepared for a model that cannot be."""
+    from weightless.lab.checks import check_memory
+
     if not (Path(options.data) / "manifest.json").exists():
         room.decode_program(room.Config(**model_values))
+        check_memory(options.family, room.Config(**model_values))
     data = _corpus(options, on_line)
-    return room.Config(**{**model_values, "vocab_size": data.vocab_size}), data
+    config = room.Config(**{**model_values, "vocab_size": data.vocab_size})
+    check_memory(options.family, config)
+    return config, data
 
 
 def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: Any, loop: TrainConfig) -> int:

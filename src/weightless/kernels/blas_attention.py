@@ -2,7 +2,7 @@
 
 The recurrences, their derivation and the oracle: ops/flash_attention.py.  What is fast here: a tile of scores is
 256 kB, and allocating it anew for every product would cost page faults as dear as the product; the passes between
-products are one (numba_attention_tiles.py).  Windows and padding masks go to the twin.
+products are one (numba/attention_tiles.py).  Windows and padding masks go to the twin.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from weightless.kernels.numba_attention_tiles import gradient_tile, softmax_tile
+from weightless.kernels.numba.attention_tiles import gradient_tile, softmax_tile
 from weightless.ops.flash_attention import Visible, tiles
 
 ALL = 1 << 40

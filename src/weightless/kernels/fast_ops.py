@@ -40,7 +40,7 @@ PARTS_PER_THREAD = 4
     n_threads: how many threads share the work; None takes every core that this process may use.""",
 )
 def softmax_topk(logits: Any, k: int, n_threads: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    from weightless.kernels.numba_softmax_topk import softmax_topk_rows
+    from weightless.kernels.numba.softmax_topk import softmax_topk_rows
 
     logits, k = float_array("logits", logits, "V", at_least=True), whole_number("k", k)
     if logits.dtype != np.float32:
@@ -61,7 +61,7 @@ def softmax_topk(logits: Any, k: int, n_threads: int | None = None) -> tuple[np.
 def layer_norm_forward(
     x: Any, gamma: Any, beta: Any, eps: float = 1e-5, n_threads: int | None = None
 ) -> tuple[np.ndarray, norm.LayerNormCache]:
-    from weightless.kernels.numba_layer_norm import layer_norm_rows
+    from weightless.kernels.numba.layer_norm import layer_norm_rows
 
     x = float_array("x", x, "D", at_least=True)
     gamma, beta = np.asarray(gamma), np.asarray(beta)
@@ -85,7 +85,7 @@ def layer_norm_forward(
 def layer_norm_backward(
     dy: Any, cache: norm.LayerNormCache, n_threads: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    from weightless.kernels.numba_layer_norm import STRIP, layer_norm_backward_rows
+    from weightless.kernels.numba.layer_norm import STRIP, layer_norm_backward_rows
 
     xhat, r, gamma = norm.checked_cache(cache)
     dy = float_array("dy", dy, "D", at_least=True)

@@ -34,7 +34,7 @@ def check_on_machine(model: ModelRecipe, vocab_size: int) -> None:
 
     try:
         check_device(training.device)
-        _check_memory(model, config)
+        check_memory(model.family, config)
     except WeightlessError as error:
         raise ConfigError(f"model {model.name!r}: {error}") from None
 
@@ -67,11 +67,11 @@ def _check_training(training: Any, tokens: Any, n_validation: int, corpus: Corpu
     windows_of(n_validation, training.context, training.eval_tokens)
 
 
-def _check_memory(model: ModelRecipe, config: Any) -> None:
+def check_memory(name: str, config: Any) -> None:
     """Weights that this machine cannot even hold are told now, and not by a failing allocation after hours."""
     if not hasattr(os, "sysconf"):
         return
-    room = family(model.family)
+    room = family(name)
     if isinstance(room, Composed):
         room, config = config.part("neural")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

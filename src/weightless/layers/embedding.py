@@ -105,7 +105,7 @@ class FactorisedEmbedding(Layer):
             return F.linear(narrow_R, p[WIDEN])
 
     def operators(self) -> list[Any]:
-        return [GatherRow(HISTORY, "embed", NARROW, add=False), NormMatvec("", WIDEN, NARROW, STREAM)]
+        return [GatherRow(HISTORY, "embed", NARROW, add=False), NormMatvec("", WIDEN, NARROW, STREAM, eps=0.0)]
 
     def kept(self, T: int) -> list[Activation]:
         return [Activation("tokens", T, 1, 8), Activation("narrow embedding rows", T * self.d_embed)]

@@ -87,7 +87,7 @@ def count_levels(tokens: np.ndarray, vocab_size: int, order: int) -> Iterator[Le
 
 def dense_ranks(keys: np.ndarray, n_bits: int) -> tuple[np.ndarray, np.ndarray]:
     """(uint32 rank of each key among the distinct ones, those ascending); spends `keys` (uint64 < 2^n_bits)."""
-    from weightless.kernels.numba_ngram import radix_argsort, ranks_of_packed, ranks_of_sorted
+    from weightless.kernels.numba.ngram import radix_argsort, ranks_of_packed, ranks_of_sorted
 
     position_bits, ranks = bits_for(keys.size), np.empty(keys.size, np.uint32)
     if n_bits + position_bits > KEY_BITS:
@@ -144,8 +144,8 @@ def _window_keys(parts: list[Symbols], tokens: np.ndarray, n_context: int, word_
 
 
 def _lists(keys: np.ndarray, word_bits: int, word_dtype: np.dtype) -> tuple[np.ndarray, ...]:
-    """(start, follower, count, context) of sorted keys; see kernels.numba_ngram.runs_by_context."""
-    from weightless.kernels.numba_ngram import runs_by_context
+    """(start, follower, count, context) of sorted keys; see kernels.numba.ngram.runs_by_context."""
+    from weightless.kernels.numba.ngram import runs_by_context
 
     n = keys.size
     follower, count = np.empty(n, word_dtype), np.empty(n, np.uint32)
@@ -158,7 +158,7 @@ def _lists(keys: np.ndarray, word_bits: int, word_dtype: np.dtype) -> tuple[np.n
 
 def _context_words(context: np.ndarray, parts: list[Symbols]) -> list[np.ndarray]:
     """Columns w_{t-1}, w_{t-2}, … of the contexts of the deepest level."""
-    from weightless.kernels.numba_ngram import column_of_keys
+    from weightless.kernels.numba.ngram import column_of_keys
 
     columns: list[np.ndarray] = []
     shift = sum(part.bits for part in parts)
@@ -182,7 +182,7 @@ def _first_difference(columns: list[np.ndarray]) -> np.ndarray:
 
 def _levels_downwards(tokens: np.ndarray, vocab_size: int, order: int) -> Iterator[Level]:
     """Levels order - 1 .. 1, contexts that hold the mark included."""
-    from weightless.kernels.numba_ngram import keys_of_parents
+    from weightless.kernels.numba.ngram import keys_of_parents
 
     n_context, word_bits = order - 1, bits_for(vocab_size)
     wide = np.uint16 if vocab_size < 1 << 16 else np.uint32

@@ -63,7 +63,7 @@ def prior(max_length: int) -> np.ndarray:
 
 def counts(index: SuffixArray, stream: np.ndarray, max_length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(n, hits, rows of the weights), each [tokens, K]; where n = 0 the context does not occur."""
-    from weightless.kernels.numba_suffix_chain import counts_of_stream
+    from weightless.kernels.numba.suffix_chain import counts_of_stream
 
     shape = (stream.size, max_length)
     n, hits, several = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64)

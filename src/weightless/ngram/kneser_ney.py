@@ -80,7 +80,7 @@ def build_with_report(
 
 def unigram_alias(cum: np.ndarray) -> np.ndarray:
     """The alias table (ops/alias.py) of the unigrams whose running sum is `cum`, uint32 [V, 2]."""
-    from weightless.kernels.numba_ngram import alias_table
+    from weightless.kernels.numba.ngram import alias_table
 
     table = np.empty((len(cum), 2), np.uint32)
     alias_table(np.diff(cum.astype(np.int64), prepend=0), table)
@@ -117,7 +117,7 @@ def _checked_minimum(min_counts: Sequence[int] | None, order: int) -> list[int]:
 
 def _smooth(levels: Iterator[Level], vocab_size: int, minimum: list[int], tick: Ticker) -> CountedModel:
     """Discounts, quantised lists and pruning, deepest level first (a node lives as long as it has a child)."""
-    from weightless.kernels.numba_ngram import counts_of_counts, quantise_lists, quantise_unigrams
+    from weightless.kernels.numba.ngram import counts_of_counts, quantise_lists, quantise_unigrams
 
     arrays: dict[str, np.ndarray] = {}
     reports: list[OrderReport] = []

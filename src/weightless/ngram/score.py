@@ -23,7 +23,7 @@ def log_probs(arrays: Arrays, tokens: np.ndarray, order: int, context_limit: int
     `context_limit` uses at most that many words of context: the interpolated lower-order distributions of the same
     model.  All positions descend one level at a time, so their cache misses overlap.
     """
-    from weightless.kernels.numba_ngram import NO_NODE, descend, interpolate
+    from weightless.kernels.numba.ngram import NO_NODE, descend, interpolate
 
     stream = checked_stream(tokens, vocab_of(arrays))
     deepest = _deepest(arrays, order, context_limit)

@@ -77,7 +77,7 @@ class SuffixArray:
         return known, low, high
 
     def _ranges(self, flat: np.ndarray, begins: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        from weightless.kernels.numba_suffix_lookup import ranges
+        from weightless.kernels.numba.suffix_lookup import ranges
 
         low, high = np.empty(len(begins), np.int64), np.empty(len(begins), np.int64)
         ranges(self.text, self.suffixes, self.first_row, flat, begins, lengths, low, high)
@@ -105,7 +105,7 @@ def build(tokens: np.ndarray, vocab_size: int) -> SuffixArray:
 
 
 def _sorted_suffixes(text: np.ndarray, n_words: int) -> np.ndarray:
-    from weightless.kernels.numba_suffix_array import first_groups, pack_keys
+    from weightless.kernels.numba.suffix_array import first_groups, pack_keys
 
     word_bits, position_bits, n = bits_for(n_words + 1), bits_for(text.size), text.size
     depth = (KEY_BITS - position_bits) // word_bits
@@ -130,7 +130,7 @@ def _refined(
     into: tuple[np.ndarray, np.ndarray],
 ) -> int:
     """Sort the members of every group by what follows `depth` words later; returns the number of groups left."""
-    from weightless.kernels.numba_suffix_array import next_chunk, pack_chunk, unpack_chunk
+    from weightless.kernels.numba.suffix_array import next_chunk, pack_chunk, unpack_chunk
 
     rank_bits, found, first = bits_for(suffixes.size + 1), 0, 0
     old = np.empty(CHUNK, np.uint32)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.errors import ConfigError, CorruptFileError
-from weightless.kernels.numba_rows import views
+from weightless.kernels.numba.rows import views
 from weightless.program import interpreter as vm
 from weightless.program.arena import Arena, aligned
 from weightless.program.linking import Instructions

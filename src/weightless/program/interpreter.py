@@ -3,7 +3,7 @@
 A lowered program is a table of instructions (`operator.Lowered`): the address of a compiled operator, its integer
 operands (byte offsets, strides, shapes, formats, addresses of kernels) and float operands.  Weights `W` = (uint8,
 float32, uint16) and state `S` = (uint8, float32, uint16, uint32) are views of two flat memories, followed by a log in
-the engine that logs; whatever an operator touches is taken through `kernels.numba_memory`, which writes it there.
+the engine that logs; whatever an operator touches is taken through `kernels.numba.memory`, which writes it there.
 `registers.py` names the registers.  Every compiled operator is a function
 
     name(c, f, W, S, R, u, scratch)     c int64 operands, f float64 operands, R registers, u uniforms, scratch float32
@@ -15,9 +15,9 @@ against its table before use, sets R[STATUS] if one points outside, and never ra
 from __future__ import annotations
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_calls import call
-from weightless.kernels.numba_memory import begin
-from weightless.kernels.numba_rows import KERNEL
+from weightless.kernels.numba.calls import call
+from weightless.kernels.numba.memory import begin
+from weightless.kernels.numba.rows import KERNEL
 from weightless.program.registers import IN_STATE, N_REGISTERS, N_TRAFFIC, STATUS, TARGET, TOKEN, T
 
 __all__ = ["IN_STATE", "N_REGISTERS", "N_TRAFFIC", "STATUS", "TARGET", "TOKEN", "T", "drive"]

@@ -14,10 +14,10 @@ import numpy as np
 from numba import typeof, types
 
 from weightless.base.progress import told_if_slow
-from weightless.kernels.numba_attend import ATTEND
-from weightless.kernels.numba_calls import address_of
-from weightless.kernels.numba_matvec import MATVEC
-from weightless.kernels.numba_rows import DECODE_ROW, ENCODE_ROW
+from weightless.kernels.numba.attend import ATTEND
+from weightless.kernels.numba.calls import address_of
+from weightless.kernels.numba.matvec import MATVEC
+from weightless.kernels.numba.rows import DECODE_ROW, ENCODE_ROW
 from weightless.program.operator import N_FLOATS, N_INTS, Kernel
 from weightless.program.operators import compiled_twin
 from weightless.program.program import HEADS, Program

@@ -6,7 +6,7 @@ For every step of a stream, per component of the ledger (docs/bytes.md):
     U     distinct bytes over all operators
     T64   64 x the distinct 64-byte lines of each operator, summed
 
-A log is int64 [capacity, 4] as `kernels.numba_memory` writes it.  Weights and state are laid end to end, so that one
+A log is int64 [capacity, 4] as `kernels.numba.memory` writes it.  Weights and state are laid end to end, so that one
 number is an address; an access may go on from one tensor into the next and is cut where they meet.
 """
 
@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_memory import END, FIRST, KIND, NUMBER, OF_STATE, RECORDS, WRITE
-from weightless.kernels.numba_rows import KERNEL
+from weightless.kernels.numba.memory import END, FIRST, KIND, NUMBER, OF_STATE, RECORDS, WRITE
+from weightless.kernels.numba.rows import KERNEL
 from weightless.program.operator import Access
 from weightless.program.program import Program
 from weightless.program.tensor import LINE, Tensor

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from weightless.base.errors import ConfigError
-from weightless.kernels.numba_memory import LOST, N_FIELDS, NUMBER, RECORDS
+from weightless.kernels.numba.memory import LOST, N_FIELDS, NUMBER, RECORDS
 from weightless.program.cost import Bytes
 from weightless.program.engine import Engine
 from weightless.program.log_reduction import Places, accesses_of, reduce_log

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_calls import call
-from weightless.kernels.numba_layers import rms_norm
-from weightless.kernels.numba_memory import READ, loaded, touch_rows
-from weightless.kernels.numba_rows import KERNEL
+from weightless.kernels.numba.calls import call
+from weightless.kernels.numba.layers import rms_norm
+from weightless.kernels.numba.memory import READ, loaded, touch_rows
+from weightless.kernels.numba.rows import KERNEL
 
 AT, STRIDE, ROWS, COLS, FORM, CODE = range(6)
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from weightless.base.compiled import njit
 from weightless.kernels.codes import HALF_SPLIT, INTERLEAVED, QK_EPS
-from weightless.kernels.numba_calls import call
-from weightless.kernels.numba_layers import multiply_heads, normalise_heads, rotate_heads
-from weightless.kernels.numba_memory import READ, WRITE, loaded, stored, touch_rows, updated
-from weightless.kernels.numba_rows import KERNEL
+from weightless.kernels.numba.calls import call
+from weightless.kernels.numba.layers import multiply_heads, normalise_heads, rotate_heads
+from weightless.kernels.numba.memory import READ, WRITE, loaded, stored, touch_rows, updated
+from weightless.kernels.numba.rows import KERNEL
 from weightless.program.operators.products import join, normed, product, sum_of_rows
 from weightless.program.registers import T
 

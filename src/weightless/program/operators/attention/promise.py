@@ -49,7 +49,7 @@ class NormMatvec(Operator):
     weight: str
     x: str
     y: str
-    eps: float = 0.0
+    eps: float
     transposed: bool = False
     softcap: float = 0.0
 
@@ -285,7 +285,7 @@ def check_heads(op: object, n_heads: int, n_kv_heads: int, d_head: int) -> None:
     need(n_heads > 0 and n_kv_heads > 0 and d_head > 0, op, "head counts and widths should be positive")
     need(n_heads % n_kv_heads == 0, op, f"{n_heads} heads cannot share {n_kv_heads} key/value heads evenly")
     need(d_head % 2 == 0, op, f"d_head {d_head} should be even")
-    floats = 2 * n_kv_heads * d_head + 2 * n_heads + 16  # a decoded row, and the running sums of `numba_attend`
+    floats = 2 * n_kv_heads * d_head + 2 * n_heads + 16  # a decoded row, and the running sums of `numba/attend.py`
     need(4 * floats <= SCRATCH_BYTES, op, "heads exceed the scratch memory")
 
 

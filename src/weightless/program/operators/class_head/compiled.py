@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_layers import draw, log_sum_exp
-from weightless.kernels.numba_memory import id_at, loaded, stored
-from weightless.kernels.numba_rows import KERNEL
+from weightless.kernels.numba.layers import draw, log_sum_exp
+from weightless.kernels.numba.memory import id_at, loaded, stored
+from weightless.kernels.numba.rows import KERNEL
 from weightless.program.operators.products import normed, product, product_of_rows
 from weightless.program.registers import STATUS, TARGET
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from weightless.base.compiled import njit
 from weightless.kernels.codes import SWIGLU
-from weightless.kernels.numba_layers import activate, exp_shifted, log_sum_exp
-from weightless.kernels.numba_memory import loaded, stored, updated
-from weightless.kernels.numba_rows import KERNEL
+from weightless.kernels.numba.layers import activate, exp_shifted, log_sum_exp
+from weightless.kernels.numba.memory import loaded, stored, updated
+from weightless.kernels.numba.rows import KERNEL
 from weightless.program.operators.products import add_into, join, normed, product, product_of_rows
 from weightless.program.registers import STATUS
 

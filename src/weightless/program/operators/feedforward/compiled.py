@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_layers import activate
-from weightless.kernels.numba_memory import updated
-from weightless.kernels.numba_rows import KERNEL
+from weightless.kernels.numba.layers import activate
+from weightless.kernels.numba.memory import updated
+from weightless.kernels.numba.rows import KERNEL
 from weightless.program.operators.products import join, normed, product
 
 

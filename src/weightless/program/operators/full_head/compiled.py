@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_layers import draw, exp_shifted, log_sum_exp
-from weightless.kernels.numba_memory import loaded, stored
-from weightless.kernels.numba_rows import KERNEL
+from weightless.kernels.numba.layers import draw, exp_shifted, log_sum_exp
+from weightless.kernels.numba.memory import loaded, stored
+from weightless.kernels.numba.rows import KERNEL
 from weightless.program.registers import TARGET
 
 

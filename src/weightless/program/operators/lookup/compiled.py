@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_calls import call
-from weightless.kernels.numba_hashing import hashed_row
-from weightless.kernels.numba_memory import READ, store_id, stored, touch, touch_rows
-from weightless.kernels.numba_rows import KERNEL
+from weightless.kernels.numba.calls import call
+from weightless.kernels.numba.hashing import hashed_row
+from weightless.kernels.numba.memory import READ, store_id, stored, touch, touch_rows
+from weightless.kernels.numba.rows import KERNEL
 from weightless.program.operators.products import add_into
 from weightless.program.registers import STATUS, TOKEN, T
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_memory import load_id, loaded, store_id, stored
-from weightless.kernels.numba_rows import KERNEL
+from weightless.kernels.numba.memory import load_id, loaded, store_id, stored
+from weightless.kernels.numba.rows import KERNEL
 from weightless.program.registers import IN_STATE, STATUS
 
 CHOICE = 7  # the uniform that chooses a component

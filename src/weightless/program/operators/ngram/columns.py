@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from weightless.program.arena import Arena
 from weightless.program.operator import Access, Tensors, need, row_of
+from weightless.program.tensor import Tensor
 
 QUANTA = 2**32 - 1
 MAX_LEVEL = 7  # words of context; a sampler takes one of the engine's eight uniforms per level
@@ -37,6 +40,12 @@ def search(arena: Arena, table: str, first: int, end: int, key: int) -> tuple[in
     return -1, probes
 
 
-def probed(tensors: Tensors, table: str, n_probes: int) -> list[Access]:
+def probed(tensors: Tensors, table: str, n_probes: int) -> tuple[Access, ...]:
     """`n_probes` distinct rows of a column (which ones, only the data knows)."""
-    return [row_of(tensors[table], row) for row in range(n_probes)]
+    return _first_rows(tensors[table], n_probes)
+
+
+@lru_cache(maxsize=1024)
+def _first_rows(tensor: Tensor, n: int) -> tuple[Access, ...]:
+    """Kept, because at every position the same are asked for."""
+    return tuple(row_of(tensor, row) for row in range(n))

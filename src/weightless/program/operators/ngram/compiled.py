@@ -10,9 +10,9 @@ import math
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_memory import READ, WRITE, id_at, load_id, loaded, store_id, stored, touch, updated
-from weightless.kernels.numba_ngram_walk import QUANTA, draw_entry, own_quanta, search
-from weightless.kernels.numba_rows import KERNEL
+from weightless.kernels.numba.memory import READ, WRITE, id_at, load_id, loaded, store_id, stored, touch, updated
+from weightless.kernels.numba.ngram_walk import QUANTA, draw_entry, own_quanta, search
+from weightless.kernels.numba.rows import KERNEL
 from weightless.program.registers import IN_CONTEXT, IN_CUM, IN_STATE, IN_WORDS, STATUS, TARGET, T
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_memory import id_at, load_id, loaded, store_id, stored, updated
-from weightless.kernels.numba_rows import KERNEL
-from weightless.kernels.numba_suffix_walk import END, bounds, count_word, log2_bucket, word_behind
+from weightless.kernels.numba.memory import id_at, load_id, loaded, store_id, stored, updated
+from weightless.kernels.numba.rows import KERNEL
+from weightless.kernels.numba.suffix_walk import END, bounds, count_word, log2_bucket, word_behind
 from weightless.ops import infinigram
 from weightless.program.registers import IN_CUM, IN_STATE, IN_SUFFIXES, STATUS, TARGET, T
 

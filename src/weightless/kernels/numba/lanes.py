@@ -119,7 +119,7 @@ def loader(stored_in: Callable[[Any], Stored]) -> tuple[Any, Any]:
 
 
 def _from_half(context: Any, b: Any, stored: Any) -> Any:
-    """binary16 to float32: by one instruction where an x86 processor has it, otherwise as `numba_rows.half_to_float`.
+    """binary16 to float32: by one instruction where an x86 processor has it, otherwise as `numba.rows.half_to_float`.
 
     That is: shift the fields, rescale by 2^112, mend infinity.  (LLVM would call a function that need not be there.)
     """

@@ -1,6 +1,6 @@
 """Binary searches over packed columns of ids, with the probes counted: the fast twin of `program.operators.ngram`.
 
-`memory` is a tuple of views (`numba_memory`), whose log, if it has one, takes every probe.
+`memory` is a tuple of views (`numba/memory.py`), whose log, if it has one, takes every probe.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_memory import id_at
-from weightless.kernels.numba_rows import KERNEL
+from weightless.kernels.numba.memory import id_at
+from weightless.kernels.numba.rows import KERNEL
 from weightless.ops import kneser_ney
 
 QUANTA = np.int64(kneser_ney.QUANTA)

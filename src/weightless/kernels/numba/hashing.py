@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_rows import KERNEL
+from weightless.kernels.numba.rows import KERNEL
 from weightless.ops.hashing import MIX_1, MIX_2, PRIME
 
 _PRIME, _MIX_1, _MIX_2, _SHIFT = np.uint64(PRIME), np.uint64(MIX_1), np.uint64(MIX_2), np.uint64(33)

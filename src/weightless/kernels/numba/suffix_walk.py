@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_memory import id_at
-from weightless.kernels.numba_rows import KERNEL
+from weightless.kernels.numba.memory import id_at
+from weightless.kernels.numba.rows import KERNEL
 
 END = -1
 

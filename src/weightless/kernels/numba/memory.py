@@ -20,7 +20,7 @@ from numba.extending import overload
 
 from weightless.base.compiled import njit
 from weightless.kernels.codes import F32, INT4, INT8
-from weightless.kernels.numba_rows import GROUP, KERNEL
+from weightless.kernels.numba.rows import GROUP, KERNEL
 
 READ, WRITE, OF_STATE = 0, 1, 2
 RECORDS, OPERATION, LOST = 0, 1, 2

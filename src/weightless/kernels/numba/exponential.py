@@ -21,7 +21,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from weightless.kernels.numba_lanes import FLOATS, every_lane, lanes, spread
+from weightless.kernels.numba.lanes import FLOATS, every_lane, lanes, spread
 
 LOG2_E, LOWEST = 1.4426950408889634, -87.0
 ROUNDER = 1.5 * 2**23 + 127

@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_lanes import (
+from weightless.kernels.numba.lanes import (
     N_LANES,
     add_product,
     add_scaled,
@@ -41,8 +41,8 @@ from weightless.kernels.numba_lanes import (
     sum_four,
     zero_lanes,
 )
-from weightless.kernels.numba_rows import FAST, GROUP, KERNEL
-from weightless.kernels.numba_words import (
+from weightless.kernels.numba.rows import FAST, GROUP, KERNEL
+from weightless.kernels.numba.words import (
     NIBBLES,
     bf16_of,
     deal,
@@ -257,7 +257,7 @@ def _deal_rest(x, at, last, place, room):  # type: ignore[no-untyped-def]
 
 @njit(**_FAST_KERNEL)
 def _prepare_int4(x, first, last, room):  # type: ignore[no-untyped-def]
-    """Lay out x[first:last] (up to STRETCH groups) for words of eight codes, each code 8 too large (numba_words.py).
+    """Lay out x[first:last] (up to STRETCH groups) for words of eight codes, each code 8 too large (numba/words.py).
 
     Two groups fill sixteen words.  Per pair of groups eight lanes of x_k 16^-k (but x_7), and -8 times the sum of x_k.
     """
@@ -334,4 +334,4 @@ def _multiply_int4(codes, halves, offset, scales, stride, n_rows, cols, add, roo
 
 
 MATVEC = {"f32": matvec_f32, "bf16": matvec_bf16, "f16": matvec_f16, "int8": matvec_int8, "int4": matvec_int4}
-"""out[i] = sum_j W[i, j] x[j] by format: (memory as in `numba_rows.views`, offset, stride, n_rows, cols, x, out)."""
+"""out[i] = sum_j W[i, j] x[j] by format: (memory as in `numba.rows.views`, offset, stride, n_rows, cols, x, out)."""

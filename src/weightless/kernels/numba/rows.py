@@ -1,7 +1,7 @@
 """Stored rows in compiled code: bit casts, half floats, rows decoded and encoded.
 
 The layouts are those of `quant.formats` (the readable twin, and the oracle of these loops).  Products of a packed
-matrix with a vector are in `numba_matvec`.
+matrix with a vector are in `numba/matvec.py`.
 
 Memory comes as a tuple of three views of the same bytes, (uint8, float32, uint16): making such views inside
 compiled code would cost more to compile than all of the arithmetic.
@@ -17,7 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_lanes import N_LANES, load_f16_part, load_int8, number_at, put, scaled, shelf, store
+from weightless.kernels.numba.lanes import N_LANES, load_f16_part, load_int8, number_at, put, scaled, shelf, store
 
 GROUP = 64
 KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}

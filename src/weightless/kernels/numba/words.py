@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from weightless.kernels.numba_lanes import FLAGS, FLOATS, N_LANES, every_lane, lanes, masked, sixteen_from
+from weightless.kernels.numba.lanes import FLAGS, FLOATS, N_LANES, every_lane, lanes, masked, sixteen_from
 
 NIBBLES = 8
 _WORD = ir.IntType(32)

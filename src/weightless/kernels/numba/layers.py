@@ -1,4 +1,4 @@
-"""The compiled bodies of the decode operators: norm, RoPE, FFN activations, softmax (attention: `numba_attend`).
+"""The compiled bodies of the decode operators: norm, RoPE, FFN activations, softmax (attention: `numba/attend.py`).
 
 Each is the fast twin of a function in `ops` with the same equation; activations are float32, one token at a
 time.  `scratch` is the operator's private memory (256 KiB at most), reused by every operator.
@@ -12,8 +12,8 @@ import numpy as np
 
 from weightless.base.compiled import njit
 from weightless.kernels.codes import GELU, RELU2, SWIGLU
-from weightless.kernels.numba_lanes import N_LANES, larger, load_f32, number_at, put, shelf
-from weightless.kernels.numba_rows import (
+from weightless.kernels.numba.lanes import N_LANES, larger, load_f32, number_at, put, shelf
+from weightless.kernels.numba.rows import (
     FAST,
     KERNEL,
     bits_of_double,

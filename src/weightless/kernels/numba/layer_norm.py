@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_rows import FAST, KERNEL
+from weightless.kernels.numba.rows import FAST, KERNEL
 
 STRIP = 32
 

@@ -1,7 +1,7 @@
 """Softmax + top-k in compiled code: one pass over each row in blocks that stay in the first-level cache.
 
 Per block of 1,024 logits, three loops over what was just read: largest value, sum of exp(z - m)
-(numba_exponential.py), and, only if the block can change them, the k best.  The twin and its oracle:
+(numba/exponential.py), and, only if the block can change them, the k best.  The twin and its oracle:
 ops/softmax_topk.py; float32 only.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_exponential import add_exp_below
-from weightless.kernels.numba_lanes import (
+from weightless.kernels.numba.exponential import add_exp_below
+from weightless.kernels.numba.lanes import (
     N_LANES,
     filled,
     lanes_above,
@@ -23,7 +23,7 @@ from weightless.kernels.numba_lanes import (
     sum_lanes,
     zero_lanes,
 )
-from weightless.kernels.numba_rows import KERNEL
+from weightless.kernels.numba.rows import KERNEL
 
 BLOCK = 1024
 MINUS_INFINITY = np.float32(-np.inf)

@@ -2,7 +2,7 @@
 
 The products stay in BLAS; exp, maxima and sums in NumPy would each go over the tile again.  Twin and oracle: the same
 steps in ops/flash_attention.py.  Causality needs no mask array: row r sees the first r + ahead + 1 columns.
-The exponential is that of numba_exponential.py.
+The exponential is that of numba/exponential.py.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_exponential import exp_below
-from weightless.kernels.numba_lanes import (
+from weightless.kernels.numba.exponential import exp_below
+from weightless.kernels.numba.lanes import (
     N_LANES,
     add_scaled,
     less,
@@ -23,8 +23,8 @@ from weightless.kernels.numba_lanes import (
     sum_lanes,
     zero_lanes,
 )
-from weightless.kernels.numba_rows import KERNEL
-from weightless.kernels.numba_softmax_topk import MINUS_INFINITY, largest
+from weightless.kernels.numba.rows import KERNEL
+from weightless.kernels.numba.softmax_topk import MINUS_INFINITY, largest
 
 
 @njit(**KERNEL)

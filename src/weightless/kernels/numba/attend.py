@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba_lanes import (
+from weightless.kernels.numba.lanes import (
     N_LANES,
     add_product,
     add_scaled,
@@ -34,8 +34,8 @@ from weightless.kernels.numba_lanes import (
     sum_four,
     zero_lanes,
 )
-from weightless.kernels.numba_layers import exp
-from weightless.kernels.numba_rows import FAST, GROUP, KERNEL, decode_int8
+from weightless.kernels.numba.layers import exp
+from weightless.kernels.numba.rows import FAST, GROUP, KERNEL, decode_int8
 
 BLOCK = 16
 DECODED_FLOATS = 4096  # 16 KiB: half of a first-level cache
