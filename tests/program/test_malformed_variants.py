@@ -98,6 +98,7 @@ REFUSALS = {
     "a window below zero": (CAPPED, with_field("attend", "window", -1)),
     "a row before the register": (GAINED, with_field("gather_row", "first", -1)),
     "a row behind the register": (GAINED, with_field("gather_row", "first", 81)),
+    "a row that leaves the rest as it was": (GAINED, with_field("gather_row", "add", False)),
     "fewer positions than the context": (POSITIONS, with_shape("position", [32, 72])),
     "positions of another width": (POSITIONS, with_shape("position", [33, 71])),
     "positions in the state": (POSITIONS, with_kind("position", "kind", "state")),

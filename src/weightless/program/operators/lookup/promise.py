@@ -64,7 +64,8 @@ class AcceptToken(Operator):
 
 @operator("gather_row", version=2)
 class GatherRow(Operator):
-    """x = table[token], or x += table[token] with `add`; x may be wider than a row, which then begins at `first`."""
+    """x = table[token], or x += table[token] with `add`; what is added to may be wider than a row, which then begins at
+    `first`."""
 
     history: str
     table: str
@@ -77,6 +78,7 @@ class GatherRow(Operator):
         table = tensors[self.table]
         need_vector(self, tensors, self.x, tensors[self.x].shape[1])
         need(0 <= self.first <= tensors[self.x].shape[1] - table.shape[1], self, f"no room for a row in {self.x}")
+        need(self.add or tensors[self.x].shape[1] == table.shape[1], self, f"a row leaves a part of {self.x} unset")
         need(table.kind != "state", self, f"{self.table} should be a weight")
         need(table.format in FORMAT_CODES, self, f"{self.table} cannot be {table.format}")
         need(table.shape[0] >= bounds.vocab_size, self, "fewer rows than tokens")
@@ -97,12 +99,11 @@ class GatherRow(Operator):
 
     def batch(self, rows: Batch) -> None:
         found = rows.rows_of(self.table, rows.last_tokens(1, 0)[:, 0])
-        if not self.add and self.x not in rows.values:
+        if not self.add:
             rows.values[self.x] = found
             return
-        there = slice(self.first, self.first + found.shape[1])
         x = rows.values[self.x].copy()
-        x[:, there] = x[:, there] + found if self.add else found
+        x[:, self.first : self.first + found.shape[1]] += found
         rows.values[self.x] = x
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
