@@ -1,7 +1,7 @@
 """How half a block is joined to the residual stream: where its norms stand, and how its branch is scaled.
 
     pre        x + s f(norm(x))                 (Xiong et al. 2020)        none       x + s f(x)
-    sandwich   x + s norm(f(norm(x)))
+    post       norm(x + s f(x))                 (Vaswani et al. 2017)      sandwich   x + s norm(f(norm(x)))
 
 s is 1, a constant, or one learned number per channel; all norms are RMSNorm.  Norms inside a branch are the block's
 own; the one behind it is fused into the operator that adds (`program.operators.residual`).
@@ -20,7 +20,7 @@ from weightless.program.tensor import Parameter
 if TYPE_CHECKING:
     import torch
 
-Placement = Literal["pre", "none", "sandwich"]
+Placement = Literal["pre", "post", "none", "sandwich"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Residual:
     @property
     def after(self) -> str:
         """The norm behind it, or nothing."""
-        return self.prefix + "post_norm" if self.placement == "sandwich" else ""
+        return self.prefix + "post_norm" if self.placement in ("post", "sandwich") else ""
 
     @property
     def gains(self) -> str:
@@ -70,7 +70,7 @@ class Residual:
         if self.gains:
             branch = branch * p[self.gains].reshape(-1)
         x = x + branch
-        return x
+        return L.rms_norm(x, p[self.after], self.eps) if self.after and not self.norm else x
 
     def fields(self) -> dict[str, Any]:
         """The same as fields of the operator that adds; nothing where they stand at their defaults."""
