@@ -139,8 +139,8 @@ def _eval(options: Eval) -> int:
     refused = _why_refused(options, found, pieces, tokens)
     if found is not None and options.split == "val" and (doubt := overlap_warning(found.manifest)):
         print(f"{found.name}: WARNING: {doubt}", file=sys.stderr)
-    result = evaluate(packed, tokens, pieces, silent, options.stride or None, options.tokens, options.threads or None,
-                      refused=refused)  # fmt: skip
+    result = evaluate(packed, tokens, pieces, silent, options.stride or None, options.tokens or 0,
+                      options.threads or None, refused=refused)  # fmt: skip
     if options.json:
         print(json.dumps({"artifact": options.artifact, **result.to_plain()}))
         return 0

@@ -57,9 +57,9 @@ def _lacks(options: Any, group: str) -> bool:
     """Whether the model that `train` was asked for has no parameter of the group."""
     import dataclasses
 
-    from weightless.models.catalog import family
+    from weightless.models.catalog import trained
 
-    room = family(options.family)
+    room = trained(options.family)
     fields = [field.name for field in dataclasses.fields(room.Config)]
     model = room.Model(room.Config(**{name: getattr(options, name) for name in fields}))
     return all(spec.group != group for spec in model.tensors())

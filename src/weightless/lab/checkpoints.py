@@ -105,7 +105,8 @@ def _check_origin(folder: Path, state: dict[str, Any], name: str, config: Any, f
         refuse({key: pair for key, pair in pairs.items() if key in ("text", "tokenizer")}, folder, with_data)
         refuse(pairs, folder, f"{folder / MODEL} was changed since: put back what it was trained with")
         return
-    known = state.get("data") if isinstance(state.get("data"), dict) else {}
+    data = state.get("data")
+    known = data if isinstance(data, dict) else {}
     n_tokens = known.get("tokens")
     here = fingerprint(found.tokens("train")[: n_tokens if type(n_tokens) is int else 0])
     if any(known.get(key) != value for key, value in here.items()):

@@ -19,7 +19,7 @@ from weightless.base.units import human_bytes
 from weightless.data.shards.corpus import Corpus
 from weightless.lab.making import divided, training_tokens
 from weightless.lab.recipe import ModelRecipe
-from weightless.models.catalog import Composed, family
+from weightless.models.catalog import Composed, family, trained
 
 TRAINING_BYTES_PER_PARAMETER = 8  # float32 weights and their gradients; optimizers want more
 
@@ -71,9 +71,7 @@ def check_memory(name: str, config: Any) -> None:
     """Weights that this machine cannot even hold are told now, and not by a failing allocation after hours."""
     if not hasattr(os, "sysconf"):
         return
-    room = family(name)
-    if isinstance(room, Composed):
-        room, config = config.part("neural")
+    room, config = config.part("neural") if isinstance(family(name), Composed) else (trained(name), config)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     wanted = TRAINING_BYTES_PER_PARAMETER * sum(math.prod(spec.shape) for spec in room.Model(config).tensors())
     if wanted > memory:

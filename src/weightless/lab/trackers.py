@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from weightless.base.config import is_text
 from weightless.base.errors import ConfigError, WeightlessError, nearest
 
-MODES = ("offline", "online", "disabled")
+Mode = Literal["offline", "online", "disabled"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 class Tracker:
@@ -23,8 +24,9 @@ class Tracker:
     It starts at the first line, because a training that is refused leaves nothing.
     """
 
-    def __init__(self, folder: Path, mode: str, config: dict[str, Any]) -> None:
-        self.folder, self.mode, self.config = folder, mode, config
+    def __init__(self, folder: Path, mode: Mode, config: dict[str, Any]) -> None:
+        self.folder, self.config = folder, config
+        self.mode: Mode = mode
 
     @cached_property
     def run(self) -> Any:

@@ -20,7 +20,7 @@ from typing import Any
 from weightless.base.config import to_dict
 from weightless.data.shards.corpus import Corpus
 from weightless.lab.checkpoints import ARTIFACT, CHECKPOINT, MODEL, PREVIOUS, load_model_file, save_model_file
-from weightless.models.catalog import family
+from weightless.models.catalog import trained
 
 
 def train_model(
@@ -43,7 +43,7 @@ def train_model(
     from weightless.train.loop import train
     from weightless.train.same_run import origin
 
-    room, of = family(name), origin(name, config, corpus)
+    room, of = trained(name), origin(name, config, corpus)
     room.decode_program(config)  # what cannot be packed is not trained
     if not fresh:
         _check_model_file(folder, of)

@@ -161,7 +161,7 @@ class Attention(Layer):
     def operators(self) -> list[Any]:
         turn = {**self.vectors, "rotary": self.rotary}
         rows = [GatherRow(HISTORY, self.value_rows, "qkv", add=True, first=self.d_q + self.d_kv)] if self.values else []
-        after = {"eps": self.residual.eps} if self.residual.after else {}
+        after: dict[str, Any] = {"eps": self.residual.eps} if self.residual.after else {}
         return [
             NormMatvec(self.residual.norm, self.qkv, STREAM, "qkv", self.residual.eps),
             *rows,

@@ -95,7 +95,8 @@ class Experts(Layer):
         matrices = p[self._named("up")], p[self._named("down")]
         branch_ND = L.expert_ffn(h_ND, *matrices, chosen_NK, gate_NK, self.n_experts, self.activation)
         if self.d_shared:
-            branch_ND = branch_ND + L.ffn(h_ND, *(p[name] for name in self.shared), self.activation)
+            up, down = self.shared
+            branch_ND = branch_ND + L.ffn(h_ND, p[up], p[down], self.activation)
         return self.residual.joined(p, x_BTD, branch_ND.view_as(x_BTD))
 
     def _count(self, record: Record, p_NE: torch.Tensor, chosen_NK: torch.Tensor) -> None:
@@ -130,15 +131,16 @@ class Experts(Layer):
                 rows = up[e * n_up : (e + 1) * n_up], down[e * d : (e + 1) * d]
                 branch_D = branch_D + route[self.k + i] * L.ffn(h_D, *rows, self.activation)
             if self.d_shared:
-                branch_D = branch_D + L.ffn(h_D, *(p[name] for name in self.shared), self.activation)
+                shared_up, shared_down = self.shared
+                branch_D = branch_D + L.ffn(h_D, p[shared_up], p[shared_down], self.activation)
             return self.residual.joined(p, x_D, branch_D)
 
     def operators(self) -> list[Any]:
-        r, names = self.residual, [self._named(what) for what in ("router", "up", "down")]
+        r, up, down = self.residual, self._named("up"), self._named("down")
         return [
-            Route(r.norm, names[0], self.bias, STREAM, "route", self.scoring, r.eps),
+            Route(r.norm, self._named("router"), self.bias, STREAM, "route", self.scoring, r.eps),
             ExpertsAdd(
-                r.norm, *names[1:], *self.shared, "route", STREAM, self.n_experts, self.activation, r.eps, **r.fields()
+                r.norm, up, down, *self.shared, "route", STREAM, self.n_experts, self.activation, r.eps, **r.fields()
             ),
         ]
 

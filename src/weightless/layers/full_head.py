@@ -112,10 +112,10 @@ class FullHead(Head):
             return self._cap(F.linear(h, p[self.matrix]))
 
     def operators(self) -> dict[str, tuple[Any, ...]]:
-        cap = {} if self.softcap is None else {"softcap": self.softcap}
+        cap: dict[str, Any] = {} if self.softcap is None else {"softcap": self.softcap}
         logits = [NormMatvec(self.norm, self.matrix, STREAM, "logits", self.eps, **cap)]
         if self.d_embed:
-            turned = {"transposed": True} if self.tied else {}
+            turned: dict[str, Any] = {"transposed": True} if self.tied else {}
             logits = [
                 NormMatvec(self.norm, self.narrow, STREAM, NARROW, self.eps, **turned),
                 NormMatvec("", self.matrix, NARROW, "logits", self.eps, **cap),

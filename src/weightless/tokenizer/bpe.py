@@ -95,9 +95,13 @@ class Tokenizer:
         """Id of <|endoftext|>, None when it is not a special token here."""
         return self.special_tokens.get(END_OF_TEXT)
 
-    @cached_property
+    @property
     def byte_table(self) -> ByteTable:
         """Bytes of text behind every id; special tokens stand for none."""
+        return self._byte_table
+
+    @cached_property
+    def _byte_table(self) -> ByteTable:
         return table_of_bytes(self.token_bytes, self.special_tokens.values())
 
     @property

@@ -124,9 +124,13 @@ class SentencePieceTokenizer:
         piece = self.model.pieces[i]
         return bytes([int(piece[3:5], 16)]) if self.model.types[i] == BYTE else piece.replace(SPACE, " ").encode()
 
-    @cached_property
+    @property
     def byte_table(self) -> ByteTable:
         """Exact bytes of every token after every other."""
+        return self._byte_table
+
+    @cached_property
+    def _byte_table(self) -> ByteTable:
         return table_of(self.model, self._where)
 
     @cached_property

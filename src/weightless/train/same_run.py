@@ -83,7 +83,7 @@ def differing_origins(there: Any, here: Mapping[str, Any], folder: Path) -> Pair
         for key, name in (("sha256", "text"), ("tokenizer_sha256", "tokenizer")):
             both = [side["corpus"][key] for side in (there, here) if "corpus" in side]
             if len(both) == 2 and both[0] != both[1]:
-                pairs[name] = tuple(_named_corpus(side["corpus"], key) for side in (there, here))
+                pairs[name] = _named_corpus(there["corpus"], key), _named_corpus(here["corpus"], key)
     except (KeyError, TypeError, AttributeError):
         raise CorruptFileError(f"the checkpoint in {folder} does not say what it is of: begin anew (--fresh)") from None
     return pairs

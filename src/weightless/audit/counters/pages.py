@@ -89,7 +89,7 @@ class _Memory:
         padded = np.zeros(self.n_bytes, dtype=bool)
         padded[: len(touched)] = touched
         pages = padded.reshape(-1, PAGE)
-        named = pages.any(axis=1)
+        named = np.logical_or.reduce(pages, axis=1)
         reached = named.copy()
         reached[1:] |= pages[:-1, -EDGE:].any(axis=1)
         starts = np.arange(0, len(pages), self.pages_per_chunk)

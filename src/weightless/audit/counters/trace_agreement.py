@@ -12,7 +12,7 @@ import torch
 
 from weightless.audit.counters.subjects import Subject
 from weightless.audit.counters.torch_trace import Trace, TracedStep
-from weightless.models.catalog import family
+from weightless.models.catalog import trained
 from weightless.program.cost import step_bytes
 from weightless.program.engine import Engine
 from weightless.program.program import Program
@@ -35,7 +35,7 @@ class Traced:
 
 def trace_positions(subject: Subject, positions: Sequence[int], head: str = "score") -> list[Traced]:
     """Trace the given positions (from 1); the compiled engine's state fills the caches.  `head` is score or full."""
-    model, p, engine = family(subject.family).Model(subject.config), subject.parameters(), subject.engine()
+    model, p, engine = trained(subject.family).Model(subject.config), subject.parameters(), subject.engine()
     cache, out = model.new_cache(), []
     with torch.no_grad():
         for t in sorted({t for t in positions if t <= len(subject.tokens)}):

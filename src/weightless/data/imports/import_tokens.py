@@ -80,7 +80,8 @@ def import_tokens(
     with folder_lock(folder):
         if done := _already_there(folder, head, overwrite):
             return done
-        work = _Work(ImportJournal(folder, head), tokenizer and tokenizer.byte_table, checkpoint_tokens)
+        table = None if tokenizer is None else tokenizer.byte_table
+        work = _Work(ImportJournal(folder, head), table, checkpoint_tokens)
         with _shown(parts, work.journal, show_progress) as tick:
             for part in parts:
                 _write(work, part, tick)

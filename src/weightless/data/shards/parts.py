@@ -38,6 +38,7 @@ from weightless.data.shards.prepare import PLANS, PROGRESS, Work, already_there,
 from weightless.data.shards.shard_series import Journal, Labelled, worker_count, write_shards
 from weightless.data.text.content import entries_of, in_one
 from weightless.data.text.documents import document_key
+from weightless.data.text.source import Source
 from weightless.data.text.split import KEY_BYTES, Split, byte_progress
 from weightless.tokenizer.kept_text import KeptText
 
@@ -116,9 +117,9 @@ class FileByFile:
 
     def __iter__(self) -> Iterator[bytes]:
         self.counts = []
-        left_out = [text.left_out for text in self._texts if hasattr(text, "left_out")]
-        for each in left_out:
-            each.clear()
+        sources = [text for text in self._texts if isinstance(text, Source)]
+        for source in sources:
+            source.left_out.clear()
         for reader in self._readers():
             self.counts.append(0)
             for document in reader():
@@ -126,9 +127,8 @@ class FileByFile:
                 yield document
         if not sum(self.counts):
             yield from chain(*self._texts)  # which says what is wrong with it
-        for text in self._texts:
-            if hasattr(text, "left_out"):
-                text.left_out.tell(text.name)
+        for source in sources:
+            source.left_out.tell(source.name)
 
     def beginning_at(self, first: int, counts: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """(number, document) from document `first` on, given how many documents each file holds."""
@@ -223,8 +223,8 @@ def _read(path: Path) -> Plan:
         head, record = found["head"], found["head"]["split"]
         split = Split(frozenset(found["validation"]), frozenset(found["dropped"]), head["corpus_sha256"],
                       dict(found["documents"]), dict(found["bytes"]), dict(record))  # fmt: skip
-        plan = Plan(head, split, *(tuple(found[key]) for key in ("files", "bounds", "part_bytes", "hashes")),
-                    _entries(found), sha256_file(path))  # fmt: skip
+        files, bounds, n_bytes, hashes = (tuple(found[key]) for key in ("files", "bounds", "part_bytes", "hashes"))
+        plan = Plan(head, split, files, bounds, n_bytes, hashes, _entries(found), sha256_file(path))
     except (KeyError, TypeError):
         raise CorruptFileError(f"{path} is no plan of shards; delete it, and the parts are planned anew") from None
     return plan

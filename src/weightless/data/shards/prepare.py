@@ -40,6 +40,7 @@ from weightless.data.shards.shards import LARGEST_VOCABULARY
 from weightless.data.text.content import Content, content_of, is_same_text
 from weightless.data.text.documents import CorpusDigest
 from weightless.data.text.left_out import together
+from weightless.data.text.source import Source
 from weightless.data.text.split import (
     DEFAULT_FRACTION,
     Chained,
@@ -97,7 +98,7 @@ class Work:
 
     def noticed(self) -> dict[str, dict[str, int]]:
         """What the last reading has left out, and noticed."""
-        found = [text.left_out for text in self.texts if hasattr(text, "left_out")]
+        found = [text.left_out for text in self.texts if isinstance(text, Source)]
         return {"left_out": together(each.counts for each in found),
                 "noticed": together(each.noticed for each in found)}  # fmt: skip
 

@@ -9,8 +9,8 @@ without any text.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -31,14 +31,14 @@ def source(paths: Sequence[Path], field: str, whole: Sequence[str]) -> Source:
     return Source(name_of(paths[0]), description, texts.read, texts.readers, texts.entries, texts.left_out)
 
 
-@dataclass
+@dataclasses.dataclass
 class _Files:
     """Files and folders as one text."""
 
     paths: Sequence[Path]
     field: str
     whole: Sequence[bytes]
-    left_out: LeftOut = field(default_factory=LeftOut)
+    left_out: LeftOut = dataclasses.field(default_factory=LeftOut)
 
     def read(self) -> Iterator[bytes]:
         found = False
