@@ -154,7 +154,7 @@ class ExpertsAdd(Joined):
         need_vector(self, tensors, self.route, k2)
         self.check_join(tensors, width)
         scratch = 4 * (3 * width + self._n_up(widest) + widest)
-        need(scratch <= SCRATCH_BYTES, self, f"an expert of width {widest} exceeds the scratch memory")
+        need(scratch <= SCRATCH_BYTES, self, f"an expert of width {widest} (d_expert, d_shared) exceeds the scratch")
 
     def _n_up(self, d_e: int) -> int:
         return 2 * d_e if self.activation == "swiglu" else d_e
