@@ -43,6 +43,8 @@ CASES = [
     ("experts", "top_k=0", ["top_k = 0", "at least 1"]),
     ("experts", "n_experts=0", ["n_experts = 0", "at least 1"]),
     ("experts", "d_shared=-1", ["d_shared = -1", "at least 0"]),
+    ("experts", "d_shared=99999999", ["expert of width 99999999", "d_shared", "scratch"]),
+    ("experts", "d_expert=99999999", ["expert of width 99999999", "d_shared", "scratch"]),
     ("experts", "n_kv_heads=3", ["n_kv_heads", "n_heads"]),
     ("experts", "d_model=12", ["n_heads 4", "even"]),
     ("experts", "balance_weight=nan", ["balance_weight = nan", "0 to 1e6"]),

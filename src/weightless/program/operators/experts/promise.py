@@ -141,19 +141,20 @@ class ExpertsAdd(Joined):
         need_matrix(self, tensors, self.down, rows, d_e)
         need_matrix(self, tensors, self.up, E * n_up, width)
         need(not (tensors[self.up].by_row or tensors[self.down].by_row), self, "experts are read as blocks")
-        largest = n_up + d_e
+        widest = d_e
         if self.shared_down:
             d_s = tensors[self.shared_down].shape[1]
             need_matrix(self, tensors, self.shared_down, width, d_s)
             need_matrix(self, tensors, self.shared_up, self._n_up(d_s), width)
-            largest = max(largest, self._n_up(d_s) + d_s)
+            widest = max(d_e, d_s)
         if self.norm:
             need_vector(self, tensors, self.norm, width, state=False)
         k2 = tensors[self.route].shape[1]
         need(k2 % 2 == 0 and 0 < k2 // 2 <= E, self, f"{k2 / 2:g} of {E} experts cannot be chosen")
         need_vector(self, tensors, self.route, k2)
         self.check_join(tensors, width)
-        need(4 * (3 * width + largest) <= SCRATCH_BYTES, self, f"d_expert {d_e} exceeds the scratch memory")
+        scratch = 4 * (3 * width + self._n_up(widest) + widest)
+        need(scratch <= SCRATCH_BYTES, self, f"an expert of width {widest} (d_expert, d_shared) exceeds the scratch")
 
     def _n_up(self, d_e: int) -> int:
         return 2 * d_e if self.activation == "swiglu" else d_e
