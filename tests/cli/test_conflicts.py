@@ -146,11 +146,11 @@ def test_every_rule_is_about_flags_that_exist():
         train,
     )
     from weightless.cli import tokenizer_study as study
-    from weightless.models import dense, feather
+    from weightless.models import dense, experts, feather
     from weightless.train.config import TrainConfig
 
     of_training = set().union(*(vars(c)["__dataclass_fields__"] for c in (
-        TrainConfig, train.TrainOptions, dense.Config, feather.Config)))  # fmt: skip
+        TrainConfig, train.TrainOptions, dense.Config, experts.Config, feather.Config)))  # fmt: skip
     options = {"generate": generate.Generate, "eval": artifact.Eval, "count": count.Count, "fit": fit.Fit,
                "count --training": accounting.Accounting, "launch": launch.Launch, "data prepare": data_prepare.Prepare,
                "data import": data_import.Import, "tokenizer train": tokenizer.Train,
