@@ -82,9 +82,12 @@ def measure(model: Subject, n_tokens: int, rounds: int) -> dict[str, list[float]
         return logged.touched(tokens, targets)[0]
 
     works: dict[str, Callable[[], np.ndarray]] = {
-        "decode": scoring(compiled), "logged": scoring(logged), "touched": touching, "readable": scoring(readable),
+        "decode": scoring(compiled),
+        "logged": scoring(logged),
+        "touched": touching,
+        "readable": scoring(readable),
         "beside": scoring(compiled),
-    }  # fmt: skip
+    }
     check_exact(model, compiled, logged)
     right = works["decode"]()
     for name in ("logged", "touched"):
@@ -116,8 +119,9 @@ def subjects(arguments: argparse.Namespace) -> list[tuple[str, Subject]]:
     if arguments.artifact:
         return [(arguments.artifact, of_artifact(open_packed(arguments.artifact), "artifact"))]
     chosen = arguments.models.split(",") if arguments.models else list(MODELS)
-    return [(name, of_configuration(MODELS[name][0], family(MODELS[name][0]).Config(**MODELS[name][1])))
-            for name in chosen]  # fmt: skip
+    return [
+        (name, of_configuration(MODELS[name][0], family(MODELS[name][0]).Config(**MODELS[name][1]))) for name in chosen
+    ]
 
 
 def main() -> int:

@@ -87,8 +87,16 @@ def step_times(model: Any, config: TrainConfig, source: Any, n_steps: int) -> li
         config, num_steps=n_steps, log_every=1, eval_every=10**6, eval_tokens=config.context, checkpoint_every=1e9
     )
     with tempfile.TemporaryDirectory() as folder:
-        train(model, source.tokens("train"), source.tokens("val"), config, folder, "steps", source=source,
-              on_metrics=lambda line: stamps.append(line["seconds"]))  # fmt: skip
+        train(
+            model,
+            source.tokens("train"),
+            source.tokens("val"),
+            config,
+            folder,
+            "steps",
+            source=source,
+            on_metrics=lambda line: stamps.append(line["seconds"]),
+        )
     return np.diff(stamps).tolist()
 
 
@@ -147,8 +155,10 @@ def report_construction(models: dict[str, tuple[Any, TrainConfig]], source: Any,
         found = construction(dataclasses.replace(config, **asked), source, options.batches)
         shares = [found["batch"] / seconds for seconds in steps.values()]
         worst = max(worst, *shares)
-        print(f"{name:<26}{found['set_up']:>10.2f}{1e3 * found['batch']:>9.3f}{found['wasted']:>9.2%}"
-              + "".join(f"{share:>18.2%}" for share in shares))  # fmt: skip
+        print(
+            f"{name:<26}{found['set_up']:>10.2f}{1e3 * found['batch']:>9.3f}{found['wasted']:>9.2%}"
+            + "".join(f"{share:>18.2%}" for share in shares)
+        )
     milliseconds = ", ".join(f"{name} {1e3 * seconds:.1f} ms" for name, seconds in steps.items())
     print(f"one step: {milliseconds}; the dearest batch takes {worst:.2%} of one (goal: below {GOAL:.0%})")
     return worst < GOAL
@@ -191,8 +201,10 @@ def main() -> int:
     report_prefetch(models, source, options)
     for rows, context in ((4, 512), (4, 2048)):
         plain, masked = (attention_apart(mask, rows, context) for mask in (False, True))
-        print(f"attention, {rows} x {context}: causal {1e3 * plain['seconds']:.1f} ms, +{plain['megabytes']:.0f} MB; "
-              f"documents {1e3 * masked['seconds']:.1f} ms, +{masked['megabytes']:.0f} MB")  # fmt: skip
+        print(
+            f"attention, {rows} x {context}: causal {1e3 * plain['seconds']:.1f} ms, +{plain['megabytes']:.0f} MB; "
+            f"documents {1e3 * masked['seconds']:.1f} ms, +{masked['megabytes']:.0f} MB"
+        )
     return 0 if fine else 1
 
 

@@ -27,8 +27,11 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--seed", type=int, default=0, help="every case is a function of it and of its number")
-    common.add_argument("--folder", default=str(Path(tempfile.gettempdir()) / "weightless-chaos"),
-                        help="where specimens and faults are kept")  # fmt: skip
+    common.add_argument(
+        "--folder",
+        default=str(Path(tempfile.gettempdir()) / "weightless-chaos"),
+        help="where specimens and faults are kept",
+    )
     common.add_argument("--workers", type=int, default=cores())
     hunts = argparse.ArgumentParser(add_help=False)
     hunts.add_argument("--seconds", type=float, default=3600)

@@ -49,7 +49,7 @@ COMMANDS = [
     ["audit", "ngram.wl", "--data", "data", "--positions", "20"],
     ["generate", "ngram.wl", "--prompt", "Once", "--max_tokens", "4"],
     ["report", "run"],
-]  # fmt: skip
+]
 
 
 def hunted(options: argparse.Namespace) -> int:

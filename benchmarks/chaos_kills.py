@@ -31,9 +31,22 @@ from typing import Any
 
 from chaos_shelf import TRAIN, make_shelf
 
-CLOCK = {"seconds", "train_seconds", "evaluation_seconds", "checkpoint_seconds", "window_seconds", "wall_seconds",
-         "warm_up_seconds", "tokens_per_second", "decode_tokens_per_second", "load_average", "created", "ended",
-         "n_resumes", "training time counted"}  # fmt: skip
+CLOCK = {
+    "seconds",
+    "train_seconds",
+    "evaluation_seconds",
+    "checkpoint_seconds",
+    "window_seconds",
+    "wall_seconds",
+    "warm_up_seconds",
+    "tokens_per_second",
+    "decode_tokens_per_second",
+    "load_average",
+    "created",
+    "ended",
+    "n_resumes",
+    "training time counted",
+}
 ONLY_THERE = {"report.html", "curve.svg", "sessions.jsonl"}
 REAL_SHARE = 0.1
 PATIENCE = 600
@@ -81,8 +94,10 @@ def hunted(options: argparse.Namespace) -> int:
 def _print_table(jobs: list[Job]) -> None:
     print(f"\n{'command':<24}{'undisturbed':>12}{'kills':>8}{'resumes':>9}{'files':>7}{'differences':>13}")
     for job in jobs:
-        print(f"{job.name:<24}{job.seconds:>10.2f} s{job.kills:>8}{job.resumes:>9}{len(job.wanted):>7}"
-              f"{len(job.differences):>13}")  # fmt: skip
+        print(
+            f"{job.name:<24}{job.seconds:>10.2f} s{job.kills:>8}{job.resumes:>9}{len(job.wanted):>7}"
+            f"{len(job.differences):>13}"
+        )
     totals = [sum(getattr(job, key) for job in jobs) for key in ("kills", "resumes")]
     print(f"{'all':<36}{totals[0]:>8}{totals[1]:>9}{'':>7}{sum(len(job.differences) for job in jobs):>13}")
 
@@ -106,9 +121,35 @@ def _jobs(shelf: Path) -> list[Job]:
         told = (shelf / "recipe/chaos.toml").read_text().replace((shelf / "text/fables.txt").as_posix(), "fables.txt")
         (at / "chaos.toml").write_text(told)
 
-    feather = ["--num_steps", "12", "--batch_size", "2", "--threads", "1", "--eval_tokens", "128", "--d_model", "40",
-               "--n_layers", "1", "--d_head", "16", "--d_ff", "24", "--context", "32", "--rows_2", "97", "--rows_3",
-               "89", "--qat_start", "0.5", "--checkpoint_every", "0.01", "--no_wandb"]  # fmt: skip
+    feather = [
+        "--num_steps",
+        "12",
+        "--batch_size",
+        "2",
+        "--threads",
+        "1",
+        "--eval_tokens",
+        "128",
+        "--d_model",
+        "40",
+        "--n_layers",
+        "1",
+        "--d_head",
+        "16",
+        "--d_ff",
+        "24",
+        "--context",
+        "32",
+        "--rows_2",
+        "97",
+        "--rows_3",
+        "89",
+        "--qat_start",
+        "0.5",
+        "--checkpoint_every",
+        "0.01",
+        "--no_wandb",
+    ]
     return [
         Job("tokenizer train", ["tokenizer", "train", "fables.txt", "--vocab_size", "700", "--out", "t.json"], text),
         Job("data prepare", ["data", "prepare", "data", "--text", "fables.txt", "--vocab_size", "400"], text),
@@ -198,8 +239,9 @@ def _started(job: Job, here: Path, real: bool) -> int:
     try:
         if real:
             command = [sys.executable, "-m", "weightless", *job.arguments]
-            started = subprocess.Popen(command, cwd=here, stdin=subprocess.DEVNULL, stdout=told, stderr=told,
-                                       start_new_session=True)  # fmt: skip
+            started = subprocess.Popen(
+                command, cwd=here, stdin=subprocess.DEVNULL, stdout=told, stderr=told, start_new_session=True
+            )
             started.returncode = 0  # we wait for it ourselves
             return started.pid
         process = os.fork()

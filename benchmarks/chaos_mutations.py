@@ -23,12 +23,66 @@ from typing import Any
 import tomli_w
 
 ODD_NUMBERS = [
-    0, 1, -1, 2, 3, 7, 63, 64, 65, 255, 256, 300, 1023, 2**15, 2**16 - 1, 2**16, 2**24, 2**31 - 1, 2**31, 2**32, 2**40,
-    2**48, 2**63 - 1, 2**63, 2**64, 10**30, 10**400, 0.0, -0.0, 0.5, -1.5, 1e-310, 1e30, 1e308,
-    float("nan"), float("inf"), float("-inf"),
-]  # fmt: skip
-ODD_TEXTS = ["", " ", "x", "..", "../../x", "/", "\0", "é" * 300, "\ud800", "\n", "NaN", "f32", "int4", "u16", "dense",
-             "step_1", "step_²", "<|endoftext|>", "a b", "Ġ"]  # fmt: skip
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    63,
+    64,
+    65,
+    255,
+    256,
+    300,
+    1023,
+    2**15,
+    2**16 - 1,
+    2**16,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**40,
+    2**48,
+    2**63 - 1,
+    2**63,
+    2**64,
+    10**30,
+    10**400,
+    0.0,
+    -0.0,
+    0.5,
+    -1.5,
+    1e-310,
+    1e30,
+    1e308,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+]
+ODD_TEXTS = [
+    "",
+    " ",
+    "x",
+    "..",
+    "../../x",
+    "/",
+    "\0",
+    "é" * 300,
+    "\ud800",
+    "\n",
+    "NaN",
+    "f32",
+    "int4",
+    "u16",
+    "dense",
+    "step_1",
+    "step_²",
+    "<|endoftext|>",
+    "a b",
+    "Ġ",
+]
 LENGTHS = [0, 1, 2**7, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1]
 
 
@@ -95,14 +149,30 @@ def other_line(content: bytes, rng: random.Random, other: bytes) -> bytes:
     """A line gone, doubled, moved or empty."""
     lines = content.split(b"\n")
     i, j = rng.randrange(len(lines)), rng.randrange(len(lines))
-    rng.choice([lambda: lines.pop(i), lambda: lines.insert(j, lines[i]), lambda: lines.__setitem__(i, b""),
-                lambda: lines.__setitem__(i, lines[j]), lambda: lines.insert(i, rng.randbytes(9))])()  # fmt: skip
+    rng.choice(
+        [
+            lambda: lines.pop(i),
+            lambda: lines.insert(j, lines[i]),
+            lambda: lines.__setitem__(i, b""),
+            lambda: lines.__setitem__(i, lines[j]),
+            lambda: lines.insert(i, rng.randbytes(9)),
+        ]
+    )()
     return b"\n".join(lines)
 
 
 ACCIDENTS: list[Callable[[bytes, random.Random, bytes], bytes]] = [
-    flip_bits, change_bytes, cut_short, cut_out, grown, swapped_blocks, huge_length, spliced, other_number, other_line,
-]  # fmt: skip
+    flip_bits,
+    change_bytes,
+    cut_short,
+    cut_out,
+    grown,
+    swapped_blocks,
+    huge_length,
+    spliced,
+    other_number,
+    other_line,
+]
 
 
 def damaged(content: bytes, rng: random.Random, other: bytes) -> tuple[str, bytes]:

@@ -93,8 +93,25 @@ neural_config = {{ d_model = 32, n_layers = 1, n_heads = 1 }}
 counted = "ngram"
 counted_config = {{ order = 2 }}
 """
-TRAIN = ["--num_steps", "4", "--batch_size", "2", "--threads", "1", "--eval_tokens", "128", "--d_model", "32",
-         "--n_layers", "1", "--n_heads", "1", "--context", "32", "--no_wandb"]  # fmt: skip
+TRAIN = [
+    "--num_steps",
+    "4",
+    "--batch_size",
+    "2",
+    "--threads",
+    "1",
+    "--eval_tokens",
+    "128",
+    "--d_model",
+    "32",
+    "--n_layers",
+    "1",
+    "--n_heads",
+    "1",
+    "--context",
+    "32",
+    "--no_wandb",
+]
 
 
 def run_verb(arguments: Sequence[str]) -> tuple[int, str, str]:
@@ -137,8 +154,12 @@ def make_shelf(folder: Path) -> None:
     shutil.copytree(folder / "run/data", folder / "training/data")
     must(["train", "dense", "--data", str(folder / "training/data"), "--out", str(folder / "training/model"), *TRAIN])
     tokenizer = Tokenizer.load(folder / "run/data/tokenizer.json")
-    for to, name in (("weightless", "tokenizer.json"), ("huggingface", "tokenizer.json"), ("gpt2", ""),
-                     ("tiktoken", "ranks.tiktoken")):  # fmt: skip
+    for to, name in (
+        ("weightless", "tokenizer.json"),
+        ("huggingface", "tokenizer.json"),
+        ("gpt2", ""),
+        ("tiktoken", "ranks.tiktoken"),
+    ):
         (folder / f"tokenizer-{to}").mkdir()
         write(tokenizer, folder / f"tokenizer-{to}" / name, to)
     (folder / "tokenizer-sentencepiece").mkdir()
@@ -162,9 +183,12 @@ def _make_texts(folder: Path, documents: list[bytes]) -> None:
     lines = b"".join(json.dumps({"id": i, "text": d.decode()}).encode() + b"\n" for i, d in enumerate(documents))
     text = f"\n{END}\n".encode().join(documents)
     contents = {
-        "x.txt": text, "x.jsonl": lines, "x.jsonl.gz": gzip.compress(lines, mtime=0), "x.txt.xz": lzma.compress(text),
+        "x.txt": text,
+        "x.jsonl": lines,
+        "x.jsonl.gz": gzip.compress(lines, mtime=0),
+        "x.txt.xz": lzma.compress(text),
         "x.jsonl.zst": zstandard.ZstdCompressor(write_checksum=True).compress(lines),
-    }  # fmt: skip
+    }
     for name, content in contents.items():
         (folder / f"text-{name}").mkdir()
         (folder / f"text-{name}" / name).write_bytes(content)

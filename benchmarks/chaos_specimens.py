@@ -60,8 +60,16 @@ def shelf(folder: Path) -> list[Specimen]:
         make_shelf(folder)
         (folder / "done").touch()
     specimens = [_artifact(folder, name) for name in MODELS]
-    return [*specimens, *_tokenizers(folder), _corpus(folder), _training(folder), *_texts(folder), *_imports(folder),
-            _recipe(folder), _run(folder)]  # fmt: skip
+    return [
+        *specimens,
+        *_tokenizers(folder),
+        _corpus(folder),
+        _training(folder),
+        *_texts(folder),
+        *_imports(folder),
+        _recipe(folder),
+        _run(folder),
+    ]
 
 
 def _artifact(folder: Path, name: str) -> Specimen:
@@ -73,8 +81,15 @@ def _artifact(folder: Path, name: str) -> Specimen:
         ("eval", model, "--text", str(folder / "text/fables.txt"), "--tokens", "40", "--threads", "1"),
     )
     victims: dict[str, tuple[Way, ...]] = {"model.wl": (damaged, forged_artifact)}
-    return Specimen(f"artifact {name}", folder / f"artifact-{name}", victims,
-                    lambda at: probe_artifact(at / "model.wl"), frozenset(victims), verbs=verbs, weight=3)  # fmt: skip
+    return Specimen(
+        f"artifact {name}",
+        folder / f"artifact-{name}",
+        victims,
+        lambda at: probe_artifact(at / "model.wl"),
+        frozenset(victims),
+        verbs=verbs,
+        weight=3,
+    )
 
 
 def probe_artifact(path: Path) -> Any:
@@ -140,12 +155,20 @@ def _tokenizers(folder: Path) -> list[Specimen]:
         "sentencepiece": {"tokenizer.model": (damaged,)},
     }
     return [
-        Specimen(f"tokenizer {name}", folder / f"tokenizer-{name}", victims, probe,
-                 frozenset(["tokenizer.json"] if name == "weightless" else []), weight=2,
-                 verbs=(("tokenizer", "encode", "@", "Once upon"),
-                        ("tokenizer", "compare", "@", "--text", str(folder / "text/fables.txt"))))
+        Specimen(
+            f"tokenizer {name}",
+            folder / f"tokenizer-{name}",
+            victims,
+            probe,
+            frozenset(["tokenizer.json"] if name == "weightless" else []),
+            weight=2,
+            verbs=(
+                ("tokenizer", "encode", "@", "Once upon"),
+                ("tokenizer", "compare", "@", "--text", str(folder / "text/fables.txt")),
+            ),
+        )
         for name, victims in ways.items()
-    ]  # fmt: skip
+    ]
 
 
 def _corpus(folder: Path) -> Specimen:
@@ -153,10 +176,21 @@ def _corpus(folder: Path) -> Specimen:
     victims: dict[str, tuple[Way, ...]] = dict.fromkeys(shards, (damaged,))
     victims |= {"data/manifest.json": (damaged, odd_json, odd_json), "data/tokenizer.json": (damaged, forged_tokenizer)}
     artifact = str(folder / "artifact-ngram/model.wl")
-    verbs = (("data", "verify", "@/data"), ("data", "inspect", "@/data"),
-             ("eval", artifact, "--data", "@/data", "--tokens", "40", "--threads", "1"))  # fmt: skip
-    return Specimen("corpus", folder / "corpus", victims, probe_corpus, frozenset([*shards, "data/tokenizer.json"]),
-                    repaired_manifest, verbs, weight=3)  # fmt: skip
+    verbs = (
+        ("data", "verify", "@/data"),
+        ("data", "inspect", "@/data"),
+        ("eval", artifact, "--data", "@/data", "--tokens", "40", "--threads", "1"),
+    )
+    return Specimen(
+        "corpus",
+        folder / "corpus",
+        victims,
+        probe_corpus,
+        frozenset([*shards, "data/tokenizer.json"]),
+        repaired_manifest,
+        verbs,
+        weight=3,
+    )
 
 
 def probe_corpus(at: Path) -> Any:
@@ -192,9 +226,12 @@ def _training(folder: Path) -> Specimen:
     here = folder / "training"
     step = next((here / "model/checkpoint").glob("step_*")).name
     state, tensors = (f"model/checkpoint/{step}/{name}" for name in ("state.json", "tensors.safetensors"))
-    victims = {state: (damaged, odd_json, odd_json), tensors: (damaged, forged_safetensors),
-               "model/checkpoint/latest.json": (damaged, odd_json),
-               "model/model.toml": (damaged, odd_toml, odd_toml)}  # fmt: skip
+    victims = {
+        state: (damaged, odd_json, odd_json),
+        tensors: (damaged, forged_safetensors),
+        "model/checkpoint/latest.json": (damaged, odd_json),
+        "model/model.toml": (damaged, odd_toml, odd_toml),
+    }
 
     def repair(at: Path, victim: str) -> None:
         if victim == tensors:
@@ -229,10 +266,16 @@ def _texts(folder: Path) -> list[Specimen]:
     names = ["x.txt", "x.jsonl", "x.jsonl.gz", "x.txt.xz", "x.jsonl.zst", "x.parquet"]
     ways: tuple[Way, ...] = (damaged,)
     return [
-        Specimen(f"text {name}", folder / f"text-{name}", {name: ways}, probe,
-                 frozenset([name] if name.endswith(("gz", "xz", "zst")) else []), weight=0.7)
+        Specimen(
+            f"text {name}",
+            folder / f"text-{name}",
+            {name: ways},
+            probe,
+            frozenset([name] if name.endswith(("gz", "xz", "zst")) else []),
+            weight=0.7,
+        )
         for name in names
-    ]  # fmt: skip
+    ]
 
 
 def _imports(folder: Path) -> list[Specimen]:
@@ -248,8 +291,10 @@ def _imports(folder: Path) -> list[Specimen]:
     def victims(name: str) -> dict[str, tuple[Way, ...]]:
         return {path.name: (damaged,) for path in sorted((folder / name).iterdir())}
 
-    return [Specimen(name.replace("-", " "), folder / name, victims(name), probe, weight=0.7)
-            for name in ("import-shards", "import-uint16", "import-parquet")]  # fmt: skip
+    return [
+        Specimen(name.replace("-", " "), folder / name, victims(name), probe, weight=0.7)
+        for name in ("import-shards", "import-uint16", "import-parquet")
+    ]
 
 
 def refuse(code: int, told: str) -> None:
@@ -274,8 +319,14 @@ def _recipe(folder: Path) -> Specimen:
     from weightless.lab.recipe import load_recipe
 
     verbs = (("count", "@/chaos.toml"), ("run", "@/chaos.toml", "--out", str(folder / "run"), "--only", "nothing"))
-    return Specimen("recipe", folder / "recipe", {"chaos.toml": (damaged, odd_toml, odd_toml)},
-                    lambda at: to_dict(load_recipe(at / "chaos.toml")), verbs=verbs, weight=2)  # fmt: skip
+    return Specimen(
+        "recipe",
+        folder / "recipe",
+        {"chaos.toml": (damaged, odd_toml, odd_toml)},
+        lambda at: to_dict(load_recipe(at / "chaos.toml")),
+        verbs=verbs,
+        weight=2,
+    )
 
 
 def _run(folder: Path) -> Specimen:

@@ -46,8 +46,16 @@ def main() -> None:
     parser.add_argument("--families", default="dense,feather,ngram")
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
-    print(json.dumps({"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version(),
-                      "load_average": os.getloadavg()}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "machine": platform.machine(),
+                "cores": os.cpu_count(),
+                "python": platform.python_version(),
+                "load_average": os.getloadavg(),
+            }
+        )
+    )
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.families.split(","):
             path, bytecode = Path(folder, f"{name}.wl"), Path(folder, "bytecode")
@@ -81,8 +89,9 @@ def first_token(path: Path, bytecode: Path, cache: str) -> tuple[float, float]:
     began = time.monotonic()
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     variables |= {"NUMBA_CACHE_DIR": cache, "OMP_NUM_THREADS": "1", "PYTHONPYCACHEPREFIX": str(bytecode)}
-    done = subprocess.run([sys.executable, "-c", FIRST_TOKEN, str(path)], env=variables, capture_output=True, text=True,
-                          check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_TOKEN, str(path)], env=variables, capture_output=True, text=True, check=True
+    )
     return float(done.stdout.split()[1]), time.monotonic() - began
 
 

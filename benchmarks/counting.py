@@ -43,8 +43,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
-    print(f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}, "
-          f"load average {os.getloadavg()[0]:.1f}, {rounds} interleaved rounds")  # fmt: skip
+    print(
+        f"{platform.machine()}, {cores()} cores, Python {platform.python_version()}, "
+        f"load average {os.getloadavg()[0]:.1f}, {rounds} interleaved rounds"
+    )
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for arguments in COMMANDS.values():
         seconds_of(arguments)

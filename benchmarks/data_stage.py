@@ -31,8 +31,10 @@ def main() -> None:
         found = prepared(DataRecipe(options.source, vocab_size=options.vocab_size), Path(folder) / "data")
         wall, processor = time.perf_counter() - wall, sum(os.times()[:4]) - processor
         digest = hashlib.sha256(b"".join(np.asarray(found.tokens(role)).tobytes() for role in ("train", "val")))
-    print(f"{options.source}: {wall:.1f} s wall, {processor:.1f} s processor, load average {os.getloadavg()[0]:.1f}, "
-          f"{found.n_bytes('train'):,} bytes, tokens {digest.hexdigest()[:16]}")  # fmt: skip
+    print(
+        f"{options.source}: {wall:.1f} s wall, {processor:.1f} s processor, load average {os.getloadavg()[0]:.1f}, "
+        f"{found.n_bytes('train'):,} bytes, tokens {digest.hexdigest()[:16]}"
+    )
 
 
 if __name__ == "__main__":

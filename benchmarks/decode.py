@@ -46,8 +46,14 @@ from weightless.program.program import Program
 from weightless.quant.formats import encode_rows
 
 FORMATS = {"f32": "f32", "bf16": "bf16", "int8": "int8", "int4": "int8"}  # weights: cache
-ENVIRONMENT = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS", "NUMBA_CPU_NAME",
-               "NVPL_BLAS_DEBUG_CPU_TYPE")  # fmt: skip
+ENVIRONMENT = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OPENBLAS_CORETYPE",
+    "MKL_NUM_THREADS",
+    "NUMBA_CPU_NAME",
+    "NVPL_BLAS_DEBUG_CPU_TYPE",
+)
 LARGER = 3
 CHECKED = 8  # positions compared with the readable engine
 Rounds = dict[str, list[float]]
@@ -56,9 +62,19 @@ Rounds = dict[str, list[float]]
 def main() -> None:
     arguments = parse()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    print(json.dumps({"machine": processor(), "cores": cores(), "load_average": os.getloadavg(),
-                      "last_level_cache_mb": last_level_cache() / 1e6, "python": platform.python_version(),
-                      "threads": 1, "environment": {name: os.environ.get(name) for name in ENVIRONMENT}}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "machine": processor(),
+                "cores": cores(),
+                "load_average": os.getloadavg(),
+                "last_level_cache_mb": last_level_cache() / 1e6,
+                "python": platform.python_version(),
+                "threads": 1,
+                "environment": {name: os.environ.get(name) for name in ENVIRONMENT},
+            }
+        )
+    )
     gates: list[tuple[str, bool]] = []
     for vocab_size in (int(size) for size in arguments.vocab_sizes.split(",")):
         shape = {"d_model": 256, "n_layers": 6, "context": 512}
@@ -161,8 +177,10 @@ def compare(title: str, shape: dict[str, Any], arguments: argparse.Namespace) ->
     sums = {fmt: reader(len(weights[fmt])) for fmt in FORMATS}
     rounds = race(contenders, sums, arguments)
     read = {fmt: bytes_read(programs[fmt], arguments.tokens) for fmt in FORMATS}
-    print(f"\n{title}: greedy tokens per second, medians of {arguments.rounds} interleaved rounds of "
-          f"{arguments.tokens} tokens, processor time (wall time)")  # fmt: skip
+    print(
+        f"\n{title}: greedy tokens per second, medians of {arguments.rounds} interleaved rounds of "
+        f"{arguments.tokens} tokens, processor time (wall time)"
+    )
     for name in contenders:
         report(name, rounds, read.get(name), len(weights.get(name, ())))
     return verdicts(title, rounds, read, {fmt: len(weights[fmt]) for fmt in FORMATS})
@@ -202,8 +220,10 @@ def check_tokens(contenders: dict[str, Any], n_tokens: int, program: Program, we
     names = [name for name in ("f32", "torch eager f32") if name in contenders]
     texts = {name: continued(contenders[name], n_tokens) for name in names}
     gaps = {name: gap_of([1], text, log_probs) for name, text in texts.items()}
-    print(f"f32: {n_tokens} greedy tokens, {len(set(texts['f32']))} different ones; nats below the most probable in "
-          f"float64, at most: {told(gaps)}")  # fmt: skip
+    print(
+        f"f32: {n_tokens} greedy tokens, {len(set(texts['f32']))} different ones; nats below the most probable in "
+        f"float64, at most: {told(gaps)}"
+    )
     assert gaps["f32"] <= TOLERANCE_NATS, "the engine does not take the most probable token"
 
 
@@ -285,10 +305,16 @@ def verdicts(title: str, rounds: Rounds, read: dict[str, float], sizes: dict[str
     found, torches = [], [name for name in rounds if name.startswith("torch")]
     if "torch eager f32" in torches:
         faster = ratio(rounds, "f32", "torch eager f32")
-        most = statistics.median(r * sizes["f32"] / read["f32"] / t for r, t in
-                                 zip(rounds["read f32"], rounds["torch eager f32"], strict=True))  # fmt: skip
-        found.append((f"{title}: f32 {faster:.2f} x PyTorch eager (gate 2.5; at the read bandwidth of the sum: "
-                      f"{most:.2f} x)", faster >= 2.5))  # fmt: skip
+        most = statistics.median(
+            r * sizes["f32"] / read["f32"] / t
+            for r, t in zip(rounds["read f32"], rounds["torch eager f32"], strict=True)
+        )
+        found.append(
+            (
+                f"{title}: f32 {faster:.2f} x PyTorch eager (gate 2.5; at the read bandwidth of the sum: {most:.2f} x)",
+                faster >= 2.5,
+            )
+        )
     if torches:
         best = max(torches, key=lambda name: statistics.median(rounds[name]))
         faster = ratio(rounds, "int8", best)
@@ -297,8 +323,9 @@ def verdicts(title: str, rounds: Rounds, read: dict[str, float], sizes: dict[str
     found.append((f"{title}: int4 {faster:.2f} x int8 (gate 1)", faster >= 1))
     for fmt, size in sizes.items():
         if size >= LARGER * last_level_cache():
-            share = statistics.median(s * read[fmt] / (r * size) for s, r in
-                                      zip(rounds[fmt], rounds[f"read {fmt}"], strict=True))  # fmt: skip
+            share = statistics.median(
+                s * read[fmt] / (r * size) for s, r in zip(rounds[fmt], rounds[f"read {fmt}"], strict=True)
+            )
             found.append((f"{title}: {fmt} at {share:.0%} of read bandwidth (gate 80 %)", share >= 0.8))
     return found
 

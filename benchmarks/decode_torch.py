@@ -21,8 +21,14 @@ from weightless.models import dense
 class CachedStep:
     """feed(token) -> the most probable next token; `reset` forgets everything fed."""
 
-    def __init__(self, config: dense.Config, arrays: Mapping[str, np.ndarray], dtype: torch.dtype,
-                 attention: str = "sdpa", compiled: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        config: dense.Config,
+        arrays: Mapping[str, np.ndarray],
+        dtype: torch.dtype,
+        attention: str = "sdpa",
+        compiled: bool = False,
+    ) -> None:
         c, self.position, self.compiled = config, 0, compiled
         self.p = {name: torch.from_numpy(np.array(a)).to(dtype) for name, a in arrays.items()}
         self.kv = torch.zeros(c.n_layers, 2, c.kv_heads, c.context, c.d_head, dtype=dtype)
@@ -65,8 +71,9 @@ def _step(c: dense.Config, attend: Callable[..., torch.Tensor]) -> Callable[...,
     def normed(p: Mapping[str, Any], x: torch.Tensor, name: str) -> torch.Tensor:
         return F.rms_norm(x, (c.d_model,), p[name][0], c.eps)
 
-    def step(p: Mapping[str, Any], kv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, token: torch.Tensor
-             ) -> torch.Tensor:  # fmt: skip
+    def step(
+        p: Mapping[str, Any], kv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, token: torch.Tensor
+    ) -> torch.Tensor:
         x = F.embedding(token, p["embed"])[0]
         for i in range(c.n_layers):
             qkv = (p[f"block.{i}.qkv"] @ normed(p, x, f"block.{i}.attn_norm")).view(-1, c.d_head)

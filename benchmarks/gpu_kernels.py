@@ -94,10 +94,15 @@ def machine() -> dict[str, Any]:
     said = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     gpu = torch.cuda.get_device_properties(0)
     return {
-        "gpu": gpu.name, "multiprocessors": gpu.multi_processor_count, "memory_gb": round(gpu.total_memory / 1e9, 1),
-        "torch": torch.__version__, "triton": triton.__version__, "cuda": torch.version.cuda,
-        "python": platform.python_version(), "commit": said,
-    }  # fmt: skip
+        "gpu": gpu.name,
+        "multiprocessors": gpu.multi_processor_count,
+        "memory_gb": round(gpu.total_memory / 1e9, 1),
+        "torch": torch.__version__,
+        "triton": triton.__version__,
+        "cuda": torch.version.cuda,
+        "python": platform.python_version(),
+        "commit": said,
+    }
 
 
 def error(work: Work, case: Case) -> float:

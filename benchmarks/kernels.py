@@ -43,8 +43,10 @@ def main() -> int:
 
     torch.set_num_threads(options.threads)
     load = os.getloadavg()[0]
-    print(f"{cpu()}, {cores()} cores, {options.threads} threads, load average {load:.1f}, Python "
-          f"{platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}, BLAS {blas()}")  # fmt: skip
+    print(
+        f"{cpu()}, {cores()} cores, {options.threads} threads, load average {load:.1f}, Python "
+        f"{platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}, BLAS {blas()}"
+    )
     results = [PARTS[name](options) for name in options.only]
     print(f"load average at the end {os.getloadavg()[0]:.1f}")
     return 0 if all(results) else 1
@@ -72,8 +74,11 @@ def cpu() -> str:
 def blas() -> str:
     from threadpoolctl import threadpool_info
 
-    found = [f"{lib['internal_api']} {lib.get('architecture', '')}".strip() for lib in threadpool_info()
-             if lib["user_api"] == "blas"]  # fmt: skip
+    found = [
+        f"{lib['internal_api']} {lib.get('architecture', '')}".strip()
+        for lib in threadpool_info()
+        if lib["user_api"] == "blas"
+    ]
     forced = os.environ.get("OPENBLAS_CORETYPE")
     return ", ".join(found) + (f" (OPENBLAS_CORETYPE={forced})" if forced else "")
 
@@ -156,8 +161,13 @@ def attention(options: argparse.Namespace) -> bool:
     began = time.perf_counter()
     ours()
     print(f"\nfirst call of tiled attention {time.perf_counter() - began:.1f} s (compiles where the cache is cold)")
-    held("attention", exact_attention(Q, K, V, dO), {"tiled, BLAS + numba": ours(), "naive NumPy": naive()},
-         {"torch SDPA + autograd": sdpa()}, 1e-5)  # fmt: skip
+    held(
+        "attention",
+        exact_attention(Q, K, V, dO),
+        {"tiled, BLAS + numba": ours(), "naive NumPy": naive()},
+        {"torch SDPA + autograd": sdpa()},
+        1e-5,
+    )
     works = {"tiled, BLAS + numba": ours, "torch SDPA + autograd": sdpa, "naive NumPy": naive}
     figures = interleaved(works, options.rounds)
     gates = {"torch SDPA + autograd": 0.9, "naive NumPy": 1.8}
@@ -212,8 +222,13 @@ def norm(options: argparse.Namespace) -> bool:
         return torch.autograd.grad(y, tensors, torch.from_numpy(dy), retain_graph=True)
 
     _, exact = layer_norm_forward(*(array.astype(np.float64) for array in (x, gamma, beta)))
-    held("layer norm", layer_norm_backward(dy.astype(np.float64), exact), {"numba": ours()},
-         {"torch autograd": theirs()}, 1e-5)  # fmt: skip
+    held(
+        "layer norm",
+        layer_norm_backward(dy.astype(np.float64), exact),
+        {"numba": ours()},
+        {"torch autograd": theirs()},
+        1e-5,
+    )
     figures = interleaved({"numba": ours, "torch autograd": theirs}, options.rounds)
     return report("layer-norm backward of (32, 512, 768) float32", figures, {"torch autograd": 1.5})
 
@@ -258,8 +273,10 @@ def check_greedy(program: Any, weights: np.ndarray, prompt: list[int], texts: di
         return runner.forward([(runner.begin(), tokens)])[0]
 
     gaps = {name: gap_of(prompt, text, log_probs) for name, text in texts.items()}
-    print("speculation: nats below the most probable token in float64, at most: "
-          + ", ".join(f"{name} {gap:.1e}" for name, gap in gaps.items()))  # fmt: skip
+    print(
+        "speculation: nats below the most probable token in float64, at most: "
+        + ", ".join(f"{name} {gap:.1e}" for name, gap in gaps.items())
+    )
     if max(gaps.values()) > TIE_NATS:
         sys.exit(f"speculation: a token is not the most probable one; {RED}")
 

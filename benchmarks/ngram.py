@@ -78,10 +78,15 @@ def measure(tokens: np.ndarray, vocab_size: int, order: int, repeats: int) -> di
     nats = -log_probs(model.arrays, held_out, order).mean()
     scoring = time.perf_counter() - began
     return {
-        "tokens": train.size, "build_seconds": seconds, "cpu_seconds": cpu_seconds,
-        "peak_mb": round(peak), "before_mb": round(before), "model_mb": round(model.n_bytes / 1e6, 1),
-        "scored_per_second": round(HELD_OUT / scoring), "held_out_nats": round(float(nats), 4),
-    }  # fmt: skip
+        "tokens": train.size,
+        "build_seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "peak_mb": round(peak),
+        "before_mb": round(before),
+        "model_mb": round(model.n_bytes / 1e6, 1),
+        "scored_per_second": round(HELD_OUT / scoring),
+        "held_out_nats": round(float(nats), 4),
+    }
 
 
 def in_own_process(arguments: argparse.Namespace, millions: str) -> dict[str, Any]:
@@ -108,10 +113,16 @@ def main() -> None:
         print(json.dumps(measure(tokens, arguments.vocab_size, arguments.order, arguments.repeats)))
         return
     environment = {
-        "load_average": os.getloadavg(), "cores": cores(), "machine": platform.machine(),
-        "python": platform.python_version(), "numpy": np.__version__, "threads": 1, "jit": "warm",
-        "source": arguments.tokens.name if arguments.tokens else "Zipfian", "order": arguments.order,
-    }  # fmt: skip
+        "load_average": os.getloadavg(),
+        "cores": cores(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "threads": 1,
+        "jit": "warm",
+        "source": arguments.tokens.name if arguments.tokens else "Zipfian",
+        "order": arguments.order,
+    }
     print(json.dumps(environment))
     titles = f"{'tokens':>12} {'best s':>7} {'cpu s':>7} {'peak MB':>8} {'model MB':>9} {'scored/s':>10} {'nats':>7}"
     print(f"{titles}  all builds")

@@ -113,8 +113,11 @@ def build_rounds(tokens: np.ndarray, vocab_size: int, rounds: int, folder: Path)
     array = made["weightless"]
     if "pydivsufsort" in made:
         assert np.array_equal(made["pydivsufsort"], array.suffixes), "pydivsufsort sorts otherwise"
-    ratios = {name: round(statistics.median(a / b for a, b in zip(times, seconds["weightless"], strict=True)), 2)
-              for name, times in seconds.items() if name != "weightless"}  # fmt: skip
+    ratios = {
+        name: round(statistics.median(a / b for a, b in zip(times, seconds["weightless"], strict=True)), 2)
+        for name, times in seconds.items()
+        if name != "weightless"
+    }
     return {"build_seconds": seconds, "times_faster_than": ratios, "index_mb": round(array.n_bytes / 1e6, 1)}, array
 
 
@@ -128,8 +131,9 @@ def lookup_rounds(array: SuffixArray, rounds: int, folder: Path) -> dict[str, An
     if (folder / "table.0").exists():
         from infini_gram.engine import InfiniGramEngine
 
-        engine = InfiniGramEngine(index_dir=str(folder), eos_token_id=0, vocab_size=65535, token_dtype="u16",
-                                  load_to_ram=True)  # fmt: skip
+        engine = InfiniGramEngine(
+            index_dir=str(folder), eos_token_id=0, vocab_size=65535, token_dtype="u16", load_to_ram=True
+        )
         times["infini-gram engine"] = []
     for _ in range(rounds):
         taken, counted = timed(lambda: array.count(patterns))
@@ -172,10 +176,16 @@ def main() -> None:
         parser.error(f"{options.tokens} holds {tokens.size:,} tokens, but {n:,} are needed")
     build(tokens[:200_000], options.vocab_size)
     environment = {
-        "load_average": os.getloadavg(), "cores": cores(), "machine": platform.machine(),
-        "python": platform.python_version(), "numpy": np.__version__, "threads": 1, "jit": "warm",
-        "source": options.tokens.name if options.tokens else "Zipfian", "tokens": n,
-    }  # fmt: skip
+        "load_average": os.getloadavg(),
+        "cores": cores(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "threads": 1,
+        "jit": "warm",
+        "source": options.tokens.name if options.tokens else "Zipfian",
+        "tokens": n,
+    }
     print(json.dumps(environment))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     build(tokens, options.vocab_size)

@@ -53,9 +53,11 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         arguments.text = cut(unpacked(arguments.text, Path(folder)), arguments.megabytes, Path(folder))
-        print(f"{platform.processor() or platform.machine()}, {cores()} cores, {arguments.threads} threads, "
-              f"load average {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
-              f"text {arguments.text.stat().st_size / 1e6:.1f} MB, vocabulary {arguments.vocab_size:,}")  # fmt: skip
+        print(
+            f"{platform.processor() or platform.machine()}, {cores()} cores, {arguments.threads} threads, "
+            f"load average {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
+            f"text {arguments.text.stat().st_size / 1e6:.1f} MB, vocabulary {arguments.vocab_size:,}"
+        )
         if not arguments.skip_cold:
             report_cold(arguments, Path(folder))
         if not arguments.skip_training:
@@ -138,8 +140,9 @@ def train_tokenizers(arguments: argparse.Namespace) -> dict[str, float]:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=arguments.vocab_size, special_tokens=[END_OF_TEXT], show_progress=False,
-                                  initial_alphabet=alphabet)  # fmt: skip
+    trainer = trainers.BpeTrainer(
+        vocab_size=arguments.vocab_size, special_tokens=[END_OF_TEXT], show_progress=False, initial_alphabet=alphabet
+    )
     return timed(lambda: tokenizer.train([str(arguments.text)], trainer))
 
 
@@ -149,8 +152,11 @@ def train_rustbpe(arguments: argparse.Namespace) -> dict[str, float]:
     from weightless.tokenizer.patterns import PATTERNS
 
     tokenizer = rustbpe.Tokenizer()
-    return timed(lambda: tokenizer.train_from_iterator(documents(arguments.text), arguments.vocab_size - 1,
-                                                       pattern=PATTERNS["gpt2"]))  # fmt: skip
+    return timed(
+        lambda: tokenizer.train_from_iterator(
+            documents(arguments.text), arguments.vocab_size - 1, pattern=PATTERNS["gpt2"]
+        )
+    )
 
 
 def first_calls(arguments: argparse.Namespace) -> dict[str, float]:
@@ -175,18 +181,34 @@ CHILDREN = {
 def child(arguments: argparse.Namespace, name: str, **environment: str) -> dict[str, float]:
     """Run one measurement in a process of its own."""
     threads = str(arguments.threads)
-    command = [sys.executable, __file__, str(arguments.text), "--child", name, "--vocab-size",
-               str(arguments.vocab_size), "--threads", threads]  # fmt: skip
-    done = subprocess.run(command, check=True, capture_output=True, text=True,
-                          env={**os.environ, "RAYON_NUM_THREADS": threads, **environment})  # fmt: skip
+    command = [
+        sys.executable,
+        __file__,
+        str(arguments.text),
+        "--child",
+        name,
+        "--vocab-size",
+        str(arguments.vocab_size),
+        "--threads",
+        threads,
+    ]
+    done = subprocess.run(
+        command,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RAYON_NUM_THREADS": threads, **environment},
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def report_cold(arguments: argparse.Namespace, folder: Path) -> None:
     for state in ("cold (empty cache)", "warm (new process)"):
         first = child(arguments, "cold", NUMBA_CACHE_DIR=str(folder / "cache"))
-        print(f"first call, {state}: training {first['train']:.1f} s ({first['processor']:.1f} s processor), "
-              f"encoding {first['encode']:.2f} s")  # fmt: skip
+        print(
+            f"first call, {state}: training {first['train']:.1f} s ({first['processor']:.1f} s processor), "
+            f"encoding {first['encode']:.2f} s"
+        )
 
 
 def gate(what: str, value: float, wanted: float, at_most: bool = False) -> None:
@@ -202,12 +224,17 @@ def report_training(arguments: argparse.Namespace) -> None:
     names = [name for name in TRAINERS if importlib.util.find_spec(name)]
     names += [SEVERAL] if arguments.threads > 1 else []
     rounds = [{name: child(arguments, name) for name in names} for _ in range(arguments.rounds)]
-    print(f"\ntraining, ours on one thread (the default), peers and {SEVERAL!r} (ours) on {arguments.threads}, "
-          f"medians of {len(rounds)} interleaved rounds")  # fmt: skip
+    print(
+        f"\ntraining, ours on one thread (the default), peers and {SEVERAL!r} (ours) on {arguments.threads}, "
+        f"medians of {len(rounds)} interleaved rounds"
+    )
     for name in names:
         wall, processor, peak = (median(rounds, name, key) for key in ("wall", "processor", "peak"))
-        print(f"  {name:12} {wall:7.2f} s wall {processor:7.2f} s processor {peak:7.0f} MB peak"
-              + ratios(rounds, name, "wall") + ratios(rounds, name, "processor"))  # fmt: skip
+        print(
+            f"  {name:12} {wall:7.2f} s wall {processor:7.2f} s processor {peak:7.0f} MB peak"
+            + ratios(rounds, name, "wall")
+            + ratios(rounds, name, "processor")
+        )
     report_gates("training", rounds, names)
     if "tokenizers" in names:
         peaks = [median(rounds, name, "peak") for name in TRAINERS[:2]]
@@ -241,8 +268,9 @@ def report_encoding(arguments: argparse.Namespace) -> None:
     text = arguments.text.read_bytes()[: int(arguments.encode_megabytes * 1e6)].decode("utf-8", "ignore")
     encoders = encoders_of(tokenizer)
     n_tokens = check_ids(tokenizer, text, encoders)
-    rounds = [{name: timed(lambda work=work: work(text)) for name, work in encoders.items()}
-              for _ in range(arguments.rounds)]  # fmt: skip
+    rounds = [
+        {name: timed(lambda work=work: work(text)) for name, work in encoders.items()} for _ in range(arguments.rounds)
+    ]
     print_speeds(rounds, text, f"1 thread, {len(text.encode()) / n_tokens:.2f} bytes per token")
     report_gates("encoding", rounds, list(encoders))
     if arguments.threads > 1:
@@ -268,8 +296,11 @@ def print_speeds(rounds: Rounds, text: str, how: str) -> None:
     print(f"\nencoding {size:.1f} MB, {how}, medians of {len(rounds)} interleaved rounds")
     for name in rounds[0]:
         speeds = [size / median(rounds, name, key) for key in ("wall", "processor")]
-        print(f"  {name:12} {speeds[0]:7.1f} MB/s wall {speeds[1]:7.1f} MB/s processor"
-              + ratios(rounds, name, "wall") + ratios(rounds, name, "processor"))  # fmt: skip
+        print(
+            f"  {name:12} {speeds[0]:7.1f} MB/s wall {speeds[1]:7.1f} MB/s processor"
+            + ratios(rounds, name, "wall")
+            + ratios(rounds, name, "processor")
+        )
 
 
 def report_threads(arguments: argparse.Namespace, tokenizer: Any, text: str) -> None:
@@ -284,8 +315,9 @@ def report_threads(arguments: argparse.Namespace, tokenizer: Any, text: str) -> 
         encoders["tiktoken"] = lambda text: peer.encode_ordinary_batch(pieces, num_threads=arguments.threads)
     for work in encoders.values():
         work(text)  # every thread has its own cache of words
-    rounds = [{name: timed(lambda work=work: work(text)) for name, work in encoders.items()}
-              for _ in range(arguments.rounds)]  # fmt: skip
+    rounds = [
+        {name: timed(lambda work=work: work(text)) for name, work in encoders.items()} for _ in range(arguments.rounds)
+    ]
     print_speeds(rounds, text, f"{arguments.threads} threads, {len(pieces)} texts")
     gate("encoding, threads beside one", faster(rounds, ONE_THREAD, "wall"), THREADS_GATE)
 

@@ -128,17 +128,24 @@ def encode(arguments: argparse.Namespace) -> dict[str, float | list[float]]:
     n_tokens = 0
     for _ in tokenizer.encode_iterable(repeated(arguments.text, int(arguments.megabytes * 1e6), CHUNK)):
         n_tokens += 1
-    return {"before": before, "samples": sampler.finish(), "seconds": time.perf_counter() - started,
-            "tokens": n_tokens, "peak": peak()}  # fmt: skip
+    return {
+        "before": before,
+        "samples": sampler.finish(),
+        "seconds": time.perf_counter() - started,
+        "tokens": n_tokens,
+        "peak": peak(),
+    }
 
 
 def report_encode(arguments: argparse.Namespace, folder: Path) -> bool:
     found = child(arguments, "encode")
     samples = found["samples"]
     first, second = max(samples[: len(samples) // 2 or 1]), max(samples[len(samples) // 2 :])
-    print(f"\nencode_iterable: {found['tokens']:,} tokens one by one in {found['seconds']:.1f} s "
-          f"({arguments.megabytes / found['seconds']:.1f} MB/s); resident {found['before']:.0f} MB before, highest "
-          f"{first:.0f} MB in the first half, {second:.0f} MB in the second ({len(samples)} samples)")  # fmt: skip
+    print(
+        f"\nencode_iterable: {found['tokens']:,} tokens one by one in {found['seconds']:.1f} s "
+        f"({arguments.megabytes / found['seconds']:.1f} MB/s); resident {found['before']:.0f} MB before, highest "
+        f"{first:.0f} MB in the first half, {second:.0f} MB in the second ({len(samples)} samples)"
+    )
     return gate("resident memory is flat, second half above first", second - first, max(8.0, 0.05 * first), "MB")
 
 
@@ -148,8 +155,13 @@ def train(arguments: argparse.Namespace) -> dict[str, float]:
     train_bpe([b"warm the kernels " * 100], 260, [END_OF_TEXT])
     before, started, processor = resident(), time.perf_counter(), time.process_time()
     _, merges = train_bpe(arguments.text, arguments.vocab_size, [END_OF_TEXT])
-    return {"before": before, "seconds": time.perf_counter() - started, "processor": time.process_time() - processor,
-            "merges": len(merges), "peak": peak()}  # fmt: skip
+    return {
+        "before": before,
+        "seconds": time.perf_counter() - started,
+        "processor": time.process_time() - processor,
+        "merges": len(merges),
+        "peak": peak(),
+    }
 
 
 def report_train(arguments: argparse.Namespace, folder: Path) -> bool:
@@ -159,9 +171,11 @@ def report_train(arguments: argparse.Namespace, folder: Path) -> bool:
             file.write(block)
     found = child(arguments, "train", large)
     large.unlink()
-    print(f"\ntrain_bpe, file of {arguments.megabytes:g} MB, vocabulary {arguments.vocab_size:,}: {found['merges']:,} "
-          f"merges in {found['seconds']:.1f} s ({found['processor']:.1f} s processor), resident "
-          f"{found['before']:.0f} MB before")  # fmt: skip
+    print(
+        f"\ntrain_bpe, file of {arguments.megabytes:g} MB, vocabulary {arguments.vocab_size:,}: {found['merges']:,} "
+        f"merges in {found['seconds']:.1f} s ({found['processor']:.1f} s processor), resident "
+        f"{found['before']:.0f} MB before"
+    )
     return gate("peak of resident memory while training", found["peak"], TRAINING_LIMIT_MB, "MB")
 
 
@@ -180,8 +194,10 @@ def small(arguments: argparse.Namespace) -> dict[str, list[float]]:
 def report_small(arguments: argparse.Namespace, folder: Path) -> bool:
     cold, warm = (child(arguments, "small", NUMBA_CACHE_DIR=str(folder / "cache"))["seconds"] for _ in range(2))
     following = statistics.median(warm[1:])
-    print(f"\n{SMALL_BYTES:,} bytes at a vocabulary of {SMALL_VOCABULARY}: first call of a machine {cold[0]:.1f} s "
-          f"(compiles), first call of a process {warm[0]:.2f} s (loads), then {following:.3f} s")  # fmt: skip
+    print(
+        f"\n{SMALL_BYTES:,} bytes at a vocabulary of {SMALL_VOCABULARY}: first call of a machine {cold[0]:.1f} s "
+        f"(compiles), first call of a process {warm[0]:.2f} s (loads), then {following:.3f} s"
+    )
     return gate("small corpus once compiled", following, SMALL_SECONDS, "s")
 
 
@@ -193,8 +209,17 @@ def gate(what: str, value: float, limit: float, unit: str) -> bool:
 
 def child(arguments: argparse.Namespace, part: str, text: Path | None = None, **environment: str) -> dict:
     """Run one part in a process of its own."""
-    command = [sys.executable, __file__, str(text or arguments.text), "--child", part, "--megabytes",
-               str(arguments.megabytes), "--vocab-size", str(arguments.vocab_size)]  # fmt: skip
+    command = [
+        sys.executable,
+        __file__,
+        str(text or arguments.text),
+        "--child",
+        part,
+        "--megabytes",
+        str(arguments.megabytes),
+        "--vocab-size",
+        str(arguments.vocab_size),
+    ]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -69,8 +69,10 @@ def rebuild(clone: Path, out: Path) -> list[Path]:
         for split, half in halves.items():
             found = _write(documents(clone, split), half)
             if found != SHA256[split]:
-                raise BooksError(f"the {split} text of {clone} has SHA-256 {found[:12]}…, not {SHA256[split][:12]}…: "
-                                 f"another commit, or changed files; git -C {clone} checkout {COMMIT}")  # fmt: skip
+                raise BooksError(
+                    f"the {split} text of {clone} has SHA-256 {found[:12]}…, not {SHA256[split][:12]}…: "
+                    f"another commit, or changed files; git -C {clone} checkout {COMMIT}"
+                )
         for split, half in halves.items():
             os.replace(half, names[split])
     finally:

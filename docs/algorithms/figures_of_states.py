@@ -121,8 +121,14 @@ def _tree_of(ax: Axes, accepted: list[int], new: int, draft: list[int]) -> None:
     ax.set(xlim=(-0.5, deepest + 0.5), ylim=(-0.6, len(order) + 0.9))
     said = " ".join(WORDS[token] for token in (*accepted, new))
     word(ax, -0.45, len(order) + 0.65, f"the target says “{said}”:", ha="left", fontsize=9)
-    word(ax, -0.45, -0.3, f"{len(accepted)} drafted tokens accepted, and “{WORDS[new]}” is new: "
-         f"{len(accepted) + 1} tokens for one pass", ha="left", fontsize=9)  # fmt: skip
+    word(
+        ax,
+        -0.45,
+        -0.3,
+        f"{len(accepted)} drafted tokens accepted, and “{WORDS[new]}” is new: {len(accepted) + 1} tokens for one pass",
+        ha="left",
+        fontsize=9,
+    )
 
 
 def _path(node: int) -> tuple[int, ...]:
@@ -193,8 +199,14 @@ def _blocks(ax: Axes, cache: PagedKVCache, title: str) -> None:
         for part, sequence in enumerate(names):
             width = 1.7 / len(names)
             boxes(ax, [(x + width * part, 3.2 - 0.62 * slot, width, 0.58) for slot in range(full)], colours[sequence])
-        word(ax, x + 0.85, 0.7, f"{count} reference{'' if count == 1 else 's'}" if count else "free",
-             color=INK if count else MUTED, fontsize=7.5)  # fmt: skip
+        word(
+            ax,
+            x + 0.85,
+            0.7,
+            f"{count} reference{'' if count == 1 else 's'}" if count else "free",
+            color=INK if count else MUTED,
+            fontsize=7.5,
+        )
 
 
 BEAM_WORDS = [".", "a", "red", "old", "fox", "ran"]
@@ -228,8 +240,13 @@ def beam() -> Figure:
             ended = tokens[-1] == 0
             stays = tuple(tokens) in before
             parent = tuple(tokens) if stays else tuple(tokens[:-1])
-            ax.plot((step - 0.6, step - 0.4), (before[parent], y), color=GREEN if stays else MUTED,
-                    linewidth=2.5 if stays else 1, zorder=0)  # fmt: skip
+            ax.plot(
+                (step - 0.6, step - 0.4),
+                (before[parent], y),
+                color=GREEN if stays else MUTED,
+                linewidth=2.5 if stays else 1,
+                zorder=0,
+            )
             box(ax, step - 0.4, y - 0.28, 0.8, 0.56, PALE_GREEN if ended else "#eceae4", GREEN if ended else MUTED)
             word(ax, step, y + 0.09, " ".join(BEAM_WORDS[token] for token in tokens), fontsize=7.5)
             word(ax, step, y - 0.14, f"{score:.2f}", color=MUTED, fontsize=7.5)

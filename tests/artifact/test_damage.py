@@ -28,11 +28,17 @@ def assemble(content: bytes, meta: bytes | None = None, table: bytes | None = No
     meta = content[128 + data_bytes :][:meta_bytes] if meta is None else meta
     table = content[len(content) - table_bytes :] if table is None else table
     fields = {
-        "magic": magic, "version": version, "header_bytes": header_bytes,
-        "file_bytes": 128 + data_bytes + len(meta) + len(table), "data_bytes": data_bytes,
-        "meta_bytes": len(meta), "table_bytes": len(table),
-        "meta_sha256": hashlib.sha256(meta).digest(), "table_sha256": hashlib.sha256(table).digest(), **header,
-    }  # fmt: skip
+        "magic": magic,
+        "version": version,
+        "header_bytes": header_bytes,
+        "file_bytes": 128 + data_bytes + len(meta) + len(table),
+        "data_bytes": data_bytes,
+        "meta_bytes": len(meta),
+        "table_bytes": len(table),
+        "meta_sha256": hashlib.sha256(meta).digest(),
+        "table_sha256": hashlib.sha256(table).digest(),
+        **header,
+    }
     head = HEADER.pack(*fields.values())
     return head + hashlib.sha256(head).digest()[:16] + data + meta + table
 
@@ -85,9 +91,16 @@ def test_foreign_bytes_at_the_end(packed):
 
 @pytest.mark.parametrize(
     "content",
-    [b"GGUF\3\0\0\0" * 50, b"PK\3\4" * 100, b"\x80\4\x95pickle" * 20, b"{}", b"\0" * 500, b"\x89PNG\r\n\x1a\n" * 40,
-     b"\x89WL\n\x1a\n\0" + b"\0" * 300],
-)  # fmt: skip
+    [
+        b"GGUF\3\0\0\0" * 50,
+        b"PK\3\4" * 100,
+        b"\x80\4\x95pickle" * 20,
+        b"{}",
+        b"\0" * 500,
+        b"\x89PNG\r\n\x1a\n" * 40,
+        b"\x89WL\n\x1a\n\0" + b"\0" * 300,
+    ],
+)
 def test_other_kinds_of_files(packed, content):
     assert "not a weightless artifact" in refused(packed, content)
 
@@ -148,20 +161,50 @@ def test_hostile_descriptions_with_right_checksums(packed, text, message):
 @pytest.mark.parametrize(
     ("index", "change"),
     [
-        (0, {"name": "head"}), (0, {"name": 7}), (0, {"name": ""}), (0, {"name": "a\nb"}), (0, {"name": "x" * 5000}),
-        (0, {"format": None}), (0, {"format": "../x"}), (0, {"shape": [5]}), (0, {"shape": "55"}),
-        (0, {"shape": [5, -1]}), (0, {"shape": [5.0, 64]}), (0, {"shape": [True, 64]}), (0, {"shape": [4, 64]}),
+        (0, {"name": "head"}),
+        (0, {"name": 7}),
+        (0, {"name": ""}),
+        (0, {"name": "a\nb"}),
+        (0, {"name": "x" * 5000}),
+        (0, {"format": None}),
+        (0, {"format": "../x"}),
+        (0, {"shape": [5]}),
+        (0, {"shape": "55"}),
+        (0, {"shape": [5, -1]}),
+        (0, {"shape": [5.0, 64]}),
+        (0, {"shape": [True, 64]}),
+        (0, {"shape": [4, 64]}),
         (0, {"shape": [10**30, 64]}),
-        (0, {"shape": [[[5]], 64]}), (0, {"row_bytes": 65}), (0, {"row_bytes": -1}), (0, {"row_bytes": "34"}),
-        (0, {"row_stride": 63}), (0, {"row_stride": 2**63}), (0, {"row_stride": None}), (0, {"offset": 64}),
-        (0, {"offset": -64}), (5, {"offset": 0}), (5, {"offset": 577}), (5, {"offset": 2**64}), (5, {"nbytes": 2**62}),
-        (5, {"nbytes": 0}), (5, {"nbytes": 191}), (5, {"shape": [4, 64], "nbytes": 256}),
-        (5, {"shape": [2, 64], "nbytes": 128}), (1, {"shape": [1, 64], "nbytes": 256}), (4, {"nbytes": 1e0}),
-        (0, {"sha256": ""}), (0, {"sha256": "0" * 63}), (0, {"sha256": "G" * 64}), (0, {"sha256": "0" * 64}),
+        (0, {"shape": [[[5]], 64]}),
+        (0, {"row_bytes": 65}),
+        (0, {"row_bytes": -1}),
+        (0, {"row_bytes": "34"}),
+        (0, {"row_stride": 63}),
+        (0, {"row_stride": 2**63}),
+        (0, {"row_stride": None}),
+        (0, {"offset": 64}),
+        (0, {"offset": -64}),
+        (5, {"offset": 0}),
+        (5, {"offset": 577}),
+        (5, {"offset": 2**64}),
+        (5, {"nbytes": 2**62}),
+        (5, {"nbytes": 0}),
+        (5, {"nbytes": 191}),
+        (5, {"shape": [4, 64], "nbytes": 256}),
+        (5, {"shape": [2, 64], "nbytes": 128}),
+        (1, {"shape": [1, 64], "nbytes": 256}),
+        (4, {"nbytes": 1e0}),
+        (0, {"sha256": ""}),
+        (0, {"sha256": "0" * 63}),
+        (0, {"sha256": "G" * 64}),
+        (0, {"sha256": "0" * 64}),
         (0, {"offset": "\n"}),
-        (0, {"extra": 1}), (4, {"shape": [True, 1]}), (4, {"row_bytes": True}), (4, {"nbytes": True}),
+        (0, {"extra": 1}),
+        (4, {"shape": [True, 1]}),
+        (4, {"row_bytes": True}),
+        (4, {"nbytes": True}),
     ],
-)  # fmt: skip
+)
 def test_table_entries_that_lie_with_right_checksums(packed, index, change):
     content = packed.read_bytes()
     rows = table_of(content)

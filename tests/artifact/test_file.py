@@ -109,8 +109,15 @@ def test_large_files_are_checked_on_threads_with_progress(tmp_path, monkeypatch,
     ],
 )
 def test_the_writer_refuses_what_no_reader_would_accept(tmp_path, tensors, change, message):
-    fields = {"name": "good", "format": "u8", "shape": (3, 64), "row_bytes": 64, "row_stride": 64,
-              "data": np.zeros(192, np.uint8), **change}  # fmt: skip
+    fields = {
+        "name": "good",
+        "format": "u8",
+        "shape": (3, 64),
+        "row_bytes": 64,
+        "row_stride": 64,
+        "data": np.zeros(192, np.uint8),
+        **change,
+    }
     with pytest.raises(ConfigError, match=message):
         write_artifact(tmp_path / "bad.wl", {}, [tensors[0], StoredTensor(**fields)])
     assert list(tmp_path.iterdir()) == []

@@ -115,8 +115,9 @@ class TargetGate(Adaptive):
     """For every token the better of two models, chosen by looking at the token."""
 
     def score(self, tokens):
-        both = [[-np.log(model(tokens[:t])[tokens[t]]) for t in range(1, len(tokens))]
-                for model in (counted, frequencies)]  # fmt: skip
+        both = [
+            [-np.log(model(tokens[:t])[tokens[t]]) for t in range(1, len(tokens))] for model in (counted, frequencies)
+        ]
         return np.min(both, axis=0)
 
 
@@ -145,8 +146,12 @@ class UpdateThenScore(Adaptive):
     """Takes the token into its counts, and scores it by them."""
 
     def score(self, tokens):
-        return np.array([-self.log_probs(np.concatenate([tokens[: t + 1], tokens[t - 1 : t]]))[tokens[t]]
-                         for t in range(1, len(tokens))])  # fmt: skip
+        return np.array(
+            [
+                -self.log_probs(np.concatenate([tokens[: t + 1], tokens[t - 1 : t]]))[tokens[t]]
+                for t in range(1, len(tokens))
+            ]
+        )
 
 
 class KeptOnDisk(Adaptive):

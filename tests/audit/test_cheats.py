@@ -217,8 +217,12 @@ def test_the_projects_own_split_of_real_stories_passes():
 
 def test_training_documents_reach_the_report(split):
     train, validation = split
-    report = audit(ObjectPredictor(planted.Adaptive), TEXT, Evidence(train=[*train, validation[0]],
-                   validation=validation), positions=20)  # fmt: skip
+    report = audit(
+        ObjectPredictor(planted.Adaptive),
+        TEXT,
+        Evidence(train=[*train, validation[0]], validation=validation),
+        positions=20,
+    )
     assert report.failed == ["no copies"]
 
 

@@ -22,8 +22,14 @@ N = len(TEXT) - 1
 
 def claim(nats: float, n: int = N, n_bytes: int = N, **more) -> Claim:
     """Four numbers that agree with each other."""
-    return Claim(nats=nats * n, nats_per_token=nats, eval_tokens=n, eval_bytes=n_bytes,
-                 bits_per_byte=nats * n / (math.log(2) * n_bytes), **more)  # fmt: skip
+    return Claim(
+        nats=nats * n,
+        nats_per_token=nats,
+        eval_tokens=n,
+        eval_bytes=n_bytes,
+        bits_per_byte=nats * n / (math.log(2) * n_bytes),
+        **more,
+    )
 
 
 def report(kind, made: Claim | None, positions: int = 150, tokens=TEXT, **evidence) -> Report:
@@ -86,8 +92,9 @@ def test_an_honest_claim_passes():
     half = tuple((i, i + 10) for i in range(1, N, 100))
     part = sum(end - first for first, end in half)
     assert report(planted.Guessing, claim(math.log(256), part, part, ranges=half, sampled=True)).ok
-    assert report(planted.Guessing, None).ok and "nothing is claimed" in told(report(planted.Guessing, None),
-                                                                             "claimed loss")  # fmt: skip
+    assert report(planted.Guessing, None).ok and "nothing is claimed" in told(
+        report(planted.Guessing, None), "claimed loss"
+    )
 
 
 @pytest.mark.parametrize("positions", [150, N])
@@ -125,9 +132,17 @@ def test_constants_of_a_validation_set():
         read_expected(["bytes=1", "bytes=2"])
 
 
-@pytest.mark.parametrize("values", ['{"eval_tokens": Infinity}', '{"nats_per_token": Infinity}',
-                                    '{"nats_per_token": true}',
-                                    '{"sampled": "no"}', '{"bits_per_byte": NaN}', '{"eval_tokens": -1}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "values",
+    [
+        '{"eval_tokens": Infinity}',
+        '{"nats_per_token": Infinity}',
+        '{"nats_per_token": true}',
+        '{"sampled": "no"}',
+        '{"bits_per_byte": NaN}',
+        '{"eval_tokens": -1}',
+    ],
+)
 def test_what_is_no_number_is_no_claim(tmp_path, values):
     path = tmp_path / "claim.json"
     path.write_text(values)

@@ -67,8 +67,7 @@ def test_without_a_fault_all_counters_agree(case):
 
 def test_an_operator_that_under_declares_a_read(monkeypatch):
     """The feed-forward block forgets the weights of its norm."""
-    change_formula(monkeypatch, feedforward.NormFfnAdd,
-                   lambda found, op, *_: [a for a in found if a.tensor != op.norm])  # fmt: skip
+    change_formula(monkeypatch, feedforward.NormFfnAdd, lambda found, op, *_: [a for a in found if a.tensor != op.norm])
     assert disagreeing(DENSE, "norm_ffn_add") == {"engine log", "torch trace"}
 
 
@@ -84,8 +83,7 @@ def test_a_cache_counted_at_the_last_position(monkeypatch):
 
 
 def test_a_tied_head_counted_as_zero(monkeypatch):
-    change_formula(monkeypatch, attention.NormMatvec,
-                   lambda found, op, *_: [a for a in found if a.tensor != "embed"])  # fmt: skip
+    change_formula(monkeypatch, attention.NormMatvec, lambda found, op, *_: [a for a in found if a.tensor != "embed"])
     assert disagreeing(DENSE, "norm_matvec") == {"engine log", "torch trace"}
 
 
@@ -147,15 +145,21 @@ def test_a_row_too_many_in_the_log(monkeypatch):
 
 
 def test_a_dropped_write_in_the_formula(monkeypatch):
-    change_formula(monkeypatch, attention.RopeAppend,
-                   lambda found, op, *_: [a for a in found if not (a.write and a.tensor == op.cache)])  # fmt: skip
+    change_formula(
+        monkeypatch,
+        attention.RopeAppend,
+        lambda found, op, *_: [a for a in found if not (a.write and a.tensor == op.cache)],
+    )
     assert disagreeing(FEATHER, "rope_append") == {"engine log", "torch trace"}
 
 
 def test_a_dropped_write_in_formula_and_log(monkeypatch):
     """The cache's rows are written in secret; the poison sees memory change that nobody names."""
-    change_formula(monkeypatch, attention.RopeAppend,
-                   lambda found, op, *_: [a for a in found if not (a.write and a.tensor == op.cache)])  # fmt: skip
+    change_formula(
+        monkeypatch,
+        attention.RopeAppend,
+        lambda found, op, *_: [a for a in found if not (a.write and a.tensor == op.cache)],
+    )
     note = Arena._note
 
     def logged(self, tensor, first, n, write):
@@ -168,8 +172,7 @@ def test_a_dropped_write_in_formula_and_log(monkeypatch):
 
 def test_a_recurrent_read_charged_as_zero(monkeypatch):
     """The history that a hashed row is computed from."""
-    change_formula(monkeypatch, lookup.GatherHashed,
-                   lambda found, op, *_: [a for a in found if a.tensor != op.history])  # fmt: skip
+    change_formula(monkeypatch, lookup.GatherHashed, lambda found, op, *_: [a for a in found if a.tensor != op.history])
     assert disagreeing(FEATHER, "gather_hashed") == {"engine log", "torch trace"}
 
 

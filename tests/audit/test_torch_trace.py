@@ -102,8 +102,11 @@ def test_rows_columns_and_single_elements():
     named = {"table": torch.ones(9, 4), "cache": torch.ones(7, 4), "ids": torch.arange(8)}
     out = traced(step, named, {"table": ("bf16", (9, 4)), "cache": ("f32", (7, 4)), "ids": ("u16", (8, 1))})
     assert [op.named for op in out.operators[:4]] == [
-        {"table": (16, 0)}, {"cache": (24, 0)}, {"cache": (48, 0)}, {"ids": (2, 0)},
-    ]  # fmt: skip
+        {"table": (16, 0)},
+        {"cache": (24, 0)},
+        {"cache": (48, 0)},
+        {"ids": (2, 0)},
+    ]
     assert out.unique == {"table": 16, "cache": 48, "ids": 2}
 
 

@@ -162,8 +162,9 @@ def test_positions_although_there_are_none(monkeypatch, face, noticed):
 
 def test_a_program_with_positions_although_its_configuration_has_none():
     honest = subject(*NOPE)
-    body = tuple(dataclasses.replace(op, rotary="half_split") if op.name == "rope_append" else op
-                 for op in honest.program.body)  # fmt: skip
+    body = tuple(
+        dataclasses.replace(op, rotary="half_split") if op.name == "rope_append" else op for op in honest.program.body
+    )
     turned = dataclasses.replace(honest, program=dataclasses.replace(honest.program, body=body).validate())
     assert {"configuration", "torch trace"} <= set(verify(turned, trials=1).disagreeing)
 

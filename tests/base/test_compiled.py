@@ -16,10 +16,14 @@ import pytest
 
 from weightless.base import compiled
 
-INNER = "from weightless.base.compiled import njit\nfrom weightless.constants import STEP\n\n" \
-        "@njit(cache=True)\ndef inner(x):\n    return x + STEP\n"  # fmt: skip
-OUTER = "from weightless.base.compiled import njit\nfrom weightless.inner import inner\n\n" \
-        "@njit(cache=True)\ndef outer(x):\n    return inner(x)\n"  # fmt: skip
+INNER = (
+    "from weightless.base.compiled import njit\nfrom weightless.constants import STEP\n\n"
+    "@njit(cache=True)\ndef inner(x):\n    return x + STEP\n"
+)
+OUTER = (
+    "from weightless.base.compiled import njit\nfrom weightless.inner import inner\n\n"
+    "@njit(cache=True)\ndef outer(x):\n    return inner(x)\n"
+)
 
 
 @pytest.fixture
@@ -39,8 +43,14 @@ def outer_of_zero(package, **variables):
     """(what a fresh process computes, its standard error)."""
     own = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
     environment = own | {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"} | variables
-    done = subprocess.run([sys.executable, "-c", "from weightless.outer import outer; print(outer(0))"],
-                          env=environment, capture_output=True, text=True, check=True, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", "from weightless.outer import outer; print(outer(0))"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
     return int(done.stdout), done.stderr
 
 

@@ -35,8 +35,9 @@ def test_xz_padding_hides_no_stream_behind_it(tmp_path, n_zeros):
     assert unpacked(path) == TEXT
 
 
-@pytest.mark.parametrize("behind", [b"junk junk", b"\0\0\0", b"\0\0\0\0junk", lzma.compress(TEXT)[:9],
-                                    b"\0" + lzma.compress(TEXT)])  # fmt: skip
+@pytest.mark.parametrize(
+    "behind", [b"junk junk", b"\0\0\0", b"\0\0\0\0junk", lzma.compress(TEXT)[:9], b"\0" + lzma.compress(TEXT)]
+)
 def test_what_follows_an_xz_stream_and_is_none_is_damage(tmp_path, behind):
     path = tmp_path / "a.xz"
     path.write_bytes(lzma.compress(TEXT) + behind)

@@ -157,8 +157,11 @@ def test_processes_that_come_together_hold_the_folder_one_at_a_time(tmp_path):
 
 
 def test_a_forked_child_does_not_release_the_lock_of_its_parent(tmp_path, hold):
-    script = HOLDER.replace("    time.sleep", "    import os\n    if not os.fork(): sys.exit()\n    os.wait()\n"
-                            '    print("forked", flush=True)\n    time.sleep')  # fmt: skip
+    script = HOLDER.replace(
+        "    time.sleep",
+        "    import os\n    if not os.fork(): sys.exit()\n    os.wait()\n"
+        '    print("forked", flush=True)\n    time.sleep',
+    )
     holder = hold(tmp_path, "", script)
     assert holder.stdout is not None and holder.stdout.readline() == b"forked\n"
     with pytest.raises(WeightlessError, match=f"process {holder.pid} "), folder_lock(tmp_path):
@@ -166,10 +169,14 @@ def test_a_forked_child_does_not_release_the_lock_of_its_parent(tmp_path, hold):
 
 
 def test_what_is_started_by_a_holder_does_not_hold_the_folder(tmp_path, hold):
-    script = HOLDER.replace("    print", "    import subprocess\n    child = subprocess.Popen(['sleep', '60'])\n"
-                            "    print(child.pid, file=sys.stderr)\n    print")  # fmt: skip
-    holder = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), ""], stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE)  # fmt: skip
+    script = HOLDER.replace(
+        "    print",
+        "    import subprocess\n    child = subprocess.Popen(['sleep', '60'])\n"
+        "    print(child.pid, file=sys.stderr)\n    print",
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path), ""], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert holder.stdout is not None and holder.stderr is not None
     assert holder.stdout.readline() == b"held\n"
     child = int(holder.stderr.readline())

@@ -8,9 +8,20 @@ import pytest
 
 from weightless.base.files import append_line, is_number, read_log
 
-TORN = [b'{"seconds": 3', b"\xff\xfe", b"null", b"[1]", b'{"other": 1}', b'{"seconds": NaN}', b'{"seconds": 1e999}',
-        b'{"seconds": ' + b"9" * 400 + b"}",
-        b'{"seconds": true}', b"[" * 100_000, b'{"seconds": "\xe2\x80\xa8"}', b"\x00" * 4096]  # fmt: skip
+TORN = [
+    b'{"seconds": 3',
+    b"\xff\xfe",
+    b"null",
+    b"[1]",
+    b'{"other": 1}',
+    b'{"seconds": NaN}',
+    b'{"seconds": 1e999}',
+    b'{"seconds": ' + b"9" * 400 + b"}",
+    b'{"seconds": true}',
+    b"[" * 100_000,
+    b'{"seconds": "\xe2\x80\xa8"}',
+    b"\x00" * 4096,
+]
 
 
 def read(path):

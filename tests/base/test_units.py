@@ -12,10 +12,21 @@ from weightless.base.errors import ConfigError
 from weightless.base.units import bits_per_byte, human_bytes, human_seconds, parse_bytes
 
 BYTES = [
-    (0, "0 B"), (1, "1 B"), (999, "999 B"), (999.6, "1 kB"), (1000, "1 kB"), (1234, "1.23 kB"), (999_499, "999 kB"),
-    (999_999, "1 MB"), (1_234_567, "1.23 MB"), (16_000_000, "16 MB"), (999_999_999, "1 GB"), (5.25e11, "525 GB"),
-    (1_234e9, "1,234 GB"), (-1_500, "-1.5 kB"),
-]  # fmt: skip
+    (0, "0 B"),
+    (1, "1 B"),
+    (999, "999 B"),
+    (999.6, "1 kB"),
+    (1000, "1 kB"),
+    (1234, "1.23 kB"),
+    (999_499, "999 kB"),
+    (999_999, "1 MB"),
+    (1_234_567, "1.23 MB"),
+    (16_000_000, "16 MB"),
+    (999_999_999, "1 GB"),
+    (5.25e11, "525 GB"),
+    (1_234e9, "1,234 GB"),
+    (-1_500, "-1.5 kB"),
+]
 
 
 @pytest.mark.parametrize(("n", "text"), BYTES)
@@ -29,9 +40,16 @@ def test_what_is_printed_parses_back(n):
 
 
 SECONDS = [
-    (0, "0.0 s"), (5.23, "5.2 s"), (59.94, "59.9 s"), (59.97, "1 min 00 s"), (200, "3 min 20 s"),
-    (3599.6, "1 h 00 min"), (7500, "2 h 05 min"), (math.inf, "unknown time"), (math.nan, "unknown time"),
-]  # fmt: skip
+    (0, "0.0 s"),
+    (5.23, "5.2 s"),
+    (59.94, "59.9 s"),
+    (59.97, "1 min 00 s"),
+    (200, "3 min 20 s"),
+    (3599.6, "1 h 00 min"),
+    (7500, "2 h 05 min"),
+    (math.inf, "unknown time"),
+    (math.nan, "unknown time"),
+]
 
 
 @pytest.mark.parametrize(("seconds", "text"), SECONDS)
@@ -39,8 +57,17 @@ def test_seconds_as_a_person_says_them(seconds, text):
     assert human_seconds(seconds) == text
 
 
-SIZES = [("16MB", 16 * 10**6), ("16,000,000", 16 * 10**6), ("1.5 GiB", 3 << 29), ("4_096", 4096), (" 512 kb ", 512_000),
-         ("1TB", 10**12), ("0", 0), ("1e3 B", 1000), ("0.5KiB", 512)]  # fmt: skip
+SIZES = [
+    ("16MB", 16 * 10**6),
+    ("16,000,000", 16 * 10**6),
+    ("1.5 GiB", 3 << 29),
+    ("4_096", 4096),
+    (" 512 kb ", 512_000),
+    ("1TB", 10**12),
+    ("0", 0),
+    ("1e3 B", 1000),
+    ("0.5KiB", 512),
+]
 
 
 @pytest.mark.parametrize(("text", "n"), SIZES)

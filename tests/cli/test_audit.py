@@ -9,9 +9,23 @@ import numpy as np
 import pytest
 from audit import planted
 
-NAMES = ["normalisation", "causality", "score before update", "single pass", "every target once", "pads unscored",
-         "tokens hold the text", "byte counts", "validation text", "claimed targets", "claimed bytes", "claimed loss",
-         "bytes per token", "no copies", "no near copies"]  # fmt: skip
+NAMES = [
+    "normalisation",
+    "causality",
+    "score before update",
+    "single pass",
+    "every target once",
+    "pads unscored",
+    "tokens hold the text",
+    "byte counts",
+    "validation text",
+    "claimed targets",
+    "claimed bytes",
+    "claimed loss",
+    "bytes per token",
+    "no copies",
+    "no near copies",
+]
 
 
 def test_every_model_of_a_run_passes(command, small_run):
@@ -72,25 +86,31 @@ def test_validation_text_that_was_trained_on_is_found(command, small_run):
     assert code == 2 and [f["name"] for f in report["findings"] if f["verdict"] == "FAILED"] == ["no copies"]
 
 
-@pytest.mark.parametrize(("name", "code", "told"), [
-    ("Adaptive", 0, "no check failed"),
-    ("TargetGate", 2, "FAILED: score before update"),
-    ("EveryTokenIsLikely", 2, "FAILED: normalisation"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "code", "told"),
+    [
+        ("Adaptive", 0, "no check failed"),
+        ("TargetGate", 2, "FAILED: score before update"),
+        ("EveryTokenIsLikely", 2, "FAILED: normalisation"),
+    ],
+)
 def test_python_code(command, small_run, name, code, told):
     found = command("audit", f"{planted.__file__}:{name}", "--text", small_run[2], "--positions", "60")
     assert found[0] == code and told in found[1]
 
 
-@pytest.mark.parametrize(("arguments", "told"), [
-    (["x.py:y"], "--text FILE or --data DIR"),
-    (["absent.wl"], "absent.wl"),
-    (["absent.py:y", "--text", "TEXT"], "no such file"),
-    ([f"{planted.__file__}:Crashing", "--text", "TEXT"], "no such row at all"),
-    ([f"{planted.__file__}:Adaptive", "--data", "RUN/data"], "vocabulary of 320"),
-    ([f"{planted.__file__}:Adaptive", "--text", "TEXT", "--positions", "0"], "--positions"),
-    (["RUN/models/dense", "--text", "TEXT", "--data", "RUN/data"], "give one of them"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["x.py:y"], "--text FILE or --data DIR"),
+        (["absent.wl"], "absent.wl"),
+        (["absent.py:y", "--text", "TEXT"], "no such file"),
+        ([f"{planted.__file__}:Crashing", "--text", "TEXT"], "no such row at all"),
+        ([f"{planted.__file__}:Adaptive", "--data", "RUN/data"], "vocabulary of 320"),
+        ([f"{planted.__file__}:Adaptive", "--text", "TEXT", "--positions", "0"], "--positions"),
+        (["RUN/models/dense", "--text", "TEXT", "--data", "RUN/data"], "give one of them"),
+    ],
+)
 def test_bad_input_is_told_in_one_line(command, small_run, arguments, told):
     given = [a.replace("RUN", str(small_run[0])).replace("TEXT", str(small_run[2])) for a in arguments]
     code, _, err = command("audit", *given)

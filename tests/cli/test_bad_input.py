@@ -123,8 +123,12 @@ def test_full_disk_loses_nothing(tmp_path, small_run):
     def limited():
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-    call = [sys.executable, "-c", "import signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-            "from weightless.cli.main import main; sys.exit(main(sys.argv[1:]))"]  # fmt: skip
+    call = [
+        sys.executable,
+        "-c",
+        "import signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "from weightless.cli.main import main; sys.exit(main(sys.argv[1:]))",
+    ]
     run = subprocess.run(
         [*call, "pack", str(folder / "models/dense")], preexec_fn=limited, capture_output=True, text=True
     )

@@ -78,8 +78,9 @@ def _flag(name, value):
 
 @pytest.mark.parametrize(("name", "pairs", "words"), CASES[3::7])
 def test_a_recipe_refuses_it_before_anything_is_written(name, pairs, words, command, tmp_path):
-    lines = [pair if pair.split("=")[1] in ("true", "false") or _is_number(pair) else _quoted(pair)
-             for pair in pairs.split()]  # fmt: skip
+    lines = [
+        pair if pair.split("=")[1] in ("true", "false") or _is_number(pair) else _quoted(pair) for pair in pairs.split()
+    ]
     (tmp_path / "r.toml").write_text(
         f'name = "r"\n[data]\nsource = "fables"\n[[model]]\nname = "m"\nfamily = "{name}"\n[model.config]\n'
         + "\n".join(lines)
@@ -118,9 +119,16 @@ def test_train_refuses_tables_that_no_machine_holds(family, flag, command, tmp_p
 
 @pytest.mark.parametrize(
     "pairs",
-    ["window=512", "window=1", "window=8 window_pattern=LS", "match_d_ff=true activation=gelu", "q_gain=1.5",
-     "positions=none", "head=class tied=false classes_by=frequency"],
-)  # fmt: skip
+    [
+        "window=512",
+        "window=1",
+        "window=8 window_pattern=LS",
+        "match_d_ff=true activation=gelu",
+        "q_gain=1.5",
+        "positions=none",
+        "head=class tied=false classes_by=frequency",
+    ],
+)
 def test_what_stands_beside_it_is_taken(pairs, command):
     assert command("count", "dense", "--set", *pairs.split())[0] == 0
 

@@ -16,8 +16,25 @@ import pytest
 
 T_95_OF_2 = 4.302652729911275
 
-SMALL = ("--d_model", "32", "--n_layers", "1", "--n_heads", "1", "--context", "64", "--num_steps", "3", "--batch_size",
-         "2", "--threads", "1", "--eval_tokens", "128", "--no_wandb")  # fmt: skip
+SMALL = (
+    "--d_model",
+    "32",
+    "--n_layers",
+    "1",
+    "--n_heads",
+    "1",
+    "--context",
+    "64",
+    "--num_steps",
+    "3",
+    "--batch_size",
+    "2",
+    "--threads",
+    "1",
+    "--eval_tokens",
+    "128",
+    "--no_wandb",
+)
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +136,11 @@ def test_what_was_learned_is_not_scored_as_held_out(command, apart, tmp_path):
     assert command("train", "dense", "--data", tmp_path / "data", "--out", tmp_path / "m", *SMALL)[0] == 0
     shutil.rmtree(tmp_path / "data")
     shutil.copytree(apart / "many", tmp_path / "data")
-    for words in (("eval", tmp_path / "m" / "model.wl"), ("report", tmp_path / "m", "--out", tmp_path / "page"),
-                  ("audit", tmp_path / "m" / "model.wl")):  # fmt: skip
+    for words in (
+        ("eval", tmp_path / "m" / "model.wl"),
+        ("report", tmp_path / "m", "--out", tmp_path / "page"),
+        ("audit", tmp_path / "m" / "model.wl"),
+    ):
         code, _, err = command(*words)
         assert code == 2 and "splits the text otherwise" in err and err.count("\n") == 1
     code, _, err = command("eval", tmp_path / "m" / "model.wl", "--data", tmp_path / "data", "--tokens", "64")

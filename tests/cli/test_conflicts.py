@@ -10,9 +10,17 @@ import pytest
 from weightless.cli.conflicts import RULES, given, rules_of
 
 CASES = [
-    *((("generate", "MODEL", "--beam", "2", f"--{flag}", value), f"--{flag}".replace("top-k", "top_k"), "--beam")
-      for flag, value in (("temperature", "0.8"), ("top_p", "0.5"), ("top-k", "0"), ("min_p", "0"), ("seed", "0"),
-                          ("repetition_penalty", "2"))),
+    *(
+        (("generate", "MODEL", "--beam", "2", f"--{flag}", value), f"--{flag}".replace("top-k", "top_k"), "--beam")
+        for flag, value in (
+            ("temperature", "0.8"),
+            ("top_p", "0.5"),
+            ("top-k", "0"),
+            ("min_p", "0"),
+            ("seed", "0"),
+            ("repetition_penalty", "2"),
+        )
+    ),
     (("generate", "MODEL", "--alpha", "0.6"), "--alpha", "without --beam"),
     (("generate", "MODEL", "--tree", "2x8"), "--tree", "without --speculate"),
     (("generate", "MODEL", "--batch", "8"), "--batch", "without --prompts"),
@@ -20,18 +28,30 @@ CASES = [
     (("eval", "MODEL", "--text", "TEXT", "--split", "val"), "--split", "--text"),
     (("eval", "MODEL", "--text", "TEXT", "--data", "DATA"), "--data", "--text"),
     (("train", "dense", "--data", "DATA", "--num_steps", "1", "--warmdown", "0.2"), "--warmdown", "wsd"),
-    (("train", "dense", "--data", "DATA", "--num_steps", "1", "--schedule", "constant", "--min_lr_ratio", "0.1"),
-     "--min_lr_ratio", "constant"),
-    (("train", "dense", "--data", "DATA", "--num_steps", "1", "--optimizer", "adamw", "--muon_lr", "0.02"),
-     "--muon_lr", "optimizer muon"),
+    (
+        ("train", "dense", "--data", "DATA", "--num_steps", "1", "--schedule", "constant", "--min_lr_ratio", "0.1"),
+        "--min_lr_ratio",
+        "constant",
+    ),
+    (
+        ("train", "dense", "--data", "DATA", "--num_steps", "1", "--optimizer", "adamw", "--muon_lr", "0.02"),
+        "--muon_lr",
+        "optimizer muon",
+    ),
     (("train", "dense", "--data", "DATA", "--num_steps", "1", "--optimizer=sgd", "--beta1=0.9"), "--beta1", "sgd"),
     (("train", "dense", "--data", "DATA", "--num_steps", "1", "--table_lr", "0.05"), "--table_lr", "lookup tables"),
-    (("train", "feather", "--data", "DATA", "--num_steps", "1", "--rows_2=0", "--rows_3=0", "--table_lr", "0.05"),
-     "--table_lr", "lookup tables"),
+    (
+        ("train", "feather", "--data", "DATA", "--num_steps", "1", "--rows_2=0", "--rows_3=0", "--table_lr", "0.05"),
+        "--table_lr",
+        "lookup tables",
+    ),
     (("train", "dense", "--data", "DATA", "--num_steps", "1", "--head_lr_scale", "1"), "--head_lr_scale", "embedding"),
     (("train", "dense", "--data", "DATA", "--num_steps", "1", "--clock", "wall"), "--clock", "seconds"),
-    (("train", "feather", "--data", "DATA", "--num_steps", "1", "--head", "full", "--n_classes", "9"),
-     "--n_classes", "--head full"),
+    (
+        ("train", "feather", "--data", "DATA", "--num_steps", "1", "--head", "full", "--n_classes", "9"),
+        "--n_classes",
+        "--head full",
+    ),
     (("train", "dense", "--data", "DATA", "--num_steps", "1", "--vocab_size", "4096"), "--vocab_size", "320"),
     (("train", "dense", "--data", "DATA", "--num_steps", "1", "--text", "fables"), "other", "text"),
     (("count", "MODEL", "--tokens", "2048"), "--tokens", "--text"),
@@ -47,21 +67,32 @@ CASES = [
     (("launch", "--how", "ray", "--mem_gb", "4", "--", "tokenizer"), "--mem_gb", "--how slurm"),
     (("launch", "--address", "auto", "--", "tokenizer"), "--address", "--how ray"),
     (("data", "prepare", "OUT", "--merge", "--text", "TEXT"), "--text", "--merge"),
-    (("data", "prepare", "OUT", "--text", "TEXT", "--tokenizer", "TOKENIZER", "--vocab_size", "4096"),
-     "--vocab_size", "--tokenizer"),
-    (("data", "prepare", "OUT", "--text", "TEXT", "--validation", "TEXT", "--val-fraction", "0.05"),
-     "--val_fraction", "--validation"),
+    (
+        ("data", "prepare", "OUT", "--text", "TEXT", "--tokenizer", "TOKENIZER", "--vocab_size", "4096"),
+        "--vocab_size",
+        "--tokenizer",
+    ),
+    (
+        ("data", "prepare", "OUT", "--text", "TEXT", "--validation", "TEXT", "--val-fraction", "0.05"),
+        "--val_fraction",
+        "--validation",
+    ),
     (("data", "prepare", "OUT", "--text", "TEXT", "--n_parallel", "0"), "--n_parallel", "--shards"),
-    *((("data", "prepare", "OUT", "--text", text, "--field", name), "--field", "without rows")
-      for text, name in (("TEXT", "text"), ("fables", "body"), ("TEXT", ""))),
+    *(
+        (("data", "prepare", "OUT", "--text", text, "--field", name), "--field", "without rows")
+        for text, name in (("TEXT", "text"), ("fables", "body"), ("TEXT", ""))
+    ),
     (("data", "prepare", "OUT", "--text", "TEXT", "--validation", "FOLDER", "--field", "story"), "--field", "rows"),
     (("tokenizer", "train", "TEXT", "--field", "story", "--out", "OUT"), "--field", "without rows"),
     (("tokenizer", "sweep", "TEXT", "--held_out", "TEXT", "--field", "story", "--out", "OUT"), "--field", "rows"),
     (("tokenizer", "compare", "TOKENIZER", "--text", "mine=TEXT", "fables", "--field", "story"), "--field", "rows"),
     (("data", "import", "DATA", "OUT", "--mask", "none", "--mask_means", "keep"), "--mask_means", "--mask none"),
     (("data", "import", "DATA", "OUT", "--column", "ids"), "--column", "parquet"),
-    (("data", "import", "DATA", "OUT", "--validation", "none", "--max_validation_tokens", "0"),
-     "--max_validation_tokens", "--validation none"),
+    (
+        ("data", "import", "DATA", "OUT", "--validation", "none", "--max_validation_tokens", "0"),
+        "--max_validation_tokens",
+        "--validation none",
+    ),
     (("data", "import", "DATA", "OUT", "--end_of_text", "3"), "--end_of_text", "tokenizer"),
     (("tokenizer", "convert", "TOKENIZER", "OUT/t.json", "--pattern", "gpt2"), "--pattern", "holds its own"),
     (("tokenizer", "compare", "TOKENIZER", "--special", "<s>"), "--special", "hold their own"),
@@ -72,14 +103,19 @@ CASES = [
     (("eval", "MODEL", "--stride", "65"), "--stride 65", "64"),
     (("data", "inspect", "DATA", "--start", "-5"), "--start -5", "negative"),
     (("data", "inspect", "DATA", "--n", "-1"), "--n -1", "1"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("words, flag, why", CASES, ids=lambda value: "" if isinstance(value, tuple) else value)
 def test_a_flag_that_does_nothing_is_refused_by_name(command, small_run, tmp_path, words, flag, why):
     folder, _, text = small_run
-    places = {"MODEL": folder / "models/dense/model.wl", "DATA": folder / "data", "TEXT": text,
-              "TOKENIZER": folder / "data/tokenizer.json", "OUT": tmp_path / "out"}  # fmt: skip
+    places = {
+        "MODEL": folder / "models/dense/model.wl",
+        "DATA": folder / "data",
+        "TEXT": text,
+        "TOKENIZER": folder / "data/tokenizer.json",
+        "OUT": tmp_path / "out",
+    }
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain" / "a.txt").write_text("Some text.")
     places["FOLDER"] = tmp_path / "plain"
@@ -98,27 +134,65 @@ def test_a_field_is_taken_where_any_text_has_rows(command, tmp_path, field, n):
     """Oracle: three rows are three documents; without a field the file is one plain text."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jsonl").write_text("".join(f'{{"story": "Once upon {i} times {i}."}}\n' for i in range(3)))
-    code, out, err = command("data", "prepare", tmp_path / "out", "--text", tmp_path / "in", "--vocab_size", "260",
-                             "--val_fraction", "0", "--field", field)  # fmt: skip
+    code, out, err = command(
+        "data",
+        "prepare",
+        tmp_path / "out",
+        "--text",
+        tmp_path / "in",
+        "--vocab_size",
+        "260",
+        "--val_fraction",
+        "0",
+        "--field",
+        field,
+    )
     assert code == 0 and f"train: {n} documents" in out, err
 
 
 def test_the_same_training_command_goes_on_from_text_to_text(command, tmp_path, small_run):
     """--text and --vocab_size made the corpus, so the command that is given again is not refused."""
-    words = ["train", "dense", "--data", tmp_path / "data", "--text", small_run[2], "--vocab_size", "300",
-             "--d_model", "16", "--n_layers", "1", "--n_heads", "1", "--context", "32", "--num_steps", "2",
-             "--batch_size", "2", "--eval_tokens", "64", "--out", tmp_path / "model", "--no_pack"]  # fmt: skip
+    words = [
+        "train",
+        "dense",
+        "--data",
+        tmp_path / "data",
+        "--text",
+        small_run[2],
+        "--vocab_size",
+        "300",
+        "--d_model",
+        "16",
+        "--n_layers",
+        "1",
+        "--n_heads",
+        "1",
+        "--context",
+        "32",
+        "--num_steps",
+        "2",
+        "--batch_size",
+        "2",
+        "--eval_tokens",
+        "64",
+        "--out",
+        tmp_path / "model",
+        "--no_pack",
+    ]
     assert command(*words)[0] == 0
     code, _, err = command(*words)
     assert code == 0, err
 
 
-@pytest.mark.parametrize(("words", "flag"), [
-    (("count", "dense", "--set", "d_model=32", "--set", "n_layers=2"), "set"),
-    (("generate", "model.wl", "--stop", "a", "--prompt", "b", "--stop=c"), "stop"),
-    (("run", "demo", "--only", "ngram", "--only", "dense"), "only"),
-    (("audit", "model.wl", "--expect", "bytes=1", "--expect", "tokens=2"), "expect"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (("count", "dense", "--set", "d_model=32", "--set", "n_layers=2"), "set"),
+        (("generate", "model.wl", "--stop", "a", "--prompt", "b", "--stop=c"), "stop"),
+        (("run", "demo", "--only", "ngram", "--only", "dense"), "only"),
+        (("audit", "model.wl", "--expect", "bytes=1", "--expect", "tokens=2"), "expect"),
+    ],
+)
 def test_a_flag_of_several_values_is_not_replaced_by_its_repetition(command, tmp_path, monkeypatch, words, flag):
     """`count dense --set d_model=32 --set n_layers=2` counted another model than the one asked for."""
     monkeypatch.chdir(tmp_path)
@@ -149,13 +223,27 @@ def test_every_rule_is_about_flags_that_exist():
     from weightless.models import dense, experts, feather
     from weightless.train.config import TrainConfig
 
-    of_training = set().union(*(vars(c)["__dataclass_fields__"] for c in (
-        TrainConfig, train.TrainOptions, dense.Config, experts.Config, feather.Config)))  # fmt: skip
-    options = {"generate": generate.Generate, "eval": artifact.Eval, "count": count.Count, "fit": fit.Fit,
-               "count --training": accounting.Accounting, "launch": launch.Launch, "data prepare": data_prepare.Prepare,
-               "data import": data_import.Import, "tokenizer train": tokenizer.Train,
-               "tokenizer convert": study.Convert, "report": run.Report, "tokenizer compare": study.Compare,
-               "tokenizer sweep": study.SweepOptions}  # fmt: skip
+    of_training = set().union(
+        *(
+            vars(c)["__dataclass_fields__"]
+            for c in (TrainConfig, train.TrainOptions, dense.Config, experts.Config, feather.Config)
+        )
+    )
+    options = {
+        "generate": generate.Generate,
+        "eval": artifact.Eval,
+        "count": count.Count,
+        "fit": fit.Fit,
+        "count --training": accounting.Accounting,
+        "launch": launch.Launch,
+        "data prepare": data_prepare.Prepare,
+        "data import": data_import.Import,
+        "tokenizer train": tokenizer.Train,
+        "tokenizer convert": study.Convert,
+        "report": run.Report,
+        "tokenizer compare": study.Compare,
+        "tokenizer sweep": study.SweepOptions,
+    }
     fields = {verb: set(cls.__dataclass_fields__) for verb, cls in options.items()} | {"train": of_training}
     assert set(RULES) == set(fields)
     for verb in RULES:

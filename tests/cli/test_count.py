@@ -91,8 +91,10 @@ def test_on_text_the_engine_measures(command, small_run, tmp_path):
 
 
 def test_modes_are_heads(command):
-    ledgers = [json.loads(command("count", "feather", *more, "--json")[1])["feather"]
-               for more in ((), ("--mode", "S"), ("--mode", "F"), ("--head", "full"))]  # fmt: skip
+    ledgers = [
+        json.loads(command("count", "feather", *more, "--json")[1])["feather"]
+        for more in ((), ("--mode", "S"), ("--mode", "F"), ("--head", "full"))
+    ]
     assert ledgers[0] == ledgers[1] and ledgers[2] == ledgers[3]
     assert ledgers[2]["touched"]["T"]["mean"] > ledgers[0]["touched"]["T"]["mean"]
     code, _, err = command("count", "feather", "--mode", "F", "--head", "score")

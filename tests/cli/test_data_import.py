@@ -18,8 +18,25 @@ from weightless.tokenizer import Tokenizer, train_bpe
 from weightless.tokenizer.interchange import save_gpt2
 
 MARK = "<|endoftext|>"
-MODEL = ("--d_model", "32", "--n_layers", "1", "--n_heads", "1", "--context", "64", "--num_steps", "3", "--batch_size",
-         "2", "--threads", "1", "--eval_tokens", "256", "--no_wandb")  # fmt: skip
+MODEL = (
+    "--d_model",
+    "32",
+    "--n_layers",
+    "1",
+    "--n_heads",
+    "1",
+    "--context",
+    "64",
+    "--num_steps",
+    "3",
+    "--batch_size",
+    "2",
+    "--threads",
+    "1",
+    "--eval_tokens",
+    "256",
+    "--no_wandb",
+)
 RECIPE = """
 name = "again"
 [data]
@@ -79,7 +96,8 @@ def test_import_without_a_tokenizer(command, material, tmp_path):
     assert code == 2 and "make its data with a byte-level --tokenizer" in err
     ids = corpus(tmp_path / "data").tokens("val")[3:8]
     assert command("data", "inspect", tmp_path / "data", "--split", "val", "--start", "3", "--n", "5")[1].split() == [
-        str(i) for i in ids]  # fmt: skip
+        str(i) for i in ids
+    ]
     (tmp_path / "r.toml").write_text(RECIPE.format(folder=(tmp_path / "data").as_posix(), vocab_size=320))
     code, _, err = command("run", tmp_path / "r.toml", "--out", tmp_path / "run")
     assert code == 2 and "import it again with --tokenizer" in err
@@ -146,9 +164,11 @@ def test_a_known_data_set_brings_its_tokenizer(command, material, tmp_path, monk
         for key, value in environment(hub, tmp_path / "home").items():
             monkeypatch.setenv(key, value)
         hub.repositories["openai-community/gpt2"] = Repository(
-            {name: (folder / name).read_bytes() for name in ("vocab.json", "merges.txt")})  # fmt: skip
+            {name: (folder / name).read_bytes() for name in ("vocab.json", "merges.txt")}
+        )
         hub.repositories["alkibijad/fineweb-edu-sample-10BT-gpt2tokenized"] = Repository(
-            {"data/train_000001-00000-of-00001.parquet": table})  # fmt: skip
+            {"data/train_000001-00000-of-00001.parquet": table}
+        )
         code, _, err = command("data", "import", "fineweb-edu-10bt-gpt2", tmp_path / "out", *options)
     assert code == 0, err
     found = corpus(tmp_path / "out")

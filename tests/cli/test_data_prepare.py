@@ -54,8 +54,12 @@ def test_what_validates_and_what_it_repeats_is_said(command, inputs, tmp_path, i
     assert code == 0 and "val: 0 documents" in out and "FAILED" not in command("data", "verify", tmp_path / "none")[1]
     code, out, err = prepare("share", "--val_fraction", "0.0001")
     assert code == 0 and "0.0% was asked for" in out
-    for wrong in (["--val_first", "1", "--val_last", "1"], ["--val_first", "1", "--val_fraction", "0.05"],
-                  ["--val_last", "9999"], ["--val_last", "1", "--validation", tmp_path / "held.txt"]):  # fmt: skip
+    for wrong in (
+        ["--val_first", "1", "--val_last", "1"],
+        ["--val_first", "1", "--val_fraction", "0.05"],
+        ["--val_last", "9999"],
+        ["--val_last", "1", "--validation", tmp_path / "held.txt"],
+    ):
         assert prepare("wrong", *wrong)[0] == 2
 
 

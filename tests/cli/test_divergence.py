@@ -88,9 +88,32 @@ def test_a_run_of_nothing_else_is_reported_too(recipe, tmp_path, command):
 def test_train_exits_with_its_own_code_and_packs_nothing(recipe, tmp_path, command):
     data = tmp_path / "data"
     assert command("data", "prepare", data, "--text", recipe.parent / "fables.txt", "--vocab_size", "300")[0] == 0
-    train = ["train", "dense", "--data", data, "--out", tmp_path / "wild", "--d_model", 32, "--n_layers", 1,
-             "--context", 64, "--num_steps", 40, "--batch_size", 2, "--eval_tokens", 128, "--max_lr", "1e20",
-             "--muon_lr", "1e20", "--threads", 1]  # fmt: skip
+    train = [
+        "train",
+        "dense",
+        "--data",
+        data,
+        "--out",
+        tmp_path / "wild",
+        "--d_model",
+        32,
+        "--n_layers",
+        1,
+        "--context",
+        64,
+        "--num_steps",
+        40,
+        "--batch_size",
+        2,
+        "--eval_tokens",
+        128,
+        "--max_lr",
+        "1e20",
+        "--muon_lr",
+        "1e20",
+        "--threads",
+        1,
+    ]
     told = []
     for _ in range(2):
         code, _, err = command(*map(str, train))

@@ -45,9 +45,24 @@ def test_load_is_recorded_shown_and_told(recipe, tmp_path, command):
     assert [len(shares) for shares in entry["used"].values()] == [5, 5]
     assert all(abs(sum(shares) - 1) < 5e-6 for shares in entry["used"].values())
     assert "Are all experts used?" in (folder / "report.html").read_text()
-    code, out, err = command("train", "experts", "--data", folder / "data", "--out", tmp_path / "one", "--d_model=32",
-                             "--n_layers=2", "--n_heads=2", "--n_experts=5", "--d_expert=8", "--context=64",
-                             "--num_steps=3", "--batch_size=2", "--eval_tokens=128", "--threads=1")  # fmt: skip
+    code, out, err = command(
+        "train",
+        "experts",
+        "--data",
+        folder / "data",
+        "--out",
+        tmp_path / "one",
+        "--d_model=32",
+        "--n_layers=2",
+        "--n_heads=2",
+        "--n_experts=5",
+        "--d_expert=8",
+        "--context=64",
+        "--num_steps=3",
+        "--batch_size=2",
+        "--eval_tokens=128",
+        "--threads=1",
+    )
     assert code == 0, err
     assert "experts: the busiest is used " in out and " of 10 never" in out
 

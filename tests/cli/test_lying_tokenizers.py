@@ -24,10 +24,20 @@ TEXT = [story + "  Zoë 日 was in B  3." for story in STORIES]
 def trained(**more) -> bytes:
     out = io.BytesIO()
     options = {
-        "model_type": "bpe", "vocab_size": 400, "byte_fallback": True, "hard_vocab_limit": False, "pad_id": 0,
-        "bos_id": 1, "eos_id": 2, "unk_id": 3, "normalization_rule_name": "identity", "add_dummy_prefix": False,
-        "remove_extra_whitespaces": False, "minloglevel": 2, "num_threads": 1,
-    }  # fmt: skip
+        "model_type": "bpe",
+        "vocab_size": 400,
+        "byte_fallback": True,
+        "hard_vocab_limit": False,
+        "pad_id": 0,
+        "bos_id": 1,
+        "eos_id": 2,
+        "unk_id": 3,
+        "normalization_rule_name": "identity",
+        "add_dummy_prefix": False,
+        "remove_extra_whitespaces": False,
+        "minloglevel": 2,
+        "num_threads": 1,
+    }
     lines = iter("\n".join(STORIES).split("\n"))
     sentencepiece.SentencePieceTrainer.train(sentence_iterator=lines, model_writer=out, **(options | more))
     return out.getvalue()
@@ -97,8 +107,10 @@ def test_prepare_prints_source_decoded_and_unknown(prepared, name):
     assert sum(found.manifest["splits"][s]["unknown_tokens"] for s in ("train", "val")) == n_unknown
     for split in ("train", "val"):
         entry = found.manifest["splits"][split]
-        assert (f"{split}: {entry['source_bytes']:,} bytes of source, the tokens decode to {entry['bytes']:,}, "
-                f"{entry['unknown_tokens']:,} unknown tokens") in told  # fmt: skip
+        assert (
+            f"{split}: {entry['source_bytes']:,} bytes of source, the tokens decode to {entry['bytes']:,}, "
+            f"{entry['unknown_tokens']:,} unknown tokens"
+        ) in told
         assert bool(found.why_refused(split)) == (name in TOLD) == (f"{split}: bits per byte will be refused" in told)
     assert all(words in told for words in TOLD.get(name, []))
     is_source = name in ("sound", "prefix")
@@ -134,9 +146,10 @@ def test_eval_and_audit_refuse_bits_per_byte(command, prepared, name, tmp_path):
     assert all(words in score["bits_per_byte_refused"] and words in plain for words in TOLD[name])
     (tmp_path / "r.toml").write_text(
         f'name = "r"\n[data]\nsource = "{(folder / "data").as_posix()}"\n'
-        f'vocab_size = {corpus(folder / "data").vocab_size}\n'
-        '[[model]]\nname = "n"\nfamily = "ngram"\nconfig = { order = 2, context = 64 }\n', encoding="utf-8"
-    )  # fmt: skip
+        f"vocab_size = {corpus(folder / 'data').vocab_size}\n"
+        '[[model]]\nname = "n"\nfamily = "ngram"\nconfig = { order = 2, context = 64 }\n',
+        encoding="utf-8",
+    )
     code, _, err = command("run", tmp_path / "r.toml", "--out", tmp_path / "run")
     assert code == 2 and "are refused" in err and TOLD[name][0] in err and not (tmp_path / "run/models").exists()
 
@@ -156,12 +169,15 @@ def test_imported_ids_of_such_a_model_are_refused_too(command, prepared, name, t
     checks = command("data", "verify", tmp_path / "data")[1]
     assert "FAILED val ids hold the text" in checks
     assert command("train", "dense", "--data", tmp_path / "data", "--out", tmp_path / "m", *MODEL)[0] == 0
-    assert json.loads(command("eval", tmp_path / "m/model.wl", "--data", tmp_path / "data", "--json")[1])[
-        "bits_per_byte"] is None  # fmt: skip
+    assert (
+        json.loads(command("eval", tmp_path / "m/model.wl", "--data", tmp_path / "data", "--json")[1])["bits_per_byte"]
+        is None
+    )
     blind = ("--vocab_size", str(corpus(folder / "data").vocab_size), "--end_of_text", "1")
     assert command("data", "import", shards, tmp_path / "blind", *blind)[0] == 0
-    code, _, err = command("eval", tmp_path / "m/model.wl", "--data", tmp_path / "blind", "--sentencepiece",
-                           folder / "pieces.model")  # fmt: skip
+    code, _, err = command(
+        "eval", tmp_path / "m/model.wl", "--data", tmp_path / "blind", "--sentencepiece", folder / "pieces.model"
+    )
     assert code == 2 and "bits per byte are refused" in err
 
 
@@ -175,12 +191,18 @@ def test_compare_names_them(command, prepared):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda v: v.update(normalizer={"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "Lowercase"}]}),
-         "its normalizer (NFD, Lowercase) changes the text"),
-        (lambda v: v["model"]["vocab"].update({"ÈÈÈ": v["model"]["vocab"].pop("È")}),
-         "lacks 1 of the 256 single bytes ('\\xc8')"),
+        (
+            lambda v: v.update(
+                normalizer={"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "Lowercase"}]}
+            ),
+            "its normalizer (NFD, Lowercase) changes the text",
+        ),
+        (
+            lambda v: v["model"]["vocab"].update({"ÈÈÈ": v["model"]["vocab"].pop("È")}),
+            "lacks 1 of the 256 single bytes ('\\xc8')",
+        ),
     ],
-)  # fmt: skip
+)
 def test_hugging_face_files_that_would_lie_are_refused(command, tmp_path, change, told):
     from weightless.tokenizer import Tokenizer
     from weightless.tokenizer.interchange import to_hf

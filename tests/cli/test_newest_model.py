@@ -10,8 +10,25 @@ import os
 
 from weightless.base.files import write_json
 
-SMALL = ("--d_model", "32", "--n_layers", "1", "--n_heads", "1", "--context", "64", "--num_steps", "2", "--batch_size",
-         "2", "--threads", "1", "--eval_tokens", "128", "--no_wandb")  # fmt: skip
+SMALL = (
+    "--d_model",
+    "32",
+    "--n_layers",
+    "1",
+    "--n_heads",
+    "1",
+    "--context",
+    "64",
+    "--num_steps",
+    "2",
+    "--batch_size",
+    "2",
+    "--threads",
+    "1",
+    "--eval_tokens",
+    "128",
+    "--no_wandb",
+)
 
 
 def test_the_newest_model_on_its_own_corpus(command, small_run, tmp_path, monkeypatch):

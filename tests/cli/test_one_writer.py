@@ -60,8 +60,20 @@ def verbs(small_run, tmp_path):
     }
 
 
-VERBS = ["train", "run", "prepare", "prepare with a tokenizer", "one part", "all parts", "merge", "import", "launch",
-         "sweep", "compare", "pack into it"]  # fmt: skip
+VERBS = [
+    "train",
+    "run",
+    "prepare",
+    "prepare with a tokenizer",
+    "one part",
+    "all parts",
+    "merge",
+    "import",
+    "launch",
+    "sweep",
+    "compare",
+    "pack into it",
+]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -93,8 +105,12 @@ def test_what_is_there_is_not_written_anew_while_somebody_writes_it(command, sma
 
 
 def test_parts_run_beside_other_parts_but_not_beside_themselves_or_the_whole(command, verbs, tmp_path):
-    for share, verb, expected in [("part-001", "one part", 0), ("part-002", "one part", 2),
-                                  ("part-001", "prepare", 2), ("part-001", "import", 2)]:  # fmt: skip
+    for share, verb, expected in [
+        ("part-001", "one part", 0),
+        ("part-002", "one part", 2),
+        ("part-001", "prepare", 2),
+        ("part-001", "import", 2),
+    ]:
         with held(tmp_path / "busy", share):
             code, _, err = command(*map(str, verbs[verb]))
             assert (code, "in use" in err) == (expected, expected == 2), (share, verb, err)

@@ -24,10 +24,21 @@ def trained(tmp_path_factory):
     folder, out = tmp_path_factory.mktemp("golf"), io.BytesIO()
     stories = list(fables.documents(seed=1, n_bytes=60_000))
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(b"\n".join(stories).decode().split("\n")), model_writer=out, model_type="bpe",
-        vocab_size=400, byte_fallback=True, split_digits=True, add_dummy_prefix=False, pad_id=0, bos_id=1, eos_id=2,
-        unk_id=3, hard_vocab_limit=False, minloglevel=2, num_threads=1,
-    )  # fmt: skip
+        sentence_iterator=iter(b"\n".join(stories).decode().split("\n")),
+        model_writer=out,
+        model_type="bpe",
+        vocab_size=400,
+        byte_fallback=True,
+        split_digits=True,
+        add_dummy_prefix=False,
+        pad_id=0,
+        bos_id=1,
+        eos_id=2,
+        unk_id=3,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        num_threads=1,
+    )
     (folder / "golf.model").write_bytes(out.getvalue())
     (folder / "stories.txt").write_bytes(b"\n\n".join(stories))
     named = {name: str(folder / name) for name in ("data", "stories.txt", "golf.model", "m")}
@@ -47,8 +58,10 @@ def test_it_is_shown_and_checked(command, trained):
 def test_bits_per_byte_are_those_of_the_model_file(command, trained):
     """The corpus brings its pieces, so naming the .model file changes nothing; bytes are what the tokens decode to."""
     command_line = ("eval", trained / "m/model.wl", "--data", trained / "data", "--json")
-    (code, plain, _), (_, named, _) = command(*command_line), command(*command_line, "--sentencepiece",
-                                                                      trained / "golf.model")  # fmt: skip
+    (code, plain, _), (_, named, _) = (
+        command(*command_line),
+        command(*command_line, "--sentencepiece", trained / "golf.model"),
+    )
     assert code == 0
     plain, named = json.loads(plain), json.loads(named)
     found = corpus(trained / "data")
@@ -57,8 +70,10 @@ def test_bits_per_byte_are_those_of_the_model_file(command, trained):
 
 
 def test_an_audit_reads_it(command, trained):
-    for words in (("--data", trained / "data"),
-                  ("--text", trained / "stories.txt", "--tokenizer", trained / "golf.model")):  # fmt: skip
+    for words in (
+        ("--data", trained / "data"),
+        ("--text", trained / "stories.txt", "--tokenizer", trained / "golf.model"),
+    ):
         code, out, _ = command("audit", trained / "m/model.wl", *words, "--positions", "32", "--json")
         (report,) = json.loads(out)
         verdicts = {finding["name"]: finding["verdict"] for finding in report["findings"]}
@@ -82,8 +97,10 @@ def test_what_wants_text_says_what_to_do(command, trained):
 @pytest.fixture(scope="module")
 def golf_ids(trained, tmp_path_factory):
     """(folder of shards as Parameter Golf exports them, documents of the validation split): ids made by the package."""
-    folder, package = tmp_path_factory.mktemp("ids"), sentencepiece.SentencePieceProcessor(
-        model_file=str(trained / "golf.model"))  # fmt: skip
+    folder, package = (
+        tmp_path_factory.mktemp("ids"),
+        sentencepiece.SentencePieceProcessor(model_file=str(trained / "golf.model")),
+    )
     documents = [story.decode() for story in fables.documents(seed=2, n_bytes=40_000)]
     for name, part in (("val", documents[:15]), ("train", documents[15:])):
         ids = np.concatenate([[package.bos_id(), *package.encode(text)] for text in part])

@@ -33,8 +33,13 @@ def tokenizer(tmp_path_factory):
 
 def program(*arguments, **options):
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **options.pop("env", {})}
-    return subprocess.run([sys.executable, "-m", "weightless", *arguments], env=environment, timeout=120,
-                          stderr=subprocess.PIPE, **options)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "weightless", *arguments],
+        env=environment,
+        timeout=120,
+        stderr=subprocess.PIPE,
+        **options,
+    )
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
@@ -56,8 +61,16 @@ def test_an_error_names_such_a_file_in_one_line(encoding):
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_a_name_is_printed_as_the_bytes_that_it_is(encoding, tokenizer, tmp_path):
     out = os.fsencode(tmp_path) + b"/m\xefx"
-    done = program("tokenizer", "convert", os.fsencode(tokenizer), out, "--to", "weightless",
-                   env={"PYTHONIOENCODING": encoding}, stdout=subprocess.PIPE)  # fmt: skip
+    done = program(
+        "tokenizer",
+        "convert",
+        os.fsencode(tokenizer),
+        out,
+        "--to",
+        "weightless",
+        env={"PYTHONIOENCODING": encoding},
+        stdout=subprocess.PIPE,
+    )
     assert done.returncode == 0 and done.stdout.startswith(out + b": ") and os.path.exists(out)
 
 

@@ -80,8 +80,9 @@ def test_sweep_draws_its_picture_unasked_and_says_where(command, files, tmp_path
 
 def test_a_vocabulary_that_the_text_cannot_fill_is_said(command, tmp_path):
     (tmp_path / "small.txt").write_text("so small a text")
-    code, out, err = command("tokenizer", "train", tmp_path / "small.txt", "--vocab_size", "4096", "--out",
-                             tmp_path / "t.json")  # fmt: skip
+    code, out, err = command(
+        "tokenizer", "train", tmp_path / "small.txt", "--vocab_size", "4096", "--out", tmp_path / "t.json"
+    )
     n = open_tokenizer(tmp_path / "t.json").vocab_size
     assert code == 0 and n < 4096 and f"{n:,} tokens" in out and "4,096 were asked for" in err
 

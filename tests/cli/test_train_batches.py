@@ -15,8 +15,25 @@ from weightless.data.batches.packing import DocumentWindows, document_starts
 from weightless.data.shards.corpus import corpus
 from weightless.data.text import fables
 
-SHAPE = ("--d_model", "32", "--n_layers", "1", "--n_heads", "1", "--context", "64", "--num_steps", "4", "--batch_size",
-         "2", "--threads", "1", "--eval_tokens", "128", "--no-wandb")  # fmt: skip
+SHAPE = (
+    "--d_model",
+    "32",
+    "--n_layers",
+    "1",
+    "--n_heads",
+    "1",
+    "--context",
+    "64",
+    "--num_steps",
+    "4",
+    "--batch_size",
+    "2",
+    "--threads",
+    "1",
+    "--eval_tokens",
+    "128",
+    "--no-wandb",
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +83,21 @@ def test_contradictions_are_told_in_one_line(command, data, tmp_path, flags, wor
 def test_a_score_file_has_one_number_per_document(command, data, tmp_path):
     n = corpus(data).n_documents("train")
     scores = tmp_path / "scores.jsonl"
-    call = ("train", "dense", "--data", data, "--out", tmp_path / "m", *SHAPE, "--no-pack",
-            "--order", "score", "--score_file", scores, "--descending")  # fmt: skip
+    call = (
+        "train",
+        "dense",
+        "--data",
+        data,
+        "--out",
+        tmp_path / "m",
+        *SHAPE,
+        "--no-pack",
+        "--order",
+        "score",
+        "--score_file",
+        scores,
+        "--descending",
+    )
     scores.write_text("1.5\n" * (n - 1))
     code, _, err = command(*call)
     assert code == 2 and f"{n - 1:,} scores" in err and f"{n:,} documents" in err

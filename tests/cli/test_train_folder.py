@@ -15,8 +15,25 @@ import pytest
 from weightless.base.config import load_toml
 from weightless.export.packed import open_packed
 
-TINY = ("--d_model", 32, "--n_layers", 1, "--n_heads", 1, "--context", 64, "--num_steps", 2, "--batch_size", 2,
-        "--threads", 1, "--eval_tokens", 256, "--no_wandb")  # fmt: skip
+TINY = (
+    "--d_model",
+    32,
+    "--n_layers",
+    1,
+    "--n_heads",
+    1,
+    "--context",
+    64,
+    "--num_steps",
+    2,
+    "--batch_size",
+    2,
+    "--threads",
+    1,
+    "--eval_tokens",
+    256,
+    "--no_wandb",
+)
 
 
 @pytest.fixture
@@ -42,9 +59,18 @@ def same_model(one: Path, other: Path) -> bool:
     return programs[0] == programs[1] and np.array_equal(models[0].weights, models[1].weights)
 
 
-@pytest.mark.parametrize("refused", [("--context", 8192), ("--context", 64, "--eval_tokens", 9), ("--d_model", 33),
-                                     ("--warmup", 2), ("--weight_format", "int3"), ("--order", "score"),
-                                     ("--kv_format", "int4")])  # fmt: skip
+@pytest.mark.parametrize(
+    "refused",
+    [
+        ("--context", 8192),
+        ("--context", 64, "--eval_tokens", 9),
+        ("--d_model", 33),
+        ("--warmup", 2),
+        ("--weight_format", "int3"),
+        ("--order", "score"),
+        ("--kv_format", "int4"),
+    ],
+)
 def test_a_refused_training_leaves_nothing_behind(train, tmp_path, refused):
     code, _, err = train(tmp_path / "model", *refused)
     assert code == 2 and err.strip()

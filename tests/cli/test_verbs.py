@@ -93,8 +93,17 @@ def test_tokenizer_round_trip(command, tmp_path, small_run):
 
 @pytest.mark.parametrize("dash", ["_", "-"])
 def test_train_takes_the_flags_of_the_field(command, tmp_path, small_run, dash):
-    flags = {"batch_size": "2", "max_lr": "1e-4", "num_steps": "2", "d_model": "32", "n_layers": "1", "n_heads": "1",
-             "context": "32", "eval_tokens": "64", "threads": "1"}  # fmt: skip
+    flags = {
+        "batch_size": "2",
+        "max_lr": "1e-4",
+        "num_steps": "2",
+        "d_model": "32",
+        "n_layers": "1",
+        "n_heads": "1",
+        "context": "32",
+        "eval_tokens": "64",
+        "threads": "1",
+    }
     arguments = [part for name, value in flags.items() for part in ("--" + name.replace("_", dash), value)]
     out = tmp_path / "m"
     code, text, err = command("train", "--data", small_run[0] / "data", "--out", out, *arguments, f"--no{dash}wandb")

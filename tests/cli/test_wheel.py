@@ -22,8 +22,9 @@ def installed(tmp_path_factory):
     """A folder that holds the unpacked wheel; built by hatchling itself, without a network."""
     folder = tmp_path_factory.mktemp("wheel")
     build = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
-    done = subprocess.run([sys.executable, "-c", build, str(folder)], cwd=ROOT, check=True, capture_output=True,
-                          text=True, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", build, str(folder)], cwd=ROOT, check=True, capture_output=True, text=True, timeout=120
+    )
     with zipfile.ZipFile(folder / done.stdout.split()[-1]) as wheel:
         wheel.extractall(folder / "site")
     return folder / "site"
@@ -32,8 +33,14 @@ def installed(tmp_path_factory):
 def program(installed, cwd, *arguments, **variables):
     environment = {**os.environ, "PYTHONPATH": str(installed), **variables}
     code = "import sys, weightless.cli.main as m; print(m.__file__, file=sys.stderr); sys.exit(m.main())"
-    done = subprocess.run([sys.executable, "-P", "-c", code, *arguments], cwd=cwd, env=environment,
-                          capture_output=True, text=True, timeout=550)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=550,
+    )
     assert str(installed) in done.stderr.splitlines()[0]
     return done
 
@@ -56,7 +63,20 @@ def test_help_and_counting_work_anywhere(words, installed, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # every kernel is compiled anew
 def test_the_demo_runs_from_the_wheel_without_a_home(installed, tmp_path):
-    done = program(installed, tmp_path, "demo", "--text", "fables", "--only", "ngram", "--out", "run",
-                   HOME="/dev/null/none", XDG_CACHE_HOME="", NUMBA_CACHE_DIR="", TMPDIR=str(tmp_path))  # fmt: skip
+    done = program(
+        installed,
+        tmp_path,
+        "demo",
+        "--text",
+        "fables",
+        "--only",
+        "ngram",
+        "--out",
+        "run",
+        HOME="/dev/null/none",
+        XDG_CACHE_HOME="",
+        NUMBA_CACHE_DIR="",
+        TMPDIR=str(tmp_path),
+    )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and (tmp_path / "run" / "report.html").exists()

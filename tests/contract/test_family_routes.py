@@ -46,8 +46,10 @@ def test_nats_are_equal_given_the_route_and_hardly_a_choice_turns(monkeypatch):
     tokens = torch.from_numpy(stream[None])
     wanted = experts.FAMILY.Model(CONFIG).losses(p, tokens[:, :-1], tokens[:, 1:])[0]
     np.testing.assert_allclose(nats, wanted, rtol=1e-5, atol=1e-4)
-    turned = [np.any(np.sort(other, axis=1) != np.sort(route_NK, axis=1), axis=1).sum()
-              for other in (chosen[0].numpy(), np.stack(others))]  # fmt: skip
+    turned = [
+        np.any(np.sort(other, axis=1) != np.sort(route_NK, axis=1), axis=1).sum()
+        for other in (chosen[0].numpy(), np.stack(others))
+    ]
     print(f"of {len(nats)} tokens {turned[0]} are routed otherwise by PyTorch, {turned[1]} by NumPy")
     assert max(turned) <= 2
     assert len(np.unique(route_NK)) == 16, "every expert is used by somebody"

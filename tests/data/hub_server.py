@@ -68,8 +68,15 @@ def running_hub():
 
 def environment(hub: Hub, home) -> dict[str, str]:
     """What a client needs to see only this hub and a cache of its own."""
-    return {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home), "HF_HUB_CACHE": str(home / "hub"),
-            "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_TOKEN": ""}  # fmt: skip
+    return {
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(home),
+        "HF_HUB_CACHE": str(home / "hub"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_TOKEN": "",
+    }
 
 
 def table_bytes(columns: dict, rows_per_group: int = 7) -> bytes:
@@ -88,8 +95,9 @@ def masked_rows(n: int, vocab_size: int, seed: int, length: int = 33, pad: int =
         ids.append(own + [pad] * (length - len(own)))
         masks.append([int(means_keep)] * len(own) + [int(not means_keep)] * (length - len(own)))
         kept += own
-    return table_bytes({"input_ids": pa.array(ids, pa.list_(pa.int32())),
-                        "pad_mask": pa.array(masks, pa.list_(pa.int8()))}), kept  # fmt: skip
+    return table_bytes(
+        {"input_ids": pa.array(ids, pa.list_(pa.int32())), "pad_mask": pa.array(masks, pa.list_(pa.int8()))}
+    ), kept
 
 
 def value_rows(n: int, vocab_size: int, seed: int):
@@ -168,8 +176,20 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             siblings = [{"rfilename": path} for path in repository.files]
             card = {"configs": repository.card} if repository.card else {}
-            self._json({"id": name, "sha": repository.commit, "private": False, "gated": False, "disabled": False,
-                        "tags": [], "downloads": 0, "likes": 0, "siblings": siblings, "cardData": card})  # fmt: skip
+            self._json(
+                {
+                    "id": name,
+                    "sha": repository.commit,
+                    "private": False,
+                    "gated": False,
+                    "disabled": False,
+                    "tags": [],
+                    "downloads": 0,
+                    "likes": 0,
+                    "siblings": siblings,
+                    "cardData": card,
+                }
+            )
 
     def _file(self, name, revision, path, with_body):
         repository = self._repository(name, revision)
@@ -179,8 +199,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._missing("EntryNotFound")
             return
         data, status = repository.files[path], 200
-        headers = {"X-Repo-Commit": repository.commit, "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
-                   "Accept-Ranges": "bytes"}  # fmt: skip
+        headers = {
+            "X-Repo-Commit": repository.commit,
+            "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
+            "Accept-Ranges": "bytes",
+        }
         if span := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             first, last = int(span[1]), int(span[2] or len(data) - 1)
             headers["Content-Range"] = f"bytes {first}-{min(last, len(data) - 1)}/{len(data)}"
@@ -192,8 +215,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json", "X-Repo-Commit": COMMIT})
 
     def _missing(self, code: str) -> None:
-        self._send(404, b"{}", {"X-Error-Code": code, "X-Error-Message": code, "Content-Type": "application/json"},
-                   self.command != "HEAD")  # fmt: skip
+        self._send(
+            404,
+            b"{}",
+            {"X-Error-Code": code, "X-Error-Message": code, "Content-Type": "application/json"},
+            self.command != "HEAD",
+        )
 
     def _send(self, status, body, headers, with_body=True, cut=None) -> None:
         self.send_response(status)

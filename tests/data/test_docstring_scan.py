@@ -103,8 +103,25 @@ def test_in_doubt_the_parser_looks(content):
     assert scanned_docstrings(content.encode("utf-8", "surrogateescape")) is None
 
 
-PIECES = ["def f():", "class A(B):", "async def g(x={1: 2}):", Q, f"r'''{LONG}\\d'''", "if x:", "x = '#'",
-          "b" + Q, "# it's", "pass", "y = " + Q, "(1,", "2)", "\\", "@d", "", f'"{LONG}" "more"']  # fmt: skip
+PIECES = [
+    "def f():",
+    "class A(B):",
+    "async def g(x={1: 2}):",
+    Q,
+    f"r'''{LONG}\\d'''",
+    "if x:",
+    "x = '#'",
+    "b" + Q,
+    "# it's",
+    "pass",
+    "y = " + Q,
+    "(1,",
+    "2)",
+    "\\",
+    "@d",
+    "",
+    f'"{LONG}" "more"',
+]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(PIECES)), max_size=14))

@@ -213,8 +213,11 @@ def test_a_file_that_is_not_what_the_hub_promises_is_fetched_anew(server, tmp_pa
 
 def test_configurations_of_the_card(server, tmp_path):
     a, b, c = (value_rows(5, V, seed) for seed in range(3))
-    card = [{"config_name": "x", "data_files": "x/**/*.parquet"}, {"config_name": "y", "data_dir": "y"},
-            {"config_name": "z", "data_files": [{"split": "train", "path": ["x/d/a-*", "y/*"]}]}]  # fmt: skip
+    card = [
+        {"config_name": "x", "data_files": "x/**/*.parquet"},
+        {"config_name": "y", "data_dir": "y"},
+        {"config_name": "z", "data_files": [{"split": "train", "path": ["x/d/a-*", "y/*"]}]},
+    ]
     server.repositories["o/n"] = Repository(
         {"x/d/a-0.parquet": a[0], "x/test.parquet": b[0], "y/c.parquet": c[0]}, card
     )

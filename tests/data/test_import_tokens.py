@@ -326,8 +326,9 @@ def test_killed_in_the_middle_of_a_shard(undisturbed, tmp_path, monkeypatch):
         assert content_of(tmp_path)[path.name] == whole[path.name]  # what has a shard's name is a whole shard
     begun = []
     plain = token_parquet.ParquetRows.blocks
-    monkeypatch.setattr(token_parquet.ParquetRows, "blocks",
-                        lambda self, place=None: begun.append(place) or plain(self, place))  # fmt: skip
+    monkeypatch.setattr(
+        token_parquet.ParquetRows, "blocks", lambda self, place=None: begun.append(place) or plain(self, place)
+    )
     imported(source, tmp_path, **SMALL)
     assert content_of(tmp_path) == whole
     assert max(begun) >= tuple(is_open["next"]) > (0, 0, 0, 0)  # it went on inside the shard, not at its beginning
@@ -341,8 +342,11 @@ def test_what_is_written_stays_when_the_source_fails(tmp_path):
     imported(source, tmp_path / "whole", **SMALL)
     ids = table_bytes({"input_ids": [[1, V]], "pad_mask": [[1, 1]]})
     mask = table_bytes({"input_ids": [[1, 2]], "pad_mask": [[1]]})
-    faults = {"cannot be read as parquet": sound[:200] + bytes(400) + sound[600:], "pad_mask has 1 values for 2": mask,
-              f"id {V}, but the vocabulary": ids}  # fmt: skip
+    faults = {
+        "cannot be read as parquet": sound[:200] + bytes(400) + sound[600:],
+        "pad_mask has 1 values for 2": mask,
+        f"id {V}, but the vocabulary": ids,
+    }
     for message, damaged in faults.items():
         second.write_bytes(damaged)
         with pytest.raises(CorruptFileError, match=message):

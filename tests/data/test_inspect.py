@@ -88,9 +88,11 @@ def test_a_training_document_in_validation_is_found(folder):
     entry = manifest["splits"]["val"]
     for tokens, names in [
         (np.concatenate(([256], stolen)), ["splits share no document", "validation repeats little of training"]),
-        (np.concatenate(([256], stolen[: len(stolen) // 2], stream_of([words(99, 30)])[1:])),
-         ["validation repeats little of training"]),
-    ]:  # fmt: skip
+        (
+            np.concatenate(([256], stolen[: len(stolen) // 2], stream_of([words(99, 30)])[1:])),
+            ["validation repeats little of training"],
+        ),
+    ]:
         write_shard(folder / "t_val_000000.bin", tokens)
         sha256 = inspect.sha256_file(folder / "t_val_000000.bin")
         shard = {"file": "t_val_000000.bin", "tokens": len(tokens), "sha256": sha256}

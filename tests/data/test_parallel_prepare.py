@@ -138,8 +138,9 @@ def test_going_on_with_another_text_is_refused(tmp_path, small_blocks, at):
     with pytest.raises(WeightlessError, match="not the one that the first shards"):
         prepare(documents, ByteTokenizer(), tmp_path, "t", **options)
     found = prepare(documents, ByteTokenizer(), tmp_path, "t", **options)
-    assert np.array_equal(found.tokens("train"), prepare(documents, ByteTokenizer(), tmp_path / "w", "t", **OPTIONS)
-                          .tokens("train"))  # fmt: skip
+    assert np.array_equal(
+        found.tokens("train"), prepare(documents, ByteTokenizer(), tmp_path / "w", "t", **OPTIONS).tokens("train")
+    )
 
 
 PROGRAM = """
@@ -281,7 +282,8 @@ def test_merging_too_early_names_what_is_missing_and_a_damaged_shard_is_made_aga
 
 def test_refusals(tmp_path):
     make = lambda i, n, docs=50, **more: prepare_part(  # noqa: E731
-        documents_of(docs), ByteTokenizer(), tmp_path, Part(i, n), "t", **{**OPTIONS, **more})  # fmt: skip
+        documents_of(docs), ByteTokenizer(), tmp_path, Part(i, n), "t", **{**OPTIONS, **more}
+    )
     make(1, 4)
     with pytest.raises(WeightlessError, match=r"in 4 parts, not 5: go on with i/4"):
         make(1, 5)

@@ -58,8 +58,7 @@ def test_a_repetition_encodes_nothing_and_another_corpus_is_refused(tmp_path):
     with pytest.raises(WeightlessError, match="already holds a corpus"):
         prepare(documents_of(49), tokenizer, tmp_path, "t", **options)
     prepare(documents_of(49), tokenizer, tmp_path, "u", overwrite=True, **options)
-    assert sorted(content_of(tmp_path)) == [
-        "manifest.json", "tokenizer.json", "u_train_000000.bin", "u_val_000000.bin"]  # fmt: skip
+    assert sorted(content_of(tmp_path)) == ["manifest.json", "tokenizer.json", "u_train_000000.bin", "u_val_000000.bin"]
 
 
 def test_a_damaged_shard_is_made_again(tmp_path):

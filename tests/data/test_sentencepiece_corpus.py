@@ -52,10 +52,18 @@ def test_it_opens_with_its_model(folder):
 def test_a_model_of_the_package_encodes_and_decodes_again(tmp_path):
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(b"\n".join(DOCUMENTS).decode().split("\n")), model_writer=out, model_type="bpe",
-        vocab_size=340, byte_fallback=True, normalization_rule_name="identity", add_dummy_prefix=False,
-        remove_extra_whitespaces=False, hard_vocab_limit=False, minloglevel=2, num_threads=1,
-    )  # fmt: skip
+        sentence_iterator=iter(b"\n".join(DOCUMENTS).decode().split("\n")),
+        model_writer=out,
+        model_type="bpe",
+        vocab_size=340,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        num_threads=1,
+    )
     made = SentencePieceTokenizer(out.getvalue())
     prepare(DOCUMENTS[2:], made, tmp_path, "stories", validation=DOCUMENTS[:2], show_progress=False)
     again = corpus(tmp_path).tokenizer()

@@ -78,9 +78,17 @@ def _manifest(folder, **changes):
     write_shard(folder / "a.bin", np.array([1, 2, 3]))
     shard = {"file": "a.bin", "tokens": 3, "sha256": "0" * 64}
     split = {"documents": 1, "bytes": 9, "tokens": 3, "shards": [shard]}
-    content = {"format": "weightless-shards", "version": 1, "name": "a", "source": {}, "tokenizer_sha256": "t",
-               "vocab_size": 10, "end_of_text": 0, "corpus_sha256": "c",
-               "splits": {"train": split, "val": split}}  # fmt: skip
+    content = {
+        "format": "weightless-shards",
+        "version": 1,
+        "name": "a",
+        "source": {},
+        "tokenizer_sha256": "t",
+        "vocab_size": 10,
+        "end_of_text": 0,
+        "corpus_sha256": "c",
+        "splits": {"train": split, "val": split},
+    }
     (folder / "manifest.json").write_text(json.dumps({**content, **changes}))
 
 
@@ -152,8 +160,13 @@ def test_a_manifest_is_checked_whole_when_it_is_opened(tmp_path, changes, messag
 
 
 def test_a_manifest_of_before_its_later_keys_is_opened(tmp_path):
-    later = {"split": {"method": "imported", "train": {"limit": 3}}, "content": [None], "left_out": {"empty": 2},
-             "noticed": {}, "bytes_are": None}  # fmt: skip
+    later = {
+        "split": {"method": "imported", "train": {"limit": 3}},
+        "content": [None],
+        "left_out": {"empty": 2},
+        "noticed": {},
+        "bytes_are": None,
+    }
     _manifest(tmp_path)
     assert corpus(tmp_path).parting["method"] is None
     _manifest(tmp_path, **later)

@@ -175,8 +175,16 @@ def test_the_rules_of_a_split():
     assert split_rule() == {"method": "hash", "fraction": 0.05, "max_overlap": 0.2}
     assert split_rule(given=True) == {"method": "given", "max_overlap": 1.0}
     assert split_rule(last=3, max_overlap=0.5) == {"method": "last", "documents": 3, "max_overlap": 0.5}
-    for wrong in ({"given": True, "first": 1}, {"first": 1, "last": 1}, {"fraction": 0.1, "last": 1}, {"last": -1},
-                  {"fraction": 1.0}, {"fraction": -0.1}, {"fraction": float("nan")}, {"max_overlap": 2.0}):  # fmt: skip
+    for wrong in (
+        {"given": True, "first": 1},
+        {"first": 1, "last": 1},
+        {"fraction": 0.1, "last": 1},
+        {"last": -1},
+        {"fraction": 1.0},
+        {"fraction": -0.1},
+        {"fraction": float("nan")},
+        {"max_overlap": 2.0},
+    ):
         with pytest.raises(ConfigError):
             split_rule(**wrong)
 
@@ -193,8 +201,13 @@ def test_notes_tell_what_was_not_asked_for():
     assert split_notes(manifest(dropped)) == [
         "3 validation document(s) were dropped: more than 20% of their 13-word-grams stand in the training text"
     ]
-    given = {"method": "given", "max_overlap": 1.0, "dropped_documents": 0, "overlapping_documents": 4,
-             "equal_documents": 2}  # fmt: skip
+    given = {
+        "method": "given",
+        "max_overlap": 1.0,
+        "dropped_documents": 0,
+        "overlapping_documents": 4,
+        "equal_documents": 2,
+    }
     (note,) = split_notes(manifest(given))
     assert note.startswith("WARNING") and "of 10 documents, 4 have" in note and "2 stand there to the byte" in note
     assert split_notes({"splits": manifest(usual)["splits"]}) == []  # as imported corpora of before have it

@@ -28,8 +28,22 @@ FORMS = {
     "values without space": "".join(map(json.dumps, ROWS)),
     "byte order mark": "\ufeff" + json.dumps(ROWS),
 }
-NAMES = ["a.jsonl", "a.JSONL", "a.ndjson", "a.json", "a.Json", "a.json.gz", "a.JSONL.GZ", "a.jsonl.zst", "a.json.xz",
-         "a.jsonl.gz.gz", "a.txt", "a", "part-00000", "a.TXT.gz"]  # fmt: skip
+NAMES = [
+    "a.jsonl",
+    "a.JSONL",
+    "a.ndjson",
+    "a.json",
+    "a.Json",
+    "a.json.gz",
+    "a.JSONL.GZ",
+    "a.jsonl.zst",
+    "a.json.xz",
+    "a.jsonl.gz.gz",
+    "a.txt",
+    "a",
+    "part-00000",
+    "a.TXT.gz",
+]
 PACK = {".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.ZstdCompressor().compress}
 
 
@@ -69,9 +83,17 @@ def test_long_values_are_read_whole(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["{curly} words begin this text.\nAnd more.\n", "[1] A footnote.\n", '["Hello," he said.]\n', "{}\nnothing\n",
-     '{"open quote, never closed\nand so on', "{'python': 1}\n", "[link](there)\n", '"Quoted," she said.\n']
-)  # fmt: skip
+    [
+        "{curly} words begin this text.\nAnd more.\n",
+        "[1] A footnote.\n",
+        '["Hello," he said.]\n',
+        "{}\nnothing\n",
+        '{"open quote, never closed\nand so on',
+        "{'python': 1}\n",
+        "[link](there)\n",
+        '"Quoted," she said.\n',
+    ],
+)
 def test_text_that_merely_begins_so_is_text(tmp_path, text):
     assert read(write(tmp_path / "a.txt", text)) == [text]
 
@@ -176,8 +198,15 @@ def test_links_are_followed_once(tmp_path):
     outside.mkdir()
     for folder, text in ((inside, "a"), (inside / "deep", "b"), (outside, "c")):
         (folder / f"{text}.txt").write_text(text)
-    links = {"z-folder": outside, "loop": inside, "deep/up": "..", "a-again.txt": inside / "a.txt", "lost": "nowhere",
-             "y-folder": outside, "one.txt": outside / "c.txt"}  # fmt: skip
+    links = {
+        "z-folder": outside,
+        "loop": inside,
+        "deep/up": "..",
+        "a-again.txt": inside / "a.txt",
+        "lost": "nowhere",
+        "y-folder": outside,
+        "one.txt": outside / "c.txt",
+    }
     for name, target in links.items():
         (inside / name).symlink_to(target)
     (outside / "back").symlink_to(inside)
@@ -210,8 +239,12 @@ def test_what_can_be_read_once_only_is_refused_at_once(tmp_path):
     reading, writing = os.pipe()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket"))
-        named = {tmp_path / "pipe": "a pipe", f"/dev/fd/{reading}": "a pipe", "/dev/null": "a device",
-                 tmp_path / "socket": "a socket"}  # fmt: skip
+        named = {
+            tmp_path / "pipe": "a pipe",
+            f"/dev/fd/{reading}": "a pipe",
+            "/dev/null": "a device",
+            tmp_path / "socket": "a socket",
+        }
         for path, kind in named.items():
             with pytest.raises(WeightlessError, match=f"is {kind}, and .* read several times"):
                 open_source(path)

@@ -187,8 +187,10 @@ def test_flat_files_go_on_anywhere(tmp_path_factory, sizes, n):
 
 def test_the_mask_means_the_same_after_a_resume(tmp_path):
     """The first rows alone tell; reading that begins further on must not be led by rows that look otherwise."""
-    columns = {"input_ids": pa.array([[1, 2, 0, 0]] + [[5, 6, 7, 8]] * 20, pa.list_(pa.int32())),
-               "pad_mask": pa.array([[0, 0, 1, 1]] + [[0, 0, 0, 0]] * 20, pa.list_(pa.int8()))}  # fmt: skip
+    columns = {
+        "input_ids": pa.array([[1, 2, 0, 0]] + [[5, 6, 7, 8]] * 20, pa.list_(pa.int32())),
+        "pad_mask": pa.array([[0, 0, 1, 1]] + [[0, 0, 0, 0]] * 20, pa.list_(pa.int8())),
+    }
     whole = read(rows_in(tmp_path, table_bytes(columns)))
     assert whole == [1, 2] + [5, 6, 7, 8] * 20
     assert read(rows_in(tmp_path, table_bytes(columns)), Place(0, 1, 2, 3)) == whole[2 + 4 * 8 + 3 :]

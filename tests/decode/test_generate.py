@@ -155,8 +155,9 @@ def test_generate_tells_what_it_did(packed):
     assert generate(packed, "", Sampling(max_tokens=0))["text"] == ""
 
 
-@pytest.mark.parametrize("odd", [{"temperature": -1}, {"temperature": float("nan")}, {"top_p": 0}, {"top_p": 1.1},
-                                 {"max_tokens": -1}])  # fmt: skip
+@pytest.mark.parametrize(
+    "odd", [{"temperature": -1}, {"temperature": float("nan")}, {"top_p": 0}, {"top_p": 1.1}, {"max_tokens": -1}]
+)
 def test_odd_sampling_is_refused(odd):
     with pytest.raises(ConfigError):
         Sampling(**odd)

@@ -37,8 +37,12 @@ def test_mean_cost_is_that_of_the_log(case, temperature, top_p):
     assert [position for position, _ in costs] == list(range(5, 17))
     if sampling.mode == "full":  # what a draw reads depends on the uniform, what a distribution reads does not
         assert mean_cost(b.program, "full", costs) == pytest.approx(np.mean(totals), abs=1e-9)
-    most = max(sum(step.values(), Bytes()).T for step in [step_bytes(b.program, [
-        op.accesses(b.program.by_name, 16) for op in b.program.operators(sampling.mode)])])  # fmt: skip
+    most = max(
+        sum(step.values(), Bytes()).T
+        for step in [
+            step_bytes(b.program, [op.accesses(b.program.by_name, 16) for op in b.program.operators(sampling.mode)])
+        ]
+    )
     assert 0 < mean_cost(b.program, sampling.mode, costs) <= most
 
 

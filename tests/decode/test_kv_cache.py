@@ -117,8 +117,7 @@ class Caches(RuleBasedStateMachine):
 
 
 def test_any_history_of_a_cache_gives_what_recomputing_gives():
-    quiet = settings(max_examples=200, stateful_step_count=50, deadline=None,
-                     suppress_health_check=list(HealthCheck))  # fmt: skip
+    quiet = settings(max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(Caches, settings=quiet)
 
 

@@ -27,10 +27,22 @@ def golf() -> SentencePieceTokenizer:
     """A small model with the settings of Parameter Golf's: ids 0-3 pad, bos, eos, unk; bytes 4..259."""
     out, text = io.BytesIO(), b"\n".join(fables.documents(seed=1, n_bytes=30_000)).decode()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(text.split("\n")), model_writer=out, model_type="bpe", vocab_size=VOCABULARY,
-        byte_fallback=True, split_digits=True, normalization_rule_name="nmt_nfkc", add_dummy_prefix=False,
-        pad_id=0, bos_id=1, eos_id=2, unk_id=3, hard_vocab_limit=False, minloglevel=2, num_threads=1,
-    )  # fmt: skip
+        sentence_iterator=iter(text.split("\n")),
+        model_writer=out,
+        model_type="bpe",
+        vocab_size=VOCABULARY,
+        byte_fallback=True,
+        split_digits=True,
+        normalization_rule_name="nmt_nfkc",
+        add_dummy_prefix=False,
+        pad_id=0,
+        bos_id=1,
+        eos_id=2,
+        unk_id=3,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        num_threads=1,
+    )
     return SentencePieceTokenizer(out.getvalue())
 
 

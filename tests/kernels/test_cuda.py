@@ -99,7 +99,7 @@ MUTANTS = {
         ("no barrier before the exchange", "__syncthreads();\n        a = b = 0.0f;", "a = b = 0.0f;"),
         ("last part forgotten", "p < n_parts", "p + 1 < n_parts"),
     ],
-}  # fmt: skip
+}
 
 
 @needs_gcc

@@ -118,9 +118,11 @@ def test_halves_are_rounded_as_numpy_rounds_them():
 @pytest.mark.parametrize("fmt", ["f32", "bf16", "f16"])
 def test_infinity_and_nan_survive(fmt):
     """A poisoned row must show in what is computed from it."""
-    bits = {"f32": np.array([np.inf, -np.inf, np.nan, 1], np.float32).view(np.uint8),
-            "bf16": np.array([0x7F80, 0xFF80, 0x7FC1, 0x3F80], np.uint16).view(np.uint8),
-            "f16": np.array([0x7C00, 0xFC00, 0x7E01, 0x3C00], np.uint16).view(np.uint8)}[fmt]  # fmt: skip
+    bits = {
+        "f32": np.array([np.inf, -np.inf, np.nan, 1], np.float32).view(np.uint8),
+        "bf16": np.array([0x7F80, 0xFF80, 0x7FC1, 0x3F80], np.uint16).view(np.uint8),
+        "f16": np.array([0x7C00, 0xFC00, 0x7E01, 0x3C00], np.uint16).view(np.uint8),
+    }[fmt]
     memory, out = np.concatenate([bits, np.zeros(16, np.uint8)]), np.empty(4, np.float32)
     DECODE_ROW[fmt](views(memory), 0, 4, out)
     assert out[0] == np.inf and out[1] == -np.inf and np.isnan(out[2]) and out[3] == 1

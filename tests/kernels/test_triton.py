@@ -238,15 +238,21 @@ MUTANTS = {
     "ties to the higher token": (softmax_topk, "0x7FFFFFFF - token", "token", topk_checks.check_ties),
     "old sum not corrected": (softmax_topk, "l * tl.exp(m - shift)", "l", topk_checks.check_rising),
     "fillers all alike": (
-        softmax_topk, "NOTHING + tl.arange(0, K)", "NOTHING + 0 * tl.arange(0, K)", topk_checks.check_ties
+        softmax_topk,
+        "NOTHING + tl.arange(0, K)",
+        "NOTHING + 0 * tl.arange(0, K)",
+        topk_checks.check_ties,
     ),
     "nothing looks like a token": (
-        softmax_topk, "tl.where(some, token, -1)", "token", topk_checks.check_minus_infinity
+        softmax_topk,
+        "tl.where(some, token, -1)",
+        "token",
+        topk_checks.check_minus_infinity,
     ),
     "mean term missing": (layer_norm, "dyhat - mean[:, None] - xhat", "dyhat - xhat", norm_checks.check_large_eps),
     "last part forgotten": (layer_norm, "part < n_parts", "part + 1 < n_parts", norm_checks.check_large_eps),
     "squares that overflow": (layer_norm, "tl.max(tl.abs(centred), axis=1)", "row * 0.0", norm_checks.check_scales),
-}  # fmt: skip
+}
 
 
 QUICK = ("correction inverted", "scale missing in dK", "no guard of -inf in the backward", "last part forgotten")

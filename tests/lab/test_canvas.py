@@ -22,8 +22,14 @@ vocabulary_png({"docs": [(256, 1.0), (512, 1.5)]}, sys.argv[1])
 def drawn(picture, **variables):
     """What a fresh process that draws `picture` says on standard error."""
     own = {name: value for name, value in os.environ.items() if name not in ("MPLCONFIGDIR", "XDG_CACHE_HOME")}
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(picture)], env=own | variables, text=True, check=True,
-                          capture_output=True, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(picture)],
+        env=own | variables,
+        text=True,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
     assert picture.read_bytes().startswith(b"\x89PNG")
     return done.stderr
 

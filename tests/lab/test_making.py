@@ -24,9 +24,18 @@ from weightless.program.compose import WEIGHTS
 
 TRAIN = {"num_steps": 400, "batch_size": 2, "threads": 1, "eval_tokens": 128, "max_lr": 1e-2}
 NEURAL = {"d_model": 32, "n_layers": 1, "n_heads": 1}
-MIXTURE = ModelRecipe("mixed", "mixture", config={
-    "context": 64, "neural": "dense", "neural_config": NEURAL, "counted_config": {"order": 2}, "held_out": 700,
-}, train=TRAIN)  # fmt: skip
+MIXTURE = ModelRecipe(
+    "mixed",
+    "mixture",
+    config={
+        "context": 64,
+        "neural": "dense",
+        "neural_config": NEURAL,
+        "counted_config": {"order": 2},
+        "held_out": 700,
+    },
+    train=TRAIN,
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +62,10 @@ def test_a_mixture_is_better_than_its_parts_on_held_out_text(corpus, made, tmp_p
     own = {name.removeprefix("neural."): a for name, a in mixture.arrays.items() if name.startswith("neural.")}
     pack(tmp_path / "neural.wl", "dense", neural_config, own)
     tokens, pieces = corpus.tokens("val"), corpus.tokenizer().token_bytes
-    losses = {name: evaluate(open_packed(tmp_path / f"{name}.wl"), tokens, pieces, n_threads=1).nats_per_token
-              for name in ("mixed", "counted", "neural")}  # fmt: skip
+    losses = {
+        name: evaluate(open_packed(tmp_path / f"{name}.wl"), tokens, pieces, n_threads=1).nats_per_token
+        for name in ("mixed", "counted", "neural")
+    }
     assert losses["mixed"] < losses["counted"] and losses["mixed"] < losses["neural"], losses
     assert all(np.array_equal(mixture.arrays[f"counted.{name}"], a) for name, a in counted.arrays.items())
 
@@ -125,8 +136,10 @@ def test_the_fit_sees_a_table_without_the_held_out_tokens(corpus, made, tmp_path
 
 def test_models_by_number_of_training_tokens(corpus, tmp_path):
     path = tmp_path / "sizes.toml"
-    path.write_text('name = "sizes"\n[[model]]\nname = "n"\nfamily = "ngram"\ntrain_tokens = [2000, 300_000]\n'
-                    '[[model]]\nname = "m"\nfamily = "ngram"\ntrain_tokens = [900]\n')  # fmt: skip
+    path.write_text(
+        'name = "sizes"\n[[model]]\nname = "n"\nfamily = "ngram"\ntrain_tokens = [2000, 300_000]\n'
+        '[[model]]\nname = "m"\nfamily = "ngram"\ntrain_tokens = [900]\n'
+    )
     small, large, one = load_recipe(path).model
     assert (small.name, large.name, one.name) == ("n-0.002M", "n-0.3M", "m")
     assert (small.train_tokens, large.train_tokens, one.train_tokens) == ((2000,), (300_000,), (900,))

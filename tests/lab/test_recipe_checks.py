@@ -94,7 +94,7 @@ def recipe(tmp_path, text):
         (DENSE + ", eps = nan", TRAIN, ("eps = nan",)),
         (DENSE + ", vocab_size = 299", TRAIN, ("config.vocab_size = 299", "300")),
     ],
-)  # fmt: skip
+)
 def test_the_second_model_is_checked_before_the_first_is_made(recipe, tmp_path, capsys, config, train, words):
     path = recipe(config=config, train=train)
     assert main(["run", str(path), "--out", str(tmp_path / "run")]) == 2
@@ -184,8 +184,9 @@ def test_what_the_models_share_is_checked_too(recipe, old, new, words):
     ],
 )
 def test_the_parts_of_a_mixture_are_checked(recipe, old, new, words):
-    path = recipe(('name = "second"\nfamily = "dense"', 'name = "second"\nfamily = "mixture"'),
-                  config=MIXED.replace(old, new))  # fmt: skip
+    path = recipe(
+        ('name = "second"\nfamily = "dense"', 'name = "second"\nfamily = "mixture"'), config=MIXED.replace(old, new)
+    )
     with pytest.raises(ConfigError) as caught:
         load_recipe(path)
     assert all(word in str(caught.value) for word in ("model 'second'", *words)), str(caught.value)
@@ -202,15 +203,34 @@ def test_what_only_the_text_can_tell_is_told_before_training(recipe, tmp_path, c
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (ModelRecipe("m", "dense", config={"context": 64}, train={"batch_size": 1, "num_steps": 1, "eval_tokens": 64},
-                     train_tokens=(64,)), "64 tokens"),
+        (
+            ModelRecipe(
+                "m",
+                "dense",
+                config={"context": 64},
+                train={"batch_size": 1, "num_steps": 1, "eval_tokens": 64},
+                train_tokens=(64,),
+            ),
+            "64 tokens",
+        ),
         (ModelRecipe("m", "ngram", train_tokens=(10_000_000,)), "10,000,000 training tokens"),
-        (ModelRecipe("m", "mixture", config={"context": 64}, train={"batch_size": 1, "num_steps": 1},
-                     train_tokens=(15,)), "none to fit"),
-        (ModelRecipe("m", "dense", config={"context": 64, "d_model": 1 << 20},
-                     train={"batch_size": 1, "num_steps": 1, "eval_tokens": 64}), "this machine has"),
+        (
+            ModelRecipe(
+                "m", "mixture", config={"context": 64}, train={"batch_size": 1, "num_steps": 1}, train_tokens=(15,)
+            ),
+            "none to fit",
+        ),
+        (
+            ModelRecipe(
+                "m",
+                "dense",
+                config={"context": 64, "d_model": 1 << 20},
+                train={"batch_size": 1, "num_steps": 1, "eval_tokens": 64},
+            ),
+            "this machine has",
+        ),
     ],
-)  # fmt: skip
+)
 def test_texts_and_machines_that_are_too_small(text, tmp_path_factory, model, words):
     folder = text.parent / "data"
     corpus = prepared(DataRecipe(text.as_posix(), vocab_size=300), folder, show_progress=False, workers=1)

@@ -115,8 +115,16 @@ def test_seeds_that_do_not_pair_give_welchs_interval():
     assert pair.written == f"+{apart.mean:.4f} ± {apart.half:.4f}"
 
 
-@pytest.mark.parametrize("one, other", [(DENSE, FEATHER), (FEATHER, DENSE[:2]), ((1.0, 1.01), FEATHER), ((0.1, 0.2),
-                         (5.0, 5.5)), ((1.0, 2.0), (0.0, 1e-9))])  # fmt: skip
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        (DENSE, FEATHER),
+        (FEATHER, DENSE[:2]),
+        ((1.0, 1.01), FEATHER),
+        ((0.1, 0.2), (5.0, 5.5)),
+        ((1.0, 2.0), (0.0, 1e-9)),
+    ],
+)
 def test_welchs_interval_is_that_of_scipy(one, other):
     stats = pytest.importorskip("scipy.stats")
     low, high = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)

@@ -29,7 +29,9 @@ def test_each_block_has_its_bars_its_busiest_and_its_idle():
     shown = page(check_summary(with_loads(USED)))
     section = shown[shown.index("Are all experts used?") : shown.index("All numbers")]
     assert re.findall(r"<td>([\d.]+) times even</td><td>(\d+) of (\d+)</td>", section) == [
-        ("3.20", "4", "8"), ("1.00", "0", "4")]  # fmt: skip
+        ("3.20", "4", "8"),
+        ("1.00", "0", "4"),
+    ]
     assert section.count("<rect") == 12
     assert "expert 4: 3.20 times even" in section and "expert 3: 0.00 times even" in section
 

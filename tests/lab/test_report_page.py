@@ -98,8 +98,20 @@ def test_page_is_whole_well_formed_and_alone(case, tmp_path):
 
 def test_table_holds_the_numbers_of_the_summary():
     words = read(page(example())).words("td")
-    for expected in ("1.931", "2.013", "2.214", "118 kB", "3.28 MB", "512 B", "91.2 MB", "3.10 MB", "6.20 MB", "8,342",
-                     "61,230", "12.6 M"):  # fmt: skip
+    for expected in (
+        "1.931",
+        "2.013",
+        "2.214",
+        "118 kB",
+        "3.28 MB",
+        "512 B",
+        "91.2 MB",
+        "3.10 MB",
+        "6.20 MB",
+        "8,342",
+        "61,230",
+        "12.6 M",
+    ):
         assert expected in words
     nats = 1.931 * math.log(2) * 3.787
     assert f"{nats:.3f}" in words
@@ -156,9 +168,16 @@ def test_a_failed_check_is_loud_and_a_passed_run_is_calm():
 
 def test_a_validation_text_that_repeats_training_is_loud_wherever_results_are_shown():
     """Oracle: the sentence that `data prepare` says of the same manifest (data/test_split.py)."""
-    manifest = {"splits": {"train": {"documents": 90, "bytes": 90}, "val": {"documents": 10, "bytes": 10}},
-                "split": {"method": "given", "max_overlap": 1.0, "dropped_documents": 0, "overlapping_documents": 4,
-                          "equal_documents": 2}}  # fmt: skip
+    manifest = {
+        "splits": {"train": {"documents": 90, "bytes": 90}, "val": {"documents": 10, "bytes": 10}},
+        "split": {
+            "method": "given",
+            "max_overlap": 1.0,
+            "dropped_documents": 0,
+            "overlapping_documents": 4,
+            "equal_documents": 2,
+        },
+    }
     (said,) = split_notes(manifest)
     summary = example()
     summary["corpus"]["warning"] = overlap_warning(manifest)
@@ -177,17 +196,32 @@ def test_a_validation_text_that_repeats_training_is_loud_wherever_results_are_sh
 def test_commands_stand_under_the_figures():
     reader = read(page(example()))
     code = reader.words("code")
-    for command in ("weightless demo --seeds 0", "--model feather --seed 0", "weightless eval runs/demo/models/dense",
-                    "weightless count runs/demo/models/ngram", "weightless generate"):  # fmt: skip
+    for command in (
+        "weightless demo --seeds 0",
+        "--model feather --seed 0",
+        "weightless eval runs/demo/models/dense",
+        "weightless count runs/demo/models/ngram",
+        "weightless generate",
+    ):
         assert command in code
 
 
 def test_every_missing_key_is_named(tmp_path):
     """Deleting each required key in turn gives a CorruptFileError that says which."""
     summary = example(DEMO[1:2])
-    needed = ("name", "command", "corpus.bytes_per_token", "models", "models.0.family", "models.0.touched.T.p99",
-              "models.0.components.0.T", "models.0.stored.file", "models.0.curve.3.val_loss", "models.0.checks.1.ok",
-              "models.0.sample.text")  # fmt: skip
+    needed = (
+        "name",
+        "command",
+        "corpus.bytes_per_token",
+        "models",
+        "models.0.family",
+        "models.0.touched.T.p99",
+        "models.0.components.0.T",
+        "models.0.stored.file",
+        "models.0.curve.3.val_loss",
+        "models.0.checks.1.ok",
+        "models.0.sample.text",
+    )
     for dotted in needed:
         broken: Any = copy.deepcopy(summary)
         *steps, last = dotted.split(".")
@@ -281,8 +315,11 @@ def test_breakdown_alone_is_an_svg_file_whose_bars_add_up():
 def test_a_divergence_is_told_and_crossed_out_where_it_happened():
     """Oracle: the words of the record, and one cross in each of the two panels."""
     summary = example()
-    summary["models"][1].update(bits_per_byte=None, nats_per_token=None, diverged={
-        "detail": "diverged at step 31, batch 31: loss inf", "tokens": 900_000, "seconds": 60.0})  # fmt: skip
+    summary["models"][1].update(
+        bits_per_byte=None,
+        nats_per_token=None,
+        diverged={"detail": "diverged at step 31, batch 31: loss inf", "tokens": 900_000, "seconds": 60.0},
+    )
     drawn = page(check_summary(summary))
     assert "feather: diverged at step 31, batch 31: loss inf, not drawn." in drawn
     assert drawn.count("×</text>") == 2 and "<td>diverged</td>" in drawn

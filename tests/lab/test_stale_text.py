@@ -183,7 +183,13 @@ def test_a_run_of_changed_text_is_refused(text, tmp_path):
 
 
 def test_two_ways_to_validate_are_refused(text):
-    for values in ({"val_first": 1, "val_last": 1}, {"val_first": 1, "validation": "x"}, {"val_first": -1},
-                   {"val_last": 2, "val_fraction": 0.1}, {"val_fraction": 1.0}, {"max_overlap": 1.5}):  # fmt: skip
+    for values in (
+        {"val_first": 1, "val_last": 1},
+        {"val_first": 1, "validation": "x"},
+        {"val_first": -1},
+        {"val_last": 2, "val_fraction": 0.1},
+        {"val_fraction": 1.0},
+        {"max_overlap": 1.5},
+    ):
         with pytest.raises(ConfigError):
             DataRecipe(**values)

@@ -63,8 +63,23 @@ def test_a_training_is_logged_offline_with_its_bytes(tmp_path, monkeypatch, caps
     text = "\n<|endoftext|>\n".join(f"the fox number {i} ran home" * 9 for i in range(300))
     (tmp_path / "text.txt").write_text(text)
     words += ["--data", "data", "--text", "text.txt", "--vocab_size", "300"]
-    code = main(["train", "dense", *words, "--num_steps", "3", "--batch_size", "2", "--threads", "1",
-                 "--eval_tokens", "128", "--out", "out"])  # fmt: skip
+    code = main(
+        [
+            "train",
+            "dense",
+            *words,
+            "--num_steps",
+            "3",
+            "--batch_size",
+            "2",
+            "--threads",
+            "1",
+            "--eval_tokens",
+            "128",
+            "--out",
+            "out",
+        ]
+    )
     out, err = capsys.readouterr()
     assert code == 0, err
     summary, n_lines = recorded(tmp_path / "out")

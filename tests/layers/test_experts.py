@@ -45,9 +45,13 @@ def by_token(h_ND, scores_NE, bias_E, up, down, k, scoring, activation):
 
 
 CASES = [
-    (5, 2, "softmax", "swiglu", False), (5, 1, "softmax", "silu", True), (5, 1, "sigmoid", "relu2", True),
-    (3, 3, "softmax", "relu2", True), (33, 4, "sigmoid", "swiglu", True), (1, 1, "softmax", "silu", False),
-]  # fmt: skip
+    (5, 2, "softmax", "swiglu", False),
+    (5, 1, "softmax", "silu", True),
+    (5, 1, "sigmoid", "relu2", True),
+    (3, 3, "softmax", "relu2", True),
+    (33, 4, "sigmoid", "swiglu", True),
+    (1, 1, "softmax", "silu", False),
+]
 
 
 @pytest.mark.parametrize(("E", "k", "scoring", "activation", "biased"), CASES)

@@ -75,9 +75,15 @@ def test_feed_forward(dtype, activation):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rotation_at_distant_positions(dtype):
     cos, sin = L.rotary_tables(9, 6, 1e4, torch.device("cpu"), first=2000)
-    both_ways(lambda x: L.rotate(x, cos.to(x.dtype) if x.dtype == torch.float64 else cos,
-                                 sin.to(x.dtype) if x.dtype == torch.float64 else sin),
-              dtype, random(2, 9, 3, 6, scale=300))  # fmt: skip
+    both_ways(
+        lambda x: L.rotate(
+            x,
+            cos.to(x.dtype) if x.dtype == torch.float64 else cos,
+            sin.to(x.dtype) if x.dtype == torch.float64 else sin,
+        ),
+        dtype,
+        random(2, 9, 3, 6, scale=300),
+    )
 
 
 @pytest.mark.parametrize("documents", [None, torch.tensor([[0, 0, 0, 1, 1, 1, 1, 2, 2]])])

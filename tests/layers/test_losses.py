@@ -155,8 +155,11 @@ def test_a_head_of_three_levels_is_one_distribution(v: int, n_classes: int, norm
         slot = int(slot_of_token[t])
         group, place = divmod(slot, W)
         c, m = divmod(group, M)
-        levels = [(p["classes"], c), (p["groups"][c * M : min(c * M + M, G)], m),
-                  (p["words"][group * W : min(group * W + W, v)], place)]  # fmt: skip
+        levels = [
+            (p["classes"], c),
+            (p["groups"][c * M : min(c * M + M, G)], m),
+            (p["words"][group * W : min(group * W + W, v)], place),
+        ]
         wanted = sum(torch.log_softmax(rows @ h[0], 0)[at] for rows, at in levels)
         torch.testing.assert_close(log_p[0, 0, t], wanted, **TIGHT)
     torch.testing.assert_close(head.nats(p, x, tokens)[0], -log_p[0].diagonal(), **TIGHT)

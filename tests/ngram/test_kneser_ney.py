@@ -65,9 +65,15 @@ def test_arrays_have_the_promised_types_and_shapes(vocab_size, min_counts):
     arrays = build(zipfian(1023, vocab_size), vocab_size, 3, min_counts)
     check_layout(arrays)
     assert set(arrays) == {
-        "cont.0.cum", "ctx.1.node", "cont.1.word", "cont.1.cum",
-        "ctx.2.word", "ctx.2.node", "cont.2.word", "cont.2.cum",
-    }  # fmt: skip
+        "cont.0.cum",
+        "ctx.1.node",
+        "cont.1.word",
+        "cont.1.cum",
+        "ctx.2.word",
+        "ctx.2.node",
+        "cont.2.word",
+        "cont.2.cum",
+    }
     assert arrays["ctx.1.node"].shape == (vocab_size + 1, 2) and arrays["ctx.2.node"].shape[1] == 1
     assert arrays["cont.2.word"].dtype == arrays["ctx.2.word"].dtype == word_dtype(vocab_size)
     assert int(arrays["cont.0.cum"][-1]) == 2**32 - 1

@@ -87,8 +87,13 @@ def check_masks(forward, backward, dtype=np.float64, tolerance=1e-12) -> None:
     case = (2, 2, 1, 21, 29, 4, 8)
     padding = random(2, 29) > 0.2
     padding[1] = False
-    for masks in ({"window": 3}, {"q_offset": -5}, {"q_offset": 40}, {"key_padding_mask": padding},
-                  {"window": 2, "key_padding_mask": padding}):  # fmt: skip
+    for masks in (
+        {"window": 3},
+        {"q_offset": -5},
+        {"q_offset": 40},
+        {"key_padding_mask": padding},
+        {"window": 2, "key_padding_mask": padding},
+    ):
         compare(forward, backward, inputs(case, dtype), 8, tolerance, **masks)
     compare(forward, backward, inputs(case, dtype), 8, tolerance, causal=False, window=4)
 

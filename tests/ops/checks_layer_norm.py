@@ -30,8 +30,9 @@ def near(found, wanted, tolerance: float) -> None:
 def check_against_autograd(forward, backward, shape=(3, 5, 77), dtype=np.float64, tolerance=1e-10, eps=1e-5) -> None:
     """PyTorch autograd in float64; 1e-10 in float64 (order of sums), 1e-5 in float32 (rounding of inputs)."""
     width = shape[-1]
-    x, gamma, beta, dy = (a.astype(dtype) for a in (random(*shape), random(width, seed=1), random(width, seed=2),
-                                                    random(*shape, seed=3)))  # fmt: skip
+    x, gamma, beta, dy = (
+        a.astype(dtype) for a in (random(*shape), random(width, seed=1), random(width, seed=2), random(*shape, seed=3))
+    )
     y, cache = forward(x, gamma, beta, eps)
     found = (y, *backward(dy, cache))
     for got, wanted in zip(found, by_autograd(x, gamma, beta, dy, eps)):
@@ -47,8 +48,10 @@ def check_large_eps(forward, backward) -> None:
 def check_single(forward, backward) -> None:
     """float32 in, float32 out, also of rows around 1e4, where E[x^2] - E[x]^2 is noise: 1e-5 of the largest entry."""
     for offset in (0.0, 1e4):
-        x, gamma, beta, dy = (a.astype(np.float32) for a in (random(3, 5, 77) + offset, random(77, seed=1),
-                                                             random(77, seed=2), random(3, 5, 77, seed=3)))  # fmt: skip
+        x, gamma, beta, dy = (
+            a.astype(np.float32)
+            for a in (random(3, 5, 77) + offset, random(77, seed=1), random(77, seed=2), random(3, 5, 77, seed=3))
+        )
         y, cache = forward(x, gamma, beta)
         for found, wanted in zip((y, *backward(dy, cache)), by_autograd(x, gamma, beta, dy)):
             assert found.dtype == np.float32

@@ -50,12 +50,22 @@ CASES = {
     "naive": (lambda q, k, v: naive_attention_fwd(q, k, v)[0], *BHND),
     "pieces": (lambda q, k, v: attend_pieces(q[0], [(0, k[0], v[0])], 9, 2), *BHND),
     "ternary": (lambda x, w: ternary_linear_forward(x, w)[0], halves(4, 2000, scale=9), halves(5, 2000, seed=2)),
-    "class_log_probs": (lambda h, c, w: class_log_probs(h, c, w, 20), halves(3, 40), halves(4, 40, seed=1),
-                        halves(20, 40, seed=2)),
-    **{f"feedforward {name}": (lambda x, u, d, name=name: feedforward(x, u, d, name), halves(3, 40, scale=8),
-                               halves(126 if name == "swiglu" else 63, 40, scale=9, seed=1),
-                               halves(5, 63, scale=2e-3, seed=2)) for name in ACTIVATIONS},
-}  # fmt: skip
+    "class_log_probs": (
+        lambda h, c, w: class_log_probs(h, c, w, 20),
+        halves(3, 40),
+        halves(4, 40, seed=1),
+        halves(20, 40, seed=2),
+    ),
+    **{
+        f"feedforward {name}": (
+            lambda x, u, d, name=name: feedforward(x, u, d, name),
+            halves(3, 40, scale=8),
+            halves(126 if name == "swiglu" else 63, 40, scale=9, seed=1),
+            halves(5, 63, scale=2e-3, seed=2),
+        )
+        for name in ACTIVATIONS
+    },
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -67,8 +77,14 @@ def test_halves_are_worked_out_in_more(name):
     np.testing.assert_allclose(found, exact, rtol=ROUNDING, atol=ROUNDING * min(size, 1e-3))
 
 
-@pytest.mark.parametrize("backward", [lambda dO, *z: naive_attention_bwd(dO, *z), lambda dO, *z: flash_attention_bwd(
-    dO, flash_attention_fwd(*z, 4, return_cache=True)[1], 4)], ids=["naive", "flash"])  # fmt: skip
+@pytest.mark.parametrize(
+    "backward",
+    [
+        lambda dO, *z: naive_attention_bwd(dO, *z),
+        lambda dO, *z: flash_attention_bwd(dO, flash_attention_fwd(*z, 4, return_cache=True)[1], 4),
+    ],
+    ids=["naive", "flash"],
+)
 def test_gradients_of_attention_in_halves(backward):
     """A gradient may cancel, so the tolerance is of the largest; flash reads O as it was rounded."""
     dO = halves(1, 2, 9, 16, seed=7)

@@ -14,8 +14,17 @@ V, END = 40, 3
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    config = transformers.GPT2Config(vocab_size=V, n_positions=64, n_embd=16, n_layer=2, n_head=2, bos_token_id=1,
-                                     eos_token_id=END, pad_token_id=0, initializer_range=0.6)  # fmt: skip
+    config = transformers.GPT2Config(
+        vocab_size=V,
+        n_positions=64,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=1,
+        eos_token_id=END,
+        pad_token_id=0,
+        initializer_range=0.6,
+    )
     return transformers.GPT2LMHeadModel(config).double().eval()
 
 
@@ -31,10 +40,19 @@ def log_probs(model):
 
 def by_transformers(model, prompt, K, n_steps, alpha, end):
     settings = transformers.GenerationConfig(
-        num_beams=K, num_return_sequences=K, max_new_tokens=n_steps, length_penalty=alpha, do_sample=False,
-        early_stopping=False, return_dict_in_generate=True, output_scores=True, bos_token_id=1, eos_token_id=end,
-        pad_token_id=0, use_cache=True,
-    )  # fmt: skip
+        num_beams=K,
+        num_return_sequences=K,
+        max_new_tokens=n_steps,
+        length_penalty=alpha,
+        do_sample=False,
+        early_stopping=False,
+        return_dict_in_generate=True,
+        output_scores=True,
+        bos_token_id=1,
+        eos_token_id=end,
+        pad_token_id=0,
+        use_cache=True,
+    )
     with torch.inference_mode():
         mask = torch.ones(1, len(prompt), dtype=torch.long)
         found = model.generate(torch.tensor([prompt]), attention_mask=mask, generation_config=settings)

@@ -37,17 +37,28 @@ def test_rows_agree_with_the_datasets_library(tmp_path, monkeypatch):
 
     folder = "sample-10BT_max_length_513/"
     with running_hub() as hub:
-        hub.repositories["kushalt/fineweb-edu-gpt2"] = Repository({
-            folder + "train-00000-of-00002.parquet": masked_rows(40, V, 0, pad=50256)[0],
-            folder + "train-00001-of-00002.parquet": masked_rows(30, V, 1, pad=50256)[0],
-            folder + "test-00000-of-00001.parquet": masked_rows(20, V, 2, pad=50256)[0]})  # fmt: skip
+        hub.repositories["kushalt/fineweb-edu-gpt2"] = Repository(
+            {
+                folder + "train-00000-of-00002.parquet": masked_rows(40, V, 0, pad=50256)[0],
+                folder + "train-00001-of-00002.parquet": masked_rows(30, V, 1, pad=50256)[0],
+                folder + "test-00000-of-00001.parquet": masked_rows(20, V, 2, pad=50256)[0],
+            }
+        )
         shards = {f"data/train_00000{n}-00000-of-00001.parquet": value_rows(25, V, n)[0] for n in (1, 2)}
-        card = [{"config_name": "default", "data_files": [
-            {"split": f"train_00000{n}", "path": f"data/train_00000{n}-*"} for n in (1, 2)]}]  # fmt: skip
-        front = "---\nconfigs:\n- config_name: default\n  data_files:\n" + "".join(
-            f"  - split: train_00000{n}\n    path: data/train_00000{n}-*\n" for n in (1, 2)) + "---\n"  # fmt: skip
+        card = [
+            {
+                "config_name": "default",
+                "data_files": [{"split": f"train_00000{n}", "path": f"data/train_00000{n}-*"} for n in (1, 2)],
+            }
+        ]
+        front = (
+            "---\nconfigs:\n- config_name: default\n  data_files:\n"
+            + "".join(f"  - split: train_00000{n}\n    path: data/train_00000{n}-*\n" for n in (1, 2))
+            + "---\n"
+        )
         hub.repositories["alkibijad/fineweb-edu-sample-10BT-gpt2tokenized"] = Repository(
-            {**shards, "README.md": front.encode()}, card)  # fmt: skip
+            {**shards, "README.md": front.encode()}, card
+        )
         settings = environment(hub, tmp_path / "home")
         text = textwrap.dedent(PROGRAM).format(out=tmp_path)
         done = subprocess.run(

@@ -30,11 +30,23 @@ def lines() -> list[str]:
 def trained(model_type: str, adds: bool, removes: bool, rule: str, **more) -> bytes:
     out = io.BytesIO()
     options = {
-        "vocab_size": 420, "byte_fallback": True, "split_digits": True, "hard_vocab_limit": False, "pad_id": 0,
-        "bos_id": 1, "eos_id": 2, "unk_id": 3, "minloglevel": 2, "num_threads": 1, "model_type": model_type,
-        "normalization_rule_name": rule, "add_dummy_prefix": adds, "remove_extra_whitespaces": removes,
-        "user_defined_symbols": ["▁▁▁", "\t", "▁hm▁"], "allow_whitespace_only_pieces": True,
-    }  # fmt: skip
+        "vocab_size": 420,
+        "byte_fallback": True,
+        "split_digits": True,
+        "hard_vocab_limit": False,
+        "pad_id": 0,
+        "bos_id": 1,
+        "eos_id": 2,
+        "unk_id": 3,
+        "minloglevel": 2,
+        "num_threads": 1,
+        "model_type": model_type,
+        "normalization_rule_name": rule,
+        "add_dummy_prefix": adds,
+        "remove_extra_whitespaces": removes,
+        "user_defined_symbols": ["▁▁▁", "\t", "▁hm▁"],
+        "allow_whitespace_only_pieces": True,
+    }
     sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines()), model_writer=out, **(options | more))
     return out.getvalue()
 

@@ -32,8 +32,12 @@ def text_of(n: int, seed: int = 0) -> np.ndarray:
 def test_pydivsufsort_gives_the_same_array(kind):
     pydivsufsort = pytest.importorskip("pydivsufsort")
     text = text_of(50_001)
-    text = {"text": text, "one word": np.full_like(text, 9), "period": np.tile(text[:77], 300),
-            "twice": np.tile(text[:9001], 2)}[kind]  # fmt: skip
+    text = {
+        "text": text,
+        "one word": np.full_like(text, 9),
+        "period": np.tile(text[:77], 300),
+        "twice": np.tile(text[:9001], 2),
+    }[kind]
     assert np.array_equal(pydivsufsort.divsufsort(text), build(text, V).suffixes)
 
 

@@ -43,8 +43,10 @@ def gpt2() -> Tokenizer:
 def classes_of_tiktoken() -> dict[str, int]:
     """Class of every character of the first four planes, asked of tiktoken; beyond them no letter is assigned."""
     ranks = {bytes([b]): b for b in range(256)} | {b"aa": 256}
-    probes = [(kind, tiktoken.Encoding("probe", pat_str=pattern, mergeable_ranks=ranks, special_tokens={}))
-              for kind, pattern in ((LETTER, r"\p{L}+"), (NUMBER, r"\p{N}+"), (SPACE, r"\s+"))]  # fmt: skip
+    probes = [
+        (kind, tiktoken.Encoding("probe", pat_str=pattern, mergeable_ranks=ranks, special_tokens={}))
+        for kind, pattern in ((LETTER, r"\p{L}+"), (NUMBER, r"\p{N}+"), (SPACE, r"\s+"))
+    ]
     found = {}
     for code in (*range(0xD800), *range(0xE000, 0x40000)):
         matching = [kind for kind, encoding in probes if encoding.encode_ordinary(chr(code))]

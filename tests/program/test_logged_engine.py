@@ -40,8 +40,14 @@ def an_access(name: str) -> st.SearchStrategy[Access]:
     """Some bytes of a tensor; only state is written."""
     size, may_write = SIZES[name], name in ("s", "t")
     return st.integers(0, size - 1).flatmap(
-        lambda first: st.builds(Access, st.just(name), st.just(first), st.integers(1, size - first),
-                                st.booleans() if may_write else st.just(False)))  # fmt: skip
+        lambda first: st.builds(
+            Access,
+            st.just(name),
+            st.just(first),
+            st.integers(1, size - first),
+            st.booleans() if may_write else st.just(False),
+        )
+    )
 
 
 OPERATOR = st.lists(st.sampled_from(sorted(SIZES)).flatmap(an_access), max_size=12)
@@ -102,14 +108,22 @@ def test_neighbours_become_one_record_and_no_others():
     log = np.zeros((8, N_FIELDS), np.int64)
     weights, state = memories(log)
     for memory, number, first, n, kind in [
-        (weights, 0, 0, 4, READ), (weights, 0, 4, 4, READ), (weights, 0, 12, 4, READ), (state, 0, 16, 4, READ),
-        (state, 0, 20, 4, WRITE), (state, 1, 24, 4, WRITE), (state, 1, 28, 4, WRITE),
-    ]:  # fmt: skip
+        (weights, 0, 0, 4, READ),
+        (weights, 0, 4, 4, READ),
+        (weights, 0, 12, 4, READ),
+        (state, 0, 16, 4, READ),
+        (state, 0, 20, 4, WRITE),
+        (state, 1, 24, 4, WRITE),
+        (state, 1, 28, 4, WRITE),
+    ]:
         write_down(memory, number, first, n, kind)
     assert log[1 : 1 + log[0, 0]].tolist() == [
-        [0, READ, 0, 8], [0, READ, 12, 16], [0, READ + OF_STATE, 16, 20], [0, WRITE + OF_STATE, 20, 24],
+        [0, READ, 0, 8],
+        [0, READ, 12, 16],
+        [0, READ + OF_STATE, 16, 20],
+        [0, WRITE + OF_STATE, 20, 24],
         [1, WRITE + OF_STATE, 24, 32],
-    ]  # fmt: skip
+    ]
 
 
 def test_a_full_log_counts_what_it_lost_and_writes_no_further():
@@ -128,8 +142,10 @@ def test_without_a_log_nothing_is_compiled():
     write_down_twin = njit(**{**KERNEL, "cache": False})(write_down.py_func)
     write_down_twin(plain, 0, 0, 4, READ)
     write_down_twin(memories(np.zeros((8, N_FIELDS), np.int64))[0], 0, 0, 4, READ)
-    stores = [sum(" store i64" in line and "!tbaa" not in line for line in text.splitlines())
-              for text in write_down_twin.inspect_llvm().values()]  # fmt: skip
+    stores = [
+        sum(" store i64" in line and "!tbaa" not in line for line in text.splitlines())
+        for text in write_down_twin.inspect_llvm().values()
+    ]
     assert stores[0] == 0 < stores[1], stores
 
 

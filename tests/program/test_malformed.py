@@ -28,10 +28,49 @@ SOURCES = [
     ("mixture", "dense_and_ngram"),
 ]
 ODD = [
-    None, True, False, -1, 0, 1, 2, 3, 7, 8, 64, 2**31, 2**40 - 1, 2**40, 2**63, 2**64, 2**70, 0.0, -1.0, 0.5, 1e30,
-    float("inf"), float("nan"), "", "x", "é" * 99, "f32", "u32", "int4", "bf17", "state", "constant", [], {}, [1, 2],
-    [2**39, 2**39], [0, 4], [1, 0], {"op": "attend"}, "outcome", "probabilities", "history",
-]  # fmt: skip
+    None,
+    True,
+    False,
+    -1,
+    0,
+    1,
+    2,
+    3,
+    7,
+    8,
+    64,
+    2**31,
+    2**40 - 1,
+    2**40,
+    2**63,
+    2**64,
+    2**70,
+    0.0,
+    -1.0,
+    0.5,
+    1e30,
+    float("inf"),
+    float("nan"),
+    "",
+    "x",
+    "é" * 99,
+    "f32",
+    "u32",
+    "int4",
+    "bf17",
+    "state",
+    "constant",
+    [],
+    {},
+    [1, 2],
+    [2**39, 2**39],
+    [0, 4],
+    [1, 0],
+    {"op": "attend"},
+    "outcome",
+    "probabilities",
+    "history",
+]
 SMALL = 1 << 22
 
 
@@ -137,8 +176,10 @@ REFUSALS = {
     "unknown operator": (DENSE, lambda v: changed(v, "body", 0, "op", to="accept_tokens")),
     "unknown format": (DENSE, lambda v: changed(v, "tensors", 0, "format", to="f33")),
     "unknown kind": (DENSE, lambda v: changed(v, "tensors", 0, "kind", to="code")),
-    "odd int4": (DENSE, lambda v: changed(changed(v, "tensors", 0, "format", to="int4"), "tensors", 0, "shape",
-                                          to=[301, 41])),
+    "odd int4": (
+        DENSE,
+        lambda v: changed(changed(v, "tensors", 0, "format", to="int4"), "tensors", 0, "shape", to=[301, 41]),
+    ),
     "a weight as state": (DENSE, lambda v: changed(v, "tensors", tensor_at(v, "block.0.qkv"), "kind", to="state")),
     "state as a weight": (DENSE, lambda v: changed(v, "tensors", tensor_at(v, "x"), "kind", to="weight")),
     "a matrix of ids": (DENSE, lambda v: changed(v, "tensors", tensor_at(v, "block.0.up"), "format", to="u16")),
@@ -150,8 +191,12 @@ REFUSALS = {
     "huge context": (DENSE, lambda v: changed(v, "context", to=10**300)),
     "short cache": (DENSE, lambda v: changed(v, "tensors", tensor_at(v, "kv.0"), "shape", to=[22, 80])),
     "short history": (DENSE, lambda v: changed(v, "tensors", tensor_at(v, "history"), "shape", to=[1, 22])),
-    "empty history": (DENSE, lambda v: changed(changed(v, "tensors", tensor_at(v, "history"), "shape", to=[0, 23]),
-                                               "body", to=v["body"][1:])),
+    "empty history": (
+        DENSE,
+        lambda v: changed(
+            changed(v, "tensors", tensor_at(v, "history"), "shape", to=[0, 23]), "body", to=v["body"][1:]
+        ),
+    ),
     "unlimited context": (DENSE, lambda v: changed(v, "context", to=float("inf"))),
     "fractional vocabulary": (DENSE, lambda v: changed(v, "vocab_size", to=301.5)),
     "context as text": (DENSE, lambda v: changed(v, "context", to="23")),
@@ -169,7 +214,7 @@ REFUSALS = {
     "uneven lists": (NGRAM, lambda v: changed(v, "tensors", tensor_at(v, "cont.1.word"), "shape", to=[9, 1])),
     "unigrams": (NGRAM, lambda v: changed(v, "tensors", tensor_at(v, "cont.0.cum"), "shape", to=[300, 1])),
     "result elsewhere": (NGRAM, lambda v: changed(v, "heads", "full", 0, "outcome", to="p")),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", REFUSALS)

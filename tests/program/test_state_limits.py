@@ -45,8 +45,11 @@ def test_more_state_than_the_limit_is_refused_with_a_remedy():
     """3 layers of 36 float32 keys and values are 432 bytes per position; 20 more of them pass the limit at 2^20."""
     program = bench("dense", "untied_mqa_relu2_bf16").program
     wide = dataclasses.replace(
-        program, tensors=tuple(dataclasses.replace(t, format="f32") if t.component == "kv cache" else t
-                               for t in program.tensors))  # fmt: skip
+        program,
+        tensors=tuple(
+            dataclasses.replace(t, format="f32") if t.component == "kv cache" else t for t in program.tensors
+        ),
+    )
     layers = [t for t in wide.tensors if t.component == "kv cache"]
     assert MAX_CONTEXT * sum(t.row_bytes for t in layers) < MAX_STATE_BYTES
     many = tuple(Tensor(f"more.{i}", layers[0].shape, "f32", "kv cache", "state") for i in range(20))

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from structure.source_tree import Repository, Source, dotted
 
+KEPT_FROM_FORMATTER = "# fmt: " + "skip"
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
 
@@ -19,21 +20,119 @@ VERSIONED = re.compile(r"(^|_)v\d+$|^new_|_new$|^old_|_old$")
 # What may be called while a module is imported: declarations, and building a constant out of constants.
 # A capital letter means a constructor (a table of frozen dataclasses is a constant).
 DECLARATIONS = {
-    "dataclass", "dataclass_transform", "field", "njit", "jit", "vectorize", "guvectorize", "overload",
-    "contextmanager", "cache", "constexpr",
-    "lru_cache", "cached_property", "property", "wraps", "no_grad", "inference_mode", "custom_op", "namedtuple",
-    "cast", "get_logger", "getLogger", "version", "operator", "register_model", "loader", "twin_of",
-}  # fmt: skip
+    "dataclass",
+    "dataclass_transform",
+    "field",
+    "njit",
+    "jit",
+    "vectorize",
+    "guvectorize",
+    "overload",
+    "contextmanager",
+    "cache",
+    "constexpr",
+    "lru_cache",
+    "cached_property",
+    "property",
+    "wraps",
+    "no_grad",
+    "inference_mode",
+    "custom_op",
+    "namedtuple",
+    "cast",
+    "get_logger",
+    "getLogger",
+    "version",
+    "operator",
+    "register_model",
+    "loader",
+    "twin_of",
+}
 CONSTANT_BUILDERS = {
-    "frozenset", "set", "tuple", "list", "dict", "range", "sorted", "reversed", "zip", "enumerate", "len", "sum",
-    "min", "max", "abs", "round", "int", "float", "str", "bytes", "bool", "ord", "chr", "complex", "pow", "divmod",
-    "compile", "escape", "calcsize", "join", "split", "encode", "format", "items", "keys", "values", "fromkeys",
-    "log", "log2", "exp", "sqrt", "ldexp", "dtype", "iinfo", "finfo", "array", "asarray", "uint8", "uint16", "uint32",
-    "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "auto", "itemgetter", "attrgetter",
-    "partial", "isalnum", "lower", "fields", "get_args", "object", "type", "fromhex", "index",
-}  # fmt: skip
+    "frozenset",
+    "set",
+    "tuple",
+    "list",
+    "dict",
+    "range",
+    "sorted",
+    "reversed",
+    "zip",
+    "enumerate",
+    "len",
+    "sum",
+    "min",
+    "max",
+    "abs",
+    "round",
+    "int",
+    "float",
+    "str",
+    "bytes",
+    "bool",
+    "ord",
+    "chr",
+    "complex",
+    "pow",
+    "divmod",
+    "compile",
+    "escape",
+    "calcsize",
+    "join",
+    "split",
+    "encode",
+    "format",
+    "items",
+    "keys",
+    "values",
+    "fromkeys",
+    "log",
+    "log2",
+    "exp",
+    "sqrt",
+    "ldexp",
+    "dtype",
+    "iinfo",
+    "finfo",
+    "array",
+    "asarray",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+    "auto",
+    "itemgetter",
+    "attrgetter",
+    "partial",
+    "isalnum",
+    "lower",
+    "fields",
+    "get_args",
+    "object",
+    "type",
+    "fromhex",
+    "index",
+}
 ALLOWED_CALLS = DECLARATIONS | CONSTANT_BUILDERS
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def formatted(repository: Repository) -> list[str]:
+    """The formatter decides: fewer than ten places are kept from it, each with its reason in the file."""
+    places = [
+        f"{source.path}:{number}: kept from the formatter"
+        for source in repository.python
+        for number, line in enumerate(source.text.splitlines(), 1)
+        if line.rstrip().endswith(KEPT_FROM_FORMATTER)
+    ]
+    return places[9:]
 
 
 def file_lengths(repository: Repository) -> list[str]:

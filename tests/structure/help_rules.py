@@ -53,8 +53,11 @@ def shown(node: ast.AST) -> list[str]:
 
 def _fields(node: ast.ClassDef) -> list[str]:
     fields = [f for f in node.body if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name)]
-    return [f.target.id for f in fields  # type: ignore[union-attr]
-            if f.target.id.startswith("_") and "init=False" not in ast.unparse(f)]  # type: ignore[union-attr]  # fmt: skip
+    return [
+        f.target.id
+        for f in fields  # type: ignore[union-attr]
+        if f.target.id.startswith("_") and "init=False" not in ast.unparse(f)
+    ]  # type: ignore[union-attr]
 
 
 def _names(part: ast.AST) -> list[str]:

@@ -16,16 +16,25 @@ from structure.source_tree import Repository, Source, dotted
 
 FLOORS = {
     "base": 0,
-    "ops": 1, "artifact": 1, "ledger": 1,
-    "kernels": 2, "quant": 2, "tokenizer": 2,
-    "program": 3, "ngram": 3, "data": 3,
+    "ops": 1,
+    "artifact": 1,
+    "ledger": 1,
+    "kernels": 2,
+    "quant": 2,
+    "tokenizer": 2,
+    "program": 3,
+    "ngram": 3,
+    "data": 3,
     "layers": 4,
     "models": 5,
-    "train": 6, "export": 6,
-    "decode": 7, "evals": 7, "audit": 7,
+    "train": 6,
+    "export": 6,
+    "decode": 7,
+    "evals": 7,
+    "audit": 7,
     "lab": 8,
     "cli": 9,
-}  # fmt: skip
+}
 
 # Rooms that are divided: each part, and the other parts that it may import from.
 PARTS = {

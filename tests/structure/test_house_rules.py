@@ -17,6 +17,7 @@ RULES = [
     import_rules.dynamic_imports,
     import_rules.declared_dependencies,
     import_rules.used_dependencies,
+    form_rules.formatted,
     form_rules.file_lengths,
     form_rules.function_lengths,
     form_rules.forbidden_names,

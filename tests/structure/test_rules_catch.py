@@ -23,15 +23,15 @@ SOUND = {
     "src/weightless/data/text/__init__.py": '"""Text."""\n',
     "src/weightless/data/text/sources.py": '"""Sources."""\n\nfrom weightless.base import files\n\nTEXT = files\n',
     "src/weightless/data/shards/prepare.py": '"""Shards."""\n\nfrom weightless.data.text import sources\n'
-    'from ..text.sources import TEXT\n\nREAD = (sources, TEXT)\n',
+    "from ..text.sources import TEXT\n\nREAD = (sources, TEXT)\n",
     "src/weightless/models/__init__.py": '"""Floor 5."""\n',
     "src/weightless/models/catalog.py": '"""By name."""\n\nimport importlib\n\n\ndef family(name):\n'
     '    return importlib.import_module(f"weightless.models.{name}")\n',
     "src/weightless/models/dense.py": '"""Dense."""\n\nimport numpy as np\nimport tomli_w\nimport torch\n'
-    'from weightless.base import files\n\n\n'
-    'def load(path):\n    from ..base.files import load\n\n'
-    '    return np.load(path, allow_pickle=False), load, files, tomli_w, torch\n',
-}  # fmt: skip
+    "from weightless.base import files\n\n\n"
+    "def load(path):\n    from ..base.files import load\n\n"
+    "    return np.load(path, allow_pickle=False), load, files, tomli_w, torch\n",
+}
 
 
 def plant(root: Path, **files: str) -> Repository:
@@ -93,6 +93,7 @@ CASES = [
     ),
     (import_rules.used_dependencies, "pyproject.toml", PROJECT.replace('"tomli-w"', '"tomli-w", "optuna"')),
     (import_rules.declared_dependencies, DENSE, code("def f():\n    import scipy.sparse")),
+    (form_rules.formatted, BASE, code("x = 1  # fmt: " + "skip\nx = 1  # fmt: ".join([""] * 10) + "skip")),
     (form_rules.file_lengths, BASE, code("x = 1\n" * 401)),
     (form_rules.function_lengths, BASE, code("class A:\n    def f(self):\n" + "        x = 1\n" * 60)),
     (form_rules.forbidden_names, "src/weightless/base/utils.py", code("")),

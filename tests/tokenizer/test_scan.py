@@ -76,9 +76,16 @@ def test_every_pair_of_bytes_and_what_follows():
 
 def test_known_words():
     assert scanned(b"I've  been\n\n here 42!", "gpt2") == [
-        b"I", b"'ve", b" ", b" been", b"\n\n", b" here", b" 42", b"!"]  # fmt: skip
-    assert scanned(b"I'VE\n\n here 1234!\n", "gpt4") == [
-        b"I", b"'VE", b"\n\n", b" here", b" ", b"123", b"4", b"!\n"]  # fmt: skip
+        b"I",
+        b"'ve",
+        b" ",
+        b" been",
+        b"\n\n",
+        b" here",
+        b" 42",
+        b"!",
+    ]
+    assert scanned(b"I'VE\n\n here 1234!\n", "gpt4") == [b"I", b"'VE", b"\n\n", b" here", b" ", b"123", b"4", b"!\n"]
 
 
 def naive_specials(text: bytes, tokens: tuple[str, ...]) -> list[tuple[int, int]]:

@@ -29,8 +29,9 @@ from weightless.train.step import train_step
 from weightless.train.working_weights import WorkingWeights
 
 CONFIG = experts.Config(61, 16, 1, 1, 1, 4, 1, 8, balance="bias", context=9, weight_format="f32", kv_format="f32")
-SMALL = TrainConfig(batch_size=4, context=9, num_steps=16, log_every=1, eval_every=8, eval_tokens=200,
-                    checkpoint_every=1e9, threads=1)  # fmt: skip
+SMALL = TrainConfig(
+    batch_size=4, context=9, num_steps=16, log_every=1, eval_every=8, eval_tokens=200, checkpoint_every=1e9, threads=1
+)
 BIAS = "block.0.router_bias"
 
 

@@ -113,10 +113,18 @@ def test_a_weight_that_can_be_neither_stored_nor_computed_with_is_a_divergence(
     assert found is not None and found.step == 1 and "too large to be stored or computed with" in found.detail
 
 
-@pytest.mark.parametrize("fields", [
-    {"max_lr": 1e38}, {"max_lr": 1e20, "embedding_lr_scale": 1e20}, {"muon_lr": 1e38}, {"table_lr": 1e38},
-    {"weight_decay": 1e38}, {"beta1": 1 - 1e-16}, {"beta2": 1 - 1e-12},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"max_lr": 1e38},
+        {"max_lr": 1e20, "embedding_lr_scale": 1e20},
+        {"muon_lr": 1e38},
+        {"table_lr": 1e38},
+        {"weight_decay": 1e38},
+        {"beta1": 1 - 1e-16},
+        {"beta2": 1 - 1e-12},
+    ],
+)
 def test_rates_that_no_float32_holds_are_refused(fields: dict[str, float]) -> None:
     """An update by such a rate ended the program, and with it every model behind it."""
     with pytest.raises(ConfigError, match=f"{next(iter(fields))}.* = .*should be"):

@@ -31,8 +31,9 @@ from weightless.train.loop import TrainResult, train
 from weightless.train.validation import Validation
 
 END = 60
-SMALL = TrainConfig(batch_size=4, context=16, num_steps=24, log_every=1, eval_every=12, eval_tokens=300,
-                    checkpoint_every=1e9, threads=1)  # fmt: skip
+SMALL = TrainConfig(
+    batch_size=4, context=16, num_steps=24, log_every=1, eval_every=12, eval_tokens=300, checkpoint_every=1e9, threads=1
+)
 
 
 class Source:

@@ -23,8 +23,17 @@ from weightless.train.config import TrainConfig
 from weightless.train.loop import TrainResult, train
 
 TRAIN, VAL = toy_tokens(20_000), toy_tokens(3_000, seed=1)
-SMALL = TrainConfig(batch_size=4, context=9, num_steps=30, log_every=1, eval_every=10, eval_tokens=500, qat_start=0.5,
-                    checkpoint_every=1e9, threads=1)  # fmt: skip
+SMALL = TrainConfig(
+    batch_size=4,
+    context=9,
+    num_steps=30,
+    log_every=1,
+    eval_every=10,
+    eval_tokens=500,
+    qat_start=0.5,
+    checkpoint_every=1e9,
+    threads=1,
+)
 
 
 def _run(folder: Path, config: TrainConfig = SMALL, model: Any = None, **more: Any) -> TrainResult:
@@ -114,8 +123,9 @@ def test_resume_after_sigkill_is_bit_exact(tmp_path: Path) -> None:
         f"train(ToyModel(), toy_tokens(20_000), toy_tokens(3_000, seed=1), TrainConfig(**{frequent!r}), sys.argv[2])\n"
     )
     folder = tmp_path / "cut"
-    process = subprocess.Popen([sys.executable, "-c", script, str(Path(__file__).parents[1]), str(folder)],
-                               stderr=subprocess.DEVNULL)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(Path(__file__).parents[1]), str(folder)], stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 60
     while not _steps(folder) > 30:
         assert process.poll() is None and time.monotonic() < deadline

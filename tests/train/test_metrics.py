@@ -13,9 +13,22 @@ from weightless.train.config import TrainConfig
 from weightless.train.loop import train
 from weightless.train.metrics import COLUMNS, MetricsLog, read_metrics
 
-CONFIG = TrainConfig(batch_size=2, context=9, num_steps=4, log_every=1, eval_tokens=100, threads=1, schedule="constant",
-                     warmup=0.0, max_lr=0.003, muon_lr=0.05, table_lr=0.7, embedding_lr_scale=2.0, head_lr_scale=3.0,
-                     vector_lr_scale=5.0)  # fmt: skip
+CONFIG = TrainConfig(
+    batch_size=2,
+    context=9,
+    num_steps=4,
+    log_every=1,
+    eval_tokens=100,
+    threads=1,
+    schedule="constant",
+    warmup=0.0,
+    max_lr=0.003,
+    muon_lr=0.05,
+    table_lr=0.7,
+    embedding_lr_scale=2.0,
+    head_lr_scale=3.0,
+    vector_lr_scale=5.0,
+)
 SCALED = {"lr_embedding": 0.006, "lr_head": 0.009, "lr_vector": 0.015}
 
 

@@ -161,8 +161,11 @@ def _write_sections(file: IO[bytes], tensors: Sequence[StoredTensor]) -> tuple[l
                     tick(len(block))
                 nbytes += len(part)
             rows, cols, row_bytes, row_stride = map(index, (*tensor.shape, tensor.row_bytes, tensor.row_stride))
-            entries.append(Entry(tensor.name, tensor.format, (rows, cols), row_bytes, row_stride,
-                                 offset, nbytes, digest.hexdigest()))  # fmt: skip
+            entries.append(
+                Entry(
+                    tensor.name, tensor.format, (rows, cols), row_bytes, row_stride, offset, nbytes, digest.hexdigest()
+                )
+            )
             file.write(bytes(align_up(nbytes) - nbytes))
             offset += align_up(nbytes)
     return entries, offset

@@ -88,8 +88,14 @@ def check_entry(entry: Entry) -> None:
     _check_text(entry.format, _FORMAT, "format", where)
     _check_text(entry.sha256, _SHA256, "sha256", where)
     rows, cols = entry.shape
-    sizes = {"rows": rows, "cols": cols, "row_bytes": entry.row_bytes, "row_stride": entry.row_stride,
-             "offset": entry.offset, "nbytes": entry.nbytes}  # fmt: skip
+    sizes = {
+        "rows": rows,
+        "cols": cols,
+        "row_bytes": entry.row_bytes,
+        "row_stride": entry.row_stride,
+        "offset": entry.offset,
+        "nbytes": entry.nbytes,
+    }
     for key, value in sizes.items():
         if type(value) is not int or not 0 <= value <= MAX_SIZE:
             raise ValueError(f"{where}: {key} is {value!r:.40}, not a size")

@@ -101,8 +101,11 @@ def writable_folder(variable: str, what: str) -> Path:
     if not _is_private(own):
         own, is_new = Path(tempfile.mkdtemp(prefix="weightless-")), True  # somebody else took the name
     if is_new:
-        print(f"weightless: {what} are kept in {own}, because neither the installation nor a home folder can be "
-              f"written; {variable} names another place", file=sys.stderr)  # fmt: skip
+        print(
+            f"weightless: {what} are kept in {own}, because neither the installation nor a home folder can be "
+            f"written; {variable} names another place",
+            file=sys.stderr,
+        )
     return own
 
 

@@ -8,8 +8,7 @@ from weightless.base.errors import ConfigError
 
 LN2 = math.log(2.0)
 
-_SUFFIX = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
-           "kib": 2**10, "mib": 2**20, "gib": 2**30}  # fmt: skip
+_SUFFIX = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 def bits_per_byte(nats: float, n_bytes: int) -> float:

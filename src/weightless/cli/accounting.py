@@ -106,9 +106,15 @@ def accounted(named: Named, options: Accounting) -> dict[str, Any]:
     if optimizer not in OPTIMIZERS:
         raise ConfigError(f"--optimizer {optimizer}: {nearest(optimizer, OPTIMIZERS)}")
     context = options.context or named.train.get("context") or named.context
-    plan = Plan(context, options.batch_size or named.train.get("batch_size", 1), optimizer,
-                parse_bytes(options.device_memory) if options.device_memory else 0,
-                options.flops_per_second, options.mfu, round(options.tokens))  # fmt: skip
+    plan = Plan(
+        context,
+        options.batch_size or named.train.get("batch_size", 1),
+        optimizer,
+        parse_bytes(options.device_memory) if options.device_memory else 0,
+        options.flops_per_second,
+        options.mfu,
+        round(options.tokens),
+    )
     result = account(named.subject(context, options.causal), plan)
     stored = {"formats": _stored(named.weights), "kept": named.kept, "shipped": named.shipped}
     return {"optimizer": optimizer, "causal": options.causal, **result, "stored": stored}

@@ -63,9 +63,11 @@ def _parameters(result: dict[str, Any]):  # type: ignore[no-untyped-def]
 def _flops(result: dict[str, Any]):  # type: ignore[no-untyped-def]
     f = result["flops"]
     pairs = "T (T + 1) / 2 pairs" if result["causal"] else "T x T pairs"
-    lines = [f"{f['forward_per_token']:,.0f} FLOPs per token forward, 3 times that in training",
-             f"one training step of {result['memory']['batch_size']:,} x {f['context']:,} tokens: "
-             f"{f['training_step']:,} FLOPs"]  # fmt: skip
+    lines = [
+        f"{f['forward_per_token']:,.0f} FLOPs per token forward, 3 times that in training",
+        f"one training step of {result['memory']['batch_size']:,} x {f['context']:,} tokens: "
+        f"{f['training_step']:,} FLOPs",
+    ]
     if f["optimizer_step"] is not None:
         lines.append(f"one AdamW step: {f['optimizer_step']:,} FLOPs (14 per parameter)")
     title = f"forward FLOPs of {f['context']:,} tokens (2 m n p per matmul; attention over {pairs})"
@@ -81,8 +83,10 @@ def _memory(result: dict[str, Any]):  # type: ignore[no-untyped-def]
     if m["activations"] is None:
         lines.append("activations: not described for this family, so neither peak nor largest batch is known")
     else:
-        lines.append(f"activations of one sequence: {human_bytes(m['activations_of_one_sequence'])}   "
-                     f"peak at batch {B:,}: {human_bytes(m['peak'])}")  # fmt: skip
+        lines.append(
+            f"activations of one sequence: {human_bytes(m['activations_of_one_sequence'])}   "
+            f"peak at batch {B:,}: {human_bytes(m['peak'])}"
+        )
     if m["largest_batch"] is not None:
         lines.append(f"largest batch in {human_bytes(m['device'])}: {m['largest_batch']:,} sequences")
     time = result["time"]

@@ -81,8 +81,9 @@ def newest_model(runs: Path = Path("runs")) -> Path:
     """The packed model that was written last; WeightlessError when there is none."""
     found = sorted(runs.rglob("*.wl"), key=lambda path: path.stat().st_mtime) if runs.is_dir() else []
     if not found:
-        raise WeightlessError(f"no model (.wl) lies under {runs.resolve()}: name the one to score, "
-                              "weightless eval MODEL.wl")  # fmt: skip
+        raise WeightlessError(
+            f"no model (.wl) lies under {runs.resolve()}: name the one to score, weightless eval MODEL.wl"
+        )
     return found[-1]
 
 
@@ -101,8 +102,11 @@ def _warn_of_learned_text(artifact: Path, named: Corpus | None) -> None:
 
     record = trained_on(artifact.parent)
     if record is not None and named is not None and record.parted_otherwise(named):
-        print(f"WARNING: {named.folder} holds the text that {artifact} was trained on, split otherwise: what validates "
-              "there may have been learned, and a loss on it says little", file=sys.stderr)  # fmt: skip
+        print(
+            f"WARNING: {named.folder} holds the text that {artifact} was trained on, split otherwise: what validates "
+            "there may have been learned, and a loss on it says little",
+            file=sys.stderr,
+        )
 
 
 def _pack(options: Pack) -> int:
@@ -139,8 +143,16 @@ def _eval(options: Eval) -> int:
     refused = _why_refused(options, found, pieces, tokens)
     if found is not None and options.split == "val" and (doubt := overlap_warning(found.manifest)):
         print(f"{found.name}: WARNING: {doubt}", file=sys.stderr)
-    result = evaluate(packed, tokens, pieces, silent, options.stride or None, options.tokens or 0,
-                      options.threads or None, refused=refused)  # fmt: skip
+    result = evaluate(
+        packed,
+        tokens,
+        pieces,
+        silent,
+        options.stride or None,
+        options.tokens or 0,
+        options.threads or None,
+        refused=refused,
+    )
     if options.json:
         print(json.dumps({"artifact": options.artifact, **result.to_plain()}))
         return 0
@@ -148,8 +160,11 @@ def _eval(options: Eval) -> int:
     in_bytes = f"{result.bits_per_byte:.4f} bits per byte" if result.knows_bytes else f"bits per byte {unknown}"
     print(f"{result.nats_per_token:.4f} nats per token, {in_bytes}")
     all_targets = len(tokens) - 1
-    part = f"{result.n_tokens:,} of {all_targets:,} targets" if result.n_tokens < all_targets else \
-        f"all {all_targets:,} targets"  # fmt: skip
+    part = (
+        f"{result.n_tokens:,} of {all_targets:,} targets"
+        if result.n_tokens < all_targets
+        else f"all {all_targets:,} targets"
+    )
     of_text = f", {result.n_bytes:,} bytes" if result.knows_bytes else ""
     print(f"{part}{by_recipe}{of_text}, {result.tokens_per_second:,.0f} tokens/s")
     return 0
@@ -185,8 +200,10 @@ def _why_refused(options: Eval, found: Corpus | None, pieces: Any, tokens: Any) 
     """Why bits per byte would not be those of a text: what preparing found, or what the ids of a named model show."""
     if options.sentencepiece:
         if why := pieces.why_refused(tokens[:]):
-            raise WeightlessError(f"--sentencepiece {options.sentencepiece}: bits per byte are refused: {why}; "
-                                  "leave it out for nats per token")  # fmt: skip
+            raise WeightlessError(
+                f"--sentencepiece {options.sentencepiece}: bits per byte are refused: {why}; "
+                "leave it out for nats per token"
+            )
         return ""
     return found.why_refused(options.split) if found is not None else ""
 
@@ -199,12 +216,15 @@ def _piece_table(options: Eval, packed: Any) -> Any:
     table = byte_table(options.sentencepiece)
     other = packed.tokenizer_sha256 not in (None, sha256_file(options.sentencepiece))
     if other and not packed.has_tokenizer:
-        raise WeightlessError(f"{options.artifact} was trained on ids of another SentencePiece model than "
-                              f"{options.sentencepiece}")  # fmt: skip
+        raise WeightlessError(
+            f"{options.artifact} was trained on ids of another SentencePiece model than {options.sentencepiece}"
+        )
     if packed.has_tokenizer or len(table.base) > packed.program.vocab_size:
         own = "a tokenizer of its own" if packed.has_tokenizer else f"a vocabulary of {packed.program.vocab_size}"
-        raise WeightlessError(f"{options.artifact} has {own}, {options.sentencepiece} holds {len(table.base)} pieces: "
-                              "the ids were not made with it")  # fmt: skip
+        raise WeightlessError(
+            f"{options.artifact} has {own}, {options.sentencepiece} holds {len(table.base)} pieces: "
+            "the ids were not made with it"
+        )
     return table
 
 
@@ -223,10 +243,14 @@ def _corpus_tokens(options: Eval, packed: Packed, found: Corpus) -> Any:
     """The split, if the model's ids are the corpus's: by the tokenizer, or by their number where nobody knows it."""
     ours, theirs = packed.tokenizer_sha256, found.manifest["tokenizer_sha256"]
     if (ours and theirs and ours != theirs) or (packed.has_tokenizer and not theirs):
-        raise WeightlessError(f"{found.folder} was tokenised with another tokenizer than that of {options.artifact}: "
-                              "prepare the data with the model's tokenizer, or score a text with --text")  # fmt: skip
+        raise WeightlessError(
+            f"{found.folder} was tokenised with another tokenizer than that of {options.artifact}: "
+            "prepare the data with the model's tokenizer, or score a text with --text"
+        )
     if found.vocab_size != packed.program.vocab_size or (theirs and not ours and found.tokenizer_json()):
-        raise WeightlessError(f"{found.folder} has {found.vocab_size} tokens, of another tokenizer than the "
-                              f"{packed.program.vocab_size} of {options.artifact}: name the data it was trained "
-                              "on")  # fmt: skip
+        raise WeightlessError(
+            f"{found.folder} has {found.vocab_size} tokens, of another tokenizer than the "
+            f"{packed.program.vocab_size} of {options.artifact}: name the data it was trained "
+            "on"
+        )
     return found.tokens(options.split)

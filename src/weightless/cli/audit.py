@@ -100,8 +100,16 @@ def _models(options: Audit) -> Iterator[Report]:
         evidence = _with_claim(evidence, options, file, len(tokens), packed.program.context)
         name = file.parent.name if path.is_dir() else str(file)
         with _progress(name, options.positions) as tick:
-            yield audit(EnginePredictor(packed), tokens, evidence, name, options.positions, options.seed,
-                        options.tolerance, tick)  # fmt: skip
+            yield audit(
+                EnginePredictor(packed),
+                tokens,
+                evidence,
+                name,
+                options.positions,
+                options.seed,
+                options.tolerance,
+                tick,
+            )
 
 
 def _code(options: Audit) -> Iterator[Report]:
@@ -116,8 +124,9 @@ def _code(options: Audit) -> Iterator[Report]:
         if options.claim:
             evidence = _with_claim(evidence, options, None, len(tokens), 0)
         with _progress(options.what, options.positions) as tick:
-            yield audit(predictor, tokens, evidence, options.what, options.positions, options.seed,
-                        options.tolerance, tick)  # fmt: skip
+            yield audit(
+                predictor, tokens, evidence, options.what, options.positions, options.seed, options.tolerance, tick
+            )
 
 
 def _material(
@@ -145,15 +154,19 @@ def _material(
         found = corpus(options.data) if options.data else corpus_of(file)  # type: ignore[arg-type]
         tokenizer = named or (found.tokenizer() if found.has_tokenizer else None)
         _check_corpus(found, tokenizer, vocab_size, options, ours)
-        tokens, evidence = found.tokens("val"), replace(_of_corpus(found), refused=found.why_refused("val"),
-                                                  n_documents=found.n_documents("val"))  # fmt: skip
+        tokens, evidence = (
+            found.tokens("val"),
+            replace(_of_corpus(found), refused=found.why_refused("val"), n_documents=found.n_documents("val")),
+        )
     evidence = replace(evidence, expected=read_expected(options.expect))
     if options.train:
         from weightless.audit.predictors.data_overlap import documents_of
 
         if evidence.validation is None:
-            raise WeightlessError("--train compares documents, and the tokenizer of the validation ids is unknown: "
-                                  "give --text, or import the corpus with --tokenizer")  # fmt: skip
+            raise WeightlessError(
+                "--train compares documents, and the tokenizer of the validation ids is unknown: "
+                "give --text, or import the corpus with --tokenizer"
+            )
         evidence = replace(evidence, train=documents_of(options.train))
     if tokenizer is None:
         return tokens, evidence
@@ -177,11 +190,15 @@ def _of_corpus(found: Corpus) -> Evidence:
 def _check_corpus(found: Corpus, tokenizer: Any, vocab_size: int, options: Audit, ours: str | None) -> None:
     theirs = found.manifest["tokenizer_sha256"]
     if ours and theirs and ours != theirs:
-        raise WeightlessError(f"{found.folder} was tokenised with another tokenizer than that of {options.what}: give "
-                              "data in the model's own tokens, or a text with --text")  # fmt: skip
+        raise WeightlessError(
+            f"{found.folder} was tokenised with another tokenizer than that of {options.what}: give "
+            "data in the model's own tokens, or a text with --text"
+        )
     if vocab_size and found.vocab_size != vocab_size:
-        raise WeightlessError(f"{found.folder} has a vocabulary of {found.vocab_size}, {options.what} one of "
-                              f"{vocab_size}: give data in the model's own tokens, or a text with --text")  # fmt: skip
+        raise WeightlessError(
+            f"{found.folder} has a vocabulary of {found.vocab_size}, {options.what} one of "
+            f"{vocab_size}: give data in the model's own tokens, or a text with --text"
+        )
     if tokenizer is not None and found.has_tokenizer:
         found.check_tokenizer(tokenizer)
 

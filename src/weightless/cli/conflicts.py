@@ -99,14 +99,29 @@ def _published(options: Any) -> bool:
     return options.what in presets()
 
 
-_ALL_OF_A_CORPUS = ("text", "validation", "tokenizer", "vocab_size", "field", "val_fraction", "val_first", "val_last",
-                    "max_overlap", "workers", "launcher", "n_parallel")  # fmt: skip
+_ALL_OF_A_CORPUS = (
+    "text",
+    "validation",
+    "tokenizer",
+    "vocab_size",
+    "field",
+    "val_fraction",
+    "val_first",
+    "val_last",
+    "max_overlap",
+    "workers",
+    "launcher",
+    "n_parallel",
+)
 _PLAIN = "for text without rows of JSON or parquet"
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "generate": (
-        Rule(("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed"), lambda o: o.beam,
-             "with --beam, which ranks by the model's own probabilities and draws nothing"),
+        Rule(
+            ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed"),
+            lambda o: o.beam,
+            "with --beam, which ranks by the model's own probabilities and draws nothing",
+        ),
         Rule(("past_end",), lambda o: o.beam, "with --beam, which ends a beam there"),
         Rule(("alpha",), lambda o: not o.beam, "without --beam"),
         Rule(("tree",), lambda o: not o.speculate, "without --speculate"),
@@ -114,19 +129,26 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("prompt",), lambda o: o.prompts, "with --prompts, which holds them all"),
     ),
     "report": (
-        Rule(("out",), lambda o: len(o.run) == 1 and (Path(o.run[0]) / "summary.json").exists(),
-             "for one run, whose page lies in its own folder"),
+        Rule(
+            ("out",),
+            lambda o: len(o.run) == 1 and (Path(o.run[0]) / "summary.json").exists(),
+            "for one run, whose page lies in its own folder",
+        ),
     ),
-    "eval": (
-        Rule(("data", "split"), lambda o: o.text, "with --text, which is scored instead of a corpus"),
-    ),
+    "eval": (Rule(("data", "split"), lambda o: o.text, "with --text, which is scored instead of a corpus"),),
     "train": (
         Rule(("table_lr",), lambda o: _lacks(o, "table"), "for a model without lookup tables"),
-        Rule(("head_lr_scale",), lambda o: _lacks(o, "head"),
-             "for a model whose head is its embedding (--embedding_lr_scale)"),
+        Rule(
+            ("head_lr_scale",),
+            lambda o: _lacks(o, "head"),
+            "for a model whose head is its embedding (--embedding_lr_scale)",
+        ),
         Rule(("n_classes", "classes_by"), lambda o: getattr(o, "head", "class") == "full", "with --head full"),
-        Rule(("rope_theta",), lambda o: getattr(o, "positions", "rope") in ("learned", "none"),
-             "but with rotary positions"),
+        Rule(
+            ("rope_theta",),
+            lambda o: getattr(o, "positions", "rope") in ("learned", "none"),
+            "but with rotary positions",
+        ),
         Rule(("match_d_ff",), lambda o: getattr(o, "activation", "") == "swiglu", "with --activation swiglu"),
         Rule(("balance_weight",), lambda o: getattr(o, "balance", "loss") != "loss", "but with --balance loss"),
     ),
@@ -137,14 +159,21 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "count --training": (
         Rule(("mfu", "tokens"), lambda o: not o.flops_per_second, "without --flops_per_second"),
         Rule(("activations",), lambda o: not _published(o), "but for a published model: a family knows its own"),
-        Rule(("device_memory", "flops_per_second"), lambda o: o.flops and not (o.training or o.json),
-             "with --flops alone, which shows neither memory nor time (--training)"),
-        Rule(("causal",), lambda o: o.training and not (o.flops or o.json or o.flops_per_second),
-             "with --training alone, which shows no FLOPs (--flops)"),
+        Rule(
+            ("device_memory", "flops_per_second"),
+            lambda o: o.flops and not (o.training or o.json),
+            "with --flops alone, which shows neither memory nor time (--training)",
+        ),
+        Rule(
+            ("causal",),
+            lambda o: o.training and not (o.flops or o.json or o.flops_per_second),
+            "with --training alone, which shows no FLOPs (--flops)",
+        ),
     ),
     "fit": (
-        Rule(("vocab",), lambda o: any(pair.partition("=")[0] == "vocab_size" for pair in o.set),
-             "with --set vocab_size"),
+        Rule(
+            ("vocab",), lambda o: any(pair.partition("=")[0] == "vocab_size" for pair in o.set), "with --set vocab_size"
+        ),
     ),
     "launch": (
         Rule(("cpus",), lambda o: o.how == "local", "with --how local"),
@@ -166,9 +195,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("layout",), lambda o: _is_parquet(o.source), "but for .bin files"),
         Rule(("max_validation_tokens",), lambda o: o.validation == "none", "with --validation none"),
     ),
-    "tokenizer train": (
-        Rule(("field",), lambda o: _has_no_rows(o.text), _PLAIN),
-    ),
+    "tokenizer train": (Rule(("field",), lambda o: _has_no_rows(o.text), _PLAIN),),
     "tokenizer convert": (
         Rule(("special", "pattern"), lambda o: _holds_its_own(o.source), "for a source that holds its own"),
     ),
@@ -181,5 +208,5 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("field",), lambda o: _has_no_rows(o.text, o.held_out), _PLAIN),
         Rule(("markdown",), lambda o: o.json, "with --json"),
     ),
-}  # fmt: skip
+}
 """By verb as `parse` is told it."""

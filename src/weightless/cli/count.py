@@ -70,8 +70,11 @@ def main(verb: str, arguments: list[str]) -> int:
     _check(options)
     if options.verify:
         return _verify(options)
-    groups = [[(model, counted(model, options)) for model in named_models(what, options.set)]
-              for what in (options.what, options.other) if what]  # fmt: skip
+    groups = [
+        [(model, counted(model, options)) for model in named_models(what, options.set)]
+        for what in (options.what, options.other)
+        if what
+    ]
     ledgers = {_unique_name(model.name, i, groups): ledger for i, group in enumerate(groups) for model, ledger in group}
     if options.picture:
         _draw(ledgers, Path(options.picture))

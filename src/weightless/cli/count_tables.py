@@ -74,11 +74,16 @@ def lines_of_two(a: dict[str, Any], b: dict[str, Any]) -> list[dict[str, Any]]:
         names = sorted({*sides[0], *sides[1]}, key=lambda n: -max(sides[0].get(n, 0), sides[1].get(n, 0)))
         rows = [(name, sides[0].get(name, 0), sides[1].get(name, 0)) for name in names]
         rows.append(("total", sum(sides[0].values()), sum(sides[1].values())))
-        out += [{"quantity": quantity, "line": name, "a": x, "b": y, "ratio": x / y if y else None}
-                for name, x, y in rows if x or y]  # fmt: skip
+        out += [
+            {"quantity": quantity, "line": name, "a": x, "b": y, "ratio": x / y if y else None}
+            for name, x, y in rows
+            if x or y
+        ]
     others = [(key, a[key], b[key]) for key in ("parameters", "flops_per_token")]
-    return [*out, *({"quantity": key, "line": "total", "a": x, "b": y, "ratio": x / y if y else None}
-                    for key, x, y in others)]  # fmt: skip
+    return [
+        *out,
+        *({"quantity": key, "line": "total", "a": x, "b": y, "ratio": x / y if y else None} for key, x, y in others),
+    ]
 
 
 def _components(ledger: dict[str, Any], quantity: str) -> dict[str, float]:
@@ -103,8 +108,13 @@ def print_two(a: tuple[str, dict[str, Any]], b: tuple[str, dict[str, Any]]) -> N
             table.add_section()
         label = line["line"] if section else line["quantity"].replace("_", " ")
         ratio = "" if line["ratio"] is None else f"{line['ratio']:,.3g}"
-        table.add_row(escape(f"  {label}" if section else label), f"{line['a']:,.0f}", f"{line['b']:,.0f}", ratio,
-                      style="bold" if label == "total" else None)  # fmt: skip
+        table.add_row(
+            escape(f"  {label}" if section else label),
+            f"{line['a']:,.0f}",
+            f"{line['b']:,.0f}",
+            ratio,
+            style="bold" if label == "total" else None,
+        )
     print_table(table)
     for name, ledger in (a, b):
         if not ledger["exact"]:
@@ -116,8 +126,12 @@ def print_two(a: tuple[str, dict[str, Any]], b: tuple[str, dict[str, Any]]) -> N
 def print_verification(found: Verification) -> None:
     """Mean T per component by every counter that counts components, then the verdicts."""
     counters = [counter for counter in found.counters if counter.components]
-    table = Table(title=escape(f"{found.subject['name']}: bytes touched, mean of {len(found.positions)} positions "
-                               f"({found.subject['fed']})"), title_justify="left")  # fmt: skip
+    table = Table(
+        title=escape(
+            f"{found.subject['name']}: bytes touched, mean of {len(found.positions)} positions ({found.subject['fed']})"
+        ),
+        title_justify="left",
+    )
     table.add_column("component")
     for counter in counters:
         table.add_column(counter.name, justify="right")

@@ -70,10 +70,18 @@ def run(arguments: list[str]) -> int:
     validation: Any = options.validation
     if _is_source(validation, rows):
         validation = _rows(validation, options, tokenizer)
-    found = import_tokens(rows, options.out, options.name, tokenizer=tokenizer, split=options.split,
-                          validation=validation, max_tokens=options.max_tokens or None,
-                          max_validation_tokens=options.max_validation_tokens or None,
-                          shard_tokens=options.shard_tokens, overwrite=options.overwrite)  # fmt: skip
+    found = import_tokens(
+        rows,
+        options.out,
+        options.name,
+        tokenizer=tokenizer,
+        split=options.split,
+        validation=validation,
+        max_tokens=options.max_tokens or None,
+        max_validation_tokens=options.max_validation_tokens or None,
+        shard_tokens=options.shard_tokens,
+        overwrite=options.overwrite,
+    )
     for split, entry in found.manifest["splits"].items():
         told = [f"{entry['tokens']:,} tokens"]
         told += [f"{entry['documents']:,} documents"] if entry["documents"] is not None else []
@@ -112,8 +120,9 @@ def _rows(source: str, options: Import, tokenizer: TextEncoder | None) -> Rows:
         end_of_text = options.end_of_text if options.end_of_text >= 0 else end_of_text
     if end_of_text is not None and not 0 <= end_of_text < (vocab_size or 1 << 16):
         raise ConfigError(f"--end_of_text {end_of_text} is not an id below {vocab_size}")
-    reading = Reading(vocab_size, end_of_text, tokenizer, options.column, options.mask, options.mask_means,
-                      options.rows_are_documents)  # fmt: skip
+    reading = Reading(
+        vocab_size, end_of_text, tokenizer, options.column, options.mask, options.mask_means, options.rows_are_documents
+    )
     rows = open_rows(source, reading, options.layout)
     if not rows.vocab_size:
         raise ConfigError(f"{source} does not say which ids it can hold: give --tokenizer, or --vocab_size")
@@ -127,8 +136,10 @@ def _tokenizer(options: Import) -> TextEncoder | None:
     from weightless.data.text.hub import PREFIX
 
     if options.tokenizer and (options.vocab_size or options.end_of_text >= 0):
-        raise ConfigError("a tokenizer says how large its vocabulary is and which id ends a text: "
-                          "leave --vocab_size and --end_of_text out")  # fmt: skip
+        raise ConfigError(
+            "a tokenizer says how large its vocabulary is and which id ends a text: "
+            "leave --vocab_size and --end_of_text out"
+        )
     name = options.tokenizer
     if not name and not options.vocab_size:
         if (Path(options.source) / MANIFEST).exists():

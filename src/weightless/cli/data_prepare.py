@@ -99,23 +99,29 @@ def _show(corpus: Corpus | None, options: Prepare) -> None:
     manifest = corpus.manifest
     for split, entry in manifest["splits"].items():
         share = f", {val_share(manifest):.1%} of the text" if split == "val" else ""
-        print(f"{split}: {entry['documents']:,} documents, {human_bytes(entry['bytes'])}, {entry['tokens']:,} tokens, "
-              f"{entry['bytes'] / max(1, entry['tokens']):.3f} bytes per token{share}")  # fmt: skip
+        print(
+            f"{split}: {entry['documents']:,} documents, {human_bytes(entry['bytes'])}, {entry['tokens']:,} tokens, "
+            f"{entry['bytes'] / max(1, entry['tokens']):.3f} bytes per token{share}"
+        )
         _show_text(split, entry)
     for key, title in (("left_out", "left out"), ("noticed", "noticed")):
         if counts := manifest.get(key):
             print(f"{title}: " + ", ".join(f"{n:,} {reason}" for reason, n in counts.items()))
     print(*split_notes(manifest), sep="\n", end="\n" if split_notes(manifest) else "")
     if manifest.get("bytes_are") == BYTES_OF_DECODED and not corpus.why_refused("val"):
-        print("the tokenizer rewrites white space and compatibility characters: bits per byte are per byte of the text "
-              "that the tokens decode to")  # fmt: skip
+        print(
+            "the tokenizer rewrites white space and compatibility characters: bits per byte are per byte of the text "
+            "that the tokens decode to"
+        )
 
 
 def _show_text(split: str, entry: dict[str, Any]) -> None:
     """What the tokens keep of the text."""
     if entry.get("source_bytes") is not None:
-        print(f"{split}: {entry['source_bytes']:,} bytes of source, the tokens decode to {entry['bytes']:,}, "
-              f"{entry['unknown_tokens']:,} unknown tokens")  # fmt: skip
+        print(
+            f"{split}: {entry['source_bytes']:,} bytes of source, the tokens decode to {entry['bytes']:,}, "
+            f"{entry['unknown_tokens']:,} unknown tokens"
+        )
     if why := entry.get("bits_per_byte_refused"):
         print(f"{split}: bits per byte will be refused: {why}")
 
@@ -129,8 +135,15 @@ def _whole(options: Prepare) -> Corpus:
     if options.tokenizer:
         source, tokenizer, settings = _inputs(options)
         return prepare(source, tokenizer, options.out, workers=workers, **settings)
-    recipe = DataRecipe(options.text, options.validation, options.field, options.val_fraction, options.val_first,
-                        options.val_last, vocab_size=options.vocab_size)  # fmt: skip
+    recipe = DataRecipe(
+        options.text,
+        options.validation,
+        options.field,
+        options.val_fraction,
+        options.val_first,
+        options.val_last,
+        vocab_size=options.vocab_size,
+    )
     recipe = dataclasses.replace(recipe, max_overlap=_split_rule(options)["max_overlap"])
     return prepared(recipe, Path(options.out), workers=workers, tell=False)
 
@@ -141,16 +154,22 @@ def _inputs(options: Prepare) -> tuple[Source, AnyTokenizer, dict[str, Any]]:
 
     source = open_source(options.text, options.field)
     held_out = open_source(options.validation, options.field) if options.validation else None
-    settings = {"validation": held_out, "fraction": options.val_fraction, "first": options.val_first,
-                "last": options.val_last, "max_overlap": options.max_overlap}  # fmt: skip
+    settings = {
+        "validation": held_out,
+        "fraction": options.val_fraction,
+        "first": options.val_first,
+        "last": options.val_last,
+        "max_overlap": options.max_overlap,
+    }
     return source, load_saved(options.tokenizer), settings
 
 
 def _split_rule(options: Prepare) -> dict[str, Any]:
     from weightless.data.text.split import split_rule
 
-    return split_rule(bool(options.validation), options.val_fraction, options.val_first, options.val_last,
-                      options.max_overlap)  # fmt: skip
+    return split_rule(
+        bool(options.validation), options.val_fraction, options.val_first, options.val_last, options.max_overlap
+    )
 
 
 def _one_part(options: Prepare) -> Corpus | None:
@@ -177,8 +196,9 @@ def _all_parts(options: Prepare) -> Corpus:
     commands = [_command(options, i, workers) for i in missing]
     if commands:
         print(f"{len(missing)} of {n} parts to make; logs: {logs}", file=sys.stderr)
-    launch(commands, logs, options.launcher, names=[f"part-{i:03d}" for i in missing], n_parallel=n_parallel,
-           again=True)  # fmt: skip
+    launch(
+        commands, logs, options.launcher, names=[f"part-{i:03d}" for i in missing], n_parallel=n_parallel, again=True
+    )
     return merge(options.out)
 
 

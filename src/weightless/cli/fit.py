@@ -98,8 +98,11 @@ def _command(fitted: Fitted, options: Fit) -> str:
     from weightless.base.config import to_dict
 
     config, default = to_dict(fitted.config), to_dict(type(fitted.config)())
-    changed = [f"{name}={value if isinstance(value, str) else _toml(value)}" for name, value in config.items()
-               if value != default[name]]  # fmt: skip
+    changed = [
+        f"{name}={value if isinstance(value, str) else _toml(value)}"
+        for name, value in config.items()
+        if value != default[name]
+    ]
     words = ["weightless", "count", options.family, *(["--set", *changed] if changed else [])]
     return shlex.join(
         [*words, *(["--positions", str(options.positions)] if options.positions != Fit.positions else [])]
@@ -144,9 +147,12 @@ def _print(fitted: Fitted, result: dict[str, Any]) -> None:
     held = f"vocab_size={fitted.request.vocab_size}" + (f", {held}" if held else "")
     console.print(f"  held: {held}; all else as Config.at gives it", highlight=False, soft_wrap=True)
     for name, budget in result["budgets"].items():
-        console.print(f"  {name}: {budget['amount']:,.0f} bytes, margin {budget['margin']:,.0f} "
-                      f"({100 * budget['margin'] / max(1, budget['limit']):.2f} %)",
-                      highlight=False, soft_wrap=True)  # fmt: skip
+        console.print(
+            f"  {name}: {budget['amount']:,.0f} bytes, margin {budget['margin']:,.0f} "
+            f"({100 * budget['margin'] / max(1, budget['limit']):.2f} %)",
+            highlight=False,
+            soft_wrap=True,
+        )
     table = Table("component")
     for name in fitted.costs:
         table.add_column(name, justify="right")

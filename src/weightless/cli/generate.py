@@ -98,8 +98,17 @@ def _check(options: Generate) -> None:
 def _sampling(options: Generate) -> Sampling:
     from weightless.decode.sampling import Sampling
 
-    return Sampling(options.temperature, options.top_p, options.seed, options.max_tokens, not options.past_end,
-                    options.top_k, options.min_p, options.repetition_penalty, options.stop)  # fmt: skip
+    return Sampling(
+        options.temperature,
+        options.top_p,
+        options.seed,
+        options.max_tokens,
+        not options.past_end,
+        options.top_k,
+        options.min_p,
+        options.repetition_penalty,
+        options.stop,
+    )
 
 
 def _sample(packed: Packed, options: Generate) -> int:
@@ -139,17 +148,24 @@ def _speculate(packed: Packed, options: Generate) -> int:
     if options.stream:
         _print_stream(options.prompt, pieces)
     text = "" if options.stream else "".join(text for _, text in pieces)
-    figures = {"tokens": record.produced, "cycles": record.cycles, "drafted": record.drafted,
-               "accepted": record.accepted, "tokens_per_cycle": record.tokens_per_cycle}  # fmt: skip
+    figures = {
+        "tokens": record.produced,
+        "cycles": record.cycles,
+        "drafted": record.drafted,
+        "accepted": record.accepted,
+        "tokens_per_cycle": record.tokens_per_cycle,
+    }
     if options.json:
         print(json_line({"prompt": options.prompt, "text": text, **figures}))
         return 0
     if not options.stream:
         print(options.prompt + text)
     took = time.perf_counter() - began
-    print(f"{record.produced} tokens in {record.cycles} cycles, {record.tokens_per_cycle:.2f} tokens per cycle, "
-          f"{100 * record.acceptance:.0f} % of {record.drafted} drafted tokens accepted, {took:.1f} s",
-          file=sys.stderr)  # fmt: skip
+    print(
+        f"{record.produced} tokens in {record.cycles} cycles, {record.tokens_per_cycle:.2f} tokens per cycle, "
+        f"{100 * record.acceptance:.0f} % of {record.drafted} drafted tokens accepted, {took:.1f} s",
+        file=sys.stderr,
+    )
     return 0
 
 

@@ -64,11 +64,19 @@ def main(verb: str, arguments: list[str]) -> int:
         if unit[0] == "run":
             check_command(unit[1:])
     identity = hashlib.sha256(repr((os.getcwd(), template)).encode()).hexdigest()[:12]
-    resources = Resources(options.cpus, options.mem_gb, options.minutes, options.partition, options.cluster,
-                          options.address)  # fmt: skip
+    resources = Resources(
+        options.cpus, options.mem_gb, options.minutes, options.partition, options.cluster, options.address
+    )
     logs = Path(options.logs or Path("runs", "launch", identity))
-    outcomes = launch(commands, logs, options.how, n_parallel=options.n_parallel or None, retries=options.retries,
-                      again=options.again, resources=resources)  # fmt: skip
+    outcomes = launch(
+        commands,
+        logs,
+        options.how,
+        n_parallel=options.n_parallel or None,
+        retries=options.retries,
+        again=options.again,
+        resources=resources,
+    )
     n_before = sum(not outcome.attempts for outcome in outcomes)
     before = f", {n_before} of them before (--again runs them, too)" if n_before else ""
     print(f"{len(outcomes)} unit(s) done{before}; logs: {logs}")

@@ -31,8 +31,19 @@ VERBS = {
     "generate": ("generate", "continue prompts from an artifact: sampling, beams, speculation, streams, batches"),
 }
 
-_OF_A_PLACE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM,
-               errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)  # fmt: skip
+_OF_A_PLACE = (
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+)
 """What makes a place on the disk unusable, wherever it is noticed; its reader tells of a file that is not there."""
 
 

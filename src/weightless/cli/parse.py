@@ -35,8 +35,7 @@ def _refuse_repeated(options: type, arguments: Sequence[str]) -> None:
     words = [word.partition("=")[0].replace("-", "_") for word in arguments[: _end(arguments)]]
     for f in dataclasses.fields(options):
         if type(f.default) is tuple and words.count(f"__{f.name}") > 1:
-            raise ConfigError(f"--{f.name} is given more than once: give all its values behind one, "
-                              f"--{f.name} A B")  # fmt: skip
+            raise ConfigError(f"--{f.name} is given more than once: give all its values behind one, --{f.name} A B")
 
 
 def _end(arguments: Sequence[str]) -> int:

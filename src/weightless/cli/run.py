@@ -104,9 +104,11 @@ def recipe_of(options: Run) -> Recipe:
     data = recipe.data
     if options.text:
         if data.validation and not options.validation:  # it may repeat the new text, or have nothing to do with it
-            raise ConfigError(f"{options.recipe} validates on {data.validation}, beside the text that --text replaces: "
-                              "say with --validation which held-out text goes with the new one, or take validation "
-                              "out of the recipe, so that a part of the new one validates")  # fmt: skip
+            raise ConfigError(
+                f"{options.recipe} validates on {data.validation}, beside the text that --text replaces: "
+                "say with --validation which held-out text goes with the new one, or take validation "
+                "out of the recipe, so that a part of the new one validates"
+            )
         data = dataclasses.replace(data, source=options.text)
         if options.recipe == DEMO:
             stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(options.text).name.split(".")[0]) or "text"

@@ -87,15 +87,19 @@ def _train(arguments: list[str]) -> int:
         train_bpe([b"a a"], 256, [], n_workers=1)
     started = time.perf_counter()
     documents = _told_if_empty(iter(open_source(options.text, options.field, options.special)), options.text)
-    vocab, merges = train_bpe(documents, options.vocab_size, options.special, pattern=options.pattern,
-                              ties=options.ties, show_progress=True)  # fmt: skip
+    vocab, merges = train_bpe(
+        documents, options.vocab_size, options.special, pattern=options.pattern, ties=options.ties, show_progress=True
+    )
     tokenizer = Tokenizer(vocab, merges, options.special, pattern=options.pattern)
     tokenizer.save(options.out)
     took = human_seconds(time.perf_counter() - started)
     print(f"{options.out}: {tokenizer.vocab_size:,} tokens, {len(merges):,} merges, in {took}")
     if tokenizer.vocab_size < options.vocab_size:
-        print(f"{options.out}: {options.vocab_size:,} were asked for, but after {len(merges):,} merges the text has no "
-              "pair of tokens left that occurs: give more text, or ask for fewer", file=sys.stderr)  # fmt: skip
+        print(
+            f"{options.out}: {options.vocab_size:,} were asked for, but after {len(merges):,} merges the text has no "
+            "pair of tokens left that occurs: give more text, or ask for fewer",
+            file=sys.stderr,
+        )
     return 0
 
 

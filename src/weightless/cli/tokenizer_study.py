@@ -221,5 +221,8 @@ def _write_sweep(found: Sweep, samples: dict[str, Sample], folder: Path, quiet: 
         vocabulary_png(series, folder / "sweep.png", evidence)
     if not quiet:
         print(f"{folder}: sweep.json, {len(found.sizes)} tokenizers")
-        print(f"picture: {folder / 'sweep.png'} (and sweep.svg)" if len(found.sizes) > 1 else
-              "no picture: one size makes no curve")  # fmt: skip
+        print(
+            f"picture: {folder / 'sweep.png'} (and sweep.svg)"
+            if len(found.sizes) > 1
+            else "no picture: one size makes no curve"
+        )

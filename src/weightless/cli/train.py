@@ -100,8 +100,9 @@ def _flags(name: str, config_class: type, train_class: type) -> type:
             default = f.default if f.default is not dataclasses.MISSING else None
             default = {"batch_size": DEFAULT_BATCH, "family": name}.get(f.name, default)
             fields[f.name] = (f.name, hints[f.name], field(default=default, metadata={HELP: texts.get(f.name, "")}))
-    return dataclasses.make_dataclass("Train", list(fields.values()), frozen=True,
-                                      namespace={"__doc__": "Train one model, and pack it."})  # fmt: skip
+    return dataclasses.make_dataclass(
+        "Train", list(fields.values()), frozen=True, namespace={"__doc__": "Train one model, and pack it."}
+    )
 
 
 def _hints(cls: type) -> dict[str, Any]:
@@ -125,13 +126,17 @@ def _corpus(options: TrainOptions, on_line: set[str]) -> Corpus:
         return prepared(DataRecipe(options.text, vocab_size=options.vocab_size), folder)
     data = corpus(folder)
     if "vocab_size" in on_line and options.vocab_size != data.vocab_size:
-        raise ConfigError(f"--vocab_size {options.vocab_size} does nothing with --data {folder}, whose vocabulary is "
-                          f"{data.vocab_size}: leave it out, or name a folder that is not there yet")  # fmt: skip
+        raise ConfigError(
+            f"--vocab_size {options.vocab_size} does nothing with --data {folder}, whose vocabulary is "
+            f"{data.vocab_size}: leave it out, or name a folder that is not there yet"
+        )
     if "text" not in on_line:
         return data
     if not (folder / STAMP).exists():
-        raise ConfigError(f"--text {options.text} does nothing with --data {folder}, which was not made from it: leave "
-                          "it out, or name a folder that is not there yet")  # fmt: skip
+        raise ConfigError(
+            f"--text {options.text} does nothing with --data {folder}, which was not made from it: leave "
+            "it out, or name a folder that is not there yet"
+        )
     return prepared(DataRecipe(options.text, vocab_size=data.vocab_size), folder)
 
 
@@ -160,17 +165,31 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
 
     folder = Path(options.data)
     with tracker(out, not options.no_wandb, {"family": name, **to_dict(config), **to_dict(loop)}) as log:
-        result = train_model(name, config, loop, data, out, out.name, fresh=options.fresh, on_metrics=log,
-                             on_begin=lambda: record_training(out, data, name, config, loop))  # fmt: skip
+        result = train_model(
+            name,
+            config,
+            loop,
+            data,
+            out,
+            out.name,
+            fresh=options.fresh,
+            on_metrics=log,
+            on_begin=lambda: record_training(out, data, name, config, loop),
+        )
         if log is not None:
             log.summarise(_figures(family(name).decode_program(config), result))
     if result.diverged is not None:
-        print(f"weightless train: {out} {result.diverged.detail}; recorded, and nothing is packed: {ADVICE}, and begin "
-              "anew with --fresh", file=sys.stderr)  # fmt: skip
+        print(
+            f"weightless train: {out} {result.diverged.detail}; recorded, and nothing is packed: {ADVICE}, and begin "
+            "anew with --fresh",
+            file=sys.stderr,
+        )
         return DIVERGED
     losses = [line["val_loss"] for line in result.curve if line["val_loss"] is not None]
-    print(f"{out}: {result.steps:,} steps, {result.tokens_seen:,} tokens, {result.wasted_share:.2%} of the positions "
-          f"padding, validation loss {losses[-1]:.4f} nats per token")  # fmt: skip
+    print(
+        f"{out}: {result.steps:,} steps, {result.tokens_seen:,} tokens, {result.wasted_share:.2%} of the positions "
+        f"padding, validation loss {losses[-1]:.4f} nats per token"
+    )
     if doubt := overlap_warning(data.manifest):
         print(f"{data.name}: WARNING: {doubt}", file=sys.stderr)
     print(f"{out}: trained for {result.observed['training time counted']['detail']}")

@@ -67,8 +67,15 @@ def beams(
         return text + stops.finish(), stops.stopped
 
     log_probs = prefix_model(runner_for(packed.program, packed.weights))
-    (best,) = batched_beam_search([ids], beam_width, max_new_tokens, alpha, end, log_probs,
-                                  is_end=(lambda tokens: text_of(tokens)[1]) if stop else None)  # fmt: skip
+    (best,) = batched_beam_search(
+        [ids],
+        beam_width,
+        max_new_tokens,
+        alpha,
+        end,
+        log_probs,
+        is_end=(lambda tokens: text_of(tokens)[1]) if stop else None,
+    )
     return [{"text": text_of(tokens)[0], "score": score, "n_tokens": len(tokens)} for tokens, score in best]
 
 

@@ -16,8 +16,11 @@ from weightless.base.errors import ArgumentError, nearest
 
 FORMATS = {"f64": np.float64, "f32": np.float32, "f16": np.float16, "int8": np.int8}
 LARGEST_CODE = 127
-LARGEST = {"f64": np.inf, **{name: float(np.finfo(FORMATS[name]).max) for name in ("f32", "f16")},
-           "int8": LARGEST_CODE * float(np.finfo(np.float16).max)}  # fmt: skip
+LARGEST = {
+    "f64": np.inf,
+    **{name: float(np.finfo(FORMATS[name]).max) for name in ("f32", "f16")},
+    "int8": LARGEST_CODE * float(np.finfo(np.float16).max),
+}
 """The largest number that a format holds."""
 
 

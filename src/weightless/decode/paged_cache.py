@@ -292,8 +292,11 @@ class PagedKVCache:
     def _own(self, table: _Table, first: int, stop: int) -> None:
         """Let `table` alone name the blocks of positions first … stop - 1: new ones, and copies of shared ones."""
         last = -(-stop // self.block_size)
-        shared = [i for i in range(first // self.block_size, min(last, len(table.blocks)))
-                  if self.references[table.blocks[i]] > 1]  # fmt: skip
+        shared = [
+            i
+            for i in range(first // self.block_size, min(last, len(table.blocks)))
+            if self.references[table.blocks[i]] > 1
+        ]
         wanted = len(shared) + max(0, last - len(table.blocks))
         if wanted > self.n_free_blocks and self.n_blocks is not None:
             found = f"{wanted} blocks of {self.block_size} positions are wanted, {self.n_free_blocks} are free"

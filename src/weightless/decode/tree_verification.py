@@ -185,8 +185,10 @@ def _drafted(q_V: np.ndarray, node: int, children: list[int]) -> np.ndarray | No
         return None
     q, total = q_V.astype(np.float64), float(q_V.sum(dtype=np.float64))
     if abs(total - 1) > DRAFT_TOLERANCE:
-        raise ArgumentError(f"row {node + 1} of draft_probs adds up to {total:.6g}: a node's children are drawn from "
-                            "probabilities that add up to 1")  # fmt: skip
+        raise ArgumentError(
+            f"row {node + 1} of draft_probs adds up to {total:.6g}: a node's children are drawn from "
+            "probabilities that add up to 1"
+        )
     return q / total
 
 

@@ -150,8 +150,17 @@ def evaluate(
     at = np.concatenate([np.arange(scored, end) for _, scored, end in todo])
     n_bytes = _bytes_at(at, tokens, None if refused else token_bytes, no_bytes)
     overlapping = stride if stride is not None and stride < context else None
-    return Score(float(nats[at].sum()), len(at), n_bytes, len(at) / seconds, data[at], positions[at], refused,
-                 overlapping, len(at) < len(tokens) - 1)  # fmt: skip
+    return Score(
+        float(nats[at].sum()),
+        len(at),
+        n_bytes,
+        len(at) / seconds,
+        data[at],
+        positions[at],
+        refused,
+        overlapping,
+        len(at) < len(tokens) - 1,
+    )
 
 
 def _bytes_at(

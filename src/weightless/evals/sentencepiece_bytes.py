@@ -46,12 +46,17 @@ class PieceScore:
     def to_plain(self) -> dict[str, float]:
         """The keys of eval.json, which `weightless audit --claim` reads."""
         per_token, bpb = self.nats_per_token, self.bits_per_byte
-        return {**asdict(self), "nats_per_token": per_token, "bits_per_byte": bpb,
-                "bytes_per_token": per_token / (LN2 * bpb)}  # fmt: skip
+        return {
+            **asdict(self),
+            "nats_per_token": per_token,
+            "bits_per_byte": bpb,
+            "bytes_per_token": per_token / (LN2 * bpb),
+        }
 
 
-def score_losses(tokens: Sequence[int] | np.ndarray, nats: Sequence[float] | np.ndarray,
-                 table: ByteTable | str | Path) -> PieceScore:  # fmt: skip
+def score_losses(
+    tokens: Sequence[int] | np.ndarray, nats: Sequence[float] | np.ndarray, table: ByteTable | str | Path
+) -> PieceScore:
     """Add up the losses of a stream, each target's once; `table` may be the path of a .model file."""
     stream, losses = np.asarray(tokens), np.asarray(nats, dtype=np.float64)
     if stream.ndim != 1 or len(stream) < 2 or losses.shape != (len(stream) - 1,):

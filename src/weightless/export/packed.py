@@ -57,17 +57,21 @@ class Packed:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer in the file; WeightlessError when it was packed without one."""
         if not self.has_tokenizer:
-            raise WeightlessError(f"{self.artifact.path} was packed without a tokenizer, so it knows ids and no text: "
-                                  "give text as ids (data prepare --tokenizer pieces.model, then --data), or make its "
-                                  "data with a byte-level --tokenizer and pack it again")  # fmt: skip
+            raise WeightlessError(
+                f"{self.artifact.path} was packed without a tokenizer, so it knows ids and no text: "
+                "give text as ids (data prepare --tokenizer pieces.model, then --data), or make its "
+                "data with a byte-level --tokenizer and pack it again"
+            )
         text = self.artifact.view(TOKENIZER).tobytes()
         try:
             tokenizer = Tokenizer.from_json(text.decode())
         except UnicodeDecodeError as error:
             raise CorruptFileError(f"the tokenizer in {self.artifact.path} is not UTF-8 text") from error
         if tokenizer.vocab_size != self.program.vocab_size:
-            raise CorruptFileError(f"{self.artifact.path}: a tokenizer of {tokenizer.vocab_size} tokens does not suit "
-                                   f"a model of {self.program.vocab_size}")  # fmt: skip
+            raise CorruptFileError(
+                f"{self.artifact.path}: a tokenizer of {tokenizer.vocab_size} tokens does not suit "
+                f"a model of {self.program.vocab_size}"
+            )
         return tokenizer
 
     def engine(self, poison: bool = False) -> Engine:
@@ -133,8 +137,9 @@ def _check_slots(packed: Packed) -> None:
         fits = len(slot_of_token) == len(token_of_slot) == n and max(slot_of_token.max(), token_of_slot.max()) < n
         if not (fits and np.array_equal(slot_of_token[token_of_slot], np.arange(n))):
             told = f"{slot_name!r} and {token_name!r} are not inverse to each other"
-            raise CorruptFileError(f"{packed.artifact.path}: {told}, so it would draw other words than it scores: "
-                                   "pack the model again")  # fmt: skip
+            raise CorruptFileError(
+                f"{packed.artifact.path}: {told}, so it would draw other words than it scores: pack the model again"
+            )
 
 
 def _ids(packed: Packed, name: str) -> np.ndarray:

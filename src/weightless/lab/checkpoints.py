@@ -74,8 +74,10 @@ def _pack_locked(folder: Path, data: Path, out: Path, weight_format: str) -> Pat
         raise WeightlessError(f"{folder} {told}: there is no sound model to pack; {ADVICE}, and train anew (--fresh)")
     tokens = corpus(data)
     if tokens.vocab_size != config.vocab_size:
-        raise WeightlessError(f"{data} has a vocabulary of {tokens.vocab_size}, the model one of {config.vocab_size}: "
-                              "name the data it was trained on with --data")  # fmt: skip
+        raise WeightlessError(
+            f"{data} has a vocabulary of {tokens.vocab_size}, the model one of {config.vocab_size}: "
+            "name the data it was trained on with --data"
+        )
     _check_origin(folder, saved.state, name, trained, tokens)
     arrays = {key: tensor.numpy() for key, tensor in {**saved.parameters, **saved.constants}.items()}
     notes = artifact_notes(asked.get("seed"), saved.state.get("next_step"), tokens)
@@ -88,8 +90,12 @@ def artifact_notes(seed: Any, steps: Any, data: Corpus) -> dict[str, Any]:
 
     So whoever repeats the training gets the same file, by `run` as by `train`; the rest is in the run's folder.
     """
-    return {"seed": seed, "steps": steps, "corpus_sha256": data.sha256,
-            "tokenizer_sha256": data.manifest["tokenizer_sha256"]}  # fmt: skip
+    return {
+        "seed": seed,
+        "steps": steps,
+        "corpus_sha256": data.sha256,
+        "tokenizer_sha256": data.manifest["tokenizer_sha256"],
+    }
 
 
 def _check_origin(folder: Path, state: dict[str, Any], name: str, config: Any, found: Corpus) -> None:

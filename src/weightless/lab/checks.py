@@ -45,8 +45,10 @@ def check_on_text(model: ModelRecipe, corpus: Corpus) -> None:
     tokens = training_tokens(model, corpus)
     n_validation = len(corpus.tokens("val"))
     if n_validation < 2:
-        raise ConfigError(f"{corpus.folder} has {n_validation} validation token(s), and no loss can be measured on "
-                          "them: give more text, or a larger val_fraction")  # fmt: skip
+        raise ConfigError(
+            f"{corpus.folder} has {n_validation} validation token(s), and no loss can be measured on "
+            "them: give more text, or a larger val_fraction"
+        )
     training = model.build_training(config, seed=0)
     if training is None:
         return
@@ -75,5 +77,7 @@ def check_memory(name: str, config: Any) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     wanted = TRAINING_BYTES_PER_PARAMETER * sum(math.prod(spec.shape) for spec in room.Model(config).tensors())
     if wanted > memory:
-        raise ConfigError(f"its weights and their gradients take {human_bytes(wanted)}, this machine has "
-                          f"{human_bytes(memory)}: make it smaller")  # fmt: skip
+        raise ConfigError(
+            f"its weights and their gradients take {human_bytes(wanted)}, this machine has "
+            f"{human_bytes(memory)}: make it smaller"
+        )

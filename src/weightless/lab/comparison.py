@@ -72,17 +72,20 @@ def compare(folders: Sequence[Path], out: Path, command: str) -> Path:
         entries = [_entries(one, evaluation) for one in found]
         told = [one.summary for one in found if one.summary is not None]
         records = [one.record for one in found if one.record is not None]
-        write_json(out / SUMMARY, {
-            "name": out.name,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "folder": out.as_posix(),
-            "command": command,
-            "commit": commit(),
-            "wall_seconds": None,
-            "machine": machine(),
-            "corpus": told[0]["corpus"] if told else corpus_entry(records[0].corpus()),
-            "models": _named(found, entries),
-        })  # fmt: skip
+        write_json(
+            out / SUMMARY,
+            {
+                "name": out.name,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "folder": out.as_posix(),
+                "command": command,
+                "commit": commit(),
+                "wall_seconds": None,
+                "machine": machine(),
+                "corpus": told[0]["corpus"] if told else corpus_entry(records[0].corpus()),
+                "models": _named(found, entries),
+            },
+        )
         return write_report(out)
 
 
@@ -94,8 +97,10 @@ def _opened(folder: Path) -> Compared:
         raise WeightlessError(f"{folder} holds neither a finished run (summary.json) nor a trained model ({MODEL})")
     record = trained_on(folder)
     if record is None:
-        raise WeightlessError(f"{folder} does not say what it was trained on (an older training): train it again, or "
-                              "score it with `weightless eval --data`")  # fmt: skip
+        raise WeightlessError(
+            f"{folder} does not say what it was trained on (an older training): train it again, or "
+            "score it with `weightless eval --data`"
+        )
     if not (folder / ARTIFACT).exists():
         raise WeightlessError(f"{folder} holds no {ARTIFACT}: finish its training, or `weightless pack` it")
     return Compared(folder, None, None, record)
@@ -124,8 +129,10 @@ def _one_split(found: Sequence[Compared]) -> None:
         if (method := (told.get("parting") or {}).get("method")) is not None:
             methods.setdefault(method, f"{one.folder.as_posix()}: by the method {method!r}")
     if len(differing := splits if len(splits) > 1 else methods) > 1:
-        raise WeightlessError(f"losses on different held-out documents cannot be compared, though the text is the same "
-                              f"({'; '.join(differing.values())}): name folders of one split")  # fmt: skip
+        raise WeightlessError(
+            f"losses on different held-out documents cannot be compared, though the text is the same "
+            f"({'; '.join(differing.values())}): name folders of one split"
+        )
 
 
 def _one_protocol(found: Sequence[Compared]) -> EvalRecipe:
@@ -152,8 +159,11 @@ def _named(found: Sequence[Compared], entries: Sequence[Sequence[dict[str, Any]]
     groups: dict[tuple[str, int], list[int]] = {}
     for i, one in enumerate(found):
         if one.record is not None:
-            same = (key for key in ((one.record.fingerprint, n) for n in range(len(found)))
-                    if one.record.seed not in [_seed(found[j]) for j in groups.get(key, ())])  # fmt: skip
+            same = (
+                key
+                for key in ((one.record.fingerprint, n) for n in range(len(found)))
+                if one.record.seed not in [_seed(found[j]) for j in groups.get(key, ())]
+            )
             groups.setdefault(next(same), []).append(i)
     names: dict[int, str] = {}
     for members in groups.values():

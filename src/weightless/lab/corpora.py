@@ -64,9 +64,19 @@ def _prepared(recipe: DataRecipe, folder: Path, show_progress: bool, workers: in
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(folder / TOKENIZER)
     write_json(folder / STAMP, identity)
-    return prepare(source, tokenizer, folder, validation=validation, fraction=recipe.val_fraction,
-                   first=recipe.val_first, last=recipe.val_last, max_overlap=recipe.max_overlap, split=split,
-                   workers=workers, show_progress=show_progress)  # fmt: skip
+    return prepare(
+        source,
+        tokenizer,
+        folder,
+        validation=validation,
+        fraction=recipe.val_fraction,
+        first=recipe.val_first,
+        last=recipe.val_last,
+        max_overlap=recipe.max_overlap,
+        split=split,
+        workers=workers,
+        show_progress=show_progress,
+    )
 
 
 def _found(folder: Path, settings: dict[str, Any], content: Content, texts: list[Source]) -> Corpus:
@@ -102,8 +112,10 @@ def _kept(folder: Path, identity: Any) -> Tokenizer | None:
 
 def _sources(recipe: DataRecipe) -> tuple[Source, Source | None]:
     if recipe.field != DataRecipe().field and not has_rows(recipe.source, *filter(None, [recipe.validation])):
-        raise ConfigError(f"data.field = {recipe.field!r} does nothing for {recipe.source}, which has no rows of JSON "
-                          "or parquet: leave it out")  # fmt: skip
+        raise ConfigError(
+            f"data.field = {recipe.field!r} does nothing for {recipe.source}, which has no rows of JSON "
+            "or parquet: leave it out"
+        )
     source = open_source(recipe.source, recipe.field)
     return source, open_source(recipe.validation, recipe.field) if recipe.validation else None
 
@@ -117,8 +129,14 @@ def _trained(
 ) -> tuple[Tokenizer, Split]:
     """The tokenizer of the training documents, and the split that was drawn on the way."""
     draft = drafted(recipe.rule, source, validation)
-    vocab, merges = train_bpe(_nonempty(draft.training(source), source.name), recipe.vocab_size, [END_OF_TEXT],
-                              pattern=recipe.pattern, n_workers=workers, show_progress=show_progress)  # fmt: skip
+    vocab, merges = train_bpe(
+        _nonempty(draft.training(source), source.name),
+        recipe.vocab_size,
+        [END_OF_TEXT],
+        pattern=recipe.pattern,
+        n_workers=workers,
+        show_progress=show_progress,
+    )
     split = draft.finished(recipe.max_overlap)
     if len(vocab) < recipe.vocab_size:
         short = f"the text is too small for a vocabulary of {recipe.vocab_size}: only {len(vocab)} tokens could be made"

@@ -218,11 +218,26 @@ def stored_components(family_name: str, config: Any, program: Program) -> dict[s
     entries, offset = [], 0
     for tensor in program.stored():
         out[tensor.component] = out.get(tensor.component, 0) + tensor.nbytes
-        entries.append(Entry(tensor.name, tensor.format, tensor.shape, tensor.row_bytes, tensor.row_stride,
-                             offset, tensor.nbytes, "0" * 64))  # fmt: skip
+        entries.append(
+            Entry(
+                tensor.name,
+                tensor.format,
+                tensor.shape,
+                tensor.row_bytes,
+                tensor.row_stride,
+                offset,
+                tensor.nbytes,
+                "0" * 64,
+            )
+        )
         offset += align_up(tensor.nbytes)
-    meta = {"kind": "weightless model", "family": family_name, "config": to_dict(config),
-            "program": program.to_plain(), "notes": {}}  # fmt: skip
+    meta = {
+        "kind": "weightless model",
+        "family": family_name,
+        "config": to_dict(config),
+        "program": program.to_plain(),
+        "notes": {},
+    }
     file_bytes = HEADER_BYTES + offset + len(dump_strict(meta)) + len(dump_table(entries))
     out[AROUND] = file_bytes - sum(out.values())
     return out

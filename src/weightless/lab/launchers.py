@@ -180,8 +180,13 @@ class SlurmLauncher:
         if resources.cluster in ("", "slurm") and not shutil.which("sbatch"):
             raise WeightlessError("there is no Slurm here (no sbatch on the path); launch with local or ray instead")
         self.executor = submitit.AutoExecutor(folder=str(folder / "submitit"), cluster=resources.cluster or "slurm")
-        asked: dict[str, Any] = {"timeout_min": resources.minutes, "cpus_per_task": resources.cpus,
-                                 "mem_gb": resources.mem_gb, "tasks_per_node": 1, "nodes": 1}  # fmt: skip
+        asked: dict[str, Any] = {
+            "timeout_min": resources.minutes,
+            "cpus_per_task": resources.cpus,
+            "mem_gb": resources.mem_gb,
+            "tasks_per_node": 1,
+            "nodes": 1,
+        }
         if resources.partition:
             asked["slurm_partition"] = resources.partition
         self.executor.update_parameters(name="weightless", **asked)

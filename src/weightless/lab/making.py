@@ -62,8 +62,10 @@ def training_tokens(model: ModelRecipe, corpus: Corpus) -> Any:
         return tokens
     (wanted,) = model.train_tokens
     if wanted > len(tokens):
-        raise ConfigError(f"model {model.name!r} wants {wanted:,} training tokens, but the corpus has {len(tokens):,}: "
-                          "lower train_tokens, or take a larger text")  # fmt: skip
+        raise ConfigError(
+            f"model {model.name!r} wants {wanted:,} training tokens, but the corpus has {len(tokens):,}: "
+            "lower train_tokens, or take a larger text"
+        )
     return tokens[:wanted]
 
 
@@ -74,9 +76,16 @@ def counted(room: Any, config: Any, tokens: Any) -> Made:
         room.count(config, stream[:WARM_UP_TOKENS])
     started = time.perf_counter()
     config, arrays = room.count(config, stream, show_progress=True)
-    record = {"tokens_seen": len(stream), "train_seconds": time.perf_counter() - started, "optimizer_bytes": 0,
-              "wasted_share": 0.0, "n_parameters": n_parameters(room.decode_program(config)),
-              "curve": None, "observed": {}, "steps": 0}  # fmt: skip
+    record = {
+        "tokens_seen": len(stream),
+        "train_seconds": time.perf_counter() - started,
+        "optimizer_bytes": 0,
+        "wasted_share": 0.0,
+        "n_parameters": n_parameters(room.decode_program(config)),
+        "curve": None,
+        "observed": {},
+        "steps": 0,
+    }
     return Made(config, arrays, record)
 
 

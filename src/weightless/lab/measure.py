@@ -36,8 +36,9 @@ def score(packed: Packed, corpus: Corpus, recipe: EvalRecipe, label: str) -> Sco
     """Held-out loss of the recipe's share of the validation stream."""
     tokens, tokenizer = np.asarray(corpus.tokens("val")[:]), packed.tokenizer if packed.has_tokenizer else None
     table = (tokenizer or corpus.tokenizer()).byte_table
-    return evaluate(packed, tokens, table, (), recipe.stride or None, recipe.tokens, label=label,
-                    refused=corpus.why_refused("val"))  # fmt: skip
+    return evaluate(
+        packed, tokens, table, (), recipe.stride or None, recipe.tokens, label=label, refused=corpus.why_refused("val")
+    )
 
 
 def ledger(packed: Packed, corpus: Corpus, result: Score) -> dict[str, Any]:

@@ -29,23 +29,33 @@ def linked(recipe: DataRecipe, folder: Path) -> Corpus:
     there = corpus(recipe.source)
     there.require_tokenizer("a run's table of bits per byte")
     if why := there.why_refused("val"):
-        raise ConfigError(f"{recipe.source}: bits per byte, which a run is about, are refused: {why}; use train, pack "
-                          "and eval one by one for nats per token, or another tokenizer")  # fmt: skip
+        raise ConfigError(
+            f"{recipe.source}: bits per byte, which a run is about, are refused: {why}; use train, pack "
+            "and eval one by one for nats per token, or another tokenizer"
+        )
     if recipe.rule != DataRecipe(max_overlap=recipe.max_overlap).rule:
-        raise ConfigError(f"{recipe.source} brings its own validation split: take validation, val_fraction, val_first "
-                          "and val_last out of the recipe")  # fmt: skip
+        raise ConfigError(
+            f"{recipe.source} brings its own validation split: take validation, val_fraction, val_first "
+            "and val_last out of the recipe"
+        )
     for name in ("field", "pattern", "max_overlap"):
         if getattr(recipe, name) != getattr(DataRecipe(), name):
-            raise ConfigError(f"data.{name} = {getattr(recipe, name)!r} does nothing for {recipe.source}, which is "
-                              "prepared already: leave it out")  # fmt: skip
+            raise ConfigError(
+                f"data.{name} = {getattr(recipe, name)!r} does nothing for {recipe.source}, which is "
+                "prepared already: leave it out"
+            )
     if there.vocab_size != recipe.vocab_size:
-        raise ConfigError(f"{recipe.source} has a vocabulary of {there.vocab_size}: "
-                          f"say vocab_size = {there.vocab_size} in [data], not {recipe.vocab_size}")  # fmt: skip
+        raise ConfigError(
+            f"{recipe.source} has a vocabulary of {there.vocab_size}: "
+            f"say vocab_size = {there.vocab_size} in [data], not {recipe.vocab_size}"
+        )
     if (folder / MANIFEST).exists():
         here = corpus(folder)
         if here.manifest != there.manifest:
-            raise WeightlessError(f"{folder} holds another corpus than {recipe.source}: choose another name for the "
-                                  "run, or delete that folder")  # fmt: skip
+            raise WeightlessError(
+                f"{folder} holds another corpus than {recipe.source}: choose another name for the "
+                "run, or delete that folder"
+            )
         return here
     folder.mkdir(parents=True, exist_ok=True)
     for path in [*(path for split in SPLITS for path in there.shard_paths(split)), there.tokenizer_path]:

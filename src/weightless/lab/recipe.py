@@ -62,11 +62,14 @@ class DataRecipe:
             raise ConfigError("data.source is empty: name docs, fables, a file or a folder")
         is_prepared = os.path.isfile(Path(self.source) / MANIFEST)  # then its tokenizer decides, which may have fewer
         if self.vocab_size < (1 if is_prepared else LEAST_VOCABULARY):
-            raise ConfigError(f"data.vocab_size = {self.vocab_size} should be at least {LEAST_VOCABULARY}: "
-                              "256 bytes and <|endoftext|>")  # fmt: skip
+            raise ConfigError(
+                f"data.vocab_size = {self.vocab_size} should be at least {LEAST_VOCABULARY}: "
+                "256 bytes and <|endoftext|>"
+            )
         if self.vocab_size > LARGEST_VOCABULARY:
-            raise ConfigError(f"data.vocab_size = {self.vocab_size}: shards hold 16-bit ids, so {LARGEST_VOCABULARY} "
-                              "is the most")  # fmt: skip
+            raise ConfigError(
+                f"data.vocab_size = {self.vocab_size}: shards hold 16-bit ids, so {LARGEST_VOCABULARY} is the most"
+            )
         for name in ("val_fraction", "max_overlap"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"data.{name} = {getattr(self, name)} should lie between 0 and 1")
@@ -132,15 +135,17 @@ class ModelRecipe:
         """Itself, or one model for each number of training tokens: NAME-0.3M, NAME-1M …"""
         if len(self.train_tokens) < 2:
             return (self,)
-        return tuple(dataclasses.replace(self, name=f"{self.name}-{n / 1e6:g}M", train_tokens=(n,))
-                     for n in self.train_tokens)  # fmt: skip
+        return tuple(
+            dataclasses.replace(self, name=f"{self.name}-{n / 1e6:g}M", train_tokens=(n,)) for n in self.train_tokens
+        )
 
     def build_config(self, vocab_size: int) -> Any:
         """The family's Config; a vocab_size of its own would contradict the data."""
         with _naming(f"model {self.name!r}"):
             if self.config.get("vocab_size", vocab_size) != vocab_size:
-                raise ConfigError(f"config.vocab_size = {self.config['vocab_size']}, but the data has {vocab_size}: "
-                                  "leave it out")  # fmt: skip
+                raise ConfigError(
+                    f"config.vocab_size = {self.config['vocab_size']}, but the data has {vocab_size}: leave it out"
+                )
             made = from_dict(family(self.family).Config, {**self.config, "vocab_size": vocab_size}, "config")
             self._refuse_counted(made)
             return made
@@ -180,8 +185,9 @@ class ModelRecipe:
         training = self.build_training(config, seed)
         with _naming(f"model {self.name!r}"):
             if training is not None and training.eval_tokens < training.context:
-                raise ConfigError(f"train.eval_tokens = {training.eval_tokens} is not one window of context "
-                                  f"{training.context}")  # fmt: skip
+                raise ConfigError(
+                    f"train.eval_tokens = {training.eval_tokens} is not one window of context {training.context}"
+                )
             if training is not None and training.score_file and not os.path.isfile(training.score_file):
                 raise ConfigError(f"train.score_file = {training.score_file!r}: no such file")
         return config
@@ -216,8 +222,10 @@ class Recipe:
         for model in self.model:
             config = model.check(self.data.vocab_size, self.seeds[0])
             if self.eval.stride > config.context:
-                raise ConfigError(f"eval.stride = {self.eval.stride} is longer than the context of model "
-                                  f"{model.name!r}, {config.context}")  # fmt: skip
+                raise ConfigError(
+                    f"eval.stride = {self.eval.stride} is longer than the context of model "
+                    f"{model.name!r}, {config.context}"
+                )
 
     def chosen(self, only: Sequence[str] = ()) -> list[ModelRecipe]:
         """The models of these names, all when there are none; ConfigError for a name that no model has."""

@@ -48,6 +48,11 @@ def _stride(recipe: Recipe) -> list[str]:
 
 
 def _sampling(sample: SampleRecipe) -> str:
-    words = [f"--temperature={sample.temperature}", f"--top_p={sample.top_p}", f"--seed={sample.seed}",
-             f"--max_tokens={sample.max_tokens}", "--past_end"]  # fmt: skip
+    words = [
+        f"--temperature={sample.temperature}",
+        f"--top_p={sample.top_p}",
+        f"--seed={sample.seed}",
+        f"--max_tokens={sample.max_tokens}",
+        "--past_end",
+    ]
     return shlex.join([f"--prompt={sample.prompt}", *words] if sample.prompt else words)

@@ -148,13 +148,16 @@ def corpus_entry(corpus: Corpus) -> dict[str, Any]:
     return {
         "name": corpus.name,
         "sha256": corpus.sha256,
-        **{f"{name}_{what}": split[what] for what in ("documents", "bytes", "tokens")
-           for name, split in (("train", train), ("val", val))},
+        **{
+            f"{name}_{what}": split[what]
+            for what in ("documents", "bytes", "tokens")
+            for name, split in (("train", train), ("val", val))
+        },
         "parting": corpus.parting,
         "vocab_size": corpus.vocab_size,
         "bytes_per_token": train["bytes"] / train["tokens"] if train["bytes"] else None,
         "warning": overlap_warning(corpus.manifest),
-    }  # fmt: skip
+    }
 
 
 def _refuse_other(folder: Path, recipe: Recipe) -> None:

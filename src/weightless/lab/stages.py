@@ -31,18 +31,34 @@ from weightless.program.cost import flops, n_parameters
 
 ARTIFACT, DONE, TRAINING = "model.wl", "done.json", "training.json"
 _NO_SPREAD = {"mean": None, "p99": None, "max": None}
-UNMEASURED: Mapping[str, Any] = MappingProxyType({
-    "nats_per_token": None, "bits_per_byte": None, "touched": {"T": _NO_SPREAD, "U": _NO_SPREAD, "T64": _NO_SPREAD},
-    "components": [], "stored": {"file": None, "weights": None}, "flops_per_token": None, "training_flops": None,
-    "decode_tokens_per_second": None, "sample": None, "artifact": None, "checks": [],
-})  # fmt: skip
+UNMEASURED: Mapping[str, Any] = MappingProxyType(
+    {
+        "nats_per_token": None,
+        "bits_per_byte": None,
+        "touched": {"T": _NO_SPREAD, "U": _NO_SPREAD, "T64": _NO_SPREAD},
+        "components": [],
+        "stored": {"file": None, "weights": None},
+        "flops_per_token": None,
+        "training_flops": None,
+        "decode_tokens_per_second": None,
+        "sample": None,
+        "artifact": None,
+        "checks": [],
+    }
+)
 """What there is to say of a model that diverged, in the keys of an entry."""
 
 
 def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path) -> dict[str, Any]:
     """The model's entry of summary.json; what is done already, and still there, is not done again."""
-    asked = fingerprint(wanted(model), to_dict(recipe.eval), to_dict(recipe.sample), seed, corpus.sha256,
-                        corpus.manifest["tokenizer_sha256"])  # fmt: skip
+    asked = fingerprint(
+        wanted(model),
+        to_dict(recipe.eval),
+        to_dict(recipe.sample),
+        seed,
+        corpus.sha256,
+        corpus.manifest["tokenizer_sha256"],
+    )
     if (folder / DONE).exists():
         done = read_done(folder)
         if done["asked"] != asked:
@@ -106,11 +122,22 @@ def _measured(
     result = measure.score(packed, corpus, recipe.eval, f"{folder.name} from artifact")
     ledger = measure.ledger(packed, corpus, result)
     write_json(folder / "eval.json", result.to_plain())
-    write_json(folder / "ledger.json", {**ledger, "loss": result.nats_per_token, "tokens": made.record["tokens_seen"],
-                                        "optimizer": made.record["optimizer_bytes"], "seed": seed})  # fmt: skip
+    write_json(
+        folder / "ledger.json",
+        {
+            **ledger,
+            "loss": result.nats_per_token,
+            "tokens": made.record["tokens_seen"],
+            "optimizer": made.record["optimizer_bytes"],
+            "seed": seed,
+        },
+    )
     observed = [{"name": n, "ok": o["ok"], "detail": o["detail"]} for n, o in made.record["observed"].items()]
-    once = {"name": "every target scored once", "ok": result.n_tokens == len(result.positions),
-            "detail": f"{result.n_tokens:,} targets, {result.n_bytes:,} bytes of text"}  # fmt: skip
+    once = {
+        "name": "every target scored once",
+        "ok": result.n_tokens == len(result.positions),
+        "detail": f"{result.n_tokens:,} targets, {result.n_bytes:,} bytes of text",
+    }
     return {
         **_head(recipe, model, seed, made),
         "n_parameters": n_parameters(packed.program),
@@ -120,7 +147,7 @@ def _measured(
         "sample": measure.sample(packed, recipe.sample, folder),
         "artifact": {"file": f"models/{folder.name}/{ARTIFACT}", "sha256": sha256_file(path)},
         "checks": [*ledger["checks"], once, *observed],
-    }  # fmt: skip
+    }
 
 
 def _head(recipe: Recipe, model: ModelRecipe, seed: int, made: Made) -> dict[str, Any]:
@@ -131,7 +158,17 @@ def _head(recipe: Recipe, model: ModelRecipe, seed: int, made: Made) -> dict[str
         "family": model.family,
         "seed": seed,
         "description": model.description,
-        **{key: record[key] for key in ("train_seconds", "train_tokens", "tokens_seen", "wasted_share", "n_parameters",
-                                        "optimizer_bytes", "curve")},
+        **{
+            key: record[key]
+            for key in (
+                "train_seconds",
+                "train_tokens",
+                "tokens_seen",
+                "wasted_share",
+                "n_parameters",
+                "optimizer_bytes",
+                "curve",
+            )
+        },
         **({"used": record["used"]} if record.get("used") else {}),
-    }  # fmt: skip
+    }

@@ -37,8 +37,10 @@ class Tracker:
             return wandb.init(project="weightless", name=name, dir=where, mode=self.mode, config=self.config)
         except Exception as error:  # whatever its many parts raise: no login, no network
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise WeightlessError(f"Weights & Biases does not start in mode {self.mode!r} ({reason}): leave WANDB_MODE "
-                                  "out to log offline, or give --no_wandb") from error  # fmt: skip
+            raise WeightlessError(
+                f"Weights & Biases does not start in mode {self.mode!r} ({reason}): leave WANDB_MODE "
+                "out to log offline, or give --no_wandb"
+            ) from error
 
     def __call__(self, line: dict[str, Any]) -> None:
         self.run.log(_known(line), step=line["step"])
@@ -53,8 +55,11 @@ class Tracker:
             return
         self.run.finish(exit_code=exit_code)
         if self.mode == "offline":
-            print(f"Weights & Biases: logged offline in {Path(self.run.dir).parent}; `wandb sync` uploads it, and "
-                  "WANDB_MODE=online logs live after `wandb login`", file=sys.stderr)  # fmt: skip
+            print(
+                f"Weights & Biases: logged offline in {Path(self.run.dir).parent}; `wandb sync` uploads it, and "
+                "WANDB_MODE=online logs live after `wandb login`",
+                file=sys.stderr,
+            )
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:

@@ -52,11 +52,14 @@ class TrainedOn:
             raise WeightlessError(f"the corpus it was trained with, {self.data}, is gone: name one with --data")
         found = corpus(self.data)
         if found.sha256 != self.corpus_sha256:
-            raise WeightlessError(f"{self.data} holds another corpus than when it was trained with it: name one with "
-                                  "--data")  # fmt: skip
+            raise WeightlessError(
+                f"{self.data} holds another corpus than when it was trained with it: name one with --data"
+            )
         if self.parted_otherwise(found):
-            raise WeightlessError(f"{self.data} splits the text otherwise than when it was trained with it, so that "
-                                  "what validates now may have been learned: name a corpus with --data")  # fmt: skip
+            raise WeightlessError(
+                f"{self.data} splits the text otherwise than when it was trained with it, so that "
+                "what validates now may have been learned: name a corpus with --data"
+            )
         return found
 
     def parted_otherwise(self, found: Corpus) -> bool:
@@ -67,11 +70,15 @@ class TrainedOn:
 def record_training(folder: Path, data: Corpus, family: str, config: Any, loop: Any) -> None:
     """Write trained-on.json; called when training is about to begin."""
     settings = {"family": family, "config": to_dict(config), "loop": {**deciding(loop), "seed": None}}
-    write_json(folder / RECORD, {
-        "data": data.folder.resolve().as_posix(),
-        "corpus": {"name": data.name, "sha256": data.sha256, "parting": data.parting}, "settings": settings,
-        "seed": loop.seed,
-    })  # fmt: skip
+    write_json(
+        folder / RECORD,
+        {
+            "data": data.folder.resolve().as_posix(),
+            "corpus": {"name": data.name, "sha256": data.sha256, "parting": data.parting},
+            "settings": settings,
+            "seed": loop.seed,
+        },
+    )
 
 
 def trained_on(folder: Path) -> TrainedOn | None:
@@ -81,8 +88,14 @@ def trained_on(folder: Path) -> TrainedOn | None:
         return None
     try:
         found = read_json(path)
-        return TrainedOn(Path(found["data"]), str(found["corpus"]["sha256"]), str(found["corpus"]["name"]),
-                         dict(found["settings"]), int(found["seed"]), found["corpus"].get("parting"))  # fmt: skip
+        return TrainedOn(
+            Path(found["data"]),
+            str(found["corpus"]["sha256"]),
+            str(found["corpus"]["name"]),
+            dict(found["settings"]),
+            int(found["seed"]),
+            found["corpus"].get("parting"),
+        )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CorruptFileError(f"{path} is damaged ({error}): train the model again") from error
 
@@ -123,6 +136,9 @@ def trained_entry(folder: Path, record: TrainedOn, evaluation: EvalRecipe) -> di
         "sample": None,
         "artifact": {"file": path.as_posix(), "sha256": sha256_file(path)},
         "checks": ledger["checks"],
-        "commands": {"eval": f"weightless eval {where}{flags}", "count": f"weightless count {where}",
-                     "verify": f"weightless count {where} --verify"},
-    }  # fmt: skip
+        "commands": {
+            "eval": f"weightless eval {where}{flags}",
+            "count": f"weightless count {where}",
+            "verify": f"weightless count {where} --verify",
+        },
+    }

@@ -54,9 +54,19 @@ def train_model(
         save_model_file(folder, name, config)
         on_begin()
 
-    return train(room.Model(config), corpus.tokens("train") if tokens is None else tokens, corpus.tokens("val"), loop,
-                 folder, label, resume=not fresh, on_metrics=on_metrics, source=corpus, origin=of,
-                 on_begin=begin)  # fmt: skip
+    return train(
+        room.Model(config),
+        corpus.tokens("train") if tokens is None else tokens,
+        corpus.tokens("val"),
+        loop,
+        folder,
+        label,
+        resume=not fresh,
+        on_metrics=on_metrics,
+        source=corpus,
+        origin=of,
+        on_begin=begin,
+    )
 
 
 def _check_model_file(folder: Path, of: dict[str, Any]) -> None:

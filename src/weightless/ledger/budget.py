@@ -29,8 +29,10 @@ class Impossible(ConfigError):
     def __init__(self, budget: str, limit: float, parts: Mapping[str, float]) -> None:
         self.budget, self.limit, self.parts = budget, limit, dict(parts)
         self.component = max(parts, key=lambda name: parts[name])
-        super().__init__(f"{budget} {limit:,.0f}: the smallest configuration takes {sum(parts.values()):,.0f}, "
-                         f"{parts[self.component]:,.0f} of it for {self.component}")  # fmt: skip
+        super().__init__(
+            f"{budget} {limit:,.0f}: the smallest configuration takes {sum(parts.values()):,.0f}, "
+            f"{parts[self.component]:,.0f} of it for {self.component}"
+        )
 
 
 class Dial(NamedTuple):

@@ -105,9 +105,11 @@ class TrainingMemory(NamedTuple):
         if device_bytes < self.fixed:
             sizes = {"parameters": self.parameters, "gradients": self.gradients, "optimizer state": self.optimizer}
             largest = max(sizes, key=lambda name: sizes[name])
-            raise ConfigError(f"{device_bytes:,} bytes cannot hold parameters, gradients and optimizer state of "
-                              f"{self.fixed:,} bytes (most of it {largest}, {sizes[largest]:,}): take a smaller model, "
-                              "or an optimizer with less state")  # fmt: skip
+            raise ConfigError(
+                f"{device_bytes:,} bytes cannot hold parameters, gradients and optimizer state of "
+                f"{self.fixed:,} bytes (most of it {largest}, {sizes[largest]:,}): take a smaller model, "
+                "or an optimizer with less state"
+            )
         return (device_bytes - self.fixed) // self.activations
 
 

@@ -59,8 +59,9 @@ class Preset:
         """Bytes of the weights as floats while training."""
         weights = self.shape.weights()
         widths = {"f32": 4, "bf16": 2}
-        return sum(weight.parameters * (widths[self.embedding_kept] if weight.name == "embedding" else 4)
-                   for weight in weights)  # fmt: skip
+        return sum(
+            weight.parameters * (widths[self.embedding_kept] if weight.name == "embedding" else 4) for weight in weights
+        )
 
     def shipped_bytes(self) -> int:
         """Bytes of the published weights, before any compression; bf16 holds the vectors, too."""
@@ -97,8 +98,19 @@ def _gpt2(n_layers: int, d_model: int, n_heads: int) -> Preset:
 
 
 def _literal(n_layers: int, d_model: int, n_heads: int) -> Preset:
-    shape = TransformerShape(50_257, 1024, n_layers, d_model, n_heads, 4 * d_model, ffn="plain", bias=True,
-                             norm="layernorm", tied=True, learned_positions=True)  # fmt: skip
+    shape = TransformerShape(
+        50_257,
+        1024,
+        n_layers,
+        d_model,
+        n_heads,
+        4 * d_model,
+        ffn="plain",
+        bias=True,
+        norm="layernorm",
+        tied=True,
+        learned_positions=True,
+    )
     return Preset(shape, "GPT-2 as published")
 
 
@@ -109,18 +121,22 @@ def _tinystories(vocab_size: int) -> Preset:
 def presets() -> Mapping[str, Preset]:
     """All of them by name."""
     sizes = {"small": (12, 768, 12), "medium": (24, 1024, 16), "large": (36, 1280, 20), "xl": (48, 1600, 25)}
-    golf = TransformerShape(1024, 1024, 9, 512, 8, 1024, n_kv_heads=4, ffn="plain", norm="bare", qk_norm="bare",
-                            tied=True)  # fmt: skip
+    golf = TransformerShape(
+        1024, 1024, 9, 512, 8, 1024, n_kv_heads=4, ffn="plain", norm="bare", qk_norm="bare", tied=True
+    )
     starter = TransformerShape(50_257, 512, 8, 768, 8, 2048, tied=True)
-    return MappingProxyType({
-        **{f"gpt2-{name}": _gpt2(*size) for name, size in sizes.items()},
-        **{f"gpt2-{name}-literal": _literal(*size) for name, size in sizes.items()},
-        "tinystories-10k": _tinystories(10_000),
-        "tinystories-32k": _tinystories(32_000),
-        "parameter-golf-baseline": Preset(golf, "the Parameter Golf baseline", "int8_rows", "bf16",
-                                          _golf_gains).changed({}),
-        "public-starter": Preset(starter, "the public starter of the bytes-touched task", "bf16"),
-    })  # fmt: skip
+    return MappingProxyType(
+        {
+            **{f"gpt2-{name}": _gpt2(*size) for name, size in sizes.items()},
+            **{f"gpt2-{name}-literal": _literal(*size) for name, size in sizes.items()},
+            "tinystories-10k": _tinystories(10_000),
+            "tinystories-32k": _tinystories(32_000),
+            "parameter-golf-baseline": Preset(
+                golf, "the Parameter Golf baseline", "int8_rows", "bf16", _golf_gains
+            ).changed({}),
+            "public-starter": Preset(starter, "the public starter of the bytes-touched task", "bf16"),
+        }
+    )
 
 
 def preset(name: str) -> Preset:

@@ -76,9 +76,12 @@ class Config:
 
 
 def compose(
-    config: Config, neural: dict[str, np.ndarray], counted_config: Any, counted: dict[str, np.ndarray],
+    config: Config,
+    neural: dict[str, np.ndarray],
+    counted_config: Any,
+    counted: dict[str, np.ndarray],
     weights: np.ndarray | None = None,
-) -> tuple[Config, dict[str, np.ndarray]]:  # fmt: skip
+) -> tuple[Config, dict[str, np.ndarray]]:
     """(the configuration with the sizes of what was counted, the arrays of the mixture); w = 1/2 without `weights`."""
     config = dataclasses.replace(config, counted_config=to_dict(counted_config))
     rows = n_classes(family(config.counted).decode_program(counted_config))

@@ -50,9 +50,13 @@ def build(tokens: np.ndarray, vocab_size: int, max_length: int, show_progress: b
         unigrams = kneser_ney.build(stream, vocab_size, min(2, stream.size))["cont.0.cum"]
         tick(1, f"{index.text.size:,} suffixes")
     return {
-        "text": index.text, "suffixes": index.suffixes, "first_row": index.first_row, "weights": weights,
-        "unigram.cum": unigrams, "unigram.alias": kneser_ney.unigram_alias(unigrams),
-    }  # fmt: skip
+        "text": index.text,
+        "suffixes": index.suffixes,
+        "first_row": index.first_row,
+        "weights": weights,
+        "unigram.cum": unigrams,
+        "unigram.alias": kneser_ney.unigram_alias(unigrams),
+    }
 
 
 def prior(max_length: int) -> np.ndarray:

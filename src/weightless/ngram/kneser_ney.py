@@ -151,9 +151,13 @@ def _prune(level: Level, cum: np.ndarray, least: int) -> tuple[Level, np.ndarray
     bounds = np.append(alive, True)
     first_child = None if level.first_child is None else level.first_child[bounds]
     kept = Level(
-        level.k, level.word[alive], first_child,
-        start[bounds].astype(np.uint32), level.follower[keep], level.count[keep],
-    )  # fmt: skip
+        level.k,
+        level.word[alive],
+        first_child,
+        start[bounds].astype(np.uint32),
+        level.follower[keep],
+        level.count[keep],
+    )
     return kept, cum[keep], np.append(0, np.cumsum(alive)).astype(np.uint32)
 
 

@@ -27,8 +27,9 @@ def suffix_array(tokens: Sequence[int] | np.ndarray) -> list[int]:
 def occurrences(tokens: Sequence[int] | np.ndarray, pattern: Sequence[int] | np.ndarray) -> list[int]:
     """Every position at which the pattern stands; the empty pattern stands everywhere."""
     words, wanted = [int(word) for word in tokens], [int(word) for word in pattern]
-    return [i for i in range(len(words) - len(wanted) + 1 if wanted else len(words)) if
-            words[i : i + len(wanted)] == wanted]  # fmt: skip
+    return [
+        i for i in range(len(words) - len(wanted) + 1 if wanted else len(words)) if words[i : i + len(wanted)] == wanted
+    ]
 
 
 def longest_suffix(tokens: Sequence[int] | np.ndarray, context: Sequence[int] | np.ndarray, most: int) -> int:

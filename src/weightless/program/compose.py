@@ -61,8 +61,9 @@ def mixture(neural: Program, counted: Program) -> Program:
         head: (*(_renamed(op, part, p) for part, p in parts for op in p.heads[head]), mix)
         for head, mix in _mixes().items()
     }
-    return Program(neural.vocab_size, context, _memory(neural, counted, context), (*body, *_gates(counted)),
-                   heads).validate()  # fmt: skip
+    return Program(
+        neural.vocab_size, context, _memory(neural, counted, context), (*body, *_gates(counted)), heads
+    ).validate()
 
 
 def _contexts(counted: Program) -> list[Any]:
@@ -91,9 +92,9 @@ def _mixes() -> dict[str, Any]:
 def _renamed(op: Any, part: str, program: Program) -> Any:
     """The operator over the part's tensors under their names in the mixture."""
     names = {f.name: getattr(op, f.name) for f in dataclasses.fields(op) if isinstance(getattr(op, f.name), str)}
-    return dataclasses.replace(op, **{
-        field: prefixed(part, name) for field, name in names.items() if name in program.by_name
-    })  # fmt: skip
+    return dataclasses.replace(
+        op, **{field: prefixed(part, name) for field, name in names.items() if name in program.by_name}
+    )
 
 
 def _memory(neural: Program, counted: Program, context: int) -> tuple[Tensor, ...]:
@@ -104,7 +105,10 @@ def _memory(neural: Program, counted: Program, context: int) -> tuple[Tensor, ..
                 renamed = dataclasses.replace(tensor, name=prefixed(part, tensor.name))
                 (state if tensor.kind == "state" else stored).append(renamed)
     stored.append(Tensor(WEIGHTS, (n_classes(counted), 1), "f32", "mixing", "constant"))
-    state += [Tensor(GATE, (1, 1), "u32", "activations", "state"), Tensor(OUTCOME, (1, 1), "f32", "activations",
-              "state"), Tensor(PROBABILITIES, (1, neural.vocab_size), "f32", "logits", "state"),
-              Tensor(HISTORY, (1, context), "u32", "activations", "state")]  # fmt: skip
+    state += [
+        Tensor(GATE, (1, 1), "u32", "activations", "state"),
+        Tensor(OUTCOME, (1, 1), "f32", "activations", "state"),
+        Tensor(PROBABILITIES, (1, neural.vocab_size), "f32", "logits", "state"),
+        Tensor(HISTORY, (1, context), "u32", "activations", "state"),
+    ]
     return (*stored, *state)

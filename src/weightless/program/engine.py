@@ -227,5 +227,7 @@ def _check_room(program: Program, position: int, n: int) -> None:
 def _check_ids(program: Program, ids: np.ndarray) -> None:
     if ids.size and (ids.min() < 0 or ids.max() >= program.vocab_size):
         worst = int(ids.max() if ids.max() >= program.vocab_size else ids.min())
-        raise ConfigError(f"token id {worst} is outside the model's vocabulary of {program.vocab_size}: "
-                          "the text was encoded with another tokenizer")  # fmt: skip
+        raise ConfigError(
+            f"token id {worst} is outside the model's vocabulary of {program.vocab_size}: "
+            "the text was encoded with another tokenizer"
+        )

@@ -132,8 +132,10 @@ class LoggedEngine(Engine):
         elif len(self._log) < MAX_RECORDS:
             self._make_room(4 * len(self._log))
         else:
-            raise ConfigError(f"one token touches more than {len(self._log):,} stretches of memory, more than a log "
-                              "holds: ask for another mode (score instead of full)")  # fmt: skip
+            raise ConfigError(
+                f"one token touches more than {len(self._log):,} stretches of memory, more than a log "
+                "holds: ask for another mode (score instead of full)"
+            )
 
     def _make_room(self, n_records: int) -> None:
         self._log = np.zeros((n_records, N_FIELDS), dtype=np.int64)

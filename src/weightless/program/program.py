@@ -126,8 +126,10 @@ class Program:
             if "operators" in values:
                 check_versions(values["operators"], {entry["op"] for entries in listed.values() for entry in entries})
             tensors = tuple(_tensor(entry) for entry in values["tensors"])
-            ops = {part: tuple(from_plain(entry, f"{part}[{i}]") for i, entry in enumerate(entries))
-                   for part, entries in listed.items()}  # fmt: skip
+            ops = {
+                part: tuple(from_plain(entry, f"{part}[{i}]") for i, entry in enumerate(entries))
+                for part, entries in listed.items()
+            }
             program = Program(values["vocab_size"], values["context"], tensors, ops.pop("body"), ops)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CorruptFileError(f"the decode program is malformed ({type(error).__name__}: {error})") from error
@@ -138,8 +140,10 @@ def _check_version(values: Any) -> None:
     """A program made before operators had versions lacks `operators`: all of them are of version 1."""
     version = values.get("version") if isinstance(values, dict) else None
     if type(version) is int and version > VERSION:
-        raise NewerFileError(f"its decode program is of version {version}, and this version of weightless reads "
-                             f"version {VERSION}: update weightless")  # fmt: skip
+        raise NewerFileError(
+            f"its decode program is of version {version}, and this version of weightless reads "
+            f"version {VERSION}: update weightless"
+        )
     if version != VERSION or type(version) is not int:
         raise CorruptFileError(f"the file holds no decode program of version {VERSION}")
     known = {"version", "vocab_size", "context", "tensors", "body", "heads"}

@@ -53,20 +53,22 @@ class Format:
         return self.bits + (16 / self.group if self.group else 0)
 
 
-FORMATS: Mapping[str, Format] = MappingProxyType({
-    f.name: f
-    for f in (
-        Format("f32", 32, dtype="<f4"),
-        Format("f16", 16, dtype="<f2"),
-        Format("bf16", 16),
-        Format("int8", 8, group=GROUP, limit=127),
-        Format("int4", 4, group=GROUP, limit=7),
-        Format("u8", 8, dtype="|u1"),
-        Format("u16", 16, dtype="<u2"),
-        Format("u32", 32, dtype="<u4"),
-        Format("i32", 32, dtype="<i4"),
-    )
-})  # fmt: skip
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        f.name: f
+        for f in (
+            Format("f32", 32, dtype="<f4"),
+            Format("f16", 16, dtype="<f2"),
+            Format("bf16", 16),
+            Format("int8", 8, group=GROUP, limit=127),
+            Format("int4", 4, group=GROUP, limit=7),
+            Format("u8", 8, dtype="|u1"),
+            Format("u16", 16, dtype="<u2"),
+            Format("u32", 32, dtype="<u4"),
+            Format("i32", 32, dtype="<i4"),
+        )
+    }
+)
 
 
 def format_named(name: str) -> Format:

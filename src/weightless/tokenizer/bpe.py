@@ -265,8 +265,10 @@ def _ids_of_bytes(
     made = {bytes([byte]) for byte in range(256)}
     if missing := sorted(made - ids.keys()):
         shown = ", ".join(repr(byte)[1:] for byte in missing[:8]) + (" …" if len(missing) > 8 else "")
-        raise ConfigError(f"the vocabulary lacks {len(missing)} of the 256 single bytes ({shown}): text that holds "
-                          "them could not come back")  # fmt: skip
+        raise ConfigError(
+            f"the vocabulary lacks {len(missing)} of the 256 single bytes ({shown}): text that holds "
+            "them could not come back"
+        )
     for rank, (a, b) in enumerate(merges):
         if a not in made or b not in made:
             raise ConfigError(f"merge {rank} joins {a!r} and {b!r}, of which one is made by no earlier merge")

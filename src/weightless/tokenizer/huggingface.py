@@ -15,8 +15,15 @@ from weightless.base.files import atomic_write, read_json
 from weightless.tokenizer.bpe import Tokenizer
 from weightless.tokenizer.patterns import PATTERNS, check_special_tokens, from_visible, to_visible
 
-MUST_BE_OFF = ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback",
-               "ignore_merges")  # fmt: skip
+MUST_BE_OFF = (
+    "dropout",
+    "unk_token",
+    "continuing_subword_prefix",
+    "end_of_word_suffix",
+    "fuse_unk",
+    "byte_fallback",
+    "ignore_merges",
+)
 
 
 def to_hf(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -80,9 +87,11 @@ def from_hf(values: Any, where: str = "tokenizer.json") -> Tokenizer:
         if model.get(name):
             raise ConfigError(f"{where}: {name} = {model[name]!r} is not supported")
     if normalizer := values.get("normalizer"):
-        raise ConfigError(f"{where}: its normalizer ({_steps(normalizer)}) changes the text before it is tokenised, so "
-                          "bytes would not be those of the text; its ids can be imported by --vocab_size and "
-                          "--end_of_text, for nats per token")  # fmt: skip
+        raise ConfigError(
+            f"{where}: its normalizer ({_steps(normalizer)}) changes the text before it is tokenised, so "
+            "bytes would not be those of the text; its ids can be imported by --vocab_size and "
+            "--end_of_text, for nats per token"
+        )
     for name in ("truncation", "padding"):
         if values.get(name):
             raise ConfigError(f"{where}: a tokenizer with {name} is not supported")

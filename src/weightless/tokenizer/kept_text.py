@@ -50,9 +50,14 @@ class KeptText:
 
     def __add__(self, other: KeptText) -> KeptText:
         lost, grown = (_united(a, b) for a, b in ((self.lost, other.lost), (self.grown, other.grown)))
-        return KeptText(self.source_bytes + other.source_bytes, self.decoded_bytes + other.decoded_bytes,
-                        self.n_unknown + other.n_unknown, self.n_space_marks + other.n_space_marks,
-                        lost, grown)  # fmt: skip
+        return KeptText(
+            self.source_bytes + other.source_bytes,
+            self.decoded_bytes + other.decoded_bytes,
+            self.n_unknown + other.n_unknown,
+            self.n_space_marks + other.n_space_marks,
+            lost,
+            grown,
+        )
 
     def plain(self) -> dict[str, Any]:
         """For a journal."""
@@ -126,6 +131,8 @@ def _united(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
 def _named(counts: dict[str, int]) -> str:
     """The most frequent characters, with their code points and how often."""
     order = sorted(counts, key=lambda c: (-counts[c], c))
-    shown = [f"{c!r} (U+{ord(c):04X}) {counts[c]:,} times" if len(c) == 1 else f"{c} {counts[c]:,} times"
-             for c in order[:SHOWN]]  # fmt: skip
+    shown = [
+        f"{c!r} (U+{ord(c):04X}) {counts[c]:,} times" if len(c) == 1 else f"{c} {counts[c]:,} times"
+        for c in order[:SHOWN]
+    ]
     return ", ".join(shown) + (f" and {len(order) - SHOWN} others" if len(order) > SHOWN else "")

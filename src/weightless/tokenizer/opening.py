@@ -61,8 +61,10 @@ def load_saved(path: str | Path) -> AnyTokenizer:
         case "weightless":
             return Tokenizer.load(path)
         case other:
-            raise CorruptFileError(f"{path} is a tokenizer of the format {other}: weightless tokenizer convert "
-                                   f"{path} OURS.json --to weightless makes one of ours of it")  # fmt: skip
+            raise CorruptFileError(
+                f"{path} is a tokenizer of the format {other}: weightless tokenizer convert "
+                f"{path} OURS.json --to weightless makes one of ours of it"
+            )
 
 
 def format_of(path: Path) -> str:

@@ -73,9 +73,16 @@ def table_of(model: SentencePieceModel, where: str = "model") -> ByteTable:
         base[i] = len(model.pieces[i][int(leading[i]) :].replace(SPACE, " ").encode())
     bytes_at = {model.pieces[i]: i for i in np.flatnonzero(model.types == BYTE).tolist()}
     marks = tuple(bytes_at[name] for name in ("<0xE2>", "<0x96>", "<0x81>") if name in bytes_at)
-    return ByteTable(base, leading, boundary, not (model.adds_first_space or model.removes_spaces),
-                     unknown=int(np.flatnonzero(model.types == UNKNOWN)[0]), mark_pieces=marks, rewrites=True,
-                     folds_case=model.normalisation.endswith("_cf"))  # fmt: skip
+    return ByteTable(
+        base,
+        leading,
+        boundary,
+        not (model.adds_first_space or model.removes_spaces),
+        unknown=int(np.flatnonzero(model.types == UNKNOWN)[0]),
+        mark_pieces=marks,
+        rewrites=True,
+        folds_case=model.normalisation.endswith("_cf"),
+    )
 
 
 class SentencePieceTokenizer:

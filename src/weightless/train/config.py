@@ -138,16 +138,34 @@ class TrainConfig:
         if self.schedule not in SCHEDULES:
             raise ConfigError(f"schedule = {self.schedule!r}: {nearest(self.schedule, SCHEDULES)}")
         self._check_batches()
-        for name in ("batch_size", "context", "num_steps", "seconds", "grad_accumulation", "eval_every", "eval_tokens",
-                     "log_every", "threads"):  # fmt: skip
+        for name in (
+            "batch_size",
+            "context",
+            "num_steps",
+            "seconds",
+            "grad_accumulation",
+            "eval_every",
+            "eval_tokens",
+            "log_every",
+            "threads",
+        ):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"{name} = {value!r} should be a number greater than 0")
         for name in ("warmup", "warmdown", "min_lr_ratio", "qat_start", "beta1", "beta2"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} = {getattr(self, name)!r} should lie between 0 and 1")
-        for name in ("max_lr", "muon_lr", "table_lr", "embedding_lr_scale", "head_lr_scale", "vector_lr_scale",
-                     "weight_decay", "grad_clip", "checkpoint_every"):  # fmt: skip
+        for name in (
+            "max_lr",
+            "muon_lr",
+            "table_lr",
+            "embedding_lr_scale",
+            "head_lr_scale",
+            "vector_lr_scale",
+            "weight_decay",
+            "grad_clip",
+            "checkpoint_every",
+        ):
             finite = name == "checkpoint_every" or getattr(self, name) < math.inf  # inf seconds: only at the end
             if not (getattr(self, name) >= 0 and finite):
                 raise ConfigError(f"{name} = {getattr(self, name)!r} should be a number, 0 or more")
@@ -161,16 +179,22 @@ class TrainConfig:
 
     def _check_update(self) -> None:
         scales = ("embedding_lr_scale", "head_lr_scale", "vector_lr_scale")
-        rates = {"max_lr": self.max_lr, "muon_lr": self.muon_lr, "table_lr": self.table_lr,
-                 **{f"max_lr * {scale}": self.max_lr * getattr(self, scale) for scale in scales}}  # fmt: skip
+        rates = {
+            "max_lr": self.max_lr,
+            "muon_lr": self.muon_lr,
+            "table_lr": self.table_lr,
+            **{f"max_lr * {scale}": self.max_lr * getattr(self, scale) for scale in scales},
+        }
         for name, rate in rates.items():
             if rate > LARGEST_RATE:
                 raise ConfigError(f"{name} = {rate:g} should be at most {LARGEST_RATE:g}")
         if self.weight_decay > LARGEST_DECAY:
             raise ConfigError(f"weight_decay = {self.weight_decay!r} should be at most {LARGEST_DECAY:g}")
         if max(self.beta1, self.beta2) > LARGEST_BETA:
-            raise ConfigError(f"beta1 = {self.beta1} and beta2 = {self.beta2} should be below 1: 1 forgets nothing and "
-                              f"learns nothing ({LARGEST_BETA} is the most)")  # fmt: skip
+            raise ConfigError(
+                f"beta1 = {self.beta1} and beta2 = {self.beta2} should be below 1: 1 forgets nothing and "
+                f"learns nothing ({LARGEST_BETA} is the most)"
+            )
 
     def _check_batches(self) -> None:
         known = (("packing", PACKINGS), ("order", TRAIN_ORDERS), ("pacing", PACINGS))
@@ -183,8 +207,9 @@ class TrainConfig:
             sorts = ", ".join(SCORED_ORDERS)
             raise ConfigError(f"descending and pacing need an order to act on ({sorts}), not {self.order!r}")
         if (self.buckets >= 2) != (self.pacing == "buckets") or self.buckets < 0 or self.buckets == 1:
-            raise ConfigError(f'buckets = {self.buckets}, pacing = {self.pacing!r}: pacing "buckets" wants 2 or more, '
-                              "the others none")  # fmt: skip
+            raise ConfigError(
+                f'buckets = {self.buckets}, pacing = {self.pacing!r}: pacing "buckets" wants 2 or more, the others none'
+            )
         if self.prefetch < 0:
             raise ConfigError(f"prefetch = {self.prefetch!r} should not be negative")
 

@@ -1,6 +1,9 @@
-"""Whether PyTorch can compute where it was asked to, known before anything is written."""
+"""Whether PyTorch can compute where it was asked to, known before anything is written; and on how many threads."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from weightless.base.errors import ConfigError
 
@@ -19,3 +22,17 @@ def check_device(name: str) -> None:
     if int(index or 0) >= n_devices:
         found = f"{n_devices} of that kind" if n_devices else "none of that kind"
         raise ConfigError(f"device = {name!r}, but PyTorch finds {found} here: leave it out, which takes the cpu")
+
+
+@contextmanager
+def threads(n: int | None) -> Iterator[None]:
+    """PyTorch computes on n threads while this is open; None leaves their number as it is."""
+    import torch
+
+    before = torch.get_num_threads()
+    if n is not None:
+        torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -70,9 +70,16 @@ class Divergence:
         """The inverse of `to_plain`; CorruptFileError for anything else."""
         try:
             largest = tuple((str(name), float(norm)) for name, norm in values["largest"])
-            return cls(str(values["what"]), int(values["step"]), int(values["tokens"]), float(values["seconds"]),
-                       float(values["loss"]), float(values["gradient_norm"]), largest,
-                       str(values["batches"]))  # fmt: skip
+            return cls(
+                str(values["what"]),
+                int(values["step"]),
+                int(values["tokens"]),
+                float(values["seconds"]),
+                float(values["loss"]),
+                float(values["gradient_norm"]),
+                largest,
+                str(values["batches"]),
+            )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CorruptFileError(f"the checkpoint's record of its divergence is damaged ({error!r})") from None
 

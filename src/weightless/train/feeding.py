@@ -54,10 +54,19 @@ def feeding(tokens: Any, config: TrainConfig, source: TextSource | None) -> Feed
         return _fed(tokens, config, windows, config.order, "")
     end_of_text = None if source is None else source.end_of_text
     if source is None or end_of_text is None:
-        wish = next(name for name, asked in (("packing", config.packing != "stream"), ("order", config.is_sorted),
-                                             ("document_mask", config.document_mask)) if asked)  # fmt: skip
-        raise ConfigError(f"{wish} = {getattr(config, wish)!r} needs to know where documents begin, and the id of "
-                          "<|endoftext|> is not known here: train on a corpus that has one")  # fmt: skip
+        wish = next(
+            name
+            for name, asked in (
+                ("packing", config.packing != "stream"),
+                ("order", config.is_sorted),
+                ("document_mask", config.document_mask),
+            )
+            if asked
+        )
+        raise ConfigError(
+            f"{wish} = {getattr(config, wish)!r} needs to know where documents begin, and the id of "
+            "<|endoftext|> is not known here: train on a corpus that has one"
+        )
     starts = document_starts(tokens, end_of_text)
     scores = _scores(tokens, starts, config, source, end_of_text) if config.is_sorted else None
     if config.packing == "documents":
@@ -67,8 +76,14 @@ def feeding(tokens: Any, config: TrainConfig, source: TextSource | None) -> Feed
     if scores is None:
         return _fed(tokens, config, windows, config.order, "")
     n_buckets = {"sorted": STRICT, "buckets": config.buckets, "shuffled": 1}[config.pacing]
-    order = Curriculum(windows.n_windows, config.seed, lambda epoch: windows.window_scores(epoch, starts, scores),
-                       n_buckets, config.descending, config.n_draws)  # fmt: skip
+    order = Curriculum(
+        windows.n_windows,
+        config.seed,
+        lambda epoch: windows.window_scores(epoch, starts, scores),
+        n_buckets,
+        config.descending,
+        config.n_draws,
+    )
     return _fed(tokens, config, windows, order, hashlib.sha256(scores.astype("<f8").tobytes()).hexdigest())
 
 

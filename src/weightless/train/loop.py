@@ -43,7 +43,7 @@ from weightless.train.checkpoint import (
 )
 from weightless.train.clock import StepClock
 from weightless.train.config import TrainConfig
-from weightless.train.device import check_device
+from weightless.train.device import check_device, threads
 from weightless.train.divergence import Diverged, Divergence, fits, is_sound
 from weightless.train.feeding import TextSource, feeding
 from weightless.train.initialise import initial_parameters
@@ -108,9 +108,10 @@ def train(
     when nothing is left that could refuse the training, before the first byte is written.
     """
     check_device(config.device)
-    with folder_lock(out_dir), _threads(config.threads), torch.random.fork_rng(devices=[]):
-        run = _Run(model, train_tokens, val_tokens, config, Path(out_dir), constants, resume, on_metrics, source,
-                   origin)  # fmt: skip
+    with folder_lock(out_dir), threads(config.threads), torch.random.fork_rng(devices=[]):
+        run = _Run(
+            model, train_tokens, val_tokens, config, Path(out_dir), constants, resume, on_metrics, source, origin
+        )
         rates = ", ".join(f"{group} {rate:g}" for group, rate in run.optimizer.rates(1.0).items())
         print(f"{label}: {run.feeding.description}\n{label}: peak learning rates: {rates}", file=sys.stderr)
         total, unit = (config.num_steps, "steps") if config.num_steps else (config.seconds, "s")
@@ -170,8 +171,9 @@ class _Run:
             self.weights.start_rounding()
         self.next_batch = self.feeding.batches.batch
         end_of_text = source.end_of_text if source is not None and config.document_mask else None
-        self.validation = Validation(val_tokens, config.context, config.batch_size, config.eval_tokens, config.device,
-                                     end_of_text)  # fmt: skip
+        self.validation = Validation(
+            val_tokens, config.context, config.batch_size, config.eval_tokens, config.device, end_of_text
+        )
         self.with_gradient: set[str] = set()
         self.auxiliary: float | None = None
         self.used = Usage.from_plain(saved.state.get("used") if saved else None)
@@ -187,8 +189,9 @@ class _Run:
         """One pass outside the clock; ConfigError when not one step fits into a budget of seconds."""
         config, counters, began = self.config, self.counters, time.perf_counter()
         batch = self.feeding.batches.batch(counters.step * config.grad_accumulation)
-        counters.full = not self.clock.warm_up(lambda: warm_up(self.model, self.weights, batch, config.device),
-                                               config.grad_accumulation, counters.seconds)  # fmt: skip
+        counters.full = not self.clock.warm_up(
+            lambda: warm_up(self.model, self.weights, batch, config.device), config.grad_accumulation, counters.seconds
+        )
         counters.warm_up_seconds += time.perf_counter() - began
         if counters.full and not counters.step:
             raise self.clock.refusal()
@@ -300,8 +303,16 @@ class _Run:
         counters = self.counters
         if counters.window_tokens:
             self._write_metrics(None)
-        self.diverged = Divergence(error.what, counters.step, counters.tokens, counters.seconds, error.loss,
-                                   error.norm, error.largest, error.batches)  # fmt: skip
+        self.diverged = Divergence(
+            error.what,
+            counters.step,
+            counters.tokens,
+            counters.seconds,
+            error.loss,
+            error.norm,
+            error.largest,
+            error.batches,
+        )
         self.save()
         amend_checkpoint(self.folder, {"diverged": self.diverged.to_plain()})
 
@@ -382,14 +393,3 @@ def _constant(value: np.ndarray, device: str) -> torch.Tensor:
     """Integers become int64, because torch can index with few other types."""
     value = np.ascontiguousarray(value)
     return torch.from_numpy(value.astype(np.int64) if value.dtype.kind in "iu" else value).to(device)
-
-
-@contextmanager
-def _threads(n: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if n is not None:
-        torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -16,8 +16,7 @@ from typing import Any
 
 from weightless.base.files import append_line, atomic_write, is_number, read_log
 
-COLUMNS: tuple[str, ...] = ("step", "tokens", "seconds", "train_loss", "val_loss", "lr", "tokens_per_second",
-                            "wasted")  # fmt: skip
+COLUMNS: tuple[str, ...] = ("step", "tokens", "seconds", "train_loss", "val_loss", "lr", "tokens_per_second", "wasted")
 RATE = "lr_"
 """Begins the columns that say at which rate a group of parameters learned; older logs have none."""
 AUXILIARY = "auxiliary"

@@ -139,8 +139,11 @@ def observations(
 def time_told(config: TrainConfig, counters: Counters) -> str:
     """The seconds of training, of how many that were asked for, and what is not in them."""
     budget = "" if config.seconds is None else f" of {human_seconds(config.seconds)}"
-    apart = {"warm-up": counters.warm_up_seconds, "evaluation": counters.evaluation_seconds,
-             "checkpoints": counters.checkpoint_seconds}  # fmt: skip
+    apart = {
+        "warm-up": counters.warm_up_seconds,
+        "evaluation": counters.evaluation_seconds,
+        "checkpoints": counters.checkpoint_seconds,
+    }
     excluded = ", ".join(f"{name} {human_seconds(seconds)}" for name, seconds in apart.items())
     return f"{human_seconds(counters.seconds)}{budget}; not in it: {excluded}; resumed {counters.n_resumes} times"
 

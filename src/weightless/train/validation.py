@@ -41,8 +41,10 @@ class Validation:
         end_of_text: int | None = None,
     ) -> None:
         if not len(tokens):
-            raise ConfigError("the corpus has no validation text, and training measures itself by it: prepare one "
-                              "with it (--val_fraction above 0, --val_last N or --validation TEXT)")  # fmt: skip
+            raise ConfigError(
+                "the corpus has no validation text, and training measures itself by it: prepare one "
+                "with it (--val_fraction above 0, --val_last N or --validation TEXT)"
+            )
         n_available = (len(tokens) - 1) // context
         n_windows = windows_of(len(tokens), context, n_tokens)
         starts = np.arange(n_windows) * n_available // n_windows * context

@@ -158,8 +158,10 @@ def _difference(t: int, pairs: dict[str, tuple[np.ndarray, np.ndarray, np.ndarra
         off = np.flatnonzero((found < predicted) | (found > most))
         if len(off):
             at = int(off[0])
-            return (f"position {t}, {key}: {len(off)} of {len(found)} chunks differ, first chunk {at}: the log names "
-                    f"{int(predicted[at])} pages, the system saw {int(found[at])}")  # fmt: skip
+            return (
+                f"position {t}, {key}: {len(off)} of {len(found)} chunks differ, first chunk {at}: the log names "
+                f"{int(predicted[at])} pages, the system saw {int(found[at])}"
+            )
     return ""
 
 

@@ -131,8 +131,15 @@ def _leaks(replay: Replay, program: Program, found: Addresses, t: int) -> list[s
     return leaks
 
 
-def _damaged(replay: Replay, program: Program, found: Addresses, t: int, n: int, rng: np.random.Generator,
-             spared: Mapping[str, np.ndarray]) -> tuple[int, list[str]]:  # fmt: skip
+def _damaged(
+    replay: Replay,
+    program: Program,
+    found: Addresses,
+    t: int,
+    n: int,
+    rng: np.random.Generator,
+    spared: Mapping[str, np.ndarray],
+) -> tuple[int, list[str]]:
     """(trials made, where damage changed nothing)."""
     truth, left = replay.run()
     after = left[found.state_written].copy()

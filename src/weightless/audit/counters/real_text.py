@@ -24,8 +24,13 @@ from weightless.program.logged_engine import LoggedEngine
 TOKENS = 2048
 
 
-def touched_on_text(runnable: Runnable, tokens: np.ndarray, head: str = "score", limit: int = TOKENS,
-                    positions: int = HEADLINE_POSITIONS) -> Touched:  # fmt: skip
+def touched_on_text(
+    runnable: Runnable,
+    tokens: np.ndarray,
+    head: str = "score",
+    limit: int = TOKENS,
+    positions: int = HEADLINE_POSITIONS,
+) -> Touched:
     """The distribution over about `limit` steps (0: all), at positions 1..min(positions, context) of windows."""
     engine, rng, found = runnable.logged_engine(), rng_for(0, "real text"), []
     for window in windows(tokens, min(positions, runnable.program.context), limit):

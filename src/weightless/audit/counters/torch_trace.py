@@ -33,8 +33,15 @@ from weightless.audit.counters.stored_width import touched_bytes
 from weightless.base.errors import WeightlessError
 from weightless.program.tensor import Tensor
 
-WIDTH = {torch.float64: 8, torch.float32: 4, torch.int64: 4, torch.int32: 4,
-         torch.bfloat16: 2, torch.float16: 2, torch.bool: 1}  # fmt: skip
+WIDTH = {
+    torch.float64: 8,
+    torch.float32: 4,
+    torch.int64: 4,
+    torch.int32: 4,
+    torch.bfloat16: 2,
+    torch.float16: 2,
+    torch.bool: 1,
+}
 """Bytes per element of a tensor that passes between operators; ids are charged as u32."""
 MAX_FROM_HOST = 16
 """Numbers that a step may bring along as literals; more could be weights that were read unseen."""
@@ -114,8 +121,10 @@ class Trace(TorchDispatchMode):
         mutated = _mutated(func, args, kwargs)
         tensors = list(_tensors([args, kwargs]))
         if "lift_fresh" in str(func) and args[0].numel() > MAX_FROM_HOST:
-            raise WeightlessError(f"{args[0].numel()} numbers enter {self._regions[-1].name!r} from the host: let the "
-                                  "operator read them from a tensor that the trace knows")  # fmt: skip
+            raise WeightlessError(
+                f"{args[0].numel()} numbers enter {self._regions[-1].name!r} from the host: let the "
+                "operator read them from a tensor that the trace knows"
+            )
         if rule in (ROWS, PUT_ROWS):
             self._by_rows(rule, args)
         elif rule in (COMPUTE, UPDATE, OVERWRITE):
@@ -164,8 +173,10 @@ class Trace(TorchDispatchMode):
         key = _key(tensor)
         if key not in self._memory:
             if not fresh:
-                raise WeightlessError(f"a tensor {tuple(tensor.shape)} from outside enters {self._regions[-1].name!r}: "
-                                      "it is no parameter, no cache and no result of an operator")  # fmt: skip
+                raise WeightlessError(
+                    f"a tensor {tuple(tensor.shape)} from outside enters {self._regions[-1].name!r}: "
+                    "it is no parameter, no cache and no result of an operator"
+                )
             self._memory[key] = _Memory(tensor, None, len(self._regions) - 1)
         return key
 

@@ -61,8 +61,15 @@ def _fill(cache: Mapping[str, torch.Tensor], engine: Engine, n: int) -> None:
             tensor[:n] = torch.from_numpy(decode_rows(rows, declared.format, declared.shape[1]))
 
 
-def _one_step(model: Any, p: Mapping[str, torch.Tensor], cache: Mapping[str, torch.Tensor], pair: tuple[int, int],
-              t: int, head: str, fused: Any = nullcontext) -> torch.Tensor:  # fmt: skip
+def _one_step(
+    model: Any,
+    p: Mapping[str, torch.Tensor],
+    cache: Mapping[str, torch.Tensor],
+    pair: tuple[int, int],
+    t: int,
+    head: str,
+    fused: Any = nullcontext,
+) -> torch.Tensor:
     x_D = model.step(p, cache, pair[0], t, fused=fused)
     if head == "full":
         return model.step_probabilities(p, x_D, fused=fused)
@@ -106,8 +113,9 @@ def _line(program: Program, op: Any) -> str:
     return next((tensors[name].component for name in written if name not in op.kept()), NOT_UNIQUE)
 
 
-def _difference(program: Program, t: int, head: str, traced: TracedStep, by_operator: list[dict[str, int]],
-                U: Mapping[str, int]) -> str:  # fmt: skip
+def _difference(
+    program: Program, t: int, head: str, traced: TracedStep, by_operator: list[dict[str, int]], U: Mapping[str, int]
+) -> str:
     """The first disagreement in words, or nothing."""
     ops, tensors = program.operators(head), program.by_name
     names = [op.name for op in ops]
@@ -126,5 +134,7 @@ def _difference(program: Program, t: int, head: str, traced: TracedStep, by_oper
 
 def _unnamed(program: Program, component: str) -> bool:
     """Whether some of a component's bytes pass between operators without a name (logits)."""
-    return any(t.component == component and t.kind == "state" and t.format == "f32" and t.shape[0] == 1
-               for t in program.tensors)  # fmt: skip
+    return any(
+        t.component == component and t.kind == "state" and t.format == "f32" and t.shape[0] == 1
+        for t in program.tensors
+    )

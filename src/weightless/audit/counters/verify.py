@@ -113,8 +113,11 @@ def _examined(subject: Subject, positions: Sequence[int]) -> tuple[list[Audited]
 
 def _configured(subject: Subject) -> Counter:
     same = same_program(subject)
-    detail = "the program that runs is the one its configuration asks for" if same else \
-        "the program in the file is not the one its configuration asks for: pack the model again"  # fmt: skip
+    detail = (
+        "the program that runs is the one its configuration asks for"
+        if same
+        else "the program in the file is not the one its configuration asks for: pack the model again"
+    )
     return Counter("configuration", AGREES if same else DIFFERS, detail, {})
 
 
@@ -127,12 +130,19 @@ def _engines(steps: list[Audited], failure: str) -> list[Counter]:
     return [
         Counter("formula", REFERENCE, "from the configuration alone", by_formula),
         _judged("engine log", [failure, *(s.formula_and_log for s in steps)], told, by_log),
-        _judged("compiled engine", [failure, *(s.between_engines for s in steps)],
-                f"the same nats within {worst:.1e}, the same bytes where the data decides", {}),
-        _judged("compiled log", [failure, *(s.between_logs for s in steps)],
-                "the same nats as without a log, the same addresses as the readable log, operator by operator",
-                by_compiled_log),
-    ]  # fmt: skip
+        _judged(
+            "compiled engine",
+            [failure, *(s.between_engines for s in steps)],
+            f"the same nats within {worst:.1e}, the same bytes where the data decides",
+            {},
+        ),
+        _judged(
+            "compiled log",
+            [failure, *(s.between_logs for s in steps)],
+            "the same nats as without a log, the same addresses as the readable log, operator by operator",
+            by_compiled_log,
+        ),
+    ]
 
 
 def _traced(subject: Subject, positions: Sequence[int], steps: list[Audited]) -> Counter:

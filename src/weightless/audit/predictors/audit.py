@@ -83,9 +83,15 @@ class Report:
 
 
 def audit(
-    predictor: Predictor, tokens: np.ndarray, evidence: Evidence | None = None, name: str = "predictor",
-    positions: int = POSITIONS, seed: int = 0, tolerance: float = 0.0, tick: Callable[[float, str], object] = unseen,
-) -> Report:  # fmt: skip
+    predictor: Predictor,
+    tokens: np.ndarray,
+    evidence: Evidence | None = None,
+    name: str = "predictor",
+    positions: int = POSITIONS,
+    seed: int = 0,
+    tolerance: float = 0.0,
+    tick: Callable[[float, str], object] = unseen,
+) -> Report:
     """Run every check; `tick(positions read, what begins)`.  A failed check is a finding, not an error."""
     evidence = evidence or Evidence()
     texts = probes.stretches(tokens, predictor.context, positions)
@@ -155,18 +161,30 @@ def _claims(
     claim, table = evidence.claim, evidence.table
     counts = claims.bytes_of_targets(table, tokens) if table is not None else None
     first = table.table.total(np.asarray(tokens[:1])) if table is not None else 0
-    there = {"tokens": len(tokens), "targets": len(tokens) - 1, "documents": evidence.n_documents,
-             "bytes": None if counts is None else first + int(counts.sum())}  # fmt: skip
+    there = {
+        "tokens": len(tokens),
+        "targets": len(tokens) - 1,
+        "documents": evidence.n_documents,
+        "bytes": None if counts is None else first + int(counts.sum()),
+    }
     found = [claims.expected(evidence.expected, there)]
     if claim is None:
         names = ("claimed targets", "claimed bytes", "claimed loss")
-        return [*found, *(skipped(name, "nothing is claimed (--claim)") for name in names),
-                skipped("bytes per token", "no loss and bits per byte are claimed")]  # fmt: skip
+        return [
+            *found,
+            *(skipped(name, "nothing is claimed (--claim)") for name in names),
+            skipped("bytes per token", "no loss and bits per byte are claimed"),
+        ]
     is_silent = claim.loss is None and claim.bits_per_byte is None
     measured = None if is_silent else claims.measure(predictor, tokens, claim, texts, target)
     per_token = None if counts is None else claims.bytes_per_token(counts, claim)
-    return [*found, claims.counts(claim, len(tokens), predictor.context), claims.claimed_bytes(claim, counts),
-            claims.loss(claim, measured, counts), byte_counts.identity(claim, per_token)]  # fmt: skip
+    return [
+        *found,
+        claims.counts(claim, len(tokens), predictor.context),
+        claims.claimed_bytes(claim, counts),
+        claims.loss(claim, measured, counts),
+        byte_counts.identity(claim, per_token),
+    ]
 
 
 def _worst(findings: list[Finding]) -> Finding:

@@ -194,8 +194,11 @@ def bytes_of_the_text(table: TokenBytes, tokens: np.ndarray, source: bytes | Non
         return judged(name, "", f"{n:,} bytes, byte for byte those of the source")
     told = f"the tokens decode to {n:,} bytes, the source has {len(source):,}"
     if table.table.rewrites:
-        return judged(name, "", f"{told}: normalisation changed white space and compatibility characters; bits per "
-                                "byte count the first")  # fmt: skip
+        return judged(
+            name,
+            "",
+            f"{told}: normalisation changed white space and compatibility characters; bits per byte count the first",
+        )
     return judged(name, f"{told}, and they differ: the tokens are not those of this text", "")
 
 

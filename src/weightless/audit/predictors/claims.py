@@ -118,8 +118,11 @@ def _loss_in_bits(claim: Claim, measured: Measured, counts: np.ndarray | None) -
         return skipped(name, "bits per byte alone are claimed, and the tokenizer is unknown")
     per_token = bytes_per_token(counts, claim)
     if not per_token:
-        return judged(name, f"{claimed:.4f} bits per byte are claimed, and nothing says of which targets "
-                            "(ranges, nats_per_token)", "")  # fmt: skip
+        return judged(
+            name,
+            f"{claimed:.4f} bits per byte are claimed, and nothing says of which targets (ranges, nats_per_token)",
+            "",
+        )
     if not np.isfinite(measured.nats):
         return judged(name, f"{claimed:.4f} bits per byte are claimed, and a target has probability 0", "")
     bits = LN2 * per_token
@@ -188,8 +191,11 @@ def _nats_at(predictor: Predictor, tokens: np.ndarray, t: int, context: int | No
 def _of_all(predictor: Predictor, tokens: np.ndarray, nats: np.ndarray, context: int) -> Measured:
     """Every target; the last window, where it is not full, may begin anew or reach back over a whole context."""
     n = len(nats)
-    back = [_nats_at(predictor, tokens, t, context, context) for t in range(n - n % context + 1, n + 1)] \
-        if n > context else []  # fmt: skip
+    back = (
+        [_nats_at(predictor, tokens, t, context, context) for t in range(n - n % context + 1, n + 1)]
+        if n > context
+        else []
+    )
     anew, reaching = float(nats.mean()), float(np.concatenate((nats[: n - len(back)], back)).mean())
     return Measured((anew + reaching) / 2, abs(anew - reaching) / 2 / STANDARD_ERRORS, n)
 
@@ -244,7 +250,10 @@ def expected(wanted: dict[str, int], there: dict[str, int | None]) -> Finding:
     name = "validation text"
     told = ", ".join(f"{value:,} {what}" for what, value in there.items() if value is not None)
     unknown = [what for what in wanted if there.get(what) is None]
-    wrong = [f"{what} are {there[what]:,}, expected {value:,}" for what, value in wanted.items()
-             if what not in unknown and there[what] != value]  # fmt: skip
+    wrong = [
+        f"{what} are {there[what]:,}, expected {value:,}"
+        for what, value in wanted.items()
+        if what not in unknown and there[what] != value
+    ]
     wrong += [f"{what} are expected to be {wanted[what]:,}, and nobody knows them here" for what in unknown]
     return judged(name, "; ".join(wrong), told + (", as expected" if wanted else ""))

@@ -44,8 +44,10 @@ class Overlap:
         limit = f"{100 * DEFAULT_OVERLAP:.0f} %"
         most = f"{100 * self.mean_share:.2f} % of the {N_WORDS}-grams in all, at most {100 * self.largest:.1f} % of one"
         near = f"{self.n_near} {of} repeat the training text (above {limit}; {most})" if self.n_near else ""
-        return [judged("no copies", copies, f"none {of} is a training document"),
-                judged("no near copies", near, f"{most}; the limit is {limit} of a document")]  # fmt: skip
+        return [
+            judged("no copies", copies, f"none {of} is a training document"),
+            judged("no near copies", near, f"{most}; the limit is {limit} of a document"),
+        ]
 
 
 def overlap(train: Iterable[bytes], validation: Iterable[bytes], limit: float = DEFAULT_OVERLAP) -> Overlap:

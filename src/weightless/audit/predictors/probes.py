@@ -91,8 +91,10 @@ def read(predictor: Predictor, texts: Sequence[np.ndarray], tick: Tick = silent)
     for place in places(texts):
         log_p = predictor.log_probs(place.prefix)
         if int(place.tokens[place.t]) >= len(log_p):
-            raise WeightlessError(f"the text has token {place.tokens[place.t]}, and the predictor knows {len(log_p)}: "
-                                  "give the text in its own tokens")  # fmt: skip
+            raise WeightlessError(
+                f"the text has token {place.tokens[place.t]}, and the predictor knows {len(log_p)}: "
+                "give the text in its own tokens"
+            )
         with np.errstate(over="ignore", invalid="ignore"):
             sums.append(float(np.exp(log_p).sum()))
         largest.append(float(log_p.max()))

@@ -86,6 +86,8 @@ def plan(
     names = [name for name in (OWN_VALIDATION if validation == "auto" else (validation,)) if name in rows.splits]
     if not names:
         known = f"it has {', '.join(rows.splits)}" if validation == "auto" else nearest(validation, rows.splits)
-        raise ConfigError(f"{rows.name} has no {'validation' if validation == 'auto' else repr(validation)} split "
-                          f"({known}): say --validation last:N or first:N tokens, another source, or none")  # fmt: skip
+        raise ConfigError(
+            f"{rows.name} has no {'validation' if validation == 'auto' else repr(validation)} split "
+            f"({known}): say --validation last:N or first:N tokens, another source, or none"
+        )
     return [Part("train", train, most), Part("val", rows.source(names[0]), most_validation)]

@@ -71,8 +71,12 @@ def import_tokens(
         raise ConfigError(f"{name!r} is no name for files; use letters, digits, - and _")
     if not 1 <= rows.vocab_size <= LARGEST_VOCABULARY:
         raise ConfigError(f"a vocabulary of {rows.vocab_size} does not fit shards of 16-bit ids; 65536 is the most")
-    for what, value in (("max_tokens", max_tokens), ("max_validation_tokens", max_validation_tokens),
-                        ("shard_tokens", shard_tokens), ("checkpoint_tokens", checkpoint_tokens)):  # fmt: skip
+    for what, value in (
+        ("max_tokens", max_tokens),
+        ("max_validation_tokens", max_validation_tokens),
+        ("shard_tokens", shard_tokens),
+        ("checkpoint_tokens", checkpoint_tokens),
+    ):
         if value is not None and value < 1:
             raise ConfigError(f"{what} is {value}; at least one token")
     parts = plan(rows, split, validation, max_tokens, max_validation_tokens)
@@ -93,11 +97,20 @@ def _head(
 ) -> dict[str, Any]:
     """What identifies the work: where every id comes from, and what it means."""
     if tokenizer is not None and tokenizer.vocab_size != rows.vocab_size:
-        raise ConfigError(f"the tokenizer has {tokenizer.vocab_size} tokens, the rows are read with a vocabulary of "
-                          f"{rows.vocab_size}: leave the vocabulary size out")  # fmt: skip
-    rule = {part.role: {"limit": part.limit, "slack": part.slack, "most": part.most, "follows": part.follows,
-                        "offset": part.offset}
-            for part in parts}  # fmt: skip
+        raise ConfigError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, the rows are read with a vocabulary of "
+            f"{rows.vocab_size}: leave the vocabulary size out"
+        )
+    rule = {
+        part.role: {
+            "limit": part.limit,
+            "slack": part.slack,
+            "most": part.most,
+            "follows": part.follows,
+            "offset": part.offset,
+        }
+        for part in parts
+    }
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -215,8 +228,12 @@ def _counts(work: _Work, path: Path, earlier: list[dict[str, Any]]) -> dict[str,
             n_unknown += table.n_unknown(block)
             n_marks += table.n_space_marks(np.concatenate((before, block)))
             before = np.concatenate((before, block))[-2:]
-    return {"documents": None if mark is None else n_documents, "bytes": None if table is None else n_bytes,
-            "unknown": n_unknown, "space_marks": n_marks}  # fmt: skip
+    return {
+        "documents": None if mark is None else n_documents,
+        "bytes": None if table is None else n_bytes,
+        "unknown": n_unknown,
+        "space_marks": n_marks,
+    }
 
 
 def _entered(work: _Work, part: Part) -> RowStream:
@@ -286,6 +303,13 @@ def _entry(shards: list[dict[str, Any]], table: ByteTable | None) -> dict[str, A
     plain = [{key: shard[key] for key in ("file", "tokens", "sha256")} for shard in shards]
     n_unknown, n_marks = total("unknown") or 0, total("space_marks") or 0
     refused = told_of_ids(n_unknown, n_marks, table is not None and table.folds_case)
-    return {"documents": total("documents"), "bytes": total("bytes"), "source_bytes": None,
-            "unknown_tokens": n_unknown, "bits_per_byte_refused": refused, "tokens": total("tokens"),
-            "pads_left_out": shards[-1]["pads"] if shards else 0, "shards": plain}  # fmt: skip
+    return {
+        "documents": total("documents"),
+        "bytes": total("bytes"),
+        "source_bytes": None,
+        "unknown_tokens": n_unknown,
+        "bits_per_byte_refused": refused,
+        "tokens": total("tokens"),
+        "pads_left_out": shards[-1]["pads"] if shards else 0,
+        "shards": plain,
+    }

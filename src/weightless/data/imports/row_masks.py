@@ -36,8 +36,10 @@ def polarity(name: str, means: str, ids: np.ndarray, mask: np.ndarray, ends: np.
     if len(votes) == 1:
         return votes.pop()
     why = "its rows contradict each other" if votes else "no row shows it"
-    raise ConfigError(f"{where}: whether a 1 in {name} means text or padding cannot be told ({why}): "
-                      "say --mask_means keep or --mask_means pad")  # fmt: skip
+    raise ConfigError(
+        f"{where}: whether a 1 in {name} means text or padding cannot be told ({why}): "
+        "say --mask_means keep or --mask_means pad"
+    )
 
 
 def _votes(ids: np.ndarray, mask: np.ndarray, ends: np.ndarray) -> tuple[set[int], set[int]]:
@@ -80,6 +82,8 @@ def kept(name: str, mask: np.ndarray, ends: np.ndarray, text: int, where: str, r
         holes |= rises[ends] - rises[starts] > 0  # what comes before the first target is context, not padding
     if holes.any():
         at = row + int(np.flatnonzero(holes)[0])
-        raise CorruptFileError(f"{where}, row {at}: {name} hides positions that are no padding at the end or the "
-                               "beginning of the row; a stream of tokens cannot leave them out")  # fmt: skip
+        raise CorruptFileError(
+            f"{where}, row {at}: {name} hides positions that are no padding at the end or the "
+            "beginning of the row; a stream of tokens cannot leave them out"
+        )
     return keep

@@ -56,11 +56,13 @@ class KnownSet:
 
 GPT2 = "hub:openai-community/gpt2"
 KNOWN = {
-    "fineweb-edu-gpt2": KnownSet("hub:kushalt/fineweb-edu-gpt2:sample-10BT_max_length_513", GPT2, 50257, 50256,
-                                 "input_ids", "keep"),
-    "fineweb-edu-10bt-gpt2": KnownSet("hub:alkibijad/fineweb-edu-sample-10BT-gpt2tokenized", GPT2, 50257, 50256,
-                                      "values"),
-}  # fmt: skip
+    "fineweb-edu-gpt2": KnownSet(
+        "hub:kushalt/fineweb-edu-gpt2:sample-10BT_max_length_513", GPT2, 50257, 50256, "input_ids", "keep"
+    ),
+    "fineweb-edu-10bt-gpt2": KnownSet(
+        "hub:alkibijad/fineweb-edu-sample-10BT-gpt2tokenized", GPT2, 50257, 50256, "values"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,10 @@ def open_rows(spec: str, reading: Reading, layout: str = "auto") -> Rows:
         return _on_hub(hub.parse(known.source, spec) if known else hub.parse(spec), reading)
     path = Path(spec)
     if not path.exists():
-        raise WeightlessError(f"no such file or folder: {spec}; a data set of the hub is written hub:OWNER/NAME, and "
-                              f"{' and '.join(KNOWN)} are known by name")  # fmt: skip
+        raise WeightlessError(
+            f"no such file or folder: {spec}; a data set of the hub is written hub:OWNER/NAME, and "
+            f"{' and '.join(KNOWN)} are known by name"
+        )
     if path.is_dir() and (path / MANIFEST).exists():
         return _prepared(path, reading)
     require_regular(path)
@@ -152,8 +156,11 @@ def _flat(root: Path, found: list[Path], reading: Reading, layout: str) -> Rows:
         files, sidecars = without_sidecars(found)
         if sidecars:
             names = ", ".join(path.name for path in sidecars[:3]) + (" …" if len(sidecars) > 3 else "")
-            print(f"{root}: left out {len(sidecars)} file(s) that lie beside the tokens and hold none: {names}; bytes "
-                  "are counted by the tokenizer", file=sys.stderr)  # fmt: skip
+            print(
+                f"{root}: left out {len(sidecars)} file(s) that lie beside the tokens and hold none: {names}; bytes "
+                "are counted by the tokenizer",
+                file=sys.stderr,
+            )
     else:
         refuse_sidecar(root)
     folder = root if root.is_dir() else root.parent
@@ -182,6 +189,8 @@ def _has_header(path: Path, layout: str) -> bool:
     if head[0] == MAGIC:
         return True
     if path.name not in _BARE:
-        raise CorruptFileError(f"{path} is no token shard: it begins with {head[0]}, not {MAGIC}; if it holds "
-                               "uint16 ids without a header, as nanoGPT writes them, say --layout uint16")  # fmt: skip
+        raise CorruptFileError(
+            f"{path} is no token shard: it begins with {head[0]}, not {MAGIC}; if it holds "
+            "uint16 ids without a header, as nanoGPT writes them, say --layout uint16"
+        )
     return False

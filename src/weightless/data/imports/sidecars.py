@@ -34,8 +34,10 @@ def without_sidecars(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     tokens = [path for path, owner in owners.items() if owner is None]
     for path, owner in owners.items():
         if owner is not None and owner not in owners:
-            raise WeightlessError(f"{path} is named as one that belongs to {owner.name}, which is not there: add it, "
-                                  "or, if these are tokens, give them another name")  # fmt: skip
+            raise WeightlessError(
+                f"{path} is named as one that belongs to {owner.name}, which is not there: add it, "
+                "or, if these are tokens, give them another name"
+            )
     return tokens, [path for path, owner in owners.items() if owner is not None]
 
 
@@ -43,5 +45,7 @@ def refuse_sidecar(path: Path) -> None:
     """WeightlessError for a single file that is the sidecar of another one beside it."""
     owner = tokens_of(path)
     if owner is not None and owner.exists():
-        raise WeightlessError(f"{path} lies beside {owner.name} and by its name says something about its tokens "
-                              f"(their bytes, for example): it holds no tokens; name {owner.name}")  # fmt: skip
+        raise WeightlessError(
+            f"{path} lies beside {owner.name} and by its name says something about its tokens "
+            f"(their bytes, for example): it holds no tokens; name {owner.name}"
+        )

@@ -55,8 +55,12 @@ class ParquetRows:
         self, names: Sequence[str], fetch: Callable[[int], Path], description: dict[str, Any], reading: Reading
     ) -> None:
         self.names, self.fetch, self.reading = list(names), fetch, reading
-        options = {"column": reading.column, "mask": reading.mask, "mask_means": reading.mask_means,
-                   "row_is_document": reading.row_is_document}  # fmt: skip
+        options = {
+            "column": reading.column,
+            "mask": reading.mask,
+            "mask_means": reading.mask_means,
+            "row_is_document": reading.row_is_document,
+        }
         self.description = {"layout": "parquet", **description, "reading": options}
         self._text_value: int | None = None  # of the mask, once it is known
 
@@ -105,8 +109,10 @@ class ParquetRows:
             raise WeightlessError(f"{name} has no column {' or '.join(wanted)}: {hint}")
         if _is_text(schema.field(chosen).type):
             if reading.tokenizer is None or reading.tokenizer.end_of_text is None:
-                raise ConfigError(f"{name}: column {chosen!r} holds text, not ids: name a tokenizer with <|endoftext|> "
-                                  "to encode it with")  # fmt: skip
+                raise ConfigError(
+                    f"{name}: column {chosen!r} holds text, not ids: name a tokenizer with <|endoftext|> "
+                    "to encode it with"
+                )
             return [chosen]
         _check_lists(schema, chosen, name)
         if reading.mask == "none":

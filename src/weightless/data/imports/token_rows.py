@@ -118,8 +118,10 @@ def check_ids(ids: np.ndarray, vocab_size: int, where: str) -> None:
     """CorruptFileError naming the first id outside 0..vocab_size-1."""
     if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
         wrong = int(ids[np.argmax((ids < 0) | (ids >= vocab_size))])
-        raise CorruptFileError(f"{where}: id {wrong}, but the vocabulary has {vocab_size}; "
-                               "name the tokenizer or the vocabulary size that the ids were made with")  # fmt: skip
+        raise CorruptFileError(
+            f"{where}: id {wrong}, but the vocabulary has {vocab_size}; "
+            "name the tokenizer or the vocabulary size that the ids were made with"
+        )
 
 
 def identity_of(path: Path) -> dict[str, Any]:

@@ -106,10 +106,13 @@ class Corpus:
     def parting(self) -> dict[str, Any]:
         """Which documents train and which validate, as far as numbers tell: equal for one text parted alike."""
         rule, splits = self.manifest.get("split", {}), self.manifest["splits"]
-        return {"method": rule.get("method"), **{
-            split: [splits[split].get("documents"), splits[split].get("source_bytes", splits[split].get("bytes"))]
-            for split in SPLITS
-        }}  # fmt: skip
+        return {
+            "method": rule.get("method"),
+            **{
+                split: [splits[split].get("documents"), splits[split].get("source_bytes", splits[split].get("bytes"))]
+                for split in SPLITS
+            },
+        }
 
     def shard_paths(self, split: str) -> list[Path]:
         return [self.folder / shard["file"] for shard in self._split(split)["shards"]]
@@ -143,8 +146,10 @@ class Corpus:
     def require_tokenizer(self, what: str) -> None:
         """WeightlessError when the corpus was imported without a tokenizer; `what` needs the text."""
         if not self.has_tokenizer:
-            raise WeightlessError(f"{what} needs the text behind the ids, and {self.folder} was imported with a "
-                                  "vocabulary size only: import it again with --tokenizer")  # fmt: skip
+            raise WeightlessError(
+                f"{what} needs the text behind the ids, and {self.folder} was imported with a "
+                "vocabulary size only: import it again with --tokenizer"
+            )
 
     def tokenizer(self) -> AnyTokenizer:
         """The tokenizer the shards were made with: a byte-level one, or a SentencePiece model.

@@ -105,5 +105,6 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise WeightlessError(f"cannot write {path}: {reason}; the last checkpoint is kept, so the same command "
-                              "goes on from there") from error  # fmt: skip
+        raise WeightlessError(
+            f"cannot write {path}: {reason}; the last checkpoint is kept, so the same command goes on from there"
+        ) from error

@@ -121,8 +121,11 @@ def _key(document: np.ndarray) -> bytes:
 
 
 def _check_hashes(found: Corpus) -> Check:
-    shards = [(found.folder / shard["file"], shard["sha256"]) for split in SPLITS
-              for shard in found.manifest["splits"][split]["shards"]]  # fmt: skip
+    shards = [
+        (found.folder / shard["file"], shard["sha256"])
+        for split in SPLITS
+        for shard in found.manifest["splits"][split]["shards"]
+    ]
     wrong = [path.name for path, expected in shards if sha256_file(path) != expected]
     detail = "damaged: " + ", ".join(wrong) if wrong else f"{len(shards)} match the manifest"
     return Check("SHA-256 of the shards", not wrong, detail)
@@ -141,8 +144,13 @@ def _check_tokenizer(found: Corpus) -> Check:
 
 def _check_text(found: Corpus, split: str) -> Check:
     """The bytes that the ids stand for are those of the manifest, and nothing was swallowed or changed on the way."""
-    name, table, tokens, n_bytes, before = f"{split} ids hold the text", found.tokenizer().byte_table, \
-        found.tokens(split), 0, -1  # fmt: skip
+    name, table, tokens, n_bytes, before = (
+        f"{split} ids hold the text",
+        found.tokenizer().byte_table,
+        found.tokens(split),
+        0,
+        -1,
+    )
     for base in range(0, len(tokens), _BLOCK):
         block = np.asarray(tokens[base : base + _BLOCK])
         n_bytes, before = n_bytes + table.total(block, before), int(block[-1])

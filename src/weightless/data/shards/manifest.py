@@ -43,15 +43,37 @@ _LIST = ("list", lambda value: type(value) is list)
 _COUNT = ("int from 0", _is_count)
 _SHARE = ("number between 0 and 1", _is_share)
 _COUNTS = ("table of counts", _is_counts)
-_KEYS: _Kinds = {"name": _TEXT, "source": _TABLE, "tokenizer_sha256": _TEXT, "vocab_size": _COUNT,
-                 "end_of_text": _COUNT, "corpus_sha256": _TEXT, "splits": _TABLE}  # fmt: skip
-_LATER_KEYS: _Kinds = {"split": _TABLE, "content": ("list of tables", _is_contents), "left_out": _COUNTS,
-                       "noticed": _COUNTS, "bytes_are": _TEXT}  # fmt: skip
-_RULE_KEYS: _Kinds = {"method": _TEXT, "fraction": _SHARE, "max_overlap": _SHARE, "dropped_documents": _COUNT,
-                      "overlapping_documents": _COUNT, "equal_documents": _COUNT}  # fmt: skip
+_KEYS: _Kinds = {
+    "name": _TEXT,
+    "source": _TABLE,
+    "tokenizer_sha256": _TEXT,
+    "vocab_size": _COUNT,
+    "end_of_text": _COUNT,
+    "corpus_sha256": _TEXT,
+    "splits": _TABLE,
+}
+_LATER_KEYS: _Kinds = {
+    "split": _TABLE,
+    "content": ("list of tables", _is_contents),
+    "left_out": _COUNTS,
+    "noticed": _COUNTS,
+    "bytes_are": _TEXT,
+}
+_RULE_KEYS: _Kinds = {
+    "method": _TEXT,
+    "fraction": _SHARE,
+    "max_overlap": _SHARE,
+    "dropped_documents": _COUNT,
+    "overlapping_documents": _COUNT,
+    "equal_documents": _COUNT,
+}
 _SPLIT_KEYS: _Kinds = {"documents": _COUNT, "bytes": _COUNT, "tokens": _COUNT, "shards": _LIST}
-_LATER_SPLIT_KEYS: _Kinds = {"source_bytes": _COUNT, "unknown_tokens": _COUNT, "bits_per_byte_refused": _TEXT,
-                             "pads_left_out": _COUNT}  # fmt: skip
+_LATER_SPLIT_KEYS: _Kinds = {
+    "source_bytes": _COUNT,
+    "unknown_tokens": _COUNT,
+    "bits_per_byte_refused": _TEXT,
+    "pads_left_out": _COUNT,
+}
 _SHARD_KEYS: _Kinds = {"file": _TEXT, "tokens": _COUNT, "sha256": _TEXT}
 _MAY_BE_UNKNOWN = ("tokenizer_sha256", "end_of_text", "documents", "bytes", "source_bytes", "bytes_are")
 

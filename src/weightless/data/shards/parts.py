@@ -92,10 +92,20 @@ class Plan:
 
     def plain(self) -> dict[str, Any]:
         split = self.split
-        return {"format": FORMAT, "version": VERSION, "head": self.head, "documents": split.documents,
-                "bytes": split.bytes, "files": list(self.files), "bounds": list(self.bounds),
-                "part_bytes": list(self.n_bytes), "hashes": list(self.hashes), "validation": sorted(split.validation),
-                "dropped": sorted(split.dropped), "entries": self.entries}  # fmt: skip
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "head": self.head,
+            "documents": split.documents,
+            "bytes": split.bytes,
+            "files": list(self.files),
+            "bounds": list(self.bounds),
+            "part_bytes": list(self.n_bytes),
+            "hashes": list(self.hashes),
+            "validation": sorted(split.validation),
+            "dropped": sorted(split.dropped),
+            "entries": self.entries,
+        }
 
     def journal(self, folder: Path, i: int, check_hashes: bool = True) -> Journal:
         """What is finished of part i."""
@@ -221,8 +231,14 @@ def _read(path: Path) -> Plan:
         if (found["format"], found["version"]) != (FORMAT, VERSION):
             raise KeyError("format")
         head, record = found["head"], found["head"]["split"]
-        split = Split(frozenset(found["validation"]), frozenset(found["dropped"]), head["corpus_sha256"],
-                      dict(found["documents"]), dict(found["bytes"]), dict(record))  # fmt: skip
+        split = Split(
+            frozenset(found["validation"]),
+            frozenset(found["dropped"]),
+            head["corpus_sha256"],
+            dict(found["documents"]),
+            dict(found["bytes"]),
+            dict(record),
+        )
         files, bounds, n_bytes, hashes = (tuple(found[key]) for key in ("files", "bounds", "part_bytes", "hashes"))
         plan = Plan(head, split, files, bounds, n_bytes, hashes, _entries(found), sha256_file(path))
     except (KeyError, TypeError):

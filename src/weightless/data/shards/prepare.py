@@ -99,8 +99,10 @@ class Work:
     def noticed(self) -> dict[str, dict[str, int]]:
         """What the last reading has left out, and noticed."""
         found = [text.left_out for text in self.texts if isinstance(text, Source)]
-        return {"left_out": together(each.counts for each in found),
-                "noticed": together(each.noticed for each in found)}  # fmt: skip
+        return {
+            "left_out": together(each.counts for each in found),
+            "noticed": together(each.noticed for each in found),
+        }
 
 
 def described(
@@ -154,8 +156,18 @@ def prepare(
     A folder that holds another corpus is refused unless `overwrite`.
     """
     worker_count(workers)
-    work = described(documents, tokenizer, out_dir, name, validation=validation, fraction=fraction,
-                     first=first, last=last, max_overlap=max_overlap, shard_tokens=shard_tokens)  # fmt: skip
+    work = described(
+        documents,
+        tokenizer,
+        out_dir,
+        name,
+        validation=validation,
+        fraction=fraction,
+        first=first,
+        last=last,
+        max_overlap=max_overlap,
+        shard_tokens=shard_tokens,
+    )
     with folder_lock(work.folder):
         if done := already_there(work, overwrite):
             return done
@@ -225,8 +237,12 @@ def already_there(work: Work, overwrite: bool) -> Corpus | None:
     return None
 
 
-_SAID = {"name": "a text of another name", "source": "another source of text", "shard_tokens": "shards of other sizes",
-         "tokenizer_sha256": "another tokenizer"}  # fmt: skip
+_SAID = {
+    "name": "a text of another name",
+    "source": "another source of text",
+    "shard_tokens": "shards of other sizes",
+    "tokenizer_sha256": "another tokenizer",
+}
 
 
 def _difference(manifest: dict[str, Any], work: Work) -> str:
@@ -277,12 +293,17 @@ def write_manifest(
 ) -> Corpus:
     """The last step: from here on the folder is a finished corpus.  `whole` says what the tokens keep of each split."""
     splits = {
-        role: {"documents": split.documents[role], "bytes": whole[role].decoded_bytes,
-               "source_bytes": split.bytes[role], "unknown_tokens": whole[role].n_unknown,
-               "bits_per_byte_refused": whole[role].refused, "tokens": sum(shard["tokens"] for shard in shards[role]),
-               "shards": shards[role]}
+        role: {
+            "documents": split.documents[role],
+            "bytes": whole[role].decoded_bytes,
+            "source_bytes": split.bytes[role],
+            "unknown_tokens": whole[role].n_unknown,
+            "bits_per_byte_refused": whole[role].refused,
+            "tokens": sum(shard["tokens"] for shard in shards[role]),
+            "shards": shards[role],
+        }
         for role in SPLITS
-    }  # fmt: skip
+    }
     are = BYTES_OF_SOURCE if all(part.is_source for part in whole.values()) else BYTES_OF_DECODED
     write_json(folder / MANIFEST, {**head, "bytes_are": are, "splits": splits})
     return corpus(folder)

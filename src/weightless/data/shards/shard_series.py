@@ -182,9 +182,15 @@ class ShardSeries:
         """Give the shard its name, then note it."""
         assert self._writer is not None
         self._open.close()
-        record = {"file": self._path.name, "tokens": self._writer.n_tokens, "sha256": sha256_file(self._path),
-                  "next_document": next_document, "next_token": next_token,
-                  "documents": self._marks.hexdigest(), "kept": whole.plain()}  # fmt: skip
+        record = {
+            "file": self._path.name,
+            "tokens": self._writer.n_tokens,
+            "sha256": sha256_file(self._path),
+            "next_document": next_document,
+            "next_token": next_token,
+            "documents": self._marks.hexdigest(),
+            "kept": whole.plain(),
+        }
         self._writer = None
         self._journal.add(self._split, record)
 

@@ -26,8 +26,10 @@ def entries_of(text: Any) -> list[dict[str, Any]] | None:
     found = getattr(text, "entries", None)
     if found is None:
         return None
-    return [{"name": entry.name, "kind": entry.kind, "bytes": entry.n_bytes, "sha256": sha256_file(entry.path)}
-            for entry in found()]  # fmt: skip
+    return [
+        {"name": entry.name, "kind": entry.kind, "bytes": entry.n_bytes, "sha256": sha256_file(entry.path)}
+        for entry in found()
+    ]
 
 
 def content_of(text: Any) -> dict[str, Any] | None:
@@ -39,8 +41,11 @@ def content_of(text: Any) -> dict[str, Any] | None:
 def in_one(entries: list[dict[str, Any]]) -> dict[str, Any]:
     """The entries as three values."""
     plain = json.dumps([list(entry.values()) for entry in entries], sort_keys=True)
-    return {"files": len(entries), "bytes": sum(entry["bytes"] for entry in entries),
-            "sha256": hashlib.sha256(plain.encode("utf-8", "surrogateescape")).hexdigest()}  # fmt: skip
+    return {
+        "files": len(entries),
+        "bytes": sum(entry["bytes"] for entry in entries),
+        "sha256": hashlib.sha256(plain.encode("utf-8", "surrogateescape")).hexdigest(),
+    }
 
 
 def is_same_text(manifest: dict[str, Any], content: Content, documents: Iterable[bytes]) -> bool:

@@ -44,8 +44,19 @@ _GRAM_WORDS = 8
 _SMALLEST_DOCSTRING = 120
 _LEAST_SHARE = 0.20
 _LARGEST_FILE = 2_000_000
-_SKIPPED_FOLDERS = {"__pycache__", "site-packages", "dist-packages", "test", "tests", "testing", "_vendor", "vendored",
-                    "pydoc_data", "lib2to3", "node_modules"}  # fmt: skip
+_SKIPPED_FOLDERS = {
+    "__pycache__",
+    "site-packages",
+    "dist-packages",
+    "test",
+    "tests",
+    "testing",
+    "_vendor",
+    "vendored",
+    "pydoc_data",
+    "lib2to3",
+    "node_modules",
+}
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _BODIES = ("body", "cases", "handlers", "orelse", "finalbody")  # as they follow one another in a file
 _OTHER_ENCODING = re.compile(rb"(?:[^\n]*\n)?[ \t\f]*#[^\n]*coding[:=][ \t]*+(?!utf-?8\b)", re.IGNORECASE)

@@ -36,8 +36,10 @@ from weightless.data.text.split_names import by_split
 PREFIX = "hub:"
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before another try
 FIRST_ANSWER = 6.0  # seconds; looking a name up where there is no network takes longer, and no option shortens it
-_NAME = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[\w./-]+))?(?:@(?P<revision>[\w./-]+))?"
-                   r"(?:#(?P<split>[\w.-]+))?")  # fmt: skip
+_NAME = re.compile(
+    r"hub:(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[\w./-]+))?(?:@(?P<revision>[\w./-]+))?"
+    r"(?:#(?P<split>[\w.-]+))?"
+)
 _TRANSPORTS = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
@@ -75,12 +77,16 @@ def repository(name: HubName, kind: str = "dataset") -> HubRepository:
     try:
         from huggingface_hub import HfApi
     except ImportError:
-        raise WeightlessError("reading from the Hugging Face hub needs the extra hub: run ./do setup hub "
-                              "(or pip install huggingface_hub)") from None  # fmt: skip
+        raise WeightlessError(
+            "reading from the Hugging Face hub needs the extra hub: run ./do setup hub (or pip install huggingface_hub)"
+        ) from None
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or False)
     ask = api.dataset_info if kind == "dataset" else api.model_info
-    info: Any = _with_patience(str(name), lambda: _within(FIRST_ANSWER, lambda: ask(
-        name.repo, revision=name.revision or None, timeout=FIRST_ANSWER)), _elsewhere(name, kind))  # fmt: skip
+    info: Any = _with_patience(
+        str(name),
+        lambda: _within(FIRST_ANSWER, lambda: ask(name.repo, revision=name.revision or None, timeout=FIRST_ANSWER)),
+        _elsewhere(name, kind),
+    )
     card = info.card_data.to_dict() if getattr(info, "card_data", None) else {}
     return HubRepository(name, kind, api, info.sha, card.get("configs") or [])
 
@@ -98,16 +104,22 @@ class HubRepository:
     @cached_property
     def files(self) -> dict[str, tuple[int, str | None]]:
         """Size and SHA-256 (None for small files, of which the hub has none) by path."""
-        tree = _with_patience(str(self.name), lambda: list(self.api.list_repo_tree(
-            self.name.repo, repo_type=self.kind, revision=self.commit, recursive=True)))  # fmt: skip
+        tree = _with_patience(
+            str(self.name),
+            lambda: list(
+                self.api.list_repo_tree(self.name.repo, repo_type=self.kind, revision=self.commit, recursive=True)
+            ),
+        )
         return {item.path: (item.size, item.lfs.sha256 if item.lfs else None) for item in tree if hasattr(item, "size")}
 
     def splits(self) -> dict[str, list[str]]:
         """Parquet files of the configuration, by split; WeightlessError when there are none."""
         tables = [path for path in self.files if path.endswith(".parquet")]
         if not tables:
-            raise WeightlessError(f"{self.name} holds no parquet files (it has {len(self.files)} others): perhaps its "
-                                  f"converted form does: {PREFIX}{self.name.repo}@refs/convert/parquet")  # fmt: skip
+            raise WeightlessError(
+                f"{self.name} holds no parquet files (it has {len(self.files)} others): perhaps its "
+                f"converted form does: {PREFIX}{self.name.repo}@refs/convert/parquet"
+            )
         if self.card:
             return self._splits_of_card(tables)
         folder = self.name.config
@@ -139,16 +151,27 @@ class HubRepository:
         what = f"{typed}{self.name.repo}/{path} at {self.commit[:12]}"
 
         def download(anew: bool) -> Path:
-            return Path(hf_hub_download(self.name.repo, path, repo_type=self.kind, revision=self.commit,
-                                        endpoint=self.api.endpoint, token=self.api.token, cache_dir=_cache(),
-                                        force_download=anew))  # fmt: skip
+            return Path(
+                hf_hub_download(
+                    self.name.repo,
+                    path,
+                    repo_type=self.kind,
+                    revision=self.commit,
+                    endpoint=self.api.endpoint,
+                    token=self.api.token,
+                    cache_dir=_cache(),
+                    force_download=anew,
+                )
+            )
 
         for anew in (False, True):
             found = _with_patience(what, lambda anew=anew: download(anew))
             if found.stat().st_size == size and sha256 in (None, sha256_file(found)):
                 return found
-        raise CorruptFileError(f"{what} does not arrive with the SHA-256 {str(sha256)[:12]}… that the hub promises; "
-                               "what is imported so far is kept: try again later")  # fmt: skip
+        raise CorruptFileError(
+            f"{what} does not arrive with the SHA-256 {str(sha256)[:12]}… that the hub promises; "
+            "what is imported so far is kept: try again later"
+        )
 
 
 def _files_of(config: dict[str, Any], tables: list[str]) -> dict[str, list[str]]:
@@ -251,15 +274,18 @@ def _told(what: str, error: Exception, without_network: str) -> tuple[Weightless
     if isinstance(error, errors.HFValidationError):
         return ConfigError(f"{what}: {str(error).splitlines()[0]}"), False
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return WeightlessError(f"{what}: HF_HUB_OFFLINE is set, so the hub is not asked; unset it, or "
-                               + (without_network or "run it where the file is in the cache")), False  # fmt: skip
+        return WeightlessError(
+            f"{what}: HF_HUB_OFFLINE is set, so the hub is not asked; unset it, or "
+            + (without_network or "run it where the file is in the cache")
+        ), False
     if isinstance(error, errors.RemoteEntryNotFoundError) or status == 404:
         return WeightlessError(f"{what}: the hub has no such file"), False
     if status is not None:
         return WeightlessError(f"{what}: the hub answers with status {status}"), status in _PASSING
     if isinstance(error, OSError) and error.errno in _DISK:
-        return WeightlessError(f"{what} cannot be stored: {error.strerror}; make room, or let HF_HOME name a folder "
-                               "elsewhere"), False  # fmt: skip
+        return WeightlessError(
+            f"{what} cannot be stored: {error.strerror}; make room, or let HF_HOME name a folder elsewhere"
+        ), False
     if type(error).__module__.split(".")[0] in _TRANSPORTS or isinstance(error, (OSError, EOFError)):
         reason = (str(error) or type(error).__name__).splitlines()[0]
         kept = "what is finished is kept, and the same command goes on from there"

@@ -21,8 +21,14 @@ def source(spec: str, field: str = "text") -> Source:
     name = hub.parse(spec)
     repository = hub.repository(name)
     paths = chosen(repository.splits(), name.split or "train", str(name))
-    description = {"kind": "hub", "repository": name.repo, "config": name.config, "split": name.split or "train",
-                   "commit": repository.commit, "field": field}  # fmt: skip
+    description = {
+        "kind": "hub",
+        "repository": name.repo,
+        "config": name.config,
+        "split": name.split or "train",
+        "commit": repository.commit,
+        "field": field,
+    }
 
     left_out = LeftOut()
 

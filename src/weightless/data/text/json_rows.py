@@ -22,8 +22,14 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _LONGEST_LITERAL = len("-Infinity")
 _KEY = re.compile(r'\s*\{\s*"(?:[^"\\\n]|\\.)*"\s*:')
 _ARRAY_OF_STRINGS = re.compile(r'\[\s*"')
-_KINDS = {dict: "an object", str: "a string", list: "an array", bool: "true or false", int: "a number",
-          float: "a number"}  # fmt: skip
+_KINDS = {
+    dict: "an object",
+    str: "a string",
+    list: "an array",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+}
 
 
 class _Unfinished(Exception):

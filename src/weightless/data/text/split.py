@@ -60,8 +60,12 @@ def split_rule(
     max_overlap: float | None = None,
 ) -> dict[str, Any]:
     """What decides a split, as manifests record it; ConfigError for two ways at once, or for values that cannot be."""
-    asked = {"a validation text": given, f"the first {first} documents": first, f"the last {last} documents": last,
-             f"a fraction of {fraction}": fraction != DEFAULT_FRACTION}  # fmt: skip
+    asked = {
+        "a validation text": given,
+        f"the first {first} documents": first,
+        f"the last {last} documents": last,
+        f"a fraction of {fraction}": fraction != DEFAULT_FRACTION,
+    }
     ways = [way for way, is_asked in asked.items() if is_asked]
     if len(ways) > 1:
         raise ConfigError(f"{' and '.join(ways)} cannot both validate: give one of them")
@@ -147,8 +151,10 @@ def draft_by_place(documents: Iterable[bytes], method: str, n: int) -> Draft:
         held.append(document)
     total = len(draft.sizes)
     if n >= total:
-        raise WeightlessError(f"the text has {total} document(s), and {n} for validation leave none to train on: take "
-                              "fewer, or give a longer text")  # fmt: skip
+        raise WeightlessError(
+            f"the text has {total} document(s), and {n} for validation leave none to train on: take "
+            "fewer, or give a longer text"
+        )
     draft.grams.update({total - len(held) + i: word_grams(document) for i, document in enumerate(held)})
     return draft
 
@@ -227,8 +233,10 @@ class Draft:
         validates[list(self.grams)] = True
         n_equal = int(np.isin(keys[validates], keys[~validates]).sum())
         if n_equal and n_equal == len(self.grams):
-            raise WeightlessError(f"the validation text is training text: each of its {n_equal:,} document(s) stands "
-                                  "there too, to the byte; name a text that is held out")  # fmt: skip
+            raise WeightlessError(
+                f"the validation text is training text: each of its {n_equal:,} document(s) stands "
+                "there too, to the byte; name a text that is held out"
+            )
         return n_equal
 
 
@@ -238,11 +246,15 @@ def split_notes(manifest: dict[str, Any]) -> list[str]:
     n_val, n_dropped = splits["val"]["documents"], record.get("dropped_documents", 0)
     if record.get("method") == "hash" and not 0.5 <= val_share(manifest) / record["fraction"] <= 2.0:
         n_all = n_val + splits["train"]["documents"]
-        out.append(f"validation is {val_share(manifest):.1%} of the text, {record['fraction']:.1%} was asked for: "
-                   f"documents are drawn whole, and there are only {n_all:,}")  # fmt: skip
+        out.append(
+            f"validation is {val_share(manifest):.1%} of the text, {record['fraction']:.1%} was asked for: "
+            f"documents are drawn whole, and there are only {n_all:,}"
+        )
     if n_dropped:
-        out.append(f"{n_dropped:,} validation document(s) were dropped: more than {record['max_overlap']:.0%} of their "
-                   "13-word-grams stand in the training text")  # fmt: skip
+        out.append(
+            f"{n_dropped:,} validation document(s) were dropped: more than {record['max_overlap']:.0%} of their "
+            "13-word-grams stand in the training text"
+        )
     warning = overlap_warning(manifest)
     return [*out, f"WARNING: {warning}"] if warning else out
 
@@ -254,9 +266,11 @@ def overlap_warning(manifest: dict[str, Any]) -> str:
     n_equal = record.get("equal_documents", 0)
     if not (n_over or n_equal):
         return ""
-    return (f"validation repeats training: of {n_val:,} documents, {n_over:,} have more than {DEFAULT_OVERLAP:.0%} of "
-            f"their 13-word-grams in the training text, {n_equal:,} stand there to the byte; a loss on them says "
-            "little")  # fmt: skip
+    return (
+        f"validation repeats training: of {n_val:,} documents, {n_over:,} have more than {DEFAULT_OVERLAP:.0%} of "
+        f"their 13-word-grams in the training text, {n_equal:,} stand there to the byte; a loss on them says "
+        "little"
+    )
 
 
 def val_share(manifest: dict[str, Any]) -> float:

@@ -60,8 +60,10 @@ def look(path: Path, field: str) -> Look:
         return Look("json")
     found = begins_like_json(head.removeprefix(BOM), len(head) < _LOOKED_AT)
     if found == "unclear":
-        raise WeightlessError(f"{path} begins like JSON, and what follows is something else: rename it .jsonl if it "
-                              f"holds rows of JSON; {AS_TEXT}")  # fmt: skip
+        raise WeightlessError(
+            f"{path} begins like JSON, and what follows is something else: rename it .jsonl if it "
+            f"holds rows of JSON; {AS_TEXT}"
+        )
     return Look("json", is_by_content=True) if found == "yes" else Look("text")
 
 

@@ -25,8 +25,14 @@ from weightless.kernels.numba.lanes import FLOATS, every_lane, lanes, spread
 
 LOG2_E, LOWEST = 1.4426950408889634, -87.0
 ROUNDER = 1.5 * 2**23 + 127
-COEFFICIENTS = (1.0, 0.6931470036506653, 0.24022243916988373, 0.05550722777843475, 0.00967147946357727,
-                0.001326472731307149)  # fmt: skip
+COEFFICIENTS = (
+    1.0,
+    0.6931470036506653,
+    0.24022243916988373,
+    0.05550722777843475,
+    0.00967147946357727,
+    0.001326472731307149,
+)
 # Flags that forbid nothing here but reassociation: what is added to be taken away again must not vanish.  (numba
 # gives instructions without flags those of the caller.)
 AS_WRITTEN = ("nsz",)

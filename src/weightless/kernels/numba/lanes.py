@@ -150,8 +150,9 @@ def load_f16_fours(typingctx, array, i, j, k, m):  # type: ignore[no-untyped-def
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         four, data = ir.VectorType(_I16, 4), context.make_array(signature.args[0])(context, builder, args[0]).data
-        a, b, c, d = (builder.load(builder.bitcast(builder.gep(data, [at]), ir.PointerType(four)), align=2)
-                      for at in args[1:])  # fmt: skip
+        a, b, c, d = (
+            builder.load(builder.bitcast(builder.gep(data, [at]), ir.PointerType(four)), align=2) for at in args[1:]
+        )
         eight = ir.Constant(ir.VectorType(_I32, 8), list(range(8)))
         halves = [builder.shuffle_vector(*two, eight) for two in ((a, b), (c, d))]
         return _from_half(context, builder, builder.shuffle_vector(*halves, ir.Constant(_INTS, list(range(N_LANES)))))

@@ -140,8 +140,11 @@ def main(arguments: list[str]) -> int:
         for variant in variants():
             if all(word in variant.name.split() for word in words):
                 done = compiled(variant, int(arch.removeprefix("sm_")))
-                print(f"{len(done.asm['cubin']):8,} bytes  {done.metadata.shared:7,} shared  "
-                      f"{done.metadata.num_warps:2} warps  {variant.name}", flush=True)  # fmt: skip
+                print(
+                    f"{len(done.asm['cubin']):8,} bytes  {done.metadata.shared:7,} shared  "
+                    f"{done.metadata.num_warps:2} warps  {variant.name}",
+                    flush=True,
+                )
     except WeightlessError as error:
         print(f"weightless.kernels.triton: {error}", file=sys.stderr)
         return 2

@@ -17,6 +17,7 @@ that share it, for dK and dV.  Scores are computed in both: seven products inste
 
 Where instability hides: a row that has seen nothing yet has m = -inf (shift by 0 instead); one that never does gets O =
 0, L = -inf and no gradient (L counts as +inf in the backward, so that exp(S - L) = 0).
+`fmt: skip` stands where a kernel takes forty arguments, which go together in rows, not each on a line of its own.
 Traffic: K and V once per query tile, Q, dO, L and D once per key tile; scores never leave the chip.
 """
 

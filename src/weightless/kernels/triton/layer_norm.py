@@ -42,9 +42,19 @@ PARTS_AT_ONCE = 16
 
 @triton.jit
 def layer_norm_kernel(
-    x_ptr, gamma_ptr, beta_ptr, y_ptr, xhat_ptr, r_ptr, N, D, EPS: tl.constexpr, ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr, ACC: tl.constexpr,
-):  # fmt: skip
+    x_ptr,
+    gamma_ptr,
+    beta_ptr,
+    y_ptr,
+    xhat_ptr,
+    r_ptr,
+    N,
+    D,
+    EPS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    ACC: tl.constexpr,
+):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, COLUMNS)
     at = row.to(tl.int64)[:, None] * D + column[None, :]
@@ -67,9 +77,18 @@ def layer_norm_kernel(
 
 @triton.jit
 def layer_norm_backward_kernel(
-    dy_ptr, xhat_ptr, r_ptr, gamma_ptr, dx_ptr, parts_ptr, N, D, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    dy_ptr,
+    xhat_ptr,
+    r_ptr,
+    gamma_ptr,
+    dx_ptr,
+    parts_ptr,
+    N,
+    D,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
     ACC: tl.constexpr,
-):  # fmt: skip
+):
     program = tl.program_id(0)
     column = tl.arange(0, COLUMNS)
     gamma = tl.load(gamma_ptr + column, mask=column < D, other=0.0).to(ACC)
@@ -128,9 +147,20 @@ def layer_norm_forward(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> tupl
     r_N = torch.empty(n, dtype=_sums_of(x), device=x.device)
     n_rows, n_columns = _tile(width)
     layer_norm_kernel[(triton.cdiv(n, n_rows),)](
-        x_ND, gamma.contiguous(), beta.contiguous(), y_ND, xhat_ND, r_N, n, width, EPS=float(eps), ROWS=n_rows,
-        COLUMNS=n_columns, ACC=_accumulator(x), **options_for(n_rows * n_columns),
-    )  # fmt: skip
+        x_ND,
+        gamma.contiguous(),
+        beta.contiguous(),
+        y_ND,
+        xhat_ND,
+        r_N,
+        n,
+        width,
+        EPS=float(eps),
+        ROWS=n_rows,
+        COLUMNS=n_columns,
+        ACC=_accumulator(x),
+        **options_for(n_rows * n_columns),
+    )
     return y_ND.view(x.shape), LayerNormCache(xhat_ND.view(x.shape), r_N.view(*x.shape[:-1], 1), gamma)
 
 
@@ -151,9 +181,19 @@ def layer_norm_backward(dy: Any, cache: LayerNormCache, n_programs: int | None =
     n_parts = min(triton.cdiv(len(dy_ND), n_rows), n_programs or programs(dy, 2))
     parts = torch.empty((n_parts, 2 * width), dtype=_sums_of(dy), device=dy.device)
     layer_norm_backward_kernel[(n_parts,)](
-        dy_ND, xhat_ND, r.contiguous(), gamma.contiguous(), dx_ND, parts, len(dy_ND), width, ROWS=n_rows,
-        COLUMNS=n_columns, ACC=_accumulator(dy), **options_for(n_rows * n_columns),
-    )  # fmt: skip
+        dy_ND,
+        xhat_ND,
+        r.contiguous(),
+        gamma.contiguous(),
+        dx_ND,
+        parts,
+        len(dy_ND),
+        width,
+        ROWS=n_rows,
+        COLUMNS=n_columns,
+        ACC=_accumulator(dy),
+        **options_for(n_rows * n_columns),
+    )
     sums = torch.empty(2 * width, dtype=gamma.dtype, device=dy.device)
     add_parts_kernel[(triton.cdiv(2 * width, 128),)](
         parts, sums, n_parts, 2 * width, PARTS=PARTS_AT_ONCE, COLUMNS=128, ACC=_accumulator(dy), **options(4)

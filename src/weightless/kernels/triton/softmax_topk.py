@@ -57,9 +57,7 @@ def keys_of(z, token):
 
 
 @triton.jit
-def topk_parts_kernel(
-    logits_ptr, keys_ptr, m_ptr, l_ptr, V, per_part, K: tl.constexpr, BLOCK: tl.constexpr
-):  # fmt: skip
+def topk_parts_kernel(logits_ptr, keys_ptr, m_ptr, l_ptr, V, per_part, K: tl.constexpr, BLOCK: tl.constexpr):
     row, part, n_parts = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
     start = part * per_part
     stop = tl.minimum(start + per_part, V)
@@ -89,9 +87,7 @@ def topk_parts_kernel(
 
 
 @triton.jit
-def topk_merge_kernel(
-    keys_ptr, m_ptr, l_ptr, index_ptr, p_ptr, k, n_parts, K: tl.constexpr, PARTS: tl.constexpr
-):  # fmt: skip
+def topk_merge_kernel(keys_ptr, m_ptr, l_ptr, index_ptr, p_ptr, k, n_parts, K: tl.constexpr, PARTS: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     part = tl.arange(0, PARTS)
     m_P = tl.load(m_ptr + row * n_parts + part, mask=part < n_parts, other=float("-inf"))
@@ -137,8 +133,6 @@ def softmax_topk(logits: Any, k: int, n_parts: int | None = None) -> tuple[Any, 
     p_RK = torch.empty((n, k), dtype=logits.dtype, **on_device)
     topk_parts_kernel[(n, n_parts)](z_RV, keys, m, l, vocab_size, per_part, K=K, BLOCK=block, **options_for(block))
     parts = power_of_two(n_parts)
-    topk_merge_kernel[(n,)](
-        keys, m, l, index_RK, p_RK, k, n_parts, K=K, PARTS=parts, **options_for(parts * K)
-    )  # fmt: skip
+    topk_merge_kernel[(n,)](keys, m, l, index_RK, p_RK, k, n_parts, K=K, PARTS=parts, **options_for(parts * K))
     shape = (*logits.shape[:-1], k)
     return index_RK.view(shape), p_RK.view(shape)

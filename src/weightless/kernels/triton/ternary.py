@@ -35,9 +35,18 @@ ROWS, MOST_BYTES = 8, 128
 
 @triton.jit
 def ternary_matvec_kernel(
-    packed_ptr, scales_ptr, x_ptr, y_ptr, R, C, n_bytes, n_groups, BYTES_PER_GROUP: tl.constexpr,
-    ROWS: tl.constexpr, BYTES: tl.constexpr,
-):  # fmt: skip
+    packed_ptr,
+    scales_ptr,
+    x_ptr,
+    y_ptr,
+    R,
+    C,
+    n_bytes,
+    n_groups,
+    BYTES_PER_GROUP: tl.constexpr,
+    ROWS: tl.constexpr,
+    BYTES: tl.constexpr,
+):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     vector = tl.program_id(1).to(tl.int64)
     row_there = (row < R)[:, None]
@@ -78,7 +87,17 @@ def ternary_matvec(x: Any, packed: Any, scales: Any, group_size: int = 128) -> A
     largest("the number of vectors", len(x_NC), 65_535)
     y_NR = x.new_empty((len(x_NC), n_rows))
     ternary_matvec_kernel[(triton.cdiv(n_rows, ROWS), len(x_NC))](
-        packed.contiguous(), scales, x_NC, y_NR, n_rows, width, n_bytes, scales.shape[1],
-        BYTES_PER_GROUP=group_size // 4, ROWS=ROWS, BYTES=min(MOST_BYTES, power_of_two(n_bytes)), **options(4),
-    )  # fmt: skip
+        packed.contiguous(),
+        scales,
+        x_NC,
+        y_NR,
+        n_rows,
+        width,
+        n_bytes,
+        scales.shape[1],
+        BYTES_PER_GROUP=group_size // 4,
+        ROWS=ROWS,
+        BYTES=min(MOST_BYTES, power_of_two(n_bytes)),
+        **options(4),
+    )
     return y_NR.view(*x.shape[:-1], n_rows)

@@ -92,8 +92,16 @@ def _segment(
     tip = f"{name}: {human_bytes(size)}, {size / total:.1%}"
     gap = 1.5 if wide > 4 else 0.0
     title = element("title", escape(tip))
-    box = element("rect", title, x=x, y=y, width=max(wide - gap, 0.4), height=BAR, data_tip=tip,
-                  style=f"fill:{accent.paint};fill-opacity:{tint}")  # fmt: skip
+    box = element(
+        "rect",
+        title,
+        x=x,
+        y=y,
+        width=max(wide - gap, 0.4),
+        height=BAR,
+        data_tip=tip,
+        style=f"fill:{accent.paint};fill-opacity:{tint}",
+    )
     label = next((s for s in (f"{name} {size / total:.0%}", name) if text_width(s, FONT * 0.93) + 16 < wide), None)
     if label is None:
         return [box]

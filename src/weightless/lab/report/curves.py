@@ -120,8 +120,10 @@ def curves_file(name: str, family: str, lines: list[dict[str, Any]], bytes_per_t
     panels = [curve_svg([group], colours, axis, scale, f"curve-{axis}", bytes_per_token is not None) for axis in by]
     if not all(panel.startswith("<svg") for panel in panels):
         return None
-    placed = [element("g", panel, transform=f"translate({MARGIN + i * (WIDTH + MARGIN):g} {MARGIN:g})")
-              for i, panel in enumerate(panels)]  # fmt: skip
+    placed = [
+        element("g", panel, transform=f"translate({MARGIN + i * (WIDTH + MARGIN):g} {MARGIN:g})")
+        for i, panel in enumerate(panels)
+    ]
     size = (2 * WIDTH + 3 * MARGIN, HEIGHT + 2 * MARGIN)
     paper = element("rect", width=size[0], height=size[1], fill=PAPER[0])
     body = [element("style", _STYLE), paper, *placed]

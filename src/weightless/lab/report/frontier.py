@@ -84,8 +84,10 @@ def lay_out(groups: Sequence[Group], style: Style) -> Layout:
     words = [_words(g, len(drawn), style) for g in drawn]
     anchors = [_anchor(point, lines, style) for point, lines in zip(points, words)]
     thin = [Box(px - 2, min(b), px + 2, max(b)) for (px, _), b in zip(points, along) if b]
-    steps = [Box(min(a[0], b[0]) - 2, min(a[1], b[1]) - 2, max(a[0], b[0]) + 2, max(a[1], b[1]) + 2)
-             for a, b in zip(front, front[1:])]  # fmt: skip
+    steps = [
+        Box(min(a[0], b[0]) - 2, min(a[1], b[1]) - 2, max(a[0], b[0]) + 2, max(a[1], b[1]) + 2)
+        for a, b in zip(front, front[1:])
+    ]
     gain = _arrow(headline(drawn).gain, drawn, points, style)
     taken = _taken(plot, gain, style)
     placed = place_labels(anchors, plot, taken * 20 + thin * 4 + steps)

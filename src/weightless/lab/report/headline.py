@@ -81,8 +81,9 @@ def _trails(best: Group, reference: Group) -> Headline:
     loss, other = _two_losses(best, reference)
     first = ("No model reaches the ", other, " bits per byte of ", reference, " with fewer bytes. ")
     if loss == other:
-        return _say(*first, best, " all but ties, touching ", _bytes(best), " per token: ",
-                    _fewer(best, reference), ".")  # fmt: skip
+        return _say(
+            *first, best, " all but ties, touching ", _bytes(best), " per token: ", _fewer(best, reference), "."
+        )
     behind = ("comes closest: ", loss, ", touching ", _bytes(best), " per token, ", _fewer(best, reference), ".")
     return _say(*first, best, " ", *behind)
 

@@ -58,8 +58,18 @@ def _bars(key: str, describe: str, loads: Sequence[float], accent: Accent) -> st
     bars = []
     for i, load in enumerate(loads):
         tall, tip = load / top * HEIGHT, f"expert {i}: {load:.2f} times even"
-        bars.append(element("rect", element("title", tip), x=i * step, y=HEIGHT - tall, width=wide, height=tall,
-                            data_tip=tip, style=f"fill:{accent.paint}"))  # fmt: skip
+        bars.append(
+            element(
+                "rect",
+                element("title", tip),
+                x=i * step,
+                y=HEIGHT - tall,
+                width=wide,
+                height=tall,
+                data_tip=tip,
+                style=f"fill:{accent.paint}",
+            )
+        )
     even = HEIGHT - HEIGHT / top
     bars.append(element("line", x1=0.0, x2=WIDTH, y1=even, y2=even, style="stroke:var(--ink,#1c1b19);stroke-width:1"))
     return drawing(WIDTH, HEIGHT, "Load of each expert", describe, bars, key)

@@ -55,14 +55,24 @@ def page(summary: dict[str, Any]) -> str:
         _breakdown(groups, colours),
         _load(groups, colours),
         _numbers(groups, colours),
-        _section("What they write", sections.samples(groups, colours),
-                 sections.commands(sections.commands_of(groups, "generate"))),
-        _section("Do the counters agree?", sections.verdict(summary), sections.checks(summary),
-                 sections.commands(sections.commands_of(groups, "verify"))),
+        _section(
+            "What they write",
+            sections.samples(groups, colours),
+            sections.commands(sections.commands_of(groups, "generate")),
+        ),
+        _section(
+            "Do the counters agree?",
+            sections.verdict(summary),
+            sections.checks(summary),
+            sections.commands(sections.commands_of(groups, "verify")),
+        ),
         _section("Conditions", _models(groups, colours), sections.environment(summary), sections.artifacts(summary)),
-    ]  # fmt: skip
-    footer = element("footer", f"Written by weightless from {element('a', 'summary.json', href='summary.json')}, "
-                     "which holds every figure in full precision.")  # fmt: skip
+    ]
+    footer = element(
+        "footer",
+        f"Written by weightless from {element('a', 'summary.json', href='summary.json')}, "
+        "which holds every figure in full precision.",
+    )
     return _document(f"{summary['name']}: {claim}", element("main", *body, footer), list(colours.values()))
 
 
@@ -101,13 +111,22 @@ def _frontier(summary: dict[str, Any], groups: Sequence[Group], colours: dict[st
         frontier_svg(groups, colours, WIDE, "frontier"), frontier_svg(groups, colours, NARROW, "frontier-narrow")
     )
     absent = [f"{g.name}: {g.divergence or 'no finite loss'}, not drawn." for g in groups if not g.drawable]
-    absent += [f"{g.name}: {g.n_diverged} of {len(g.members)} seeds diverged and are left out of its mean."
-               for g in groups if g.drawable and g.n_diverged]  # fmt: skip
+    absent += [
+        f"{g.name}: {g.n_diverged} of {len(g.members)} seeds diverged and are left out of its mean."
+        for g in groups
+        if g.drawable and g.n_diverged
+    ]
     notes = [element("p", escape(" ".join(absent)), class_="absent")] if absent else []
     several = sum(g.drawable for g in groups) > 1
     caption = element("figcaption", escape(_MEANING + _FRONT * several), *notes)
-    return element("figure", picture, caption, sections.verdict(summary), sections.commands([summary["command"]]),
-                   class_="frontier")  # fmt: skip
+    return element(
+        "figure",
+        picture,
+        caption,
+        sections.verdict(summary),
+        sections.commands([summary["command"]]),
+        class_="frontier",
+    )
 
 
 def _curves(summary: dict[str, Any], groups: Sequence[Group], colours: dict[str, Accent]) -> str:
@@ -120,8 +139,12 @@ def _curves(summary: dict[str, Any], groups: Sequence[Group], colours: dict[str,
         "Dashed: counted from the text in one pass, not trained."
     )
     trained = [g for g in groups if not g.counted] or groups
-    figure = element("figure", element("div", *panels, class_="panels"), element("figcaption", caption),
-                     sections.commands(sections.commands_of(trained, "train")))  # fmt: skip
+    figure = element(
+        "figure",
+        element("div", *panels, class_="panels"),
+        element("figcaption", caption),
+        sections.commands(sections.commands_of(trained, "train")),
+    )
     return _section("How the loss fell", figure)
 
 
@@ -132,8 +155,12 @@ def _breakdown(groups: Sequence[Group], colours: dict[str, Accent]) -> str:
     caption = "Mean bytes touched per token by component."
     if len(groups) > 1:
         caption += " Each bar is stretched to full length, its total at the right; the small bars share one scale."
-    figure = element("figure", _both(wide, narrow), element("figcaption", caption),
-                     sections.commands(sections.commands_of(groups, "count")))  # fmt: skip
+    figure = element(
+        "figure",
+        _both(wide, narrow),
+        element("figcaption", caption),
+        sections.commands(sections.commands_of(groups, "count")),
+    )
     return _section("Where the bytes are", figure)
 
 

@@ -54,8 +54,15 @@ def pairs_table(groups: Sequence[Group]) -> str:
     if not pairs:
         return ""
     heads = [element("th", h, scope="col") for h in ("model", f"bits per byte above {escape(pairs[0].best)}", "")]
-    lines = [element("tr", element("th", escape(p.name), scope="row"), element("td", escape(p.written)),
-                     element("td", escape(p.evidence))) for p in pairs]  # fmt: skip
+    lines = [
+        element(
+            "tr",
+            element("th", escape(p.name), scope="row"),
+            element("td", escape(p.written)),
+            element("td", escape(p.evidence)),
+        )
+        for p in pairs
+    ]
     table = element("table", element("thead", element("tr", *heads)), element("tbody", *lines), class_="pairs")
     return element("div", table, class_="scroll", tabindex=0, role="region", aria_label="Losses, side by side")
 

@@ -60,8 +60,18 @@ def _say(
 
     plain = visible(content).replace("\n", " ")
     halo = [withStroke(linewidth=5, foreground=PAPER[0])]
-    axes.text(x, y, plain, fontsize=size * _POINT, color=colour, ha=align, va="baseline", parse_math=False,
-              path_effects=halo, **more)  # fmt: skip
+    axes.text(
+        x,
+        y,
+        plain,
+        fontsize=size * _POINT,
+        color=colour,
+        ha=align,
+        va="baseline",
+        parse_math=False,
+        path_effects=halo,
+        **more,
+    )
 
 
 def _words(axes: Any, lines: list[str]) -> None:

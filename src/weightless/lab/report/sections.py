@@ -53,8 +53,11 @@ def _sample(group: Group, sample: dict[str, Any], accent: Accent) -> str:
     touched = number(sample.get("bytes_per_token"))
     if touched == touched:
         told.append(f"{human_bytes(touched)} touched per token while sampling")
-    head = element("figcaption", element("b", escape(group.name), style=f"color:{accent.paint}"),
-                   element("span", escape(" · ".join(told))))  # fmt: skip
+    head = element(
+        "figcaption",
+        element("b", escape(group.name), style=f"color:{accent.paint}"),
+        element("span", escape(" · ".join(told))),
+    )
     mark = element("mark", escape(prompt), title="prompt, given to the model") if prompt else ""
     body = element("blockquote", mark, element("span", escape(written)), style=f"border-color:{accent.paint}")
     return element("figure", head, body, class_="sample")

@@ -106,8 +106,16 @@ def _panel(axes: Any, series: list[Series], key: str, title: str) -> None:
     looks = accents([(s.name, s.family) for s in series])
     for s in series:
         look = looks[s.name]
-        axes.plot([getattr(p, key) for p in s.points], [p.loss for p in s.points], color=look.light, lw=2,
-                  marker=_MARKS[look.shape], markersize=8, markeredgecolor=PAPER[0], label=s.name)  # fmt: skip
+        axes.plot(
+            [getattr(p, key) for p in s.points],
+            [p.loss for p in s.points],
+            color=look.light,
+            lw=2,
+            marker=_MARKS[look.shape],
+            markersize=8,
+            markeredgecolor=PAPER[0],
+            label=s.name,
+        )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1e6:g}" if key == "tokens" else human_bytes(x))
     axes.xaxis.set_minor_formatter(lambda x, _: "")

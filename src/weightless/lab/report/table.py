@@ -73,31 +73,45 @@ def _scaled(value: Estimate, units: Sequence[tuple[str, float]], base: str) -> s
 
 
 SECTIONS: tuple[tuple[str, tuple[Row, ...]], ...] = (
-    ("Loss on validation text", (
-        Row("bits per byte", lambda m: m["bits_per_byte"], as_loss),
-        Row("nats per token", lambda m: m["nats_per_token"], as_loss),
-    )),
-    ("Bytes touched per next token", (
-        Row("traffic, mean", lambda m: m["touched"]["T"]["mean"], as_bytes, "T, the headline: every read and write"),
-        Row("traffic, 99th percentile", lambda m: m["touched"]["T"]["p99"], as_bytes, "T p99"),
-        Row("traffic, largest", lambda m: m["touched"]["T"]["max"], as_bytes, "T max"),
-        Row("unique bytes, mean", lambda m: m["touched"]["U"]["mean"], as_bytes, "U: re-reads count once"),
-        Row("whole 64-byte lines, mean", lambda m: m["touched"]["T64"]["mean"], as_bytes, "T64"),
-    )),
-    ("Bytes held", (
-        Row("stored, whole file", lambda m: m["stored"]["file"], as_bytes),
-        Row("stored weights", lambda m: m["stored"]["weights"], as_bytes),
-        Row("optimizer state", lambda m: m["optimizer_bytes"], as_bytes, "while training"),
-        Row("parameters", lambda m: m["n_parameters"], as_count),
-    )),
-    ("Work and time", (
-        Row("FLOPs per token", lambda m: m["flops_per_token"], as_count, "decoding"),
-        Row("training FLOPs", lambda m: m.get("training_flops"), as_count),
-        Row("tokens seen", lambda m: m["tokens_seen"], as_count),
-        Row("training time", lambda m: m["train_seconds"], as_seconds),
-        Row("tokens decoded per second", lambda m: m["decode_tokens_per_second"], as_rate, "batch 1 on every core"),
-    )),
-)  # fmt: skip
+    (
+        "Loss on validation text",
+        (
+            Row("bits per byte", lambda m: m["bits_per_byte"], as_loss),
+            Row("nats per token", lambda m: m["nats_per_token"], as_loss),
+        ),
+    ),
+    (
+        "Bytes touched per next token",
+        (
+            Row(
+                "traffic, mean", lambda m: m["touched"]["T"]["mean"], as_bytes, "T, the headline: every read and write"
+            ),
+            Row("traffic, 99th percentile", lambda m: m["touched"]["T"]["p99"], as_bytes, "T p99"),
+            Row("traffic, largest", lambda m: m["touched"]["T"]["max"], as_bytes, "T max"),
+            Row("unique bytes, mean", lambda m: m["touched"]["U"]["mean"], as_bytes, "U: re-reads count once"),
+            Row("whole 64-byte lines, mean", lambda m: m["touched"]["T64"]["mean"], as_bytes, "T64"),
+        ),
+    ),
+    (
+        "Bytes held",
+        (
+            Row("stored, whole file", lambda m: m["stored"]["file"], as_bytes),
+            Row("stored weights", lambda m: m["stored"]["weights"], as_bytes),
+            Row("optimizer state", lambda m: m["optimizer_bytes"], as_bytes, "while training"),
+            Row("parameters", lambda m: m["n_parameters"], as_count),
+        ),
+    ),
+    (
+        "Work and time",
+        (
+            Row("FLOPs per token", lambda m: m["flops_per_token"], as_count, "decoding"),
+            Row("training FLOPs", lambda m: m.get("training_flops"), as_count),
+            Row("tokens seen", lambda m: m["tokens_seen"], as_count),
+            Row("training time", lambda m: m["train_seconds"], as_seconds),
+            Row("tokens decoded per second", lambda m: m["decode_tokens_per_second"], as_rate, "batch 1 on every core"),
+        ),
+    ),
+)
 
 
 def html_table(groups: Sequence[Group], colours: dict[str, Accent]) -> str:
@@ -109,8 +123,14 @@ def html_table(groups: Sequence[Group], colours: dict[str, Accent]) -> str:
         lines += [_html_row(row, groups) for row in rows]
         parts.append(element("tbody", *lines))
     parts.append(element("tbody", _seed_row(groups)))
-    return element("div", element("table", *parts, class_="all"), class_="scroll", tabindex=0, role="region",
-                   aria_label="All numbers, by model")  # fmt: skip
+    return element(
+        "div",
+        element("table", *parts, class_="all"),
+        class_="scroll",
+        tabindex=0,
+        role="region",
+        aria_label="All numbers, by model",
+    )
 
 
 def _html_row(row: Row, groups: Sequence[Group]) -> str:
@@ -145,8 +165,11 @@ def seed_table(groups: Sequence[Group]) -> str:
             one = Group(group.name, group.family, (member,))
             loss = one.divergence or spelled(one.loss, 4)
             cells = (str(member["seed"]), loss, as_bytes(one.touched))
-            lines.append(element("tr", element("th", escape(group.name), scope="row"),
-                                 *(element("td", escape(c)) for c in cells)))  # fmt: skip
+            lines.append(
+                element(
+                    "tr", element("th", escape(group.name), scope="row"), *(element("td", escape(c)) for c in cells)
+                )
+            )
     return element("div", element("table", *lines), class_="scroll")
 
 

@@ -88,8 +88,9 @@ def lay_out(series: Series, evidence: str) -> Picture:
         strokes.append(Stroke(placed, colour, 2.2, 3.6))
         words.append(Words(placed[-1][0] + 12, ends[k] + 4, names[k], FONT, colour, bold=True))
         if name == lowest:
-            words += [Words(a, b + 20, f"{value:.2f}", 11, colour, "middle")
-                      for (a, b), (_, value) in zip(placed, points)]  # fmt: skip
+            words += [
+                Words(a, b + 20, f"{value:.2f}", 11, colour, "middle") for (a, b), (_, value) in zip(placed, points)
+            ]
     return strokes, words
 
 
@@ -124,13 +125,21 @@ def vocabulary_svg(series: Series, path: str | Path, evidence: str = "") -> Path
     strokes, words = lay_out(series, evidence)
     body = [part for stroke in strokes for part in _stroke_svg(stroke)]
     body += [
-        text(w.x, w.y, w.content, font_size=w.size, fill=w.colour, text_anchor=w.align,
-             font_weight="bold" if w.bold else None)
+        text(
+            w.x,
+            w.y,
+            w.content,
+            font_size=w.size,
+            fill=w.colour,
+            text_anchor=w.align,
+            font_weight="bold" if w.bold else None,
+        )
         for w in words
-    ]  # fmt: skip
+    ]
     told = "; ".join(f"{name}: " + ", ".join(f"{v} gives {b:.3f}" for v, b in line) for name, line in series.items())
-    markup = drawing(WIDTH, HEIGHT, headline(series), told, body, "sweep", xmlns="http://www.w3.org/2000/svg",
-                     style=_FACE)  # fmt: skip
+    markup = drawing(
+        WIDTH, HEIGHT, headline(series), told, body, "sweep", xmlns="http://www.w3.org/2000/svg", style=_FACE
+    )
     atomic_write(path, markup + "\n")
     return Path(path)
 
@@ -138,8 +147,11 @@ def vocabulary_svg(series: Series, path: str | Path, evidence: str = "") -> Path
 def _stroke_svg(stroke: Stroke) -> list[str]:
     d = "M" + " L".join(f"{a:.1f} {b:.1f}" for a, b in stroke.points)
     line = element("path", d=d, fill="none", stroke=stroke.colour, stroke_width=stroke.width)
-    dots = [element("circle", cx=a, cy=b, r=stroke.dot, fill=stroke.colour, stroke=PAPER[0])
-            for a, b in stroke.points if stroke.dot]  # fmt: skip
+    dots = [
+        element("circle", cx=a, cy=b, r=stroke.dot, fill=stroke.colour, stroke=PAPER[0])
+        for a, b in stroke.points
+        if stroke.dot
+    ]
     return [line, *dots]
 
 
@@ -158,8 +170,18 @@ def vocabulary_png(series: Series, path: str | Path, evidence: str = "") -> Path
     halo = [withStroke(linewidth=3, foreground=PAPER[0])]
     for w in words:
         align = {"start": "left", "end": "right"}.get(w.align, "center")
-        axes.text(w.x, w.y, visible(w.content), fontsize=w.size * 0.68, color=w.colour, ha=align, va="baseline",
-                  parse_math=False, path_effects=halo, weight="bold" if w.bold else "normal")  # fmt: skip
+        axes.text(
+            w.x,
+            w.y,
+            visible(w.content),
+            fontsize=w.size * 0.68,
+            color=w.colour,
+            ha=align,
+            va="baseline",
+            parse_math=False,
+            path_effects=halo,
+            weight="bold" if w.bold else "normal",
+        )
     with atomic_writer(path) as file:
         canvas.print_png(file, metadata={"Software": "weightless"})
     return Path(path)

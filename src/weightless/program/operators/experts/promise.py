@@ -185,8 +185,10 @@ class ExpertsAdd(Joined):
         h_ND = normed_rows(rows, x_ND, self.norm, self.eps)
         branch_ND = np.zeros_like(x_ND)
         for expert, at, place in self._used(chosen_NK.astype(np.int64)):
-            up, down = (rows.weight(name).reshape(self.n_experts, -1, n)[expert]
-                        for name, n in ((self.up, x_ND.shape[1]), (self.down, rows.n_columns(self.down))))  # fmt: skip
+            up, down = (
+                rows.weight(name).reshape(self.n_experts, -1, n)[expert]
+                for name, n in ((self.up, x_ND.shape[1]), (self.down, rows.n_columns(self.down)))
+            )
             hidden = activate(times(up, h_ND[at]), self.activation)
             branch_ND[at] += gate_NK[at, place][:, None] * times(down, hidden)
         if self.shared_down:
