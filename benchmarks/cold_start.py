@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from weightless.base.cores import cores
 from weightless.base.random import rng_for
 from weightless.export.lower import pack
 from weightless.models.catalog import Counted, family
@@ -50,7 +51,7 @@ def main() -> None:
         json.dumps(
             {
                 "machine": platform.machine(),
-                "cores": os.cpu_count(),
+                "cores": cores(),
                 "python": platform.python_version(),
                 "load_average": os.getloadavg(),
             }

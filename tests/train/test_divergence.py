@@ -100,7 +100,7 @@ def test_a_weight_that_can_be_neither_stored_nor_computed_with_is_a_divergence(
         def tensors(self) -> Any:
             return [dataclasses.replace(s, format=fmt) if s.name == "matrix" else s for s in super().tensors()]
 
-        def losses(self, p: Any, tokens_BT: Any, targets_BT: Any) -> torch.Tensor:
+        def losses(self, p: Any, tokens_BT: Any, targets_BT: Any, record: Any = None) -> torch.Tensor:
             return super().losses({**p, "matrix": p["matrix"] * 0 + 1e-3}, tokens_BT, targets_BT)
 
     config = dataclasses.replace(CONFIG, optimizer="sgd", num_steps=1)
