@@ -69,8 +69,8 @@ MUTANTS = {
     ),
     "fork without copy on write": (
         paged_cache,
-        "if self.references[table.blocks[i]] > 1]",
-        "if self.references[table.blocks[i]] > 9]",
+        "if self.references[table.blocks[i]] > 1",
+        "if self.references[table.blocks[i]] > 9",
         checks.check_fork,
     ),
     "keys copied on write, values not": (
