@@ -27,7 +27,17 @@ from weightless.program.program import HEADS, Program
 GOLDEN = Path(__file__).parents[1] / "golden"
 SCORES = json.loads((GOLDEN / "scores.json").read_text())
 FIELDS = json.loads((GOLDEN / "operators.json").read_text())
-CAME_LATER = {"gather_position", "group_score", "group_sample", "group_full", "route", "experts_add"}
+CAME_LATER = {
+    "gather_position",
+    "add_row",
+    "keep",
+    "add_kept",
+    "group_score",
+    "group_sample",
+    "group_full",
+    "route",
+    "experts_add",
+}
 """Operators that no file of the first version can have."""
 
 

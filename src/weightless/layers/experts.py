@@ -101,7 +101,7 @@ class Experts(Layer):
 
     def _count(self, record: Record, p_NE: torch.Tensor, chosen_NK: torch.Tensor) -> None:
         load_E = chosen_NK.reshape(-1).bincount(minlength=self.n_experts).to(p_NE.dtype)
-        record.counts[f"block {self.block}"] = load_E
+        record.count(f"block {self.block}", load_E)
         if self.balance == "loss":
             record.auxiliary.append(self.weight * L.balance_loss(p_NE, chosen_NK))
 

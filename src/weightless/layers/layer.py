@@ -48,6 +48,10 @@ class Record:
     auxiliary: list[torch.Tensor] = field(default_factory=list)
     counts: dict[str, torch.Tensor] = field(default_factory=dict)
 
+    def count(self, name: str, used: torch.Tensor) -> None:
+        """Add to a count: a layer may be gone through more than once."""
+        self.counts[name] = self.counts[name] + used if name in self.counts else used
+
 
 class Window(NamedTuple):
     """What `forward` may know of the batch beside the stream: its tokens, where documents begin, and, while training,

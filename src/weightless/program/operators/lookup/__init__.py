@@ -1,5 +1,13 @@
-"""Rows fetched by token, and the history of tokens."""
+"""Rows fetched by token, position or number, kept streams, and the history of tokens."""
 
-from weightless.program.operators.lookup.promise import AcceptToken, GatherHashed, GatherPosition, GatherRow
+from weightless.program.operators.lookup.promise import (
+    AcceptToken,
+    AddKept,
+    AddRow,
+    GatherHashed,
+    GatherPosition,
+    GatherRow,
+    Keep,
+)
 
-__all__ = ["AcceptToken", "GatherHashed", "GatherPosition", "GatherRow"]
+__all__ = ["AcceptToken", "AddKept", "AddRow", "GatherHashed", "GatherPosition", "GatherRow", "Keep"]

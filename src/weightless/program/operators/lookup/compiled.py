@@ -7,7 +7,7 @@ import numpy as np
 from weightless.base.compiled import njit
 from weightless.kernels.numba.calls import call
 from weightless.kernels.numba.hashing import hashed_row
-from weightless.kernels.numba.memory import READ, store_id, stored, touch, touch_rows
+from weightless.kernels.numba.memory import READ, loaded, store_id, stored, touch, touch_rows, updated
 from weightless.kernels.numba.rows import KERNEL
 from weightless.program.operators.products import add_into
 from weightless.program.registers import STATUS, TOKEN, T
@@ -32,6 +32,26 @@ def gather_row(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
 @njit(**KERNEL)
 def gather_position(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     _fetch(c, W, S, R[T] - 1, True, scratch)
+
+
+@njit(**KERNEL)
+def add_row(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
+    _fetch(c, W, S, c[6], True, scratch)
+
+
+@njit(**KERNEL)
+def keep(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
+    x, out = loaded(S, c[0], c[2]), stored(S, c[1], c[2])
+    for j in range(c[2]):
+        out[j] = x[j]
+
+
+@njit(**KERNEL)
+def add_kept(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
+    n = c[3]
+    x, skip, gains = updated(S, c[0], n), loaded(S, c[1], n), loaded(W, c[2], n)
+    for j in range(n):
+        x[j] += gains[j] * skip[j]
 
 
 @njit(**KERNEL)

@@ -3,6 +3,8 @@
 accept_token     history[t] = token                                (4 bytes written)
 gather_row       x = table[token]            or x += table[token]
 gather_position  x += table[position]                              (learned positions)
+add_row          x += table[row]                                   (the same row at every position: which pass it is)
+keep, add_kept   kept = x;  x += gains * kept                      (skips of a U-net)
 gather_hashed    x += table[hash(last n tokens) mod rows]          (a table of hashed n-grams)
 """
 
@@ -144,6 +146,100 @@ class GatherPosition(Operator):
 
     def flops(self, tensors: Tensors, t: int) -> int:
         return tensors[self.table].shape[1]
+
+
+@operator("add_row")
+class AddRow(Operator):
+    """x += table[row], the same row for every token."""
+
+    table: str
+    x: str
+    row: int
+
+    def check(self, bounds: Bounds) -> None:
+        table = bounds.tensors[self.table]
+        need_vector(self, bounds.tensors, self.x, table.shape[1])
+        need(table.kind != "state", self, f"{self.table} should be a weight")
+        need(table.format in FORMAT_CODES, self, f"{self.table} cannot be {table.format}")
+        need(0 <= self.row < table.shape[0], self, f"row {self.row} of {table.shape[0]}")
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        x = tensors[self.x]
+        return [row_of(tensors[self.table], self.row), *whole(x), *whole(x, write=True)]
+
+    def run(self, arena: Arena) -> None:
+        arena.put_row(self.x, arena.row(self.x) + arena.row(self.table, self.row))
+
+    def batch(self, rows: Batch) -> None:
+        rows.values[self.x] = rows.values[self.x] + rows.rows_of(self.table, np.array([self.row]))
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        return Lowered([*packed(places[self.table], "decode_row"), self.row, places[self.x].offset])
+
+    def flops(self, tensors: Tensors, t: int) -> int:
+        return tensors[self.table].shape[1]
+
+
+@operator("keep")
+class Keep(Operator):
+    """kept = x, for an operator further on."""
+
+    x: str
+    out: str
+
+    def check(self, bounds: Bounds) -> None:
+        width = bounds.tensors[self.x].shape[1]
+        need_vector(self, bounds.tensors, self.x, width)
+        need_vector(self, bounds.tensors, self.out, width)
+        need(self.x != self.out, self, "x and out should be two vectors")
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        return [*whole(tensors[self.x]), *whole(tensors[self.out], write=True)]
+
+    def run(self, arena: Arena) -> None:
+        arena.put_row(self.out, arena.row(self.x))
+
+    def batch(self, rows: Batch) -> None:
+        rows.values[self.out] = rows.values[self.x]
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        return Lowered([places[self.x].offset, places[self.out].offset, places[self.x].tensor.shape[1]])
+
+    def flops(self, tensors: Tensors, t: int) -> int:
+        return 0
+
+
+@operator("add_kept")
+class AddKept(Operator):
+    """x += gains * kept, all of one width."""
+
+    skip: str
+    gains: str
+    x: str
+
+    def check(self, bounds: Bounds) -> None:
+        width = bounds.tensors[self.x].shape[1]
+        need_vector(self, bounds.tensors, self.x, width)
+        need_vector(self, bounds.tensors, self.skip, width)
+        need_vector(self, bounds.tensors, self.gains, width, state=False)
+        need(self.x != self.skip, self, "x and skip should be two vectors")
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        read = [access for name in (self.x, self.skip, self.gains) for access in whole(tensors[name])]
+        return [*read, *whole(tensors[self.x], write=True)]
+
+    def run(self, arena: Arena) -> None:
+        arena.put_row(self.x, arena.row(self.x) + arena.row(self.gains) * arena.row(self.skip))
+
+    def batch(self, rows: Batch) -> None:
+        rows.values[self.x] = rows.values[self.x] + rows.weight(self.gains) * rows.values[self.skip]
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        ends = [places[name].offset for name in (self.x, self.skip, self.gains)]
+        return Lowered([*ends, places[self.x].tensor.shape[1]])
+
+    def flops(self, tensors: Tensors, t: int) -> int:
+        return 2 * tensors[self.x].shape[1]
 
 
 @operator("gather_hashed")

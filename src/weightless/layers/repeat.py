@@ -1,0 +1,112 @@
+"""Depth by going through the same layers again: k blocks, p passes (Dehghani et al. 2019; Lan et al. 2020).
+
+    for pass i of p:   x += iteration[i];   x = layer_k(… layer_1(x))
+
+The passes share every parameter; what a layer leaves in memory while decoding (caches) each pass has for itself.  So a
+token touches the weights p times (T), of which they are distinct once (U).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from weightless.base.errors import ConfigError
+from weightless.layers.layer import REGISTERS, STREAM, Fused, Layer, Record, Window
+from weightless.ledger.memory import Activation
+from weightless.program.operators.lookup import AddRow
+from weightless.program.tensor import Parameter, Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+LINE = "iteration rows"
+
+
+@dataclass(frozen=True)
+class Repeat(Layer):
+    """`layers` gone through `passes` times; `iteration` names a learned row per pass, empty: none.  ConfigError unless
+    there is a pass and a layer."""
+
+    layers: tuple[Layer, ...]
+    passes: int
+    d_model: int
+    format: str
+    iteration: str = "iteration"
+
+    def __post_init__(self) -> None:
+        if self.passes < 1 or not self.layers:
+            raise ConfigError(f"{self.passes} passes through {len(self.layers)} layers: at least one of each is needed")
+
+    def parameters(self) -> list[Parameter]:
+        inner = [spec for layer in self.layers for spec in layer.parameters()]
+        if not self.iteration:
+            return inner
+        shape = (self.passes, self.d_model)
+        return [Parameter(self.iteration, shape, self.format, 0.02, "embedding", LINE, by_row=True), *inner]
+
+    def constants(self) -> list[Tensor]:
+        return [tensor for layer in self.layers for tensor in layer.constants()]
+
+    def prepare(self, tokens: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+        return {name: array for layer in self.layers for name, array in layer.prepare(tokens, seed).items()}
+
+    def after_step(self, p: Mapping[str, torch.Tensor], record: Record) -> None:
+        for layer in self.layers:
+            layer.after_step(p, record)
+
+    def state(self) -> list[Tensor]:
+        found = []
+        for i in range(self.passes):
+            names = self._of_pass(i)
+            for tensor in (tensor for layer in self.layers for tensor in layer.state()):
+                found.append(dataclasses.replace(tensor, name=names.get(tensor.name, tensor.name)))
+        return found
+
+    def _of_pass(self, i: int) -> dict[str, str]:
+        """{name within a layer: name in this pass} of what each pass has for itself."""
+        state = [tensor for layer in self.layers for tensor in layer.state() if tensor.component not in REGISTERS]
+        return {tensor.name: f"{tensor.name}.pass.{i}" for tensor in state}
+
+    def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
+        for i in range(self.passes):
+            if self.iteration:
+                x_BTD = x_BTD + p[self.iteration][i]
+            for layer in self.layers:
+                x_BTD = layer.forward(p, x_BTD, window)
+        return x_BTD
+
+    def step(
+        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
+    ) -> torch.Tensor:
+        for i in range(self.passes):
+            own = {**s, **{name: s[renamed] for name, renamed in self._of_pass(i).items()}}
+            if self.iteration:
+                with fused("add_row"):
+                    x_D = x_D + p[self.iteration][i]
+            for layer in self.layers:
+                x_D = layer.step(p, own, x_D, t, fused)
+        return x_D
+
+    def operators(self) -> list[Any]:
+        found: list[Any] = []
+        for i in range(self.passes):
+            names = self._of_pass(i)
+            if self.iteration:
+                found.append(AddRow(self.iteration, STREAM, i))
+            found += [_renamed(op, names) for layer in self.layers for op in layer.operators()]
+        return found
+
+    def kept(self, T: int) -> list[Activation]:
+        return self.passes * [item for layer in self.layers for item in layer.kept(T)]
+
+
+def _renamed(op: Any, names: Mapping[str, str]) -> Any:
+    """The operator over the tensors of one pass."""
+    fields = {field.name: getattr(op, field.name) for field in dataclasses.fields(op)}
+    return dataclasses.replace(
+        op, **{key: names[value] for key, value in fields.items() if isinstance(value, str) and value in names}
+    )
