@@ -11,11 +11,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from lab.test_accounting import T, kept_by_autograd
 
 from weightless.audit.counters.subjects import of_configuration
 from weightless.audit.counters.verify import verify
 from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.decode.batch_runner import BatchRunner
+from weightless.lab.accounting import family_model
 from weightless.layers.attention import Attention
 from weightless.layers.experts import Experts
 from weightless.layers.feedforward import FeedForward
@@ -77,6 +79,16 @@ def test_all_counters_agree_and_engines_give_the_same_nats(monkeypatch, made):
     runner = BatchRunner(subject.program, subject.weights)
     (log_p,) = runner.forward([(runner.begin(), x.tolist())])
     np.testing.assert_allclose(-log_p[np.arange(len(y)), y], nats.numpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize("made", STACKS.values(), ids=STACKS)
+def test_what_is_kept_is_what_autograd_keeps(monkeypatch, made):
+    """Per sequence, as in the accounting of families, to the byte."""
+    longer = dataclasses.replace(CONFIG, context=63)
+    monkeypatch.setitem(globals(), "CONFIG", longer)
+    monkeypatch.setattr(dense, "FAMILY", Trained(dense.Config, made))
+    wanted = sum(part.nbytes for part in family_model("dense", longer).activations(T))
+    assert kept_by_autograd("dense", longer, 5) - kept_by_autograd("dense", longer, 3) == 2 * wanted
 
 
 def losses(stack: Stack, p: dict[str, torch.Tensor]) -> torch.Tensor:
