@@ -8,27 +8,9 @@ from __future__ import annotations
 import json
 import os
 
-from weightless.base.files import write_json
+from cli.small_training import SMALL
 
-SMALL = (
-    "--d_model",
-    "32",
-    "--n_layers",
-    "1",
-    "--n_heads",
-    "1",
-    "--context",
-    "64",
-    "--num_steps",
-    "2",
-    "--batch_size",
-    "2",
-    "--threads",
-    "1",
-    "--eval_tokens",
-    "128",
-    "--no_wandb",
-)
+from weightless.base.files import write_json
 
 
 def test_the_newest_model_on_its_own_corpus(command, small_run, tmp_path, monkeypatch):

@@ -7,28 +7,11 @@ from __future__ import annotations
 
 import json
 
+from cli.small_training import SMALL
+
 from weightless.data.text import fables
 
 MARK = b"\n<|endoftext|>\n"
-SMALL = (
-    "--d_model",
-    "32",
-    "--n_layers",
-    "1",
-    "--n_heads",
-    "1",
-    "--context",
-    "64",
-    "--num_steps",
-    "2",
-    "--batch_size",
-    "2",
-    "--threads",
-    "1",
-    "--eval_tokens",
-    "128",
-    "--no_wandb",
-)
 
 
 def test_training_scoring_and_the_page_tell_that_validation_repeats_training(command, tmp_path):

@@ -12,6 +12,7 @@ and an address is never taken from a file.  The callee returns nothing and, like
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 from llvmlite import ir
@@ -45,5 +46,5 @@ def address_of(function: Any, argument_types: tuple[Any, ...]) -> int:
     The code lives as long as the function object, a module's, which keeps what it has compiled.
     """
     function.compile(argument_types)
-    compiled = function.overloads[argument_types]
-    return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+    code, described = attrgetter("library", "fndesc")(function.overloads[argument_types])
+    return int(code.get_pointer_to_function(described.llvm_func_name))

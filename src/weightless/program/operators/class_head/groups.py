@@ -11,31 +11,25 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from weightless.ops.class_head import below
-from weightless.ops.cross_entropy import log_softmax
 from weightless.program.arena import Arena
 from weightless.program.batch import Batch
 from weightless.program.operator import (
-    SCRATCH_BYTES,
     Access,
-    Bounds,
     Lowered,
-    Operand,
-    Operator,
     Place,
     Tensors,
     need,
-    need_matrix,
     need_vector,
     operator,
-    packed,
     whole,
 )
+from weightless.program.operators.class_head.level import Level, Parts
 from weightless.program.operators.full_head import draw
 
 UNIFORM = 2  # of the registers: the first two draw class and word
 
 
-class _Groups(Operator):
+class _Groups(Level):
     """The M rows of one class against h."""
 
     groups: str
@@ -45,38 +39,12 @@ class _Groups(Operator):
     per_class: int
     n_groups: int
 
-    def check(self, bounds: Bounds) -> None:
-        tensors = bounds.tensors
-        rows, width = tensors[self.groups].shape
-        need_matrix(self, tensors, self.groups, rows, width)
-        need(not tensors[self.groups].by_row, self, f"{self.groups} should be packed tightly: read as blocks")
-        need_vector(self, tensors, self.h, width)
-        need(self.per_class > 0 and rows % self.per_class == 0, self, "per_class should divide the groups")
-        need(rows - self.per_class < self.n_groups <= rows, self, "n_groups should end in the last class")
-        need(4 * self.per_class <= SCRATCH_BYTES, self, f"{self.per_class} groups exceed the scratch memory")
-        need(self.choice != self.out, self, "choice and out should be two vectors")
-        self._check_ends(tensors, rows)
+    def parts(self) -> Parts:
+        return Parts(self.groups, self.out, self.per_class, self.n_groups)
 
-    def _check_ends(self, tensors: Tensors, rows: int) -> None:
+    def check_ends(self, tensors: Tensors, n_rows: int) -> None:
         need_vector(self, tensors, self.choice, 2)
         need_vector(self, tensors, self.out, 2)
-
-    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
-        block = Access(self.groups, 0, self.per_class * tensors[self.groups].row_bytes, False)
-        ends = [*whole(tensors[self.choice]), *whole(tensors[self.h])]
-        return [*ends, block, *whole(tensors[self.out], write=True)]
-
-    def flops(self, tensors: Tensors, t: int) -> int:
-        return 2 * self.per_class * tensors[self.groups].shape[1]
-
-    def _log_p(self, arena: Arena, chosen: int, h: np.ndarray) -> np.ndarray:
-        scores = arena.rows(self.groups, chosen * self.per_class, self.per_class) @ h
-        scores[max(0, self.n_groups - chosen * self.per_class) :] = -np.inf
-        return log_softmax(scores)
-
-    def _ints(self, places: Mapping[str, Place]) -> list[Operand]:
-        ends = [places[name].offset for name in (self.h, self.choice, self.out)]
-        return [*packed(places[self.groups], "matvec"), *ends, self.per_class, self.n_groups]
 
 
 @operator("group_score")
@@ -91,18 +59,18 @@ class GroupScore(_Groups):
     n_groups: int
     n_words: int
 
-    def _check_ends(self, tensors: Tensors, rows: int) -> None:
-        super()._check_ends(tensors, rows)
+    def check_ends(self, tensors: Tensors, n_rows: int) -> None:
+        super().check_ends(tensors, n_rows)
         need(0 < self.n_words < 2**24, self, f"a group of {self.n_words} slots")
 
     def run(self, arena: Arena) -> None:
         slot, nats = arena.row(self.choice)
         chosen, group = divmod(int(slot) // self.n_words, self.per_class)
-        log_p = self._log_p(arena, chosen, arena.row(self.h))
+        log_p = self.log_p(arena, chosen, arena.row(self.h))
         arena.put_row(self.out, np.array([slot, nats - log_p[group]], dtype=np.float32))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered([*self._ints(places), self.n_words])
+        return Lowered([*self.operands(places), self.n_words])
 
 
 @operator("group_sample")
@@ -118,12 +86,12 @@ class GroupSample(_Groups):
 
     def run(self, arena: Arena) -> None:
         chosen = int(arena.row(self.choice)[0])
-        group = draw(self._log_p(arena, chosen, arena.row(self.h)), arena.registers.uniforms[UNIFORM])
+        group = draw(self.log_p(arena, chosen, arena.row(self.h)), arena.registers.uniforms[UNIFORM])
         drawn = min(chosen * self.per_class + group, self.n_groups - 1)
         arena.put_row(self.out, np.array([drawn, 0], dtype=np.float32))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(self._ints(places))
+        return Lowered(self.operands(places))
 
 
 @operator("group_full")
@@ -137,8 +105,8 @@ class GroupFull(_Groups):
     per_class: int
     n_groups: int
 
-    def _check_ends(self, tensors: Tensors, rows: int) -> None:
-        need_vector(self, tensors, self.choice, rows // self.per_class)
+    def check_ends(self, tensors: Tensors, n_rows: int) -> None:
+        need_vector(self, tensors, self.choice, n_rows // self.per_class)
         need_vector(self, tensors, self.out, self.n_groups)
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
@@ -151,7 +119,7 @@ class GroupFull(_Groups):
 
     def run(self, arena: Arena) -> None:
         above, h = arena.row(self.choice), arena.row(self.h)
-        log_p = [log_p + self._log_p(arena, c, h) for c, log_p in enumerate(above)]
+        log_p = [log_p + self.log_p(arena, c, h) for c, log_p in enumerate(above)]
         arena.put_row(self.out, np.concatenate(log_p)[: self.n_groups])
 
     def batch(self, rows: Batch) -> None:
@@ -159,4 +127,4 @@ class GroupFull(_Groups):
         rows.values[self.out] = below(rows.values[self.h], above, groups, self.n_groups)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(self._ints(places))
+        return Lowered(self.operands(places))

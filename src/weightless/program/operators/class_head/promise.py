@@ -34,6 +34,7 @@ from weightless.program.operator import (
     row_of,
     whole,
 )
+from weightless.program.operators.class_head.level import Level, Parts
 from weightless.program.operators.full_head import draw
 from weightless.program.operators.residual import normed, offset_or_none, optional
 
@@ -172,7 +173,7 @@ class ClassFull(_Classes):
         return Lowered(self._ints(places), [self.eps])
 
 
-class _Words(Operator):
+class _Words(Level):
     """Second level: the W word rows of one class against h."""
 
     words: str
@@ -182,42 +183,19 @@ class _Words(Operator):
     n_words: int
     vocab_size: int
 
+    def parts(self) -> Parts:
+        return Parts(self.words, self.outcome, self.n_words, self.vocab_size)
+
     def check(self, bounds: Bounds) -> None:
-        tensors = bounds.tensors
-        slots, width = tensors[self.words].shape
-        need_matrix(self, tensors, self.words, slots, width)
-        need(not tensors[self.words].by_row, self, f"{self.words} should be packed tightly: classes are read as blocks")
-        need_vector(self, tensors, self.h, width)
-        need(self.n_words > 0 and slots % self.n_words == 0, self, "n_words should divide the slots")
-        need(slots - self.n_words < self.vocab_size <= slots, self, "vocab_size should end in the last class")
-        need(4 * self.n_words <= SCRATCH_BYTES, self, f"{self.n_words} words exceed the scratch memory")
-        self._check_ends(tensors, slots)
+        super().check(bounds)
         need(self.vocab_size == bounds.vocab_size, self, "another vocabulary size")
 
-    def _check_ends(self, tensors: Tensors, slots: int) -> None:
+    def check_ends(self, tensors: Tensors, n_rows: int) -> None:
         need_vector(self, tensors, self.choice, 2)
         need_vector(self, tensors, self.outcome, 1)
 
     def result(self) -> str:
         return self.outcome
-
-    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
-        words = tensors[self.words]
-        block = Access(self.words, 0, self.n_words * words.row_bytes, False)
-        ends = [*whole(tensors[self.choice]), *whole(tensors[self.h])]
-        return [*ends, block, *whole(tensors[self.outcome], write=True)]
-
-    def flops(self, tensors: Tensors, t: int) -> int:
-        return 2 * self.n_words * tensors[self.words].shape[1]
-
-    def _log_p(self, arena: Arena, chosen: int, h: np.ndarray) -> np.ndarray:
-        scores = arena.rows(self.words, chosen * self.n_words, self.n_words) @ h
-        scores[max(0, self.vocab_size - chosen * self.n_words) :] = -np.inf
-        return log_softmax(scores)
-
-    def _ints(self, places: Mapping[str, Place]) -> list[Operand]:
-        ends = [places[name].offset for name in (self.h, self.choice, self.outcome)]
-        return [*packed(places[self.words], "matvec"), *ends, self.n_words, self.vocab_size]
 
 
 @operator("word_score")
@@ -234,11 +212,11 @@ class WordScore(_Words):
     def run(self, arena: Arena) -> None:
         slot, nats = arena.row(self.choice)
         chosen, word = divmod(int(slot), self.n_words)
-        log_p = self._log_p(arena, chosen, arena.row(self.h))
+        log_p = self.log_p(arena, chosen, arena.row(self.h))
         arena.put_row(self.outcome, np.array([nats - log_p[word]], dtype=np.float32))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(self._ints(places))
+        return Lowered(self.operands(places))
 
     def indifferent(self) -> list[tuple[str, str, int]]:
         return [(WITHOUT_WORD, self.words, self.vocab_size)]
@@ -268,13 +246,13 @@ class WordSample(_Words):
 
     def run(self, arena: Arena) -> None:
         chosen = int(arena.row(self.choice)[0])
-        word = draw(self._log_p(arena, chosen, arena.row(self.h)), arena.registers.uniforms[1])
+        word = draw(self.log_p(arena, chosen, arena.row(self.h)), arena.registers.uniforms[1])
         token = arena.row(self.token_of_slot, min(chosen * self.n_words + word, self.vocab_size - 1))
         arena.put_row(self.outcome, token.astype(np.float32))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         offset, table = places[self.token_of_slot]
-        return Lowered([*self._ints(places), offset, table.row_bytes])
+        return Lowered([*self.operands(places), offset, table.row_bytes])
 
 
 @operator("word_full")
@@ -289,8 +267,8 @@ class WordFull(_Words):
     n_words: int
     vocab_size: int
 
-    def _check_ends(self, tensors: Tensors, slots: int) -> None:
-        need_vector(self, tensors, self.choice, slots // self.n_words)
+    def check_ends(self, tensors: Tensors, n_rows: int) -> None:
+        need_vector(self, tensors, self.choice, n_rows // self.n_words)
         need_vector(self, tensors, self.outcome, self.vocab_size)
         _need_table(self, tensors, self.token_of_slot, self.vocab_size)
 
@@ -308,7 +286,7 @@ class WordFull(_Words):
 
     def run(self, arena: Arena) -> None:
         class_log_p, h = arena.row(self.choice), arena.row(self.h)
-        log_p = [arena_log_p + self._log_p(arena, c, h) for c, arena_log_p in enumerate(class_log_p)]
+        log_p = [arena_log_p + self.log_p(arena, c, h) for c, arena_log_p in enumerate(class_log_p)]
         tokens = arena.rows(self.token_of_slot)[:, 0]
         probabilities = np.zeros(self.vocab_size, dtype=np.float32)
         probabilities[tokens] = np.exp(np.concatenate(log_p)[: self.vocab_size])
@@ -322,4 +300,4 @@ class WordFull(_Words):
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         offset, table = places[self.token_of_slot]
-        return Lowered([*self._ints(places), offset, table.row_bytes])
+        return Lowered([*self.operands(places), offset, table.row_bytes])
