@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from weightless.models import dense, experts, feather, infinigram, mixture, ngram
+from weightless.models import dense, experts, feather, golf, infinigram, mixture, ngram
 from weightless.models.catalog import family
 from weightless.program.compose import COUNTED, NEURAL
 from weightless.program.engine import AuditEngine, Engine
@@ -212,6 +212,12 @@ CASES: dict[str, dict[str, Any]] = {
             weight_format="int4",
             kv_format="f32",
         ),
+    },
+    "golf": {
+        "three_blocks_one_skip": golf.Config(V, 36, 3, 2, 1, context=23, **EXACT),
+        "five_blocks_two_skips_bf16": golf.Config(V, 36, 5, 2, 2, 45, context=33, weight_format="bf16"),
+        "two_blocks_int8": golf.Config(V, 72, 2, 4, 2, context=33, softcap=4.0, kv_format="f32"),
+        "one_block_no_skip": golf.Config(V, 40, 1, 4, 1, 30, context=23, q_gain=0.7, softcap=5.0, **EXACT),
     },
     "ngram": {
         **{f"order_{n}": ngram.Config(V, n, context=33) for n in range(1, 6)},

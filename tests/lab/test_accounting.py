@@ -16,7 +16,7 @@ from weightless.layers.layer import Record
 from weightless.ledger.flops import forward_flops
 from weightless.ledger.memory import optimizer_bytes, training_memory
 from weightless.ledger.shape import TransformerShape, parameters
-from weightless.models import dense, experts, feather
+from weightless.models import dense, experts, feather, golf
 from weightless.models.catalog import Trained, families, family
 from weightless.program.cost import flops
 from weightless.train.config import TrainConfig
@@ -53,12 +53,18 @@ EXPERTS = {
     ),
     "experts and a shared one": experts.Config(301, 40, 1, 2, 1, 7, 3, 6, 18, activation="gelu", context=63),
 }
+GOLF = {
+    "golf, three blocks": golf.Config(301, 36, 3, 2, 1, context=63),
+    "golf, six blocks": golf.Config(301, 36, 6, 2, 1, 30, context=63),
+    "golf, one block": golf.Config(301, 36, 1, 2, 2, context=63),
+}
 CASES = [
     *(("dense", c) for c in (DENSE | VARIANTS).values()),
     *(("feather", c) for c in FEATHER.values()),
     *(("experts", c) for c in EXPERTS.values()),
+    *(("golf", c) for c in GOLF.values()),
 ]
-IDS = [*DENSE, *VARIANTS, *FEATHER, *EXPERTS]
+IDS = [*DENSE, *VARIANTS, *FEATHER, *EXPERTS, *GOLF]
 
 
 def generic_shape(c: dense.Config) -> TransformerShape:

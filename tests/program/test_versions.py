@@ -37,6 +37,8 @@ CAME_LATER = {
     "group_full",
     "route",
     "experts_add",
+    "norm_keep",
+    "mix_kept",
 }
 """Operators that no file of the first version can have."""
 

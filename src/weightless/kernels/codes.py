@@ -15,3 +15,5 @@ UNTURNED, HALF_SPLIT, INTERLEAVED = 0, 1, 2
 ROTARY_CODES = {"none": UNTURNED, "half_split": HALF_SPLIT, "interleaved": INTERLEAVED}
 
 QK_EPS = 1e-6  # epsilon of the norm of every query and key head (QK-norm)
+
+BARE = -2  # where the weights of a norm lie that has none; -1: there is no norm

@@ -16,7 +16,7 @@ from weightless.layers.residual import Residual
 from weightless.ledger.memory import Activation
 from weightless.program.operators.attention import Attend, MatvecAdd, NormMatvec, RopeAppend
 from weightless.program.operators.lookup import GatherRow
-from weightless.program.tensor import Constant, Parameter, Tensor
+from weightless.program.tensor import Constant, Parameter, Tensor, Uniform
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ class Attention(Layer):
     theta: float
     format: str
     kv_format: str
-    in_std: float
+    in_std: float | Uniform
     out_std: float | str
     qk_norm: QKNorm = "none"
     rotary: str = "half_split"
@@ -163,7 +163,7 @@ class Attention(Layer):
         rows = [GatherRow(HISTORY, self.value_rows, "qkv", add=True, first=self.d_q + self.d_kv)] if self.values else []
         after: dict[str, Any] = {"eps": self.residual.eps} if self.residual.after else {}
         return [
-            NormMatvec(self.residual.norm, self.qkv, STREAM, "qkv", self.residual.eps),
+            NormMatvec(self.residual.norm, self.qkv, STREAM, "qkv", self.residual.eps, **self.residual.first()),
             *rows,
             RopeAppend("qkv", self.cache, *self.heads, self.theta, self.qk_norm != "none", **turn),
             Attend("qkv", self.cache, "a", *self.heads, window=self.window or 0),

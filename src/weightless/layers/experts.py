@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from weightless.base.errors import ConfigError
 from weightless.layers import functions as L
 from weightless.layers.feedforward import KEPT, Kind
 from weightless.layers.layer import STREAM, Fused, Layer, Record, Window, register
@@ -47,6 +48,10 @@ class Experts(Layer):
     format: str
     in_std: float
     out_std: float
+
+    def __post_init__(self) -> None:
+        if self.residual.bare:
+            raise ConfigError("the router and the experts share a norm with weights: a bare one is not theirs")
 
     def _named(self, what: str) -> str:
         return f"block.{self.block}.{what}"

@@ -14,7 +14,7 @@ from weightless.layers.layer import STREAM, Fused, Layer, Window
 from weightless.layers.residual import Residual
 from weightless.ledger.memory import Activation
 from weightless.program.operators.feedforward import NormFfnAdd
-from weightless.program.tensor import Parameter
+from weightless.program.tensor import Parameter, Uniform
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ class FeedForward(Layer):
     d_ff: int
     activation: Kind
     format: str
-    in_std: float
+    in_std: float | Uniform
     out_std: float | str
 
     @property
@@ -68,7 +68,7 @@ class FeedForward(Layer):
 
     def operators(self) -> list[Any]:
         r = self.residual
-        return [NormFfnAdd(r.norm, self.up, self.down, STREAM, self.activation, r.eps, **r.fields())]
+        return [NormFfnAdd(r.norm, self.up, self.down, STREAM, self.activation, r.eps, **r.fields(), **r.first())]
 
     def kept(self, T: int) -> list[Activation]:
         hidden = Activation("feed-forward hidden", KEPT[self.activation] * T * self.d_ff)

@@ -31,7 +31,7 @@ class FullHead(Head):
     """`tied` names the embedding that serves as the matrix; empty: a matrix of its own, drawn with `std`.
 
     d_embed   R, 0 for a matrix in one piece        softcap   c, None for logits as they are
-    normed    whether the stream is normed first
+    normed    whether the stream is normed first         bare      whether that norm has no weights
     """
 
     vocab_size: int
@@ -43,6 +43,7 @@ class FullHead(Head):
     d_embed: int = 0
     softcap: float | None = None
     normed: bool = True
+    bare: bool = False
 
     @property
     def matrix(self) -> str:
@@ -55,11 +56,11 @@ class FullHead(Head):
 
     @property
     def norm(self) -> str:
-        return NORM if self.normed else ""
+        return NORM if self.normed and not self.bare else ""
 
     def parameters(self) -> list[Parameter]:
         d, r = self.d_model, self.d_embed
-        found = [Parameter(NORM, (1, d), "f32", "ones", "vector", LINE)] if self.normed else []
+        found = [Parameter(NORM, (1, d), "f32", "ones", "vector", LINE)] if self.norm else []
         if not self.tied:
             if r:
                 found.append(Parameter(self.narrow, (r, d), self.format, (1 / d) ** 0.5, "matrix", LINE))
@@ -75,7 +76,7 @@ class FullHead(Head):
         """What the rows of the matrix are multiplied with."""
         import torch.nn.functional as F
 
-        h = L.rms_norm(x, p[NORM], self.eps) if self.normed else x
+        h = L.rms_norm(x, p[NORM] if self.norm else None, self.eps) if self.normed else x
         if not self.d_embed:
             return h
         return h @ p[WIDEN] if self.tied else F.linear(h, p[self.narrow])
@@ -113,11 +114,12 @@ class FullHead(Head):
 
     def operators(self) -> dict[str, tuple[Any, ...]]:
         cap: dict[str, Any] = {} if self.softcap is None else {"softcap": self.softcap}
-        logits = [NormMatvec(self.norm, self.matrix, STREAM, "logits", self.eps, **cap)]
+        bare: dict[str, Any] = {"bare": True} if self.normed and self.bare else {}
+        logits = [NormMatvec(self.norm, self.matrix, STREAM, "logits", self.eps, **cap, **bare)]
         if self.d_embed:
             turned: dict[str, Any] = {"transposed": True} if self.tied else {}
             logits = [
-                NormMatvec(self.norm, self.narrow, STREAM, NARROW, self.eps, **turned),
+                NormMatvec(self.norm, self.narrow, STREAM, NARROW, self.eps, **turned, **bare),
                 NormMatvec("", self.matrix, NARROW, "logits", self.eps, **cap),
             ]
         return {
@@ -133,7 +135,8 @@ class FullHead(Head):
             Activation("head: gradient or sorted copy of its input", T * (self.d_embed or self.d_model)),
         ]
         if self.normed:
-            found.append(Activation("final norm: x / rms, output, 1 / rms", T * (2 * self.d_model + 1)))
+            outputs = 1 if self.bare else 2  # without weights the output is x / rms
+            found.append(Activation("final norm: x / rms, output, 1 / rms", T * (outputs * self.d_model + 1)))
         else:
             found.append(Activation("head: its input", T * self.d_model))
         if self.d_embed:

@@ -54,12 +54,13 @@ class Record:
 
 
 class Window(NamedTuple):
-    """What `forward` may know of the batch beside the stream: its tokens, where documents begin, and, while training,
-    the record that it may write into."""
+    """What `forward` may know of the batch beside the stream: its tokens, where documents begin, while training the
+    record that it may write into, and the stream as it began, where layers ask for it (`start.py`)."""
 
     tokens_BT: torch.Tensor
     documents: DocumentLayout | None = None
     record: Record | None = None
+    start_BTD: torch.Tensor | None = None
 
 
 class Layer(Protocol):

@@ -3,8 +3,9 @@
     pre        x + s f(norm(x))                 (Xiong et al. 2020)        none       x + s f(x)
     post       norm(x + s f(x))                 (Vaswani et al. 2017)      sandwich   x + s norm(f(norm(x)))
 
-s is 1, a constant, or one learned number per channel; all norms are RMSNorm.  Norms inside a branch are the block's
-own; the one behind it is fused into the operator that adds (`program.operators.residual`).
+s is 1, a constant, or one learned number per channel; all norms are RMSNorm, the first perhaps without weights (bare).
+Norms inside a branch are the block's own; the one behind it is fused into the operator that adds
+(`program.operators.residual`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from weightless.base.errors import ConfigError
 from weightless.layers import functions as L
 from weightless.ledger.memory import Activation
 from weightless.program.tensor import Parameter
@@ -25,7 +27,10 @@ Placement = Literal["pre", "post", "none", "sandwich"]
 
 @dataclass(frozen=True)
 class Residual:
-    """`prefix` + norm, post_norm and scale are its tensors; `scale` is a constant, `per_channel` learns D more."""
+    """`prefix` + norm, post_norm and scale are its tensors; `scale` is a constant, `per_channel` learns D more.
+
+    `bare`: the norm of placement "pre" has no weights; ConfigError with another placement.
+    """
 
     prefix: str
     d_model: int
@@ -33,11 +38,16 @@ class Residual:
     placement: Placement = "pre"
     scale: float = 1.0
     per_channel: bool = False
+    bare: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bare and self.placement != "pre":
+            raise ConfigError(f"norms without weights stand before a branch, not {self.placement!r}")
 
     @property
     def norm(self) -> str:
-        """The norm before the branch, or nothing."""
-        return self.prefix + "norm" if self.placement in ("pre", "sandwich") else ""
+        """The weights of the norm before the branch, or nothing."""
+        return self.prefix + "norm" if self.placement in ("pre", "sandwich") and not self.bare else ""
 
     @property
     def after(self) -> str:
@@ -59,7 +69,7 @@ class Residual:
 
     def before(self, p: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         """What the branch reads."""
-        return L.rms_norm(x, p[self.norm], self.eps) if self.norm else x
+        return L.rms_norm(x, p[self.norm] if self.norm else None, self.eps) if self.norm or self.bare else x
 
     def joined(self, p: Mapping[str, torch.Tensor], x: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
         """The stream after the branch."""
@@ -71,6 +81,10 @@ class Residual:
             branch = branch * p[self.gains].reshape(-1)
         x = x + branch
         return L.rms_norm(x, p[self.after], self.eps) if self.after and not self.norm else x
+
+    def first(self) -> dict[str, Any]:
+        """What the operator that norms has to know beside the name of the weights."""
+        return {"bare": True} if self.bare else {}
 
     def fields(self) -> dict[str, Any]:
         """The same as fields of the operator that adds; nothing where they stand at their defaults."""
@@ -85,6 +99,8 @@ class Residual:
         n, found = T * self.d_model, []
         if self.placement == "none":
             found.append(Activation("branch: its input", n))
+        if self.bare:
+            found += [Activation("norms: x / rms", n), Activation("norms: 1 / rms", T)]
         if self.norm:
             found += [Activation("norms: x / rms and their output", 2 * n), Activation("norms: 1 / rms", T)]
         if self.after:

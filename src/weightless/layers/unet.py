@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import ConfigError
 from weightless.layers.layer import STREAM, Fused, Layer, Record, Window, register
+from weightless.layers.start import MixStart
 from weightless.ledger.memory import Activation
 from weightless.program.operators.lookup import AddKept, Keep
 from weightless.program.tensor import Parameter, Tensor
@@ -108,6 +109,7 @@ class UNet(Layer):
         return found
 
     def kept(self, T: int) -> list[Activation]:
-        """The layers' own, and each skip for the gradient of its factor."""
+        """The layers' own, and each skip for the gradient of its factor, unless the next block keeps what it reads."""
         inner = [item for layer in self.layers for item in layer.kept(T)]
-        return [*inner, Activation("skips", T * self.d_model, self.n_skips)]
+        kept_anyway = sum(isinstance(block[0], MixStart) for block in self.first[1:])
+        return [*inner, Activation("skips", T * self.d_model, self.n_skips - kept_anyway)]

@@ -63,6 +63,6 @@ def times(W: np.ndarray, x_ND: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray((W @ np.ascontiguousarray(x_ND.T)).T)
 
 
-def normed_rows(rows: Batch, x_ND: np.ndarray, norm: str, eps: float) -> np.ndarray:
-    """RMSNorm with the weights `norm`, or x as it is."""
-    return rms_norm(x_ND, rows.weight(norm), eps) if norm else x_ND
+def normed_rows(rows: Batch, x_ND: np.ndarray, norm: str, eps: float, bare: bool = False) -> np.ndarray:
+    """RMSNorm with the weights `norm`, without any (`bare`), or x as it is."""
+    return rms_norm(x_ND, rows.weight(norm) if norm else None, eps) if norm or bare else x_ND

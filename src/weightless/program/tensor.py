@@ -57,9 +57,23 @@ class Constant(NamedTuple):
     value: float
 
 
+class Rows(NamedTuple):
+    """Initial values of a tensor of two rows: one for each."""
+
+    first: float
+    second: float
+
+
+class Uniform(NamedTuple):
+    """Initial values drawn evenly from -bound to bound."""
+
+    bound: float
+
+
 @dataclass(frozen=True)
 class Parameter:
-    """One trained tensor: `init` is the standard deviation of a truncated normal, a Constant, "ones" or "zeros".
+    """One trained tensor: `init` is the standard deviation of a truncated normal, Uniform, a Constant, Rows, "ones" or
+    "zeros".
 
     `group` decides how it is optimised (`train.optimizers`); `format` is what it is packed to, and what
     quantisation-aware training simulates.  `component` is its line in the ledger, and `by_row` says that its rows are
@@ -70,7 +84,7 @@ class Parameter:
     name: str
     shape: tuple[int, ...]
     format: str
-    init: float | str | Constant
+    init: float | str | Constant | Rows | Uniform
     group: Group
     component: str = ""
     by_row: bool = False

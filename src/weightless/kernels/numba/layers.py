@@ -77,6 +77,17 @@ def rms_norm(x, weight, eps, out):  # type: ignore[no-untyped-def]
         out[j] = x[j] * scale * weight[j]
 
 
+@njit(fastmath=FAST, **KERNEL)
+def bare_rms_norm(x, n, eps, out):  # type: ignore[no-untyped-def]
+    """out[:n] = x / sqrt(mean(x^2) + eps): without weights."""
+    total = np.float32(0)
+    for j in range(n):
+        total += x[j] * x[j]
+    scale = np.float32(1) / np.sqrt(total / np.float32(n) + np.float32(eps))
+    for j in range(n):
+        out[j] = x[j] * scale
+
+
 @njit(**KERNEL)
 def normalise_heads(vector, n_heads, d_head, eps):  # type: ignore[no-untyped-def]
     """QK-norm without weights: every head divided by its root mean square, in place."""

@@ -16,6 +16,7 @@ from weightless.program.operators import (
     lookup,
     mixing,
     ngram,
+    start,
     suffix,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "lookup",
     "mixing",
     "ngram",
+    "start",
     "suffix",
 ]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
+from weightless.kernels.codes import BARE
 from weightless.kernels.numba.calls import call
-from weightless.kernels.numba.layers import rms_norm
+from weightless.kernels.numba.layers import bare_rms_norm, rms_norm
 from weightless.kernels.numba.memory import READ, loaded, touch_rows
 from weightless.kernels.numba.rows import KERNEL
 
@@ -48,9 +49,11 @@ def add_into(x, part, n):  # type: ignore[no-untyped-def]
 
 @njit(**KERNEL)
 def normed(W, at, x, n, eps, out):  # type: ignore[no-untyped-def]
-    """out = RMSNorm of x with the weights at byte `at`, or a copy of it where that is -1."""
+    """out = RMSNorm of x with the weights at byte `at`, without any where that is BARE, or a copy where it is -1."""
     if at >= 0:
         rms_norm(x, loaded(W, at, n), eps, out)
+    elif at == BARE:
+        bare_rms_norm(x, n, eps, out)
     else:
         for j in range(n):
             out[j] = x[j]

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from weightless.ops.norm import rms_norm
+from weightless.kernels.codes import BARE
+from weightless.ops.norm import SMALLEST_EPS, rms_norm
 from weightless.program.arena import Arena
 from weightless.program.batch import Batch, normed_rows
 from weightless.program.operator import Access, Operator, Place, Tensors, is_float32, need, need_vector, whole
@@ -88,6 +89,19 @@ def optional(tensors: Tensors, *names: str) -> list[Access]:
     return [access for name in names if name for access in whole(tensors[name])]
 
 
-def normed(arena: Arena, x: Any, norm: str, eps: float) -> np.ndarray:
-    """RMSNorm with the weights `norm`, or x as it is."""
-    return rms_norm(x, arena.row(norm), eps) if norm else x
+def normed(arena: Arena, x: Any, norm: str, eps: float, bare: bool = False) -> np.ndarray:
+    """RMSNorm with the weights `norm`, without any (`bare`), or x as it is."""
+    return rms_norm(x, arena.row(norm) if norm else None, eps) if norm or bare else x
+
+
+def check_norm(op: Operator, tensors: Tensors, norm: str, bare: bool, eps: float, width: int) -> None:
+    """Weights of that width, or none where the norm is bare."""
+    if norm:
+        need_vector(op, tensors, norm, width, state=False)
+    need(not (norm and bare), op, "a bare norm has no weights")
+    need(not bare or SMALLEST_EPS <= eps <= 1, op, f"eps {eps:g} is not in {SMALLEST_EPS:g}..1")
+
+
+def norm_operand(places: Mapping[str, Place], norm: str, bare: bool) -> int:
+    """Where the weights lie, or one of the codes that stand for none (`products.normed`)."""
+    return BARE if bare else offset_or_none(places, norm)

@@ -35,14 +35,15 @@ from weightless.program.operator import (
     span_of,
     whole,
 )
-from weightless.program.operators.residual import Joined, normed, offset_or_none, optional
+from weightless.program.operators.residual import Joined, check_norm, norm_operand, normed, offset_or_none, optional
 
 
-@operator("norm_matvec", version=2)
+@operator("norm_matvec", version=3)
 class NormMatvec(Operator):
     """y = W (rms_norm(x; eps) * g).  W (rows, d), g (1, d), x (1, d), y (1, rows).
 
-    Without `norm` y = W x; `transposed`: W^T stands for W; with a `softcap` c > 0 every y becomes c tanh(y / c).
+    `bare`: the norm has no weights g; with neither `norm` nor that y = W x.  `transposed`: W^T stands for W; with a
+    `softcap` c > 0 every y becomes c tanh(y / c).
     """
 
     norm: str
@@ -52,14 +53,14 @@ class NormMatvec(Operator):
     eps: float
     transposed: bool = False
     softcap: float = 0.0
+    bare: bool = False
 
     def check(self, bounds: Bounds) -> None:
         tensors = bounds.tensors
         rows, width = tensors[self.weight].shape
         need_matrix(self, tensors, self.weight, rows, width)
         n_in, n_out = (rows, width) if self.transposed else (width, rows)
-        if self.norm:
-            need_vector(self, tensors, self.norm, n_in, state=False)
+        check_norm(self, tensors, self.norm, self.bare, self.eps, n_in)
         need_vector(self, tensors, self.x, n_in)
         need_vector(self, tensors, self.y, n_out)
         need(self.x != self.y, self, "x and y should be two vectors")
@@ -73,17 +74,18 @@ class NormMatvec(Operator):
         return [*read, *whole(tensors[self.y], write=True)]
 
     def run(self, arena: Arena) -> None:
-        h, W = normed(arena, arena.row(self.x), self.norm, self.eps), arena.rows(self.weight)
+        h, W = normed(arena, arena.row(self.x), self.norm, self.eps, self.bare), arena.rows(self.weight)
         y = (W.T if self.transposed else W) @ h
         arena.put_row(self.y, np.float32(self.softcap) * np.tanh(y / np.float32(self.softcap)) if self.softcap else y)
 
     def batch(self, rows: Batch) -> None:
         W = rows.weight(self.weight)
-        y = times(W.T if self.transposed else W, normed_rows(rows, rows.values[self.x], self.norm, self.eps))
+        h = normed_rows(rows, rows.values[self.x], self.norm, self.eps, self.bare)
+        y = times(W.T if self.transposed else W, h)
         rows.values[self.y] = self.softcap * np.tanh(y / self.softcap) if self.softcap else y
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        ends = [offset_or_none(places, self.norm), places[self.x].offset, places[self.y].offset]
+        ends = [norm_operand(places, self.norm, self.bare), places[self.x].offset, places[self.y].offset]
         weight = packed(places[self.weight], "decode_row" if self.transposed else "matvec")
         return Lowered([*weight, *ends, int(self.transposed)], [self.eps, self.softcap])
 

@@ -21,20 +21,20 @@ from weightless.program.operator import (
     Tensors,
     need,
     need_matrix,
-    need_vector,
     operator,
     packed,
     whole,
 )
-from weightless.program.operators.residual import Joined, normed, offset_or_none, optional
+from weightless.program.operators.residual import Joined, check_norm, norm_operand, normed, optional
 
 
-@operator("norm_ffn_add", version=2)
+@operator("norm_ffn_add", version=3)
 class NormFfnAdd(Joined):
     """x += down · act(up · (rms_norm(x) * g)).
 
     up is (2 d_ff, d) = [gate; up] for "swiglu" (Shazeer 2020), (d_ff, d) for the other activations; down is (d, d_ff).
-    Without `norm` up reads x itself; see `residual` for norms and factors behind the branch.
+    `bare`: the norm has no weights g; with neither `norm` nor that up reads x itself.  See `residual` for norms and
+    factors behind the branch.
     """
 
     norm: str
@@ -47,6 +47,7 @@ class NormFfnAdd(Joined):
     on: str = "sum"
     gains: str = ""
     scale: float = 1.0
+    bare: bool = False
 
     def check(self, bounds: Bounds) -> None:
         tensors = bounds.tensors
@@ -55,8 +56,7 @@ class NormFfnAdd(Joined):
         n_up = 2 * d_ff if self.activation == "swiglu" else d_ff
         need_matrix(self, tensors, self.down, width, d_ff)
         need_matrix(self, tensors, self.up, n_up, width)
-        if self.norm:
-            need_vector(self, tensors, self.norm, width, state=False)
+        check_norm(self, tensors, self.norm, self.bare, self.eps, width)
         self.check_join(tensors, width)
         need(4 * (width + n_up + d_ff) <= SCRATCH_BYTES, self, f"d_ff {d_ff} exceeds the scratch memory")
 
@@ -66,17 +66,21 @@ class NormFfnAdd(Joined):
 
     def run(self, arena: Arena) -> None:
         x = arena.row(self.x)
-        hidden = arena.rows(self.up) @ normed(arena, x, self.norm, self.eps)
+        hidden = arena.rows(self.up) @ normed(arena, x, self.norm, self.eps, self.bare)
         self.join(arena, x, arena.rows(self.down) @ activate(hidden, self.activation))
 
     def batch(self, rows: Batch) -> None:
         x = rows.values[self.x]
-        hidden = times(rows.weight(self.up), normed_rows(rows, x, self.norm, self.eps))
+        hidden = times(rows.weight(self.up), normed_rows(rows, x, self.norm, self.eps, self.bare))
         self.join_rows(rows, x, times(rows.weight(self.down), activate(hidden, self.activation)))
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         matrices = [*packed(places[self.up], "matvec"), *packed(places[self.down], "matvec")]
-        ends = [offset_or_none(places, self.norm), ACTIVATION_CODES[self.activation], *self.join_operands(places)]
+        ends = [
+            norm_operand(places, self.norm, self.bare),
+            ACTIVATION_CODES[self.activation],
+            *self.join_operands(places),
+        ]
         return Lowered([*matrices, *ends], [self.eps, self.scale])
 
     def indifferent(self) -> list[tuple[str, str, int]]:
