@@ -8,7 +8,12 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from contract.cases import ALL, bench
@@ -17,7 +22,8 @@ from numba import types
 from weightless.base.errors import CorruptFileError
 from weightless.base.progress import told_if_slow
 from weightless.kernels.codes import FORMAT_CODES
-from weightless.program import linking
+from weightless.program import companion, linking
+from weightless.program.companion import FEWEST
 from weightless.program.engine import Engine
 from weightless.program.linking import KERNELS, Instructions
 from weightless.program.operator import REGISTRY, Kernel
@@ -89,16 +95,68 @@ def test_what_is_compiled_is_told_and_how_far_it_is(monkeypatch, capsys):
     monkeypatch.setattr(linking, "told_if_slow", functools.partial(told_if_slow, after=0.0))
     given = (types.int64,)
     functions = {Engine: (SlowToCompile(), given), Kernel("matvec", "f32"): (SlowToCompile(), given)}
-    linking._addresses(functions, "dense")
+    linking._addresses(functions, "dense", None)
     told = capsys.readouterr().err
     assert told.startswith("compiling 1 operator and 1 kernel of dense (once per machine and version of the code), ")
-    linking._addresses(functions, "dense")
+    linking._addresses(functions, "dense", None)
     assert capsys.readouterr().err == ""
+
+
+FIRST_TOKEN = """
+import json
+import numpy as np
+from weightless.program import companion, linking
+from weightless.program.engine import Engine
+from weightless.program.program import Program
+
+asked, functions, own_process, address_of = [], [], companion.own_process, linking.address_of
+linking.address_of = lambda *given: functions.append(given[0]) or address_of(*given)
+companion.own_process = lambda *given: asked.append(own_process(*given)) or asked[-1]
+companion.is_one_idle = lambda: True
+program = Program.from_plain(json.load(open("program.json")))
+Engine(program, np.zeros(program.layout.weight_bytes, dtype=np.uint8)).feed(1)
+compiled = sum(len(function.stats.cache_misses) for function in functions)
+print(json.dumps([[process.returncode for process in asked], len(functions), compiled]))
+"""
+
+
+def first_token(folder):
+    """[exit codes of companions, functions linked, functions compiled here] of one token fed in a fresh process."""
+    variables = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "kept")}
+    command = [sys.executable, "-P", "-c", FIRST_TOKEN]
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_second_process_compiles_from_the_other_end(tmp_path):
+    """With an empty cache some functions need only be loaded here, although the folder that all is started in holds a
+    module of a well-known name; with a full one nobody is asked."""
+    (tmp_path / "program.json").write_text(json.dumps(bench("dense", "tied_mha_swiglu_f32").program.to_plain()))
+    (tmp_path / "dataclasses.py").write_text("raise SystemExit('imported from the working folder')")
+    codes, n_functions, n_compiled = first_token(tmp_path)
+    assert len(codes) == 1 and codes[0] in (0, -signal.SIGKILL)
+    assert FEWEST < n_compiled < n_functions, "the companion compiled nothing in time"
+    assert first_token(tmp_path) == [[], n_functions, 0]
+
+
+def test_where_no_process_can_be_had_everything_is_compiled_here(monkeypatch):
+    def refused(*_, **__):
+        raise BlockingIOError("no more processes")
+
+    class Compiled:
+        stats = SimpleNamespace(cache_misses={"these types": 1})
+
+    monkeypatch.setattr(companion.subprocess, "Popen", refused)
+    monkeypatch.setattr(companion, "is_one_idle", lambda: True)
+    with companion.Companion(smallest_program(), logged=False) as helper:
+        helper.after(Compiled, FEWEST)
+    assert in_background({}) is None
 
 
 def test_a_process_in_the_background_compiles_the_programs_that_it_is_told():
     """It ends well, and so does the same in this process with what is no program told by name."""
-    program = smallest_program()
-    assert in_background({"smallest": program}).wait(timeout=120) == 0
+    process = in_background({"smallest": smallest_program()})
+    assert process is not None and process.wait(timeout=120) == 0
     with pytest.raises(CorruptFileError):
         warm_as_told(json.dumps({"smallest": {}}))

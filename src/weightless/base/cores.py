@@ -11,3 +11,9 @@ import os
 def cores() -> int:
     """Cores that this process may use, at least 1."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_one_idle() -> bool:
+    """Whether a core beside the one in use seems idle, by the machine's load over the last minute."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return cores() - load >= 1

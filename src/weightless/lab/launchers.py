@@ -110,8 +110,8 @@ def command_of(unit: Unit, attempt: int) -> Command:
 
 
 def program() -> list[str]:
-    """How weightless is started where this code runs."""
-    return [sys.executable, "-m", "weightless"]
+    """How weightless is started where this code runs; nothing is imported from the folder that it is started in."""
+    return [sys.executable, "-P", "-m", "weightless"]
 
 
 def begin(command: Command) -> subprocess.Popen[bytes]:

@@ -53,12 +53,14 @@ def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) ->
             corpus = prepared(recipe.data, folder / "data")
             for model in chosen:
                 check_on_text(model, corpus)
-            with told_if_slow("compiling the engine (once per machine and version of the code)"):
-                compiling.wait()
+            if compiling is not None:
+                with told_if_slow("compiling the engine (once per machine and version of the code)"):
+                    compiling.wait()
             return _made(recipe, folder, command, chosen, corpus, started)
         finally:
-            compiling.terminate()
-            compiling.wait()
+            if compiling is not None:
+                compiling.terminate()
+                compiling.wait()
 
 
 def _program(model: ModelRecipe, recipe: Recipe) -> Program:

@@ -16,7 +16,7 @@ from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.kernels.numba.rows import views
 from weightless.program import interpreter as vm
 from weightless.program.arena import Arena, aligned
-from weightless.program.linking import Instructions
+from weightless.program.linking import Compiling, Instructions
 from weightless.program.operator import SCRATCH_BYTES, Access
 from weightless.program.program import HEADS, OUTCOME, PROBABILITIES, Program
 
@@ -84,10 +84,10 @@ class Engine:
         """Bytes that the last feed, score, sample or distribution touched where the data decides the cost."""
         return int(self.registers[vm.IN_STATE :].sum())
 
-    def compile_for(self, program: Program, name: str) -> None:
+    def compile_for(self, program: Program, name: str, compiling: Compiling = "helped") -> None:
         """Compile, or load what was compiled before, all that an engine of this kind needs to run `program`."""
         memory = (*self._memory, self.registers, self.uniforms, self.scratch)
-        Instructions(program).link(("body", *HEADS), memory, name)
+        Instructions(program).link(("body", *HEADS), memory, name, compiling)
 
     def score_stream(self, tokens: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Nats of each target, float64 [n]."""

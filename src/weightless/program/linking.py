@@ -2,13 +2,14 @@
 
 An operator's compiled twin is the function of its name in `compiled.py` of its room.  It is compiled on its own, once
 per machine and version of the code, and so is each kernel for each format; a program waits for those that it uses.
+Where a second core is idle, a second process helps (`companion.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numba import typeof, types
@@ -18,6 +19,7 @@ from weightless.kernels.numba.attend import ATTEND
 from weightless.kernels.numba.calls import address_of
 from weightless.kernels.numba.matvec import MATVEC
 from weightless.kernels.numba.rows import DECODE_ROW, ENCODE_ROW
+from weightless.program.companion import Companion
 from weightless.program.operator import N_FLOATS, N_INTS, Kernel
 from weightless.program.operators import compiled_twin
 from weightless.program.program import HEADS, Program
@@ -35,6 +37,9 @@ KERNELS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
 }
 """Functions by format, and the types of their arguments, for every kernel that is called by address."""
 
+Compiling = Literal["helped", "alone", "from the end"]
+"""Whether a second process helps, from the other end; the second process itself begins there, and has no help."""
+
 
 class Instructions:
     """A program as the compiled engine runs it: `spans[part]` = (first, last) rows of the body or of a head.
@@ -44,7 +49,7 @@ class Instructions:
     """
 
     def __init__(self, program: Program) -> None:
-        self.spans, self._operators, rows = {"": (0, 0)}, [], []
+        self._program, self.spans, self._operators, rows = program, {"": (0, 0)}, [], []
         for part, ops in (("body", program.body), *((head, program.heads[head]) for head in HEADS)):
             self.spans[part] = (len(rows), len(rows) + len(ops))
             self._operators += [type(op) for op in ops]
@@ -62,7 +67,7 @@ class Instructions:
                     self.code[i, j] = operand
         self._linked: set[str] = {""}
 
-    def link(self, parts: Sequence[str], memory: tuple[Any, ...], of: str) -> None:
+    def link(self, parts: Sequence[str], memory: tuple[Any, ...], of: str, compiling: Compiling = "helped") -> None:
         """Make parts of the program called `of` ready to run on `memory`, the arguments behind operands."""
         wanted = [row for part in parts if part not in self._linked for row in range(*self.spans[part])]
         if not wanted:
@@ -71,7 +76,10 @@ class Instructions:
         slots = [slot for slot in self._kernels if slot[0] in set(wanted)]
         functions = {cls: (compiled_twin(cls), argument_types) for cls in (self._operators[row] for row in wanted)}
         functions |= {kernel: _function_of(kernel) for _, _, kernel in slots}
-        found = _addresses(functions, of)
+        if compiling == "from the end":
+            functions = dict(reversed(functions.items()))
+        is_logged = len(memory[0]) > len(VIEWS)
+        found = _addresses(functions, of, Companion(self._program, is_logged) if compiling == "helped" else None)
         for i, j, kernel in slots:
             self.code[i, j] = found[kernel]
         for row in wanted:
@@ -85,7 +93,9 @@ def _function_of(kernel: Kernel) -> tuple[Any, tuple[Any, ...]]:
     return functions[kernel.format], argument_types
 
 
-def _addresses(functions: Mapping[Any, tuple[Any, tuple[Any, ...]]], of: str) -> dict[Any, int]:
+def _addresses(
+    functions: Mapping[Any, tuple[Any, tuple[Any, ...]]], of: str, companion: Companion | None
+) -> dict[Any, int]:
     """The address of every function; says what is compiled, where that takes a while."""
     new = [key for key, (function, argument_types) in functions.items() if argument_types not in function.overloads]
     n_kernels = sum(isinstance(key, Kernel) for key in new)
@@ -95,9 +105,11 @@ def _addresses(functions: Mapping[Any, tuple[Any, tuple[Any, ...]]], of: str) ->
         done = sum(key in found for key in new)
         return f"compiling {what} (once per machine and version of the code), {done} of {len(new)} are done"
 
-    with told_if_slow(told) if new else nullcontext():
+    with told_if_slow(told) if new else nullcontext(), companion or nullcontext():
         for key, function in functions.items():
             found[key] = address_of(*function)
+            if companion is not None:
+                companion.after(function[0], len(functions) - len(found))
     return found
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
 
 import numpy as np
 
+from weightless.program.companion import own_process
 from weightless.program.engine import Engine
+from weightless.program.linking import Compiling
 from weightless.program.logged_engine import LoggedEngine
 from weightless.program.operators.full_head import LogitsFull, LogitsSample, LogitsScore
 from weightless.program.operators.lookup import AcceptToken, GatherRow
@@ -36,27 +36,37 @@ def smallest_program() -> Program:
     return Program(2, 4, tuple(tensors), body, heads).validate()
 
 
-def warm(programs: Mapping[str, Program], logged: bool = False) -> None:
+def warm(programs: Mapping[str, Program], logged: bool = False, compiling: Compiling = "helped") -> None:
     """Compile what these programs need, by name, or load it; for the engine that logs too, if it is wanted."""
-    small = smallest_program()
     for kind in (Engine, LoggedEngine) if logged else (Engine,):
-        engine = kind(small, np.zeros(small.layout.weight_bytes, dtype=np.uint8), name="the smallest model")
-        engine.score_stream(np.zeros(1), np.zeros(1))
+        engine = _started(kind)
         for name, program in programs.items():
-            engine.compile_for(program, f"{name}, with a log" if kind is LoggedEngine else name)
+            engine.compile_for(program, f"{name}, with a log" if kind is LoggedEngine else name, compiling)
 
 
-def in_background(programs: Mapping[str, Program]) -> subprocess.Popen[bytes]:
-    """A process that warms the cache; `wait()` for it before compiling anything oneself."""
-    silent = subprocess.DEVNULL
-    code = "import sys; told = sys.stdin.read(); from weightless.program.warm import warm_as_told; warm_as_told(told)"
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=silent, stderr=silent)
-    assert process.stdin is not None
-    with suppress(BrokenPipeError), process.stdin as told:  # whatever ended it: compiling can wait
-        told.write(json.dumps({name: program.to_plain() for name, program in programs.items()}).encode())
-    return process
+def _started(kind: type[Engine]) -> Engine:
+    """An engine whose loop is compiled."""
+    small = smallest_program()
+    engine = kind(small, np.zeros(small.layout.weight_bytes, dtype=np.uint8), name="the smallest model")
+    engine.score_stream(np.zeros(1), np.zeros(1))
+    return engine
+
+
+def in_background(programs: Mapping[str, Program]) -> subprocess.Popen[bytes] | None:
+    """A process that warms the cache, or None where none can be had; `wait()` for it before compiling oneself."""
+    return own_process("warm_as_told", {name: program.to_plain() for name, program in programs.items()})
 
 
 def warm_as_told(told: str) -> None:
     """What `in_background` asks of its process: {name: program in its JSON form}."""
-    warm({name: Program.from_plain(values) for name, values in json.loads(told).items()}, logged=True)
+    programs = {name: Program.from_plain(values) for name, values in json.loads(told).items()}
+    warm(programs, logged=True, compiling="alone")
+
+
+def compile_from_the_end(told: str) -> None:
+    """What `companion` asks of its process: {"program": its JSON form, "logged": for the engine that logs}."""
+    values = json.loads(told)
+    small = smallest_program()
+    kind = LoggedEngine if values["logged"] else Engine
+    engine = kind(small, np.zeros(small.layout.weight_bytes, dtype=np.uint8))
+    engine.compile_for(Program.from_plain(values["program"]), "this model", "from the end")
