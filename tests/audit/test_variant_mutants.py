@@ -22,18 +22,21 @@ from weightless.ops import experts as slow_experts
 from weightless.program.arena import Arena
 from weightless.program.operators.attention import promise as attention
 from weightless.program.operators.experts import promise as experts
+from weightless.program.operators.scan import promise as scan
 
 EXPERTS = ("experts", "two_of_five_swiglu")
 BIASED = ("experts", "one_of_three_sigmoid_bias_untied")
 WINDOWS = ("dense", "factorised_tied_softcap_windows")
 POST_NORM = ("dense", "post_norm_gelu_matched")
 GAINS = ("dense", "interleaved_weighted_qk_norm_gains")
+DIAGONAL = ("scan", "diagonal_f32")
+CONVOLVED = ("scan", "diagonal_hybrid_conv")
 NOPE = ("dense", "nope_with_gain_and_norm")
 READABLE, COMPILED = {"compiled engine"}, {"compiled engine", "torch trace"}
 """Who denies other nats of the readable engine, and of the compiled one, with which PyTorch's step is compared."""
 ELSEWHERE = {"compiled log", "poison"}
 """Who denies that what is read is what the readable engine logs."""
-VARIANTS = [(name, case) for name in ("dense", "experts") for case in CASES[name]]
+VARIANTS = [(name, case) for name in ("dense", "experts", "scan") for case in CASES[name]]
 
 
 @pytest.mark.parametrize("case", VARIANTS, ids="-".join)
@@ -203,3 +206,24 @@ def test_a_gain_that_keys_get_too_in_training(monkeypatch):
 
     monkeypatch.setattr(torch_step, "rms_norm", rms_norm)
     assert disagreeing(GAINS, "nats") == {"torch trace"}
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["only read", "only written"])
+def test_a_recurrent_state_that_is_charged_once(monkeypatch, written):
+    change_formula(
+        monkeypatch,
+        scan.Scan,
+        lambda found, op, *_: [a for a in found if a.tensor != op.state or a.write != written],
+    )
+    assert disagreeing(DIAGONAL, "scan") == {"engine log", "torch trace"}
+
+
+def test_a_window_of_a_convolution_that_is_not_charged(monkeypatch):
+    change_formula(monkeypatch, scan.Convolve, lambda found, op, *_: [a for a in found if a.tensor != op.window])
+    assert disagreeing(CONVOLVED, "convolve") == {"engine log", "torch trace"}
+
+
+def test_a_state_that_is_charged_as_read_before_there_is_one(monkeypatch):
+    honest = scan.Scan.accesses
+    monkeypatch.setattr(scan.Scan, "accesses", lambda self, tensors, t, data=(): honest(self, tensors, max(2, t), data))
+    assert disagreeing(DIAGONAL, "scan") == {"engine log", "torch trace"}

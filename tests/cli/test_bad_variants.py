@@ -50,6 +50,21 @@ CASES = [
     ("experts", "balance_weight=nan", ["balance_weight = nan", "0 to 1e6"]),
     ("experts", "balance=bias balance_weight=0.5", ["balance_weight = 0.5", "balance = 'loss'"]),
     ("experts", "balance=none balance_weight=0", ["balance_weight = 0", "balance = 'loss'"]),
+    ("scan", "layer_pattern=SSX", ["layer_pattern 'SSX'", "'X'", "S (scan)", "A (attention)"]),
+    ("scan", "layer_pattern=A", ["layer_pattern 'A'", "no scan", "family dense"]),
+    ("scan", "layer_pattern=AAAAAAS", ["no scan (S) in 4 layers"]),
+    ("scan", "d_state=0", ["d_state = 0", "at least 1"]),
+    ("scan", "conv=0", ["conv = 0", "2..4", "leave it out"]),
+    ("scan", "conv=1", ["conv = 1", "2..4", "leave it out"]),
+    ("scan", "conv=5", ["conv = 5", "2..4", "leave it out"]),
+    ("scan", "kind=diagnal", ["kind = 'diagnal'", "'diagonal'"]),
+    ("scan", "n_heads=4", ["n_heads = 4", "attention", "leave it out"]),
+    ("scan", "kv_format=int8", ["kv_format = 'int8'", "attention", "leave it out"]),
+    ("scan", "rope_theta=500", ["rope_theta = 500", "attention", "leave it out"]),
+    ("scan", "layer_pattern=SA n_heads=3", ["n_heads 3", "d_model"]),
+    ("scan", "layer_pattern=SA n_kv_heads=3", ["n_kv_heads", "n_heads"]),
+    ("scan", "n_heads=-1", ["n_heads", "negative"]),
+    ("scan", "d_state=99999999", ["99999999", "d_state"]),
 ]
 
 

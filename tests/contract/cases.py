@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from weightless.models import dense, experts, feather, golf, infinigram, mixture, ngram
+from weightless.models import dense, experts, feather, golf, infinigram, mixture, ngram, scan
 from weightless.models.catalog import family
 from weightless.program.compose import COUNTED, NEURAL
 from weightless.program.engine import AuditEngine, Engine
@@ -24,6 +24,8 @@ from weightless.train.initialise import initial_parameters
 
 V = 301
 EXACT = {"weight_format": "f32", "kv_format": "f32"}
+REMEMBERED = ("kv cache", "recurrent state")
+"""Ledger lines of what decoding remembers of former positions, rounded to a format."""
 
 CASES: dict[str, dict[str, Any]] = {
     "dense": {
@@ -219,6 +221,24 @@ CASES: dict[str, dict[str, Any]] = {
         "two_blocks_int8": golf.Config(V, 72, 2, 4, 2, context=33, softcap=4.0, kv_format="f32"),
         "one_block_no_skip": golf.Config(V, 40, 1, 4, 1, 30, context=23, q_gain=0.7, softcap=5.0, **EXACT),
     },
+    "scan": {
+        "diagonal_f32": scan.Config(V, 40, 2, d_state=37, d_ff=45, context=33, weight_format="f32"),
+        "diagonal_hybrid_conv": scan.Config(
+            V,
+            72,
+            3,
+            d_state=45,
+            layer_pattern="SSA",
+            conv=4,
+            n_heads=4,
+            n_kv_heads=2,
+            d_ff=46,
+            context=65,
+            tied=False,
+            activation="relu2",
+            weight_format="int8",
+        ),
+    },
     "ngram": {
         **{f"order_{n}": ngram.Config(V, n, context=33) for n in range(1, 6)},
         "order_4_pruned": ngram.Config(V, 4, context=33, min_counts=(1, 1, 2, 2)),
@@ -288,7 +308,7 @@ class Bench(NamedTuple):
     @property
     def keeps_f32(self) -> bool:
         """No rounding anywhere: only the order of float32 sums differs between implementations."""
-        return all(t.format == "f32" for t in self.program.tensors if t.kind == "weight" or t.component == "kv cache")
+        return all(t.format == "f32" for t in self.program.tensors if t.kind == "weight" or t.component in REMEMBERED)
 
     def rounded(self) -> dict[str, torch.Tensor]:
         """Parameters as training sees them once they are rounded to their formats, and constants."""

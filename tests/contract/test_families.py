@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from contract.cases import ALL, CASES, TRAINED, Bench, bench, lively_parameters
+from contract.cases import ALL, CASES, REMEMBERED, TRAINED, Bench, bench, lively_parameters
 from contract.references import reference_nats
 
 from weightless.models.catalog import families, family
@@ -32,7 +32,7 @@ def b(request) -> Bench:
 
 
 def tolerance(b: Bench) -> float:
-    cache = {t.format for t in b.program.tensors if t.component == "kv cache"}
+    cache = {t.format for t in b.program.tensors if t.component in REMEMBERED}
     return 1e-6 if b.name in ("ngram", "infinigram") else 1e-4 if cache == {"f32"} else 1e-3
 
 

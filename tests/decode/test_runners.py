@@ -11,7 +11,7 @@ from weightless.base.errors import ConfigError
 from weightless.decode.batch_runner import BatchRunner, Work
 from weightless.decode.engine_runner import EngineRunner, runner_for
 
-ALL = [(name, case) for name in ("dense", "feather", "ngram") for case in CASES[name]]
+ALL = [(name, case) for name in ("dense", "scan", "feather", "ngram") for case in CASES[name]]
 BATCHED = [(name, case) for name, case in ALL if name != "ngram"]
 
 

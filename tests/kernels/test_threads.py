@@ -10,7 +10,7 @@ from weightless.kernels import fast_ops
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
 @pytest.mark.parametrize("n_rows", [1, 3, 4, 37, 64])
 def test_parts_cover_all_rows_once_and_in_order(n_rows, n_threads):
-    parts = fast_ops._shared_out(lambda first, stop: (first, stop), n_rows, n_threads)
+    parts = fast_ops.shared_out(lambda first, stop: (first, stop), n_rows, n_threads)
     assert [row for first, stop in parts for row in range(first, stop)] == list(range(n_rows))
 
 

@@ -16,7 +16,7 @@ from weightless.layers.layer import Record
 from weightless.ledger.flops import forward_flops
 from weightless.ledger.memory import optimizer_bytes, training_memory
 from weightless.ledger.shape import TransformerShape, parameters
-from weightless.models import dense, experts, feather, golf
+from weightless.models import dense, experts, feather, golf, scan
 from weightless.models.catalog import Trained, families, family
 from weightless.program.cost import flops
 from weightless.train.config import TrainConfig
@@ -58,13 +58,18 @@ GOLF = {
     "golf, six blocks": golf.Config(301, 36, 6, 2, 1, 30, context=63),
     "golf, one block": golf.Config(301, 36, 1, 2, 2, context=63),
 }
+SCAN = {
+    "diagonal": scan.Config(301, 40, 2, d_state=37, d_ff=45, context=63),
+    "diagonal, conv, hybrid": scan.Config(301, 72, 3, d_state=45, layer_pattern="SA", conv=3, d_ff=46, context=63),
+}
 CASES = [
     *(("dense", c) for c in (DENSE | VARIANTS).values()),
     *(("feather", c) for c in FEATHER.values()),
     *(("experts", c) for c in EXPERTS.values()),
     *(("golf", c) for c in GOLF.values()),
+    *(("scan", c) for c in SCAN.values()),
 ]
-IDS = [*DENSE, *VARIANTS, *FEATHER, *EXPERTS, *GOLF]
+IDS = [*DENSE, *VARIANTS, *FEATHER, *EXPERTS, *GOLF, *SCAN]
 
 
 def generic_shape(c: dense.Config) -> TransformerShape:

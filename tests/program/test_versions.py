@@ -39,6 +39,8 @@ CAME_LATER = {
     "experts_add",
     "norm_keep",
     "mix_kept",
+    "scan",
+    "convolve",
 }
 """Operators that no file of the first version can have."""
 

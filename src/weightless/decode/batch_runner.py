@@ -6,7 +6,8 @@ tokens, so a weight is read once for all of them and BLAS does the products:
 Sequences are ragged and independent; their keys and values lie in a contiguous or a paged cache (kv_cache.py,
 paged_cache.py), rounded to the format that the program stores, so that results are those of the engine up to the order
 of sums.  With `parents` the new tokens are the nodes of a tree (tree_verification.py): each sees the past, its
-ancestors and itself, at position length + depth - 1; then `keep` says which of them stay.
+ancestors and itself, at position length + depth - 1; then `keep` says which of them stay.  Recurrences go from node to
+node; their states are kept per sequence, and per node of a tree until `keep` (recurrent_memory.py).
 
     begin() -> sequence    fork(sequence)    free(sequence)    keep(sequence, n, also)    tokens(sequence)
 
@@ -25,6 +26,7 @@ import numpy as np
 from weightless.base.errors import ConfigError
 from weightless.decode.kv_cache import KVCache
 from weightless.decode.paged_cache import PagedKVCache
+from weightless.decode.recurrent_memory import RecurrentMemory, States
 from weightless.decode.tree_verification import build_tree_mask, checked_parents
 from weightless.program.arena import Arena
 from weightless.program.batch import LOG_P
@@ -45,17 +47,18 @@ class Work(NamedTuple):
 
 
 class _Item(NamedTuple):
-    """One piece of work laid out: where its rows are, positions, and the tokens seen up to each of them."""
+    """One piece of work laid out: where its rows are, positions, the tokens seen up to each of them, and parents."""
 
     sequence: int
     rows: slice
     position_N: np.ndarray
     paths: list[list[int]]
     tree: np.ndarray | None
+    above: list[int]
 
 
 class BatchRunner:
-    """Batched twin of the engine for programs of lookups, attention, feed-forward blocks and a head."""
+    """Batched twin of the engine for programs of lookups, attention, recurrences, feed-forward blocks and a head."""
 
     def __init__(
         self, program: Program, weights: np.ndarray, dtype: Any = np.float32, paged: bool = False, block_size: int = 16
@@ -66,6 +69,7 @@ class BatchRunner:
         self._arena = Arena(program.layout, weights)
         self._weights: dict[str, np.ndarray] = {}
         self._caches = _caches(program, self.dtype, paged, block_size)
+        self._recurrent = RecurrentMemory()
         self._tokens: dict[int, list[int]] = {}
         self._next = 0
 
@@ -80,8 +84,8 @@ class BatchRunner:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held for keys and values."""
-        return sum(cache.nbytes for cache in self._distinct())
+        """Bytes held for keys and values, and for recurrent states."""
+        return sum(cache.nbytes for cache in self._distinct()) + self._recurrent.nbytes
 
     def begin(self) -> int:
         """A new, empty sequence."""
@@ -96,6 +100,7 @@ class BatchRunner:
         for cache in self._distinct():
             if self._tokens[sequence]:
                 cache.fork(sequence, twin)
+        self._recurrent.fork(sequence, twin)
         return twin
 
     def free(self, sequence: int) -> None:
@@ -103,6 +108,7 @@ class BatchRunner:
         if self._tokens.pop(sequence):
             for cache in self._distinct():
                 cache.free(sequence)
+        self._recurrent.free(sequence)
 
     def tokens(self, sequence: int) -> list[int]:
         """What was fed so far (of a tree: every node, until `keep`)."""
@@ -111,6 +117,7 @@ class BatchRunner:
     def keep(self, sequence: int, n: int, also: Sequence[int] = ()) -> None:
         """Keep the first `n` tokens, then those at the places `also`; n >= 1."""
         fed = self._tokens[sequence]
+        self._recurrent.keep(sequence, also[-1] if also else n - 1, n + len(also))
         for cache in self._distinct():
             cache.keep(sequence, n, also)
         self._tokens[sequence] = [*fed[:n], *(fed[place] for place in also)]
@@ -121,6 +128,8 @@ class BatchRunner:
         rows = _Rows(self, items)
         for op in (*self.program.body, *self.program.heads["full"]):
             op.batch(rows)
+        for item, snapshots in zip(items, rows.snapshots()):
+            self._recurrent.leave(item.sequence, snapshots)
         return [rows.values[LOG_P][item.rows] for item in items]
 
     def _laid_out(self, work: Sequence[Work]) -> list[_Item]:
@@ -145,7 +154,7 @@ class BatchRunner:
             self._check(tokens, len(past) + max(depth))
             tree = None if chain else build_tree_mask(1, above)[1:, 1:]
             position_N = len(past) - 1 + np.array(depth)
-            items.append(_Item(sequence, slice(start, start + n), position_N, paths, tree))
+            items.append(_Item(sequence, slice(start, start + n), position_N, paths, tree, above))
             start += n
         for sequence, tokens, _ in work:
             self._tokens[sequence].extend(int(token) for token in tokens)
@@ -182,6 +191,7 @@ class _Rows:
         self._runner, self._items, self.dtype = runner, items, runner.dtype
         self.values: dict[str, np.ndarray] = {}
         self.position_N = np.concatenate([item.position_N for item in items])
+        self._left: dict[int, States] = {}
 
     def weight(self, name: str) -> np.ndarray:
         return self._runner.weight(name)
@@ -220,6 +230,49 @@ class _Rows:
             a_HTK = held.attend(item.sequence, layer, q_NHK[item.rows].transpose(1, 0, 2), item.tree)
             out[item.rows] = a_HTK.transpose(1, 0, 2).reshape(len(item.paths), -1)
         return out
+
+    def stages(self) -> list[np.ndarray]:
+        depth_N = np.concatenate([item.position_N - item.position_N[0] for item in self._items])
+        return [np.flatnonzero(depth_N == depth) for depth in range(int(depth_N.max()) + 1)]
+
+    def recalled(self, state: str, at: np.ndarray) -> np.ndarray:
+        shape = self._runner.program.by_name[state].shape
+        found = np.zeros((len(at), *shape), self.dtype)
+        for i, row in enumerate(at.tolist()):
+            states = self._before(row)
+            if state in states:
+                found[i] = states[state]
+        return found
+
+    def _before(self, row: int) -> States:
+        """What the row's predecessor left."""
+        item = self._item_of(row)
+        parent = item.above[row - item.rows.start]
+        return self._left[item.rows.start + parent] if parent >= 0 else self._runner._recurrent.last(item.sequence)
+
+    def _item_of(self, row: int) -> _Item:
+        return next(item for item in self._items if item.rows.start <= row < item.rows.stop)
+
+    def remember(self, state: str, at: np.ndarray, left_NRC: np.ndarray) -> None:
+        """f32 states are left as exact as the batch is; of a chain only the newest is kept."""
+        format = self._runner.program.by_name[state].format
+        if format != "f32":
+            flat = left_NRC.reshape(-1, left_NRC.shape[2]).astype(np.float32)
+            left_NRC = decode_rows(encode_rows(flat, format), format, flat.shape[1]).reshape(left_NRC.shape)
+        for i, row in enumerate(at.tolist()):
+            self._left.setdefault(row, {})[state] = left_NRC[i].astype(self.dtype, copy=False)
+            item = self._item_of(row)
+            if item.tree is None and row > item.rows.start:
+                self._left[row - 1].pop(state)
+
+    def snapshots(self) -> list[dict[int, States]]:
+        """Of every item the states after each token that it can return to, by the token's place in its sequence."""
+        found = []
+        for item in self._items:
+            first = len(self._runner._tokens[item.sequence]) - len(item.above)
+            rows = range(item.rows.start, item.rows.stop)
+            found.append({first + i: self._left[row] for i, row in enumerate(rows) if self._left.get(row)})
+        return found
 
 
 def unsupported(program: Program) -> list[str]:

@@ -47,7 +47,7 @@ def softmax_topk(logits: Any, k: int, n_threads: int | None = None) -> tuple[np.
         return topk.softmax_topk(logits, k)
     z_RV = np.ascontiguousarray(logits).reshape(-1, logits.shape[-1])
     index_RK, p_RK = np.empty((len(z_RV), k), np.int64), np.empty((len(z_RV), k), np.float32)
-    bad = _shared_out(lambda a, b: softmax_topk_rows(z_RV, k, a, b, index_RK, p_RK), len(z_RV), n_threads)
+    bad = shared_out(lambda a, b: softmax_topk_rows(z_RV, k, a, b, index_RK, p_RK), len(z_RV), n_threads)
     if row := next((row for row in bad if row >= 0), -1) + 1:
         raise ArgumentError(f"logits of shape {logits.shape} hold NaN or +inf in row {row - 1}")
     return index_RK.reshape(*logits.shape[:-1], k), p_RK.reshape(*logits.shape[:-1], k)
@@ -71,7 +71,7 @@ def layer_norm_forward(
     same_shape("beta", beta, "the last axis of x", x.shape[-1:])
     x_ND = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
     y_ND, xhat_ND, r_N = np.empty_like(x_ND), np.empty_like(x_ND), np.empty(len(x_ND))
-    _shared_out(lambda a, b: layer_norm_rows(x_ND, gamma, beta, eps, a, b, y_ND, xhat_ND, r_N), len(x_ND), n_threads)
+    shared_out(lambda a, b: layer_norm_rows(x_ND, gamma, beta, eps, a, b, y_ND, xhat_ND, r_N), len(x_ND), n_threads)
     if not np.isfinite(r_N).all():
         finite("x", x)
     return y_ND.reshape(x.shape), norm.LayerNormCache(xhat_ND.reshape(x.shape), r_N.reshape(*x.shape[:-1], 1), gamma)
@@ -101,7 +101,7 @@ def layer_norm_backward(
         layer_norm_backward_rows(dy_ND, xhat_ND, r_N, gamma, a, b, dx_ND, strip_2D, sums_2D)
         return sums_2D
 
-    dgamma, dbeta = np.sum(_shared_out(part, len(dy_ND), n_threads, STRIP), axis=0)  # whole strips: the same sums
+    dgamma, dbeta = np.sum(shared_out(part, len(dy_ND), n_threads, STRIP), axis=0)  # whole strips: the same sums
     if not np.isfinite(dbeta).all():
         finite("dy", dy)
     return dx_ND.reshape(dy.shape), dgamma.astype(np.float32), dbeta.astype(np.float32)
@@ -181,7 +181,7 @@ def flash_attention_bwd(
     return dQ, dK.astype(K.dtype, copy=False), dV.astype(V.dtype, copy=False)
 
 
-def _shared_out(
+def shared_out(
     work: Callable[[int, int], Any], n_rows: int, n_threads: int | None, grain: int = FEWEST_ROWS
 ) -> list[Any]:
     """work(first, stop) over contiguous parts of the rows that begin at multiples of `grain`, on threads.

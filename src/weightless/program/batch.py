@@ -3,6 +3,10 @@
 A batch is N new tokens of many sequences.  `values` holds the registers by name, [N, width] in the batch's dtype; an
 operator's `batch(rows)` does for all rows what its `run` does for one.  What looks back (caches) goes through `append`
 and `attend`, so that an operator need not know which sequence a row belongs to.
+
+A recurrence takes the rows of a sequence one after the other: in `stages`, each of which holds rows that do not depend
+on each other.  For the rows of a stage it asks what state their predecessors have left (`recalled`: the token before in
+the sequence, or the parent in a tree), and says what state they leave (`remember`).
 """
 
 from __future__ import annotations
@@ -54,6 +58,17 @@ class Batch(Protocol):
     def attend(self, cache: str, q_NHK: np.ndarray) -> np.ndarray:
         """Every row over what it sees of its own sequence: [N, H K]."""
         ...
+
+    def stages(self) -> list[np.ndarray]:
+        """Rows whose predecessors are all in earlier stages, int64 [n] each; every row once."""
+        ...
+
+    def recalled(self, state: str, at: np.ndarray) -> np.ndarray:
+        """A copy of the state [n, rows, columns] that the predecessors of these rows left; zeros where none is."""
+        ...
+
+    def remember(self, state: str, at: np.ndarray, left_NRC: np.ndarray) -> None:
+        """The state that these rows leave, rounded as the program stores it."""
 
 
 def times(W: np.ndarray, x_ND: np.ndarray) -> np.ndarray:

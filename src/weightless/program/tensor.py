@@ -70,10 +70,17 @@ class Uniform(NamedTuple):
     bound: float
 
 
+class Spread(NamedTuple):
+    """Initial values from `first` to `last` in even steps along every row."""
+
+    first: float
+    last: float
+
+
 @dataclass(frozen=True)
 class Parameter:
-    """One trained tensor: `init` is the standard deviation of a truncated normal, Uniform, a Constant, Rows, "ones" or
-    "zeros".
+    """One trained tensor: `init` is the standard deviation of a truncated normal, Uniform, Spread, a Constant, Rows,
+    "ones" or "zeros".
 
     `group` decides how it is optimised (`train.optimizers`); `format` is what it is packed to, and what
     quantisation-aware training simulates.  `component` is its line in the ledger, and `by_row` says that its rows are
@@ -84,7 +91,7 @@ class Parameter:
     name: str
     shape: tuple[int, ...]
     format: str
-    init: float | str | Constant | Rows | Uniform
+    init: float | str | Constant | Rows | Uniform | Spread
     group: Group
     component: str = ""
     by_row: bool = False

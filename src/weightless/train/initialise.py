@@ -3,7 +3,7 @@
 Every tensor draws from a stream of its own, seeded by the run's seed and the tensor's name: adding, removing or
 reordering tensors changes no other tensor.  A float `init` is the standard deviation of a normal truncated at three of
 them (values beyond are drawn again); Uniform draws evenly; "ones", "zeros" and a Constant give every element the same
-value, Rows every element of a row.
+value, Rows every element of a row, a Spread even steps along every row.
 Result: float32, requires_grad.
 Errors: ConfigError for an unknown init and for two parameters of one name.
 """
@@ -17,7 +17,7 @@ import torch
 
 from weightless.base.errors import ConfigError
 from weightless.base.random import rng_for
-from weightless.program.tensor import Constant, Parameter, Rows, Uniform
+from weightless.program.tensor import Constant, Parameter, Rows, Spread, Uniform
 
 TRUNCATE_AT = 3.0
 
@@ -45,6 +45,8 @@ def _values(spec: Parameter, seed: int) -> np.ndarray:
         return np.broadcast_to(np.array(spec.init, np.float32)[:, None], shape).copy()
     if isinstance(spec.init, Uniform):
         return rng_for(seed, "initialise", spec.name).uniform(-spec.init.bound, spec.init.bound, shape).astype("f4")
+    if isinstance(spec.init, Spread):
+        return np.broadcast_to(np.linspace(*spec.init, shape[-1], dtype=np.float32), shape).copy()
     if isinstance(spec.init, str) or not spec.init >= 0:
         raise ConfigError(f"{spec.name}: init {spec.init!r} should be a standard deviation, 'ones' or 'zeros'")
     return truncated_normal(rng_for(seed, "initialise", spec.name), shape, spec.init)

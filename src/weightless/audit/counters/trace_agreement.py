@@ -42,7 +42,7 @@ def trace_positions(subject: Subject, positions: Sequence[int], head: str = "sco
             token, target = int(subject.tokens[t - 1]), int(subject.targets[t - 1])
             fed = slice(engine.position, t - 1)
             engine.score_stream(subject.tokens[fed], subject.targets[fed])
-            _fill(cache, engine, t - 1)
+            _fill(cache, engine)
             trace = Trace({**p, **cache}, subject.program.by_name)
             with trace:
                 result = _one_step(model, p, cache, (token, target), t, head, trace.operator)
@@ -50,15 +50,16 @@ def trace_positions(subject: Subject, positions: Sequence[int], head: str = "sco
     return out
 
 
-def _fill(cache: Mapping[str, torch.Tensor], engine: Engine, n: int) -> None:
-    """Bring the caches to where `n` tokens have been fed, from the rows that the engine holds."""
+def _fill(cache: Mapping[str, torch.Tensor], engine: Engine) -> None:
+    """Bring the caches to where the engine is; rows of positions to come are as it has them."""
     for name, tensor in cache.items():
         offset, declared = engine.program.layout.places[name]
-        if declared.shape[0] == 1:  # one row of numbers: the tokens
-            tensor[:n] = torch.from_numpy(engine.S[offset : offset + 4 * n].view("<u4").astype(np.int64))
+        stored = engine.S[offset : offset + declared.nbytes]
+        if declared.format == "u32":  # the tokens
+            tensor.copy_(torch.from_numpy(stored.view("<u4").astype(np.int64)))
         else:
-            rows = engine.S[offset : offset + n * declared.row_stride].reshape(n, declared.row_stride)
-            tensor[:n] = torch.from_numpy(decode_rows(rows, declared.format, declared.shape[1]))
+            rows = stored.reshape(declared.shape[0], declared.row_stride)
+            tensor.copy_(torch.from_numpy(decode_rows(rows, declared.format, declared.shape[1])))
 
 
 def _one_step(
@@ -134,7 +135,8 @@ def _difference(
 
 def _unnamed(program: Program, component: str) -> bool:
     """Whether some of a component's bytes pass between operators without a name (logits)."""
+    kept = {name for op in program.body for name in op.kept()}
     return any(
-        t.component == component and t.kind == "state" and t.format == "f32" and t.shape[0] == 1
+        t.component == component and t.kind == "state" and t.format == "f32" and t.shape[0] == 1 and t.name not in kept
         for t in program.tensors
     )

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
         target_slots,
     )
     from weightless.layers.functions.norm import rms_norm
+    from weightless.layers.functions.scan import beginnings, causal_convolution, gated_scan
     from weightless.layers.functions.step import append_row, attend_rows
 
 _ROOM_OF = {
     "append_row": "step",
     "attend_rows": "step",
     "balance_loss": "experts",
+    "beginnings": "scan",
     "causal_attention": "attention",
+    "causal_convolution": "scan",
     "choose_experts": "experts",
     "expert_ffn": "experts",
     "rotary_tables": "attention",
@@ -39,6 +42,7 @@ _ROOM_OF = {
     "fused_cross_entropy": "losses",
     "group_cross_entropy": "losses",
     "target_slots": "losses",
+    "gated_scan": "scan",
     "hashed_row": "lookup",
     "hashed_rows": "lookup",
     "looked_up": "lookup",
@@ -49,13 +53,16 @@ __all__ = [
     "append_row",
     "attend_rows",
     "balance_loss",
+    "beginnings",
     "causal_attention",
+    "causal_convolution",
     "choose_experts",
     "class_cross_entropy",
     "document_layout",
     "expert_ffn",
     "ffn",
     "fused_cross_entropy",
+    "gated_scan",
     "group_cross_entropy",
     "hashed_row",
     "hashed_rows",

@@ -16,6 +16,7 @@ from weightless.program.operators import (
     lookup,
     mixing,
     ngram,
+    scan,
     start,
     suffix,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "lookup",
     "mixing",
     "ngram",
+    "scan",
     "start",
     "suffix",
 ]

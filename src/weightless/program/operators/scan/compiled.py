@@ -1,0 +1,49 @@
+"""The compiled twins of `promise.py`: operands as its `lower` lists them."""
+
+from __future__ import annotations
+
+from weightless.base.compiled import njit
+from weightless.kernels.numba.memory import loaded, stored, updated
+from weightless.kernels.numba.rows import KERNEL
+from weightless.kernels.numba.scan import decays, sigmoid
+from weightless.program.registers import T
+
+
+@njit(**KERNEL)
+def scan(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
+    n = c[4]
+    x, decay = loaded(S, c[0], 3 * n), loaded(W, c[1], n)
+    taken, gates, o = x[:n], x[n : 2 * n], x[2 * n : 3 * n]
+    if R[T] > 1:
+        h = updated(S, c[2], n)
+        for j in range(n):
+            a, rest = decays(gates[j] + decay[j])
+            h[j] = a * h[j] + rest * taken[j]
+    else:
+        h = stored(S, c[2], n)
+        for j in range(n):
+            a, rest = decays(gates[j] + decay[j])
+            h[j] = rest * taken[j]
+    out = stored(S, c[3], n)
+    for j in range(n):
+        out[j] = h[j] * o[j] * sigmoid(o[j])
+
+
+@njit(**KERNEL)
+def convolve(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
+    n, width, position = c[3], c[4], R[T] - 1
+    x, given = updated(S, c[0], n), scratch[:n]
+    for j in range(n):
+        given[j] = x[j]
+    for i in range(min(width, R[T])):
+        weight = loaded(W, c[1] + 4 * i * n, n)
+        if i == 0:
+            for j in range(n):
+                x[j] += weight[j] * given[j]
+        else:
+            before = loaded(S, c[2] + 4 * ((position - i) % (width - 1)) * n, n)
+            for j in range(n):
+                x[j] += weight[j] * before[j]
+    row = stored(S, c[2] + 4 * (position % (width - 1)) * n, n)
+    for j in range(n):
+        row[j] = given[j]
