@@ -10,6 +10,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from cli.small_training import small
 from data.hub_server import Repository, environment, running_hub, table_bytes
 
 from weightless.data.shards.corpus import corpus
@@ -18,25 +19,7 @@ from weightless.tokenizer import Tokenizer, train_bpe
 from weightless.tokenizer.interchange import save_gpt2
 
 MARK = "<|endoftext|>"
-MODEL = (
-    "--d_model",
-    "32",
-    "--n_layers",
-    "1",
-    "--n_heads",
-    "1",
-    "--context",
-    "64",
-    "--num_steps",
-    "3",
-    "--batch_size",
-    "2",
-    "--threads",
-    "1",
-    "--eval_tokens",
-    "256",
-    "--no_wandb",
-)
+MODEL = small(num_steps=3, eval_tokens=256)
 RECIPE = """
 name = "again"
 [data]

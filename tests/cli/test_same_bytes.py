@@ -11,29 +11,13 @@ import shutil
 import signal
 
 import pytest
+from cli.small_training import small
 
 from weightless.artifact.file import open_artifact
 from weightless.train import loop
 
 MODELS = ("dense", "feather", "ngram")
-TRAIN = [
-    "--d_model",
-    "32",
-    "--n_layers",
-    "1",
-    "--n_heads",
-    "1",
-    "--context",
-    "64",
-    "--num_steps",
-    "3",
-    "--batch_size",
-    "2",
-    "--threads",
-    "1",
-    "--eval_tokens",
-    "256",
-]
+TRAIN = small(num_steps=3, eval_tokens=256)
 
 
 def _sums(folder):

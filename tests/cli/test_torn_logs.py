@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from cli.small_training import small
 
 
 @pytest.mark.parametrize("torn", ['{"ended": "2026', '{"ended": "2026", "seconds"\n', "\x00\x00\x00\n"])
@@ -34,33 +35,8 @@ def test_a_damaged_record_of_a_finished_model_is_told_in_one_line(command, small
 
 
 def test_torn_metrics_do_not_stop_a_training(command, small_run, tmp_path):
-    own = (
-        "train",
-        "dense",
-        "--data",
-        small_run[0] / "data",
-        "--out",
-        tmp_path,
-        "--d_model",
-        "32",
-        "--n_layers",
-        "1",
-        "--n_heads",
-        "1",
-        "--context",
-        "64",
-        "--num_steps",
-        "3",
-        "--batch_size",
-        "2",
-        "--threads",
-        "1",
-        "--eval_tokens",
-        "256",
-        "--eval_every",
-        "1",
-        "--no_wandb",
-    )
+    flags = small(num_steps=3, eval_tokens=256)
+    own = ("train", "dense", "--data", small_run[0] / "data", "--out", tmp_path, *flags, "--eval_every", "1")
     assert command(*own)[0] == 0
     metrics = tmp_path / "metrics.jsonl"
     lines = metrics.read_text().splitlines()
