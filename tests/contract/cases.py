@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from contract.published_cases import PUBLISHED
 
 from weightless.models import dense, experts, feather, golf, infinigram, mixture, ngram, scan
 from weightless.models.catalog import family
@@ -221,6 +222,7 @@ CASES: dict[str, dict[str, Any]] = {
         "two_blocks_int8": golf.Config(V, 72, 2, 4, 2, context=33, softcap=4.0, kv_format="f32"),
         "one_block_no_skip": golf.Config(V, 40, 1, 4, 1, 30, context=23, q_gain=0.7, softcap=5.0, **EXACT),
     },
+    **PUBLISHED,
     "scan": {
         "diagonal_f32": scan.Config(V, 40, 2, d_state=37, d_ff=45, context=33, weight_format="f32"),
         "diagonal_hybrid_conv": scan.Config(

@@ -11,13 +11,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from weightless.base.errors import ConfigError
 from weightless.kernels.codes import ACTIVATION_CODES
-from weightless.kernels.numba.layers import activate
+from weightless.kernels.numba.layers import activate, layer_norm
 from weightless.layers import functions as L
 from weightless.layers.layer import Window
 from weightless.layers.residual import Residual
 from weightless.models import dense
 from weightless.ops.feedforward import activate as slow_activate
+from weightless.ops.norm import layer_norm as slow_layer_norm
 from weightless.ops.rope import rope
 
 TIGHT = {"rtol": 1e-12, "atol": 1e-12}
@@ -40,6 +42,24 @@ def test_gelu_is_that_of_torch_in_every_engine():
     hidden, out = z.numpy().astype(np.float32), np.empty(63, np.float32)
     activate(hidden, 63, ACTIVATION_CODES["gelu"], out)
     np.testing.assert_allclose(out, wanted, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0, 300])
+def test_layer_norm_is_the_same_in_every_engine(offset):
+    """Oracle: PyTorch in float64.  Float32 sums of 63 numbers around 300: 63 units in the last place of 300, 1e-3."""
+    x, weight, bias = random(3, 63) + offset, random(1, 63, seed=1), random(1, 63, seed=2)
+    wanted = F.layer_norm(x, (63,), weight[0], bias[0], 1e-3)
+    torch.testing.assert_close(L.layer_norm(x, weight, bias, 1e-3), wanted, **TIGHT)
+    np.testing.assert_allclose(slow_layer_norm(x.numpy(), weight.numpy(), bias.numpy(), 1e-3), wanted, atol=1e-12)
+    arrays = [z.numpy().astype(np.float32) for z in (x[0], weight[0], bias[0])]
+    out = np.empty(63, np.float32)
+    layer_norm(*arrays, 1e-3, out)
+    np.testing.assert_allclose(out, wanted[0], rtol=0, atol=1e-3 if offset else 2e-6)
+
+
+def test_layer_norm_stands_before_a_branch_only():
+    with pytest.raises(ConfigError, match=r"LayerNorm stands before a branch, not 'post'"):
+        Residual("x", 8, 1e-5, "post", centred=True)
 
 
 def turned_by_pairs(x_THK: torch.Tensor, positions: list[int], interleaved: bool) -> torch.Tensor:

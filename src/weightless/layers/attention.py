@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from weightless.kernels.codes import QK_EPS
 from weightless.layers import functions as L
 from weightless.layers.layer import HISTORY, STREAM, Fused, Layer, Window, register
-from weightless.layers.residual import Residual
+from weightless.layers.residual import Residual, vector
 from weightless.ledger.memory import Activation
 from weightless.program.operators.attention import Attend, MatvecAdd, NormMatvec, RopeAppend
 from weightless.program.operators.lookup import GatherRow
@@ -33,6 +34,7 @@ class Attention(Layer):
     qk_norm   norms of every head of q and k, with weights of their own or bare
     q_gain    initial factor of every query head, learned; 0: none
     values    tokens that add a row of their own to v; 0: none (the table is called value.`block`)
+    biases    which products add a vector: qkv, or qkv and out          qk_eps    of the norms of q and k
     """
 
     block: int
@@ -51,6 +53,8 @@ class Attention(Layer):
     q_gain: float = 0.0
     window: int | None = None
     values: int = 0
+    biases: Literal["none", "qkv", "both"] = "none"
+    qk_eps: float = QK_EPS
 
     @property
     def d_model(self) -> int:
@@ -87,6 +91,14 @@ class Attention(Layer):
         return {role: f"block.{self.block}.{role}" for role in [*roles, *(["q_gain"] if self.q_gain else [])]}
 
     @property
+    def qkv_bias(self) -> str:
+        return f"{self.qkv}_bias" if self.biases != "none" else ""
+
+    @property
+    def out_bias(self) -> str:
+        return f"{self.out}_bias" if self.biases == "both" else ""
+
+    @property
     def value_rows(self) -> str:
         return f"value.{self.block}" if self.values else ""
 
@@ -101,6 +113,8 @@ class Attention(Layer):
         for role, name in self.vectors.items():
             start = "ones" if role != "q_gain" else Constant(self.q_gain)
             found.append(Parameter(name, (1, widths[role]), "f32", start, "vector", LINE))
+        for name, width in ((self.qkv_bias, n_qkv), (self.out_bias, self.d_model)):
+            found += [vector(name, width, LINE)] if name else []
         if self.values:
             shape = (self.values, self.d_kv)
             found.append(Parameter(self.value_rows, shape, self.format, "zeros", "table", "lookup rows", by_row=True))
@@ -116,12 +130,12 @@ class Attention(Layer):
         return self.rotary != "none" or self.qk_norm != "none" or bool(self.q_gain)
 
     def _turn(self, p: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        return {"rotary": self.rotary, **{role: p[name] for role, name in self.vectors.items()}}
+        return {"rotary": self.rotary, "qk_eps": self.qk_eps, **{role: p[name] for role, name in self.vectors.items()}}
 
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
         import torch.nn.functional as F
 
-        qkv_BTC = F.linear(self.residual.before(p, x_BTD), p[self.qkv])
+        qkv_BTC = L.biased(F.linear(self.residual.before(p, x_BTD), p[self.qkv]), p.get(self.qkv_bias))
         if self.values:
             rows_BTC = L.looked_up(p[self.value_rows], window.tokens_BT)
             qkv_BTC = qkv_BTC + F.pad(rows_BTC, (self.d_q + self.d_kv, 0))
@@ -135,7 +149,7 @@ class Attention(Layer):
             window=self.window,
             **self._turn(p),
         )
-        return self.residual.joined(p, x_BTD, F.linear(a_BTC, p[self.out]))
+        return self.residual.joined(p, x_BTD, L.biased(F.linear(a_BTC, p[self.out]), p.get(self.out_bias)))
 
     def step(
         self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
@@ -144,7 +158,7 @@ class Attention(Layer):
 
         kv_TC = s[self.cache]
         with fused("norm_matvec"):
-            qkv = F.linear(self.residual.before(p, x_D), p[self.qkv])
+            qkv = L.biased(F.linear(self.residual.before(p, x_D), p[self.qkv]), p.get(self.qkv_bias))
         if self.values:
             with fused("gather_row"):
                 qkv[self.d_q + self.d_kv :] += F.embedding(s[HISTORY][t - 1], p[self.value_rows])
@@ -156,18 +170,19 @@ class Attention(Layer):
             first = 0 if self.window is None else max(0, t - self.window)
             a = L.attend_rows(q_HK, kv_TC[first:t], self.heads)
         with fused("matvec_add"):
-            return self.residual.joined(p, x_D, F.linear(a, p[self.out]))
+            return self.residual.joined(p, x_D, L.biased(F.linear(a, p[self.out]), p.get(self.out_bias)))
 
     def operators(self) -> list[Any]:
-        turn = {**self.vectors, "rotary": self.rotary}
+        turn = {**self.vectors, "rotary": self.rotary, "qk_eps": self.qk_eps}
+        into = {**self.residual.first(), "bias": self.qkv_bias}
         rows = [GatherRow(HISTORY, self.value_rows, "qkv", add=True, first=self.d_q + self.d_kv)] if self.values else []
         after: dict[str, Any] = {"eps": self.residual.eps} if self.residual.after else {}
         return [
-            NormMatvec(self.residual.norm, self.qkv, STREAM, "qkv", self.residual.eps, **self.residual.first()),
+            NormMatvec(self.residual.norm, self.qkv, STREAM, "qkv", self.residual.eps, **into),
             *rows,
             RopeAppend("qkv", self.cache, *self.heads, self.theta, self.qk_norm != "none", **turn),
             Attend("qkv", self.cache, "a", *self.heads, window=self.window or 0),
-            MatvecAdd(self.out, "a", STREAM, **self.residual.fields(), **after),
+            MatvecAdd(self.out, "a", STREAM, **self.residual.fields(), **after, bias=self.out_bias),
         ]
 
     def kept(self, T: int) -> list[Activation]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from weightless.layers import functions as L
 from weightless.layers.layer import STREAM, Fused, Layer, Window
-from weightless.layers.residual import Residual
+from weightless.layers.residual import Residual, vector
 from weightless.ledger.memory import Activation
 from weightless.program.operators.feedforward import NormFfnAdd
 from weightless.program.tensor import Parameter, Uniform
@@ -27,7 +27,10 @@ KEPT = {"swiglu": 4, "silu": 2, "relu2": 2, "gelu": 2}
 
 @dataclass(frozen=True)
 class FeedForward(Layer):
-    """`block` is its place in the stack; `in_std`, `out_std` are the initial deviations of up and down."""
+    """`block` is its place in the stack; `in_std`, `out_std` are the initial deviations of up and down.
+
+    `biases`: up and down add a vector each.
+    """
 
     block: int
     residual: Residual
@@ -36,6 +39,7 @@ class FeedForward(Layer):
     format: str
     in_std: float | Uniform
     out_std: float | str
+    biases: bool = False
 
     @property
     def up(self) -> str:
@@ -45,13 +49,20 @@ class FeedForward(Layer):
     def down(self) -> str:
         return f"block.{self.block}.down"
 
+    @property
+    def vectors(self) -> dict[str, str]:
+        """{role: tensor} of the biases."""
+        return {"up_bias": f"{self.up}_bias", "down_bias": f"{self.down}_bias"} if self.biases else {}
+
     def parameters(self) -> list[Parameter]:
         d, n_up = self.residual.d_model, self.d_ff * (2 if self.activation == "swiglu" else 1)
-        return self.residual.parameters(
+        matrices = self.residual.parameters(
             LINE,
             Parameter(self.up, (n_up, d), self.format, self.in_std, "matrix", LINE),
             Parameter(self.down, (d, self.d_ff), self.format, self.out_std, "matrix", LINE),
         )
+        widths = {"up_bias": n_up, "down_bias": d}
+        return [*matrices, *(vector(name, widths[role], LINE) for role, name in self.vectors.items())]
 
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
         return self._applied(p, x_BTD)
@@ -63,12 +74,14 @@ class FeedForward(Layer):
             return self._applied(p, x_D)
 
     def _applied(self, p: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-        branch = L.ffn(self.residual.before(p, x), p[self.up], p[self.down], self.activation)
+        biases = {role: p[name] for role, name in self.vectors.items()}
+        branch = L.ffn(self.residual.before(p, x), p[self.up], p[self.down], self.activation, **biases)
         return self.residual.joined(p, x, branch)
 
     def operators(self) -> list[Any]:
         r = self.residual
-        return [NormFfnAdd(r.norm, self.up, self.down, STREAM, self.activation, r.eps, **r.fields(), **r.first())]
+        fields = {**r.fields(), **r.first(), **self.vectors}
+        return [NormFfnAdd(r.norm, self.up, self.down, STREAM, self.activation, r.eps, **fields)]
 
     def kept(self, T: int) -> list[Activation]:
         hidden = Activation("feed-forward hidden", KEPT[self.activation] * T * self.d_ff)

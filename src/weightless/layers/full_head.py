@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weightless.layers import functions as L
 from weightless.layers.embedding import NARROW, WIDEN
 from weightless.layers.layer import STREAM, Fused, Head, register
+from weightless.layers.residual import vector
 from weightless.ledger.memory import Activation
 from weightless.program.operators.attention import NormMatvec
 from weightless.program.operators.full_head import LogitsFull, LogitsSample, LogitsScore
@@ -32,6 +33,7 @@ class FullHead(Head):
 
     d_embed   R, 0 for a matrix in one piece        softcap   c, None for logits as they are
     normed    whether the stream is normed first         bare      whether that norm has no weights
+    centred   whether it is a LayerNorm with bias
     """
 
     vocab_size: int
@@ -44,6 +46,7 @@ class FullHead(Head):
     softcap: float | None = None
     normed: bool = True
     bare: bool = False
+    centred: bool = False
 
     @property
     def matrix(self) -> str:
@@ -58,9 +61,14 @@ class FullHead(Head):
     def norm(self) -> str:
         return NORM if self.normed and not self.bare else ""
 
+    @property
+    def norm_bias(self) -> str:
+        return f"{NORM}_bias" if self.normed and self.centred else ""
+
     def parameters(self) -> list[Parameter]:
         d, r = self.d_model, self.d_embed
-        found = [Parameter(NORM, (1, d), "f32", "ones", "vector", LINE)] if self.norm else []
+        found = [vector(NORM, d, LINE, is_bias=False)] if self.norm else []
+        found += [vector(self.norm_bias, d, LINE)] if self.norm_bias else []
         if not self.tied:
             if r:
                 found.append(Parameter(self.narrow, (r, d), self.format, (1 / d) ** 0.5, "matrix", LINE))
@@ -76,7 +84,9 @@ class FullHead(Head):
         """What the rows of the matrix are multiplied with."""
         import torch.nn.functional as F
 
-        h = L.rms_norm(x, p[NORM] if self.norm else None, self.eps) if self.normed else x
+        h = L.rms_norm(x, p[NORM] if self.norm else None, self.eps) if self.normed and not self.centred else x
+        if self.norm_bias:
+            h = L.layer_norm(x, p[NORM], p[self.norm_bias], self.eps)
         if not self.d_embed:
             return h
         return h @ p[WIDEN] if self.tied else F.linear(h, p[self.narrow])
@@ -114,12 +124,12 @@ class FullHead(Head):
 
     def operators(self) -> dict[str, tuple[Any, ...]]:
         cap: dict[str, Any] = {} if self.softcap is None else {"softcap": self.softcap}
-        bare: dict[str, Any] = {"bare": True} if self.normed and self.bare else {}
-        logits = [NormMatvec(self.norm, self.matrix, STREAM, "logits", self.eps, **cap, **bare)]
+        kind: dict[str, Any] = {"bare": self.normed and self.bare, "norm_bias": self.norm_bias}
+        logits = [NormMatvec(self.norm, self.matrix, STREAM, "logits", self.eps, **cap, **kind)]
         if self.d_embed:
             turned: dict[str, Any] = {"transposed": True} if self.tied else {}
             logits = [
-                NormMatvec(self.norm, self.narrow, STREAM, NARROW, self.eps, **turned, **bare),
+                NormMatvec(self.norm, self.narrow, STREAM, NARROW, self.eps, **turned, **kind),
                 NormMatvec("", self.matrix, NARROW, "logits", self.eps, **cap),
             ]
         return {

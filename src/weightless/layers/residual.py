@@ -3,9 +3,9 @@
     pre        x + s f(norm(x))                 (Xiong et al. 2020)        none       x + s f(x)
     post       norm(x + s f(x))                 (Vaswani et al. 2017)      sandwich   x + s norm(f(norm(x)))
 
-s is 1, a constant, or one learned number per channel; all norms are RMSNorm, the first perhaps without weights (bare).
-Norms inside a branch are the block's own; the one behind it is fused into the operator that adds
-(`program.operators.residual`).
+s is 1, a constant, or one learned number per channel; all norms are RMSNorm, the first perhaps without weights (bare),
+or a LayerNorm with bias (centred, Ba et al. 2016).  Norms inside a branch are the block's own; the one behind it is
+fused into the operator that adds (`program.operators.residual`).
 """
 
 from __future__ import annotations
@@ -25,11 +25,17 @@ if TYPE_CHECKING:
 Placement = Literal["pre", "post", "none", "sandwich"]
 
 
+def vector(name: str, width: int, line: str, is_bias: bool = True) -> Parameter:
+    """A bias (from zero), or the weights of a norm (from one)."""
+    return Parameter(name, (1, width), "f32", "zeros" if is_bias else "ones", "vector", line)
+
+
 @dataclass(frozen=True)
 class Residual:
-    """`prefix` + norm, post_norm and scale are its tensors; `scale` is a constant, `per_channel` learns D more.
+    """`prefix` + norm, norm_bias, post_norm and scale are its tensors; `scale` is a constant.
 
-    `bare`: the norm of placement "pre" has no weights; ConfigError with another placement.
+    `per_channel` learns D more.  `bare`, `centred`: the norm of placement "pre" has no weights, or is a LayerNorm with
+    bias; ConfigError with another placement, or both.
     """
 
     prefix: str
@@ -39,15 +45,24 @@ class Residual:
     scale: float = 1.0
     per_channel: bool = False
     bare: bool = False
+    centred: bool = False
 
     def __post_init__(self) -> None:
-        if self.bare and self.placement != "pre":
-            raise ConfigError(f"norms without weights stand before a branch, not {self.placement!r}")
+        if (self.bare or self.centred) and self.placement != "pre":
+            kind = "norms without weights stand" if self.bare else "a LayerNorm stands"
+            raise ConfigError(f"{kind} before a branch, not {self.placement!r}")
+        if self.bare and self.centred:
+            raise ConfigError("a LayerNorm has weights and a bias: bare or centred, not both")
 
     @property
     def norm(self) -> str:
         """The weights of the norm before the branch, or nothing."""
         return self.prefix + "norm" if self.placement in ("pre", "sandwich") and not self.bare else ""
+
+    @property
+    def norm_bias(self) -> str:
+        """The bias of a LayerNorm before the branch, or nothing."""
+        return self.prefix + "norm_bias" if self.centred else ""
 
     @property
     def after(self) -> str:
@@ -60,15 +75,17 @@ class Residual:
 
     def parameters(self, line: str, *matrices: Parameter) -> list[Parameter]:
         """The vectors around the branch's own matrices, in the order of the artifact."""
-        first, last = [self.norm], [self.after, self.gains]
+        first, last = [self.norm, self.norm_bias], [self.after, self.gains]
         vectors = [
-            [Parameter(name, (1, self.d_model), "f32", "ones", "vector", line) for name in names if name]
+            [vector(name, self.d_model, line, name == self.norm_bias) for name in names if name]
             for names in (first, last)
         ]
         return [*vectors[0], *matrices, *vectors[1]]
 
     def before(self, p: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         """What the branch reads."""
+        if self.centred:
+            return L.layer_norm(x, p[self.norm], p[self.norm_bias], self.eps)
         return L.rms_norm(x, p[self.norm] if self.norm else None, self.eps) if self.norm or self.bare else x
 
     def joined(self, p: Mapping[str, torch.Tensor], x: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
@@ -84,6 +101,8 @@ class Residual:
 
     def first(self) -> dict[str, Any]:
         """What the operator that norms has to know beside the name of the weights."""
+        if self.centred:
+            return {"norm_bias": self.norm_bias}
         return {"bare": True} if self.bare else {}
 
     def fields(self) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A family file declares a `Config` (frozen dataclass with `at(size, vocab_size)`, one dial) and its kind as `FAMILY`:
 
-    Trained(Config, stack)                       learns by gradient: a list of layers says everything else
+    Trained(Config, stack, foreign)              learns by gradient: a list of layers says everything else, and
+                                                 `foreign` how other people's software writes the same model
     Counted(Config, count, decode_program, from_text)   is counted from the training text in one pass
     Composed(Config, compose, fit, decode_program)   mixes a trained and a counted part
 """
@@ -20,6 +21,7 @@ from weightless.base.errors import ConfigError, nearest
 if TYPE_CHECKING:
     import numpy as np
 
+    from weightless.layers.foreign import Foreign
     from weightless.layers.stack import Stack, StackModel
     from weightless.program.program import Program
 
@@ -32,6 +34,7 @@ class Trained:
 
     Config: Any
     stack: Callable[[Any], Stack]
+    foreign: Foreign | None = None
 
     def Model(self, config: Any) -> StackModel:
         """Parameters, losses and steps in PyTorch, which is not imported before the first of them is asked for."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from weightless.ops.norm import rms_norm
+from weightless.ops.norm import layer_norm, rms_norm
 
 LOG_P = "log p"
 """The name under which a head leaves log p [N, V] in `values`."""
@@ -78,6 +78,10 @@ def times(W: np.ndarray, x_ND: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray((W @ np.ascontiguousarray(x_ND.T)).T)
 
 
-def normed_rows(rows: Batch, x_ND: np.ndarray, norm: str, eps: float, bare: bool = False) -> np.ndarray:
-    """RMSNorm with the weights `norm`, without any (`bare`), or x as it is."""
+def normed_rows(
+    rows: Batch, x_ND: np.ndarray, norm: str, eps: float, bare: bool = False, norm_bias: str = ""
+) -> np.ndarray:
+    """RMSNorm with the weights `norm`, without any (`bare`), LayerNorm with a bias, or x as it is."""
+    if norm_bias:
+        return layer_norm(x_ND, rows.weight(norm), rows.weight(norm_bias), eps)
     return rms_norm(x_ND, rows.weight(norm) if norm else None, eps) if norm or bare else x_ND

@@ -31,7 +31,7 @@ _NAMES = {
         "cos sin sigmoid silu relu gelu tanh abs round clamp maximum minimum eq.Scalar floor_divide remainder.Scalar "
         "mm bmm addmm mv dot sum sum.dim_IntList mean mean.dim amax amin argmax max min linalg_vector_norm "
         "_log_softmax _softmax logsumexp gather cat stack clone _to_copy constant_pad_nd where.self masked_fill.Scalar "
-        "_scaled_dot_product_flash_attention_for_cpu _local_scalar_dense"
+        "native_layer_norm _scaled_dot_product_flash_attention_for_cpu _local_scalar_dense"
     ),
     UPDATE: (
         "add_.Tensor sub_.Tensor mul_.Tensor div_.Tensor neg_ pow_.Scalar rsqrt_ sqrt_ exp_ square_ round_ clamp_ "

@@ -88,6 +88,23 @@ def bare_rms_norm(x, n, eps, out):  # type: ignore[no-untyped-def]
         out[j] = x[j] * scale
 
 
+@njit(fastmath=FAST, **KERNEL)
+def layer_norm(x, weight, bias, eps, out):  # type: ignore[no-untyped-def]
+    """out = (x - mean) / sqrt(mean((x - mean)^2) + eps) * weight + bias (Ba et al. 2016)."""
+    width = len(out)
+    total = np.float32(0)
+    for j in range(width):
+        total += x[j]
+    mean = total / np.float32(width)
+    total = np.float32(0)
+    for j in range(width):
+        out[j] = x[j] - mean
+        total += out[j] * out[j]
+    scale = np.float32(1) / np.sqrt(total / np.float32(width) + np.float32(eps))
+    for j in range(width):
+        out[j] = out[j] * scale * weight[j] + bias[j]
+
+
 @njit(**KERNEL)
 def normalise_heads(vector, n_heads, d_head, eps):  # type: ignore[no-untyped-def]
     """QK-norm without weights: every head divided by its root mean square, in place."""

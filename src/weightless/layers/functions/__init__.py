@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from weightless.layers.functions.attention import causal_attention, rotary_tables, rotate
     from weightless.layers.functions.documents import document_layout
     from weightless.layers.functions.experts import balance_loss, choose_experts, expert_ffn
-    from weightless.layers.functions.feedforward import ffn
+    from weightless.layers.functions.feedforward import biased, ffn
     from weightless.layers.functions.lookup import hashed_row, hashed_rows, looked_up
     from weightless.layers.functions.losses import (
         class_cross_entropy,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         group_cross_entropy,
         target_slots,
     )
-    from weightless.layers.functions.norm import rms_norm
+    from weightless.layers.functions.norm import layer_norm, rms_norm
     from weightless.layers.functions.scan import beginnings, causal_convolution, gated_scan
     from weightless.layers.functions.step import append_row, attend_rows
 
@@ -30,6 +30,7 @@ _ROOM_OF = {
     "attend_rows": "step",
     "balance_loss": "experts",
     "beginnings": "scan",
+    "biased": "feedforward",
     "causal_attention": "attention",
     "causal_convolution": "scan",
     "choose_experts": "experts",
@@ -45,6 +46,7 @@ _ROOM_OF = {
     "gated_scan": "scan",
     "hashed_row": "lookup",
     "hashed_rows": "lookup",
+    "layer_norm": "norm",
     "looked_up": "lookup",
     "rms_norm": "norm",
 }
@@ -54,6 +56,7 @@ __all__ = [
     "attend_rows",
     "balance_loss",
     "beginnings",
+    "biased",
     "causal_attention",
     "causal_convolution",
     "choose_experts",
@@ -66,6 +69,7 @@ __all__ = [
     "group_cross_entropy",
     "hashed_row",
     "hashed_rows",
+    "layer_norm",
     "looked_up",
     "rms_norm",
     "rotary_tables",

@@ -93,6 +93,7 @@ def causal_attention(
     k_norm: torch.Tensor | None = None,
     q_gain: torch.Tensor | None = None,
     window: int | None = None,
+    qk_eps: float = QK_EPS,
 ) -> torch.Tensor:
     """Causal attention with grouped queries and rotary positions: output [B, T, n_heads K] in the dtype of qkv.
 
@@ -108,6 +109,7 @@ def causal_attention(
     q_norm       weights of the norm of every query head, K elements; None for ones        k_norm   the same of keys
     q_gain       a factor for every query head, n_heads elements, after the rotation; None for ones
     window       how many positions a position sees, itself included; None for all
+    qk_eps       stands inside the root of the norms of q and k
 
     Scores are divided by sqrt(K); those of half-precision inputs are made in float32.  Position t sees itself and what
     precedes it.  Raises ConfigError for a theta or format that cannot be; shapes that do not fit raise PyTorch's
@@ -118,7 +120,7 @@ def causal_attention(
     q, k, v = qkv_BTC.split([n_heads * d_head, d_kv, d_kv], dim=-1)
     q_BTHK, k_BTHK = q.view(B, T, n_heads, d_head), k.view(B, T, n_kv_heads, d_head)
     if qk_norm:
-        q_BTHK, k_BTHK = rms_norm(q_BTHK, q_norm, QK_EPS), rms_norm(k_BTHK, k_norm, QK_EPS)
+        q_BTHK, k_BTHK = rms_norm(q_BTHK, q_norm, qk_eps), rms_norm(k_BTHK, k_norm, qk_eps)
     if rotary != "none":
         cos, sin = rotary_tables(T, d_head, theta, qkv_BTC.device)
         if documents is not None:

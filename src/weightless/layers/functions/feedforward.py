@@ -8,18 +8,26 @@ import torch.nn.functional as F
 from weightless.layers.functions.norm import widened
 
 
-def ffn(x: torch.Tensor, up: torch.Tensor, down: torch.Tensor, activation: str) -> torch.Tensor:
-    """down · act(up · x), without biases: [..., d] in the dtype of x.
+def ffn(
+    x: torch.Tensor,
+    up: torch.Tensor,
+    down: torch.Tensor,
+    activation: str,
+    up_bias: torch.Tensor | None = None,
+    down_bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """down · act(up · x + up_bias) + down_bias: [..., d] in the dtype of x.
 
     x            [..., d]
     up           (2 d_ff, d), gate above value, for "swiglu"; (d_ff, d) for the others
     down         (d, d_ff)
     activation   "swiglu": silu(gate) * value; "relu2": max(z, 0)^2; "silu": silu(z) = z / (1 + exp(-z)); "gelu": by
                  tanh, z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))) / 2
+    up_bias      as many elements as `up` has rows, in any shape; None for none      down_bias   the same of `down`
 
     The activation of half-precision numbers is worked out in float32.  Shapes that do not fit raise RuntimeError.
     """
-    hidden = widened(F.linear(x, up))
+    hidden = widened(biased(F.linear(x, up), up_bias))
     if activation == "swiglu":
         gate, value = hidden.chunk(2, dim=-1)
         inner = F.silu(gate) * value
@@ -29,4 +37,15 @@ def ffn(x: torch.Tensor, up: torch.Tensor, down: torch.Tensor, activation: str) 
         inner = F.gelu(hidden, approximate="tanh")
     else:
         inner = F.silu(hidden)
-    return F.linear(inner.to(x.dtype), down)
+    return biased(F.linear(inner.to(x.dtype), down), down_bias)
+
+
+def biased(x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """x plus a bias of its last axis: the shape and dtype of x.
+
+    x      [..., d]
+    bias   d elements in any shape, or None for none
+
+    A bias of another width raises RuntimeError.
+    """
+    return x if bias is None else x + bias.reshape(-1).to(x.dtype)

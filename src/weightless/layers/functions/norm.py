@@ -3,6 +3,8 @@
 The gradient in closed form, because on a CPU the composed one costs twice as much: with x̂ = x / rms and u = dy * w,
 
     dx = (u - x̂ mean(u x̂)) / rms        dw = sum of dy * x̂ over all positions
+
+LayerNorm (Ba et al. 2016) beside it is PyTorch's own, which is one operation already.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from weightless.ops.norm import check_eps
@@ -28,6 +31,21 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.
     if weight is not None and weight.numel() != x.shape[-1]:
         raise ValueError(f"{weight.numel()} norm weights for a width of {x.shape[-1]}")
     return _RmsNorm.apply(x, weight, eps)  # type: ignore[no-any-return]
+
+
+def layer_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> torch.Tensor:
+    """(x - mean) / sqrt(mean((x - mean)^2) + eps) * weight + bias over the last axis: the shape and dtype of x.
+
+    x              [..., D], any float dtype; half precision is worked out in float32
+    weight, bias   D elements each, in any shape and any float dtype
+    eps            stands inside the root, 1e-30..1, so that a constant row gives the bias
+
+    Raises ConfigError for another eps, RuntimeError when weight or bias has another width than x.
+    """
+    check_eps(eps)
+    wide = widened(x)
+    weight, bias = (z.reshape(-1).to(wide.dtype) for z in (weight, bias))
+    return F.layer_norm(wide, x.shape[-1:], weight, bias, eps).to(x.dtype)
 
 
 class _RmsNorm(torch.autograd.Function):

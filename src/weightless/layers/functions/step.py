@@ -29,6 +29,7 @@ def append_row(
     q_norm: torch.Tensor | None = None,
     k_norm: torch.Tensor | None = None,
     q_gain: torch.Tensor | None = None,
+    qk_eps: float = QK_EPS,
 ) -> torch.Tensor:
     """Write one position's row [k | v] into a cache; returns its query heads [H, K] as they will ask.
 
@@ -39,7 +40,8 @@ def append_row(
     theta       base of the rotary angles
     qk_norm     whether every head of q and k is first divided by its root mean square
     kv_format   the format that the cache is stored in
-    rotary, q_norm, k_norm, q_gain   as in `causal_attention`: pairs, weights of the norms, factors of query heads
+    rotary, q_norm, k_norm, q_gain, qk_eps   as in `causal_attention`: pairs, weights of the norms, factors of query
+                heads, and what stands in the root of the norms
 
     Raises ConfigError for a theta or format that cannot be.
     """
@@ -48,7 +50,7 @@ def append_row(
     q, k, v = qkv.split([n_heads * d_head, d_kv, d_kv])
     q_HK, k_HK = q.view(n_heads, d_head), k.view(n_kv_heads, d_head)
     if qk_norm:
-        q_HK, k_HK = rms_norm(q_HK, q_norm, QK_EPS), rms_norm(k_HK, k_norm, QK_EPS)
+        q_HK, k_HK = rms_norm(q_HK, q_norm, qk_eps), rms_norm(k_HK, k_norm, qk_eps)
     if rotary != "none":
         cos, sin = rotary_tables(1, d_head, theta, qkv.device, first=t - 1)
         q_HK, k_HK = (rotate(z[None, None], cos, sin, rotary == "interleaved")[0, 0] for z in (q_HK, k_HK))

@@ -7,7 +7,7 @@ import numpy as np
 from weightless.base.compiled import njit
 from weightless.kernels.codes import BARE
 from weightless.kernels.numba.calls import call
-from weightless.kernels.numba.layers import bare_rms_norm, rms_norm
+from weightless.kernels.numba.layers import bare_rms_norm, layer_norm, rms_norm
 from weightless.kernels.numba.memory import READ, loaded, touch_rows
 from weightless.kernels.numba.rows import KERNEL
 
@@ -57,6 +57,22 @@ def normed(W, at, x, n, eps, out):  # type: ignore[no-untyped-def]
     else:
         for j in range(n):
             out[j] = x[j]
+
+
+@njit(**KERNEL)
+def normed_or_centred(W, at, shift, x, n, eps, out):  # type: ignore[no-untyped-def]
+    """The same, but LayerNorm where there is a bias at byte `shift`."""
+    if shift >= 0:
+        layer_norm(x, loaded(W, at, n), loaded(W, shift, n), eps, out)
+    else:
+        normed(W, at, x, n, eps, out)
+
+
+@njit(**KERNEL)
+def add_bias(W, at, n, out):  # type: ignore[no-untyped-def]
+    """out += the bias at byte `at`, unless that is -1."""
+    if at >= 0:
+        add_into(out, loaded(W, at, n), n)
 
 
 @njit(**KERNEL)

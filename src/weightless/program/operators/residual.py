@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from weightless.kernels.codes import BARE
-from weightless.ops.norm import SMALLEST_EPS, rms_norm
+from weightless.ops.norm import SMALLEST_EPS, layer_norm, rms_norm
 from weightless.program.arena import Arena
 from weightless.program.batch import Batch, normed_rows
 from weightless.program.operator import Access, Operator, Place, Tensors, is_float32, need, need_vector, whole
@@ -89,16 +89,22 @@ def optional(tensors: Tensors, *names: str) -> list[Access]:
     return [access for name in names if name for access in whole(tensors[name])]
 
 
-def normed(arena: Arena, x: Any, norm: str, eps: float, bare: bool = False) -> np.ndarray:
-    """RMSNorm with the weights `norm`, without any (`bare`), or x as it is."""
+def normed(arena: Arena, x: Any, norm: str, eps: float, bare: bool = False, norm_bias: str = "") -> np.ndarray:
+    """RMSNorm with the weights `norm`, without any (`bare`), LayerNorm with a bias, or x as it is."""
+    if norm_bias:
+        return layer_norm(x, arena.row(norm), arena.row(norm_bias), eps)
     return rms_norm(x, arena.row(norm) if norm else None, eps) if norm or bare else x
 
 
-def check_norm(op: Operator, tensors: Tensors, norm: str, bare: bool, eps: float, width: int) -> None:
-    """Weights of that width, or none where the norm is bare."""
-    if norm:
-        need_vector(op, tensors, norm, width, state=False)
+def check_norm(
+    op: Operator, tensors: Tensors, norm: str, bare: bool, eps: float, width: int, norm_bias: str = ""
+) -> None:
+    """Weights (and a bias) of that width, or none where the norm is bare."""
+    for name in (norm, norm_bias):
+        if name:
+            need_vector(op, tensors, name, width, state=False)
     need(not (norm and bare), op, "a bare norm has no weights")
+    need(bool(norm) or not norm_bias, op, "a bias of a norm that is not there")
     need(not bare or SMALLEST_EPS <= eps <= 1, op, f"eps {eps:g} is not in {SMALLEST_EPS:g}..1")
 
 

@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.codes import HALF_SPLIT, INTERLEAVED, QK_EPS
+from weightless.kernels.codes import HALF_SPLIT, INTERLEAVED
 from weightless.kernels.numba.calls import call
 from weightless.kernels.numba.layers import multiply_heads, normalise_heads, rotate_heads
 from weightless.kernels.numba.memory import READ, WRITE, loaded, stored, touch_rows, updated
 from weightless.kernels.numba.rows import KERNEL
-from weightless.program.operators.products import join, normed, product, sum_of_rows
+from weightless.program.operators.products import add_bias, join, normed_or_centred, product, sum_of_rows
 from weightless.program.registers import T
 
 
@@ -21,12 +21,13 @@ def norm_matvec(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     transposed = c[9] != 0
     n_in, n_out = (c[2], c[3]) if transposed else (c[3], c[2])
     h = scratch[:n_in]
-    normed(W, c[6], loaded(S, c[7], n_in), n_in, f[0], h)
+    normed_or_centred(W, c[6], c[10], loaded(S, c[7], n_in), n_in, f[0], h)
     y = stored(S, c[8], n_out)
     if transposed:
         sum_of_rows(W, c, h, scratch[n_in : n_in + n_out], y)
     else:
         product(W, c, h, y)
+    add_bias(W, c[11], n_out, y)
     if f[1] > 0.0:
         for j in range(n_out):
             y[j] = f[1] * math.tanh(np.float64(y[j]) / f[1])
@@ -45,8 +46,8 @@ def rope_append(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     if c[15] != 0:
         q = updated(S, c[6], n_q)
     if qk_norm:
-        normalise_heads(q, n_heads, d_head, QK_EPS)
-        normalise_heads(kv, n_kv, d_head, QK_EPS)
+        normalise_heads(q, n_heads, d_head, f[1])
+        normalise_heads(kv, n_kv, d_head, f[1])
         if q_norm >= 0:
             multiply_heads(q, n_heads, d_head, loaded(W, q_norm, d_head))
         if k_norm >= 0:
@@ -79,4 +80,5 @@ def matvec_add(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     rows, cols = c[2], c[3]
     out = scratch[:rows]
     product(W, c, loaded(S, c[6], cols), out)
+    add_bias(W, c[11], rows, out)
     join(W, updated(S, c[7], rows), out, rows, c[7:11], f)

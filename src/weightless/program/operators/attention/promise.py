@@ -14,7 +14,7 @@ import numpy as np
 
 from weightless.kernels.codes import QK_EPS, ROTARY_CODES
 from weightless.ops.attention import decode_attention
-from weightless.ops.norm import rms_norm
+from weightless.ops.norm import SMALLEST_EPS, rms_norm
 from weightless.ops.rope import PAIRINGS, rope
 from weightless.program.arena import Arena
 from weightless.program.batch import Batch, normed_rows, times
@@ -38,12 +38,13 @@ from weightless.program.operator import (
 from weightless.program.operators.residual import Joined, check_norm, norm_operand, normed, offset_or_none, optional
 
 
-@operator("norm_matvec", version=3)
+@operator("norm_matvec", version=4)
 class NormMatvec(Operator):
     """y = W (rms_norm(x; eps) * g).  W (rows, d), g (1, d), x (1, d), y (1, rows).
 
     `bare`: the norm has no weights g; with neither `norm` nor that y = W x.  `transposed`: W^T stands for W; with a
-    `softcap` c > 0 every y becomes c tanh(y / c).
+    `softcap` c > 0 every y becomes c tanh(y / c).  A `norm_bias` (1, d) makes the norm a LayerNorm; `bias` (1, rows) is
+    added to the product.
     """
 
     norm: str
@@ -54,13 +55,17 @@ class NormMatvec(Operator):
     transposed: bool = False
     softcap: float = 0.0
     bare: bool = False
+    norm_bias: str = ""
+    bias: str = ""
 
     def check(self, bounds: Bounds) -> None:
         tensors = bounds.tensors
         rows, width = tensors[self.weight].shape
         need_matrix(self, tensors, self.weight, rows, width)
         n_in, n_out = (rows, width) if self.transposed else (width, rows)
-        check_norm(self, tensors, self.norm, self.bare, self.eps, n_in)
+        check_norm(self, tensors, self.norm, self.bare, self.eps, n_in, self.norm_bias)
+        if self.bias:
+            need_vector(self, tensors, self.bias, n_out, state=False)
         need_vector(self, tensors, self.x, n_in)
         need_vector(self, tensors, self.y, n_out)
         need(self.x != self.y, self, "x and y should be two vectors")
@@ -70,35 +75,41 @@ class NormMatvec(Operator):
         need(4 * floats <= SCRATCH_BYTES, self, f"width {floats} exceeds the scratch memory")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
-        read = [*whole(tensors[self.x]), *optional(tensors, self.norm), *whole(tensors[self.weight])]
-        return [*read, *whole(tensors[self.y], write=True)]
+        read = [*whole(tensors[self.x]), *optional(tensors, self.norm, self.norm_bias), *whole(tensors[self.weight])]
+        return [*read, *optional(tensors, self.bias), *whole(tensors[self.y], write=True)]
 
     def run(self, arena: Arena) -> None:
-        h, W = normed(arena, arena.row(self.x), self.norm, self.eps, self.bare), arena.rows(self.weight)
+        h = normed(arena, arena.row(self.x), self.norm, self.eps, self.bare, self.norm_bias)
+        W = arena.rows(self.weight)
         y = (W.T if self.transposed else W) @ h
+        if self.bias:
+            y = y + arena.row(self.bias)
         arena.put_row(self.y, np.float32(self.softcap) * np.tanh(y / np.float32(self.softcap)) if self.softcap else y)
 
     def batch(self, rows: Batch) -> None:
         W = rows.weight(self.weight)
-        h = normed_rows(rows, rows.values[self.x], self.norm, self.eps, self.bare)
+        h = normed_rows(rows, rows.values[self.x], self.norm, self.eps, self.bare, self.norm_bias)
         y = times(W.T if self.transposed else W, h)
+        if self.bias:
+            y = y + rows.weight(self.bias)
         rows.values[self.y] = self.softcap * np.tanh(y / self.softcap) if self.softcap else y
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         ends = [norm_operand(places, self.norm, self.bare), places[self.x].offset, places[self.y].offset]
         weight = packed(places[self.weight], "decode_row" if self.transposed else "matvec")
-        return Lowered([*weight, *ends, int(self.transposed)], [self.eps, self.softcap])
+        vectors = [offset_or_none(places, self.norm_bias), offset_or_none(places, self.bias)]
+        return Lowered([*weight, *ends, int(self.transposed), *vectors], [self.eps, self.softcap])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         rows, cols = tensors[self.weight].shape
         return 2 * rows * cols
 
 
-@operator("rope_append", version=2)
+@operator("rope_append", version=3)
 class RopeAppend(Operator):
     """Rotate q and k of qkv = [q | k | v] to position t - 1 and append [k | v] to the cache.
 
-    With `qk_norm` every head of q and k is first divided by its root mean square (QK_EPS), and multiplied with the
+    With `qk_norm` every head of q and k is first divided by its root mean square (`qk_eps`), and multiplied with the
     weights `q_norm` and `k_norm` (1, d_head) where these are named.  `rotary` says which elements are a pair
     (`ops.rope`), or "none".  `q_gain` (1, n_heads): a factor for every query head, behind all that.
     """
@@ -114,6 +125,7 @@ class RopeAppend(Operator):
     q_norm: str = ""
     k_norm: str = ""
     q_gain: str = ""
+    qk_eps: float = QK_EPS
 
     def check(self, bounds: Bounds) -> None:
         tensors = bounds.tensors
@@ -126,6 +138,7 @@ class RopeAppend(Operator):
         need_vector(self, tensors, self.qkv, (self.n_heads + 2 * self.n_kv_heads) * self.d_head)
         check_cache(self, bounds, self.cache, 2 * self.n_kv_heads * self.d_head)
         need(self.theta > 1.0, self, f"theta {self.theta} should be above 1")
+        need(SMALLEST_EPS <= self.qk_eps <= 1, self, f"qk_eps {self.qk_eps} is not between {SMALLEST_EPS} and 1")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         cache, n_q, n_kv = tensors[self.cache], self.n_heads * self.d_head, 2 * self.n_kv_heads * self.d_head
@@ -158,7 +171,7 @@ class RopeAppend(Operator):
         """[heads, d_head], normed and rotated."""
         heads = vector.reshape(-1, self.d_head)
         if self.qk_norm:
-            heads = rms_norm(heads, arena.row(norm) if norm else None, QK_EPS)
+            heads = rms_norm(heads, arena.row(norm) if norm else None, self.qk_eps)
         if self.rotary == "none":
             return heads
         return rope(heads[None], np.array([position]), self.theta, self.rotary)[0]
@@ -175,7 +188,7 @@ class RopeAppend(Operator):
     def _turned_rows(self, rows: Batch, x_ND: np.ndarray, norm: str) -> np.ndarray:
         x_NHK = x_ND.reshape(len(x_ND), -1, self.d_head)
         if self.qk_norm:
-            x_NHK = rms_norm(x_NHK, rows.weight(norm) if norm else None, QK_EPS)
+            x_NHK = rms_norm(x_NHK, rows.weight(norm) if norm else None, self.qk_eps)
         return x_NHK if self.rotary == "none" else rope(x_NHK, rows.position_N, self.theta, self.rotary)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
@@ -183,7 +196,7 @@ class RopeAppend(Operator):
         heads = [self.n_heads, self.n_kv_heads, self.d_head, int(self.qk_norm)]
         vectors = [offset_or_none(places, name) for name in (self.q_norm, self.k_norm, self.q_gain)]
         turn = [ROTARY_CODES[self.rotary], *vectors, int(self._turns)]
-        return Lowered([*cache, places[self.qkv].offset, *heads, *turn], [self.theta])
+        return Lowered([*cache, places[self.qkv].offset, *heads, *turn], [self.theta, self.qk_eps])
 
     def kept(self) -> tuple[str, ...]:
         return (self.cache,)
@@ -242,9 +255,12 @@ class Attend(Operator):
         return 4 * self.n_heads * self.d_head * (t - self._first(t))
 
 
-@operator("matvec_add", version=2)
+@operator("matvec_add", version=3)
 class MatvecAdd(Joined):
-    """x += W a.  W (d, width), a (1, width), x (1, d); see `residual` for norms and factors of the branch."""
+    """x += W a.  W (d, width), a (1, width), x (1, d); see `residual` for norms and factors of the branch.
+
+    `bias` (1, d) is added to the product.
+    """
 
     weight: str
     a: str
@@ -254,28 +270,34 @@ class MatvecAdd(Joined):
     gains: str = ""
     scale: float = 1.0
     eps: float = 0.0
+    bias: str = ""
 
     def check(self, bounds: Bounds) -> None:
         tensors = bounds.tensors
         rows, cols = tensors[self.weight].shape
         need_matrix(self, tensors, self.weight, rows, cols)
         need_vector(self, tensors, self.a, cols)
+        if self.bias:
+            need_vector(self, tensors, self.bias, rows, state=False)
         self.check_join(tensors, rows)
         need(4 * rows <= SCRATCH_BYTES, self, f"{rows} rows exceed the scratch memory")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
-        read = [access for name in (self.a, self.weight, self.x) for access in whole(tensors[name])]
+        read = optional(tensors, self.a, self.weight, self.bias, self.x)
         return [*read, *self.join_reads(tensors), *whole(tensors[self.x], write=True)]
 
     def run(self, arena: Arena) -> None:
-        self.join(arena, arena.row(self.x), arena.rows(self.weight) @ arena.row(self.a))
+        branch = arena.rows(self.weight) @ arena.row(self.a)
+        self.join(arena, arena.row(self.x), branch + arena.row(self.bias) if self.bias else branch)
 
     def batch(self, rows: Batch) -> None:
-        self.join_rows(rows, rows.values[self.x], times(rows.weight(self.weight), rows.values[self.a]))
+        branch = times(rows.weight(self.weight), rows.values[self.a])
+        self.join_rows(rows, rows.values[self.x], branch + rows.weight(self.bias) if self.bias else branch)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         weight = packed(places[self.weight], "matvec")
-        return Lowered([*weight, places[self.a].offset, *self.join_operands(places)], [self.eps, self.scale])
+        ends = [places[self.a].offset, *self.join_operands(places), offset_or_none(places, self.bias)]
+        return Lowered([*weight, *ends], [self.eps, self.scale])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         rows, cols = tensors[self.weight].shape

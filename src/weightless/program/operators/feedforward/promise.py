@@ -21,20 +21,22 @@ from weightless.program.operator import (
     Tensors,
     need,
     need_matrix,
+    need_vector,
     operator,
     packed,
     whole,
 )
-from weightless.program.operators.residual import Joined, check_norm, norm_operand, normed, optional
+from weightless.program.operators.residual import Joined, check_norm, norm_operand, normed, offset_or_none, optional
 
 
-@operator("norm_ffn_add", version=3)
+@operator("norm_ffn_add", version=4)
 class NormFfnAdd(Joined):
     """x += down · act(up · (rms_norm(x) * g)).
 
     up is (2 d_ff, d) = [gate; up] for "swiglu" (Shazeer 2020), (d_ff, d) for the other activations; down is (d, d_ff).
     `bare`: the norm has no weights g; with neither `norm` nor that up reads x itself.  See `residual` for norms and
     factors behind the branch.
+    A `norm_bias` (1, d) makes the norm a LayerNorm; `up_bias` and `down_bias` are added to the products.
     """
 
     norm: str
@@ -48,6 +50,9 @@ class NormFfnAdd(Joined):
     gains: str = ""
     scale: float = 1.0
     bare: bool = False
+    norm_bias: str = ""
+    up_bias: str = ""
+    down_bias: str = ""
 
     def check(self, bounds: Bounds) -> None:
         tensors = bounds.tensors
@@ -56,23 +61,31 @@ class NormFfnAdd(Joined):
         n_up = 2 * d_ff if self.activation == "swiglu" else d_ff
         need_matrix(self, tensors, self.down, width, d_ff)
         need_matrix(self, tensors, self.up, n_up, width)
-        check_norm(self, tensors, self.norm, self.bare, self.eps, width)
+        check_norm(self, tensors, self.norm, self.bare, self.eps, width, self.norm_bias)
+        for name, n in ((self.up_bias, n_up), (self.down_bias, width)):
+            if name:
+                need_vector(self, tensors, name, n, state=False)
         self.check_join(tensors, width)
         need(4 * (width + n_up + d_ff) <= SCRATCH_BYTES, self, f"d_ff {d_ff} exceeds the scratch memory")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
-        read = optional(tensors, self.x, self.norm, self.up, self.down)
+        vectors = optional(tensors, self.norm_bias, self.up_bias, self.down_bias)
+        read = [*optional(tensors, self.x, self.norm, self.up, self.down), *vectors]
         return [*read, *self.join_reads(tensors), *whole(tensors[self.x], write=True)]
 
     def run(self, arena: Arena) -> None:
         x = arena.row(self.x)
-        hidden = arena.rows(self.up) @ normed(arena, x, self.norm, self.eps, self.bare)
-        self.join(arena, x, arena.rows(self.down) @ activate(hidden, self.activation))
+        hidden = arena.rows(self.up) @ normed(arena, x, self.norm, self.eps, self.bare, self.norm_bias)
+        hidden = hidden + arena.row(self.up_bias) if self.up_bias else hidden
+        branch = arena.rows(self.down) @ activate(hidden, self.activation)
+        self.join(arena, x, branch + arena.row(self.down_bias) if self.down_bias else branch)
 
     def batch(self, rows: Batch) -> None:
         x = rows.values[self.x]
-        hidden = times(rows.weight(self.up), normed_rows(rows, x, self.norm, self.eps, self.bare))
-        self.join_rows(rows, x, times(rows.weight(self.down), activate(hidden, self.activation)))
+        hidden = times(rows.weight(self.up), normed_rows(rows, x, self.norm, self.eps, self.bare, self.norm_bias))
+        hidden = hidden + rows.weight(self.up_bias) if self.up_bias else hidden
+        branch = times(rows.weight(self.down), activate(hidden, self.activation))
+        self.join_rows(rows, x, branch + rows.weight(self.down_bias) if self.down_bias else branch)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         matrices = [*packed(places[self.up], "matvec"), *packed(places[self.down], "matvec")]
@@ -81,7 +94,8 @@ class NormFfnAdd(Joined):
             ACTIVATION_CODES[self.activation],
             *self.join_operands(places),
         ]
-        return Lowered([*matrices, *ends], [self.eps, self.scale])
+        vectors = [offset_or_none(places, name) for name in (self.norm_bias, self.up_bias, self.down_bias)]
+        return Lowered([*matrices, *ends, *vectors], [self.eps, self.scale])
 
     def indifferent(self) -> list[tuple[str, str, int]]:
         return [(SILENT, name, 0) for name in (self.up, self.down)] if self.activation == "relu2" else []

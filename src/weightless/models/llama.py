@@ -1,0 +1,130 @@
+"""Llama (Touvron et al. 2023): pre-norm blocks of rotary attention and SwiGLU, RMSNorm, exactly as it is published.
+
+    x += W_o attend(rope(W_qkv norm(x)))        x += W_down (silu(W_gate norm(x)) * W_up norm(x))
+
+The defaults are the shape of Llama 3.2 1B, with a shorter context and without its scaling of rotary positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from weightless.layers.attention import Attention
+from weightless.layers.embedding import Embedding
+from weightless.layers.feedforward import FeedForward
+from weightless.layers.foreign import Foreign, check_shape, width_of_head
+from weightless.layers.full_head import FullHead
+from weightless.layers.residual import Residual
+from weightless.layers.stack import Stack
+from weightless.models.catalog import Trained
+from weightless.ops.rope import check_theta
+
+
+@dataclass(frozen=True)
+class Config:
+    """Shapes, and the storage formats of what is packed."""
+
+    vocab_size: int = 128_256
+    """Tokens that the model knows; in training that of the corpus."""
+    d_model: int = 2048
+    """Width of the residual stream."""
+    n_layers: int = 16
+    """Blocks of attention and feed-forward."""
+    n_heads: int = 32
+    """Attention heads."""
+    n_kv_heads: int = 8
+    """Key/value heads, shared evenly by the heads."""
+    d_head: int = 64
+    """Width of a head, even; n_heads d_head need not be d_model."""
+    d_ff: int = 8192
+    """Width of the feed-forward block."""
+    context: int = 8192
+    """Longest context, in tokens."""
+    tied: bool = True
+    """Let embedding and head be one matrix."""
+    rope_theta: float = 500_000.0
+    """Base of the rotary wavelengths (RoPE)."""
+    eps: float = 1e-5
+    """Added to the mean square in every RMSNorm."""
+    attention_bias: bool = False
+    """Whether the four projections of attention add a bias."""
+    mlp_bias: bool = False
+    """Whether the projections of the feed-forward block add a bias."""
+    weight_format: str = "bf16"
+    """Storage of the packed matrices: f32, bf16, f16, int8 or int4."""
+    kv_format: Literal["f32", "bf16", "int8"] = "bf16"
+    """Storage of the key/value cache: f32, bf16 or int8."""
+
+    def __post_init__(self) -> None:
+        check_shape(self)
+        check_theta(self.rope_theta)
+
+    @staticmethod
+    def at(size: float, vocab_size: int = 4096) -> Config:
+        """One dial: size 1 is d_model 64 with 2 layers; width grows by 64 per step, depth by one every second."""
+        step = max(1, round(size))
+        return Config(vocab_size, 64 * step, 2 + step // 2, 2 * step, step, 32, 192 * step, 512)
+
+
+def stack(c: Config) -> Stack:
+    """Embedding, n_layers blocks of attention and SwiGLU, a head over the whole vocabulary."""
+    d, fmt, std = c.d_model, c.weight_format, (1 / c.d_model) ** 0.5
+    out_std = std / (2 * c.n_layers) ** 0.5
+    heads = (c.n_heads, c.n_kv_heads, c.d_head, c.context, c.rope_theta, fmt, c.kv_format, std, out_std)
+    biases: Literal["none", "both"] = "both" if c.attention_bias else "none"
+    layers: list[Any] = [Embedding(c.vocab_size, d, fmt, 0.02, c.tied)]
+    for i in range(c.n_layers):
+        attention, ffn = (Residual(f"block.{i}.{half}_", d, c.eps) for half in ("attn", "ffn"))
+        layers.append(Attention(i, attention, *heads, biases=biases))
+        layers.append(FeedForward(i, ffn, c.d_ff, "swiglu", fmt, std, out_std, c.mlp_bias))
+    head = FullHead(c.vocab_size, d, c.eps, fmt, 0.02, "embed" if c.tied else "")
+    return Stack(c.vocab_size, c.context, tuple(layers), head)
+
+
+FOREIGN = Foreign(
+    "llama",
+    "LlamaForCausalLM",
+    keys={
+        "vocab_size": "vocab_size",
+        "hidden_size": "d_model",
+        "num_hidden_layers": "n_layers",
+        "num_attention_heads": "n_heads",
+        "num_key_value_heads": "n_kv_heads",
+        "head_dim": "d_head",
+        "intermediate_size": "d_ff",
+        "max_position_embeddings": "context",
+        "tie_word_embeddings": "tied",
+        "rms_norm_eps": "eps",
+        "attention_bias": "attention_bias",
+        "mlp_bias": "mlp_bias",
+    },
+    fixed={"hidden_act": ("silu",)},
+    fallbacks={
+        "num_key_value_heads": lambda given: given.get("num_attention_heads"),
+        "head_dim": width_of_head,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": False,
+        "rms_norm_eps": 1e-6,
+        "attention_bias": False,
+        "mlp_bias": False,
+    },
+    idle="pretraining_tp",
+    skipped=("rotary_emb.inv_freq",),
+    table={
+        "embed": ("model.embed_tokens.weight",),
+        "block.*.attn_norm": ("model.layers.*.input_layernorm.weight",),
+        "block.*.qkv": tuple(f"model.layers.*.self_attn.{x}_proj.weight" for x in "qkv"),
+        "block.*.qkv_bias": tuple(f"model.layers.*.self_attn.{x}_proj.bias" for x in "qkv"),
+        "block.*.out": ("model.layers.*.self_attn.o_proj.weight",),
+        "block.*.out_bias": ("model.layers.*.self_attn.o_proj.bias",),
+        "block.*.ffn_norm": ("model.layers.*.post_attention_layernorm.weight",),
+        "block.*.up": ("model.layers.*.mlp.gate_proj.weight", "model.layers.*.mlp.up_proj.weight"),
+        "block.*.up_bias": ("model.layers.*.mlp.gate_proj.bias", "model.layers.*.mlp.up_proj.bias"),
+        "block.*.down_bias": ("model.layers.*.mlp.down_proj.bias",),
+        "block.*.down": ("model.layers.*.mlp.down_proj.weight",),
+        "final_norm": ("model.norm.weight",),
+        "head": ("lm_head.weight",),
+    },
+)
+FAMILY = Trained(Config, stack, FOREIGN)
