@@ -120,7 +120,8 @@ def test_bad_input_is_told_in_one_line(command, small_run, arguments, told):
 
 def test_imported_ids_get_bits_per_byte_by_pieces(command, small_run, tmp_path):
     """A model of ids, whose tokenizer is a SentencePiece model: eval and audit count by its table."""
-    from contract.cases import V, bench
+    from contract.cases import bench
+    from contract.configurations.shared import V
     from tokenizer.piece_models import BYTES, FIRST, NORMAL, model_file
 
     from weightless.data.shards.shards import write_shard

@@ -37,7 +37,7 @@ def tolerance(b: Bench) -> float:
 
 
 def test_every_family_has_cases():
-    assert set(CASES) == set(families()), "add small configurations of the new family to tests/contract/cases.py"
+    assert set(CASES) == set(families()), "add small configurations of the new family to tests/contract/configurations"
 
 
 @over(TRAINED)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from contract.cases import EXACT, lively_parameters, packed_bytes
+from contract.cases import lively_parameters, packed_bytes
+from contract.configurations.shared import EXACT
 
 from weightless.layers.functions import experts as torch_experts
 from weightless.models import experts

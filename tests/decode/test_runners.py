@@ -5,7 +5,8 @@ Tolerance 2e-3 with low-bit caches (a sum in another order may round a cached va
 
 import numpy as np
 import pytest
-from contract.cases import CASES, V, bench
+from contract.cases import CASES, bench
+from contract.configurations.shared import V
 
 from weightless.base.errors import ConfigError
 from weightless.decode.batch_runner import BatchRunner, Work

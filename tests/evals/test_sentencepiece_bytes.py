@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 import pytest
-from contract.cases import V, bench
+from contract.cases import bench
+from contract.configurations.shared import V
 
 from weightless.audit.predictors.byte_counts import Claim, TokenBytes, bytes_of_the_text, identity
 from weightless.base.errors import ConfigError

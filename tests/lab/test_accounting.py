@@ -16,7 +16,7 @@ from weightless.layers.layer import Record
 from weightless.ledger.flops import forward_flops
 from weightless.ledger.memory import optimizer_bytes, training_memory
 from weightless.ledger.shape import TransformerShape, parameters
-from weightless.models import dense, experts, feather, golf, scan
+from weightless.models import dense, experts, feather, golf, memory, scan
 from weightless.models.catalog import Trained, families, family
 from weightless.program.cost import flops
 from weightless.train.config import TrainConfig
@@ -62,14 +62,28 @@ SCAN = {
     "diagonal": scan.Config(301, 40, 2, d_state=37, d_ff=45, context=63),
     "diagonal, conv, hybrid": scan.Config(301, 72, 3, d_state=45, layer_pattern="SA", conv=3, d_ff=46, context=63),
 }
-CASES = [
-    *(("dense", c) for c in (DENSE | VARIANTS).values()),
-    *(("feather", c) for c in FEATHER.values()),
-    *(("experts", c) for c in EXPERTS.values()),
-    *(("golf", c) for c in GOLF.values()),
-    *(("scan", c) for c in SCAN.values()),
-]
-IDS = [*DENSE, *VARIANTS, *FEATHER, *EXPERTS, *GOLF, *SCAN]
+MEMORY = {
+    "values": memory.Config(301, 40, 2, 2, 1, 30, memory_heads=3, n_slots=49, top_k=5, d_key=6, context=63),
+    "one value, no query norm": memory.Config(
+        301, 40, 1, 2, 1, memory_every=1, n_slots=81, top_k=1, gating="sigmoid", query_norm=False, context=63
+    ),
+    "neurons": memory.Config(
+        301, 40, 2, 2, 1, kind="neurons", memory_every=1, n_slots=81, top_k=4, d_key=8, context=63
+    ),
+    "relu2 neurons": memory.Config(
+        301, 40, 1, 2, 1, kind="neurons", neuron="relu2", memory_every=1, n_slots=49, top_k=7, context=63
+    ),
+}
+BY_FAMILY = {
+    "dense": DENSE | VARIANTS,
+    "feather": FEATHER,
+    "experts": EXPERTS,
+    "golf": GOLF,
+    "scan": SCAN,
+    "memory": MEMORY,
+}
+CASES = [(name, config) for name, configs in BY_FAMILY.items() for config in configs.values()]
+IDS = [key for configs in BY_FAMILY.values() for key in configs]
 
 
 def generic_shape(c: dense.Config) -> TransformerShape:

@@ -55,5 +55,5 @@ def test_names_from_a_file_are_shown_as_text():
 
 
 def test_one_line_tells_of_all_blocks():
-    told = load_told(USED)
-    assert told == "the busiest is used 3.20 times as often as even (block 0), 4 of 12 never"
+    (told,) = load_told(USED)
+    assert told == "experts: the busiest is used 3.20 times as often as even (block 0), 4 of 12 never"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from weightless.base.errors import ConfigError, WeightlessError
-from weightless.models import dense, experts, feather
+from weightless.models import dense, experts, feather, memory
 
 
-@pytest.mark.parametrize("family", [dense, experts, feather])
+@pytest.mark.parametrize("family", [dense, experts, feather, memory])
 def test_more_layers_than_any_model_has_are_refused(family):
     with pytest.raises(ConfigError, match="n_layers 4294967296 is above 4096"):
         family.Config(n_layers=2**32)

@@ -1,4 +1,4 @@
-"""Programs from a stranger that use the operators of the variants and of experts: refused, or run without harm.
+"""Programs from a stranger that use the operators of the variants, of experts and memory: refused, or run without harm.
 
 Oracle: the error type, as in test_malformed.py, of which this is the continuation.
 """
@@ -19,6 +19,8 @@ from weightless.program.program import Program
 
 EXPERTS = ("experts", "many_tiny_and_a_shared_one")
 ROUTED = ("experts", "one_of_three_sigmoid_bias_untied")
+VALUES = ("memory", "values_of_two_heads")
+NEURONS = ("memory", "silu_neurons_int4")
 CAPPED = ("dense", "factorised_tied_softcap_windows")
 GAINED = ("dense", "nope_with_gain_and_norm")
 POSITIONS = ("dense", "sandwich_learned_positions")
@@ -49,7 +51,7 @@ def with_shape(name: str, shape: list[int]):
     return change
 
 
-def with_kind(name: str, key: str, to: str):
+def with_kind(name: str, key: str, to: str | bool):
     def change(values: dict) -> dict:
         values = copy.deepcopy(values)
         values["tensors"][tensor_at(values, name)][key] = to
@@ -77,6 +79,28 @@ REFUSALS = {
     "a shared expert of another width": (EXPERTS, with_shape("block.0.shared_up", [17, 40])),
     "half a shared expert": (EXPERTS, with_field("experts_add", "shared_up", "")),
     "scratch of many experts": (EXPERTS, with_shape("block.0.router", [2**15, 40])),
+    "half a slot is chosen": (VALUES, with_shape("slots", [1, 13])),
+    "slots of half a head": (VALUES, with_shape("slots", [1, 14])),
+    "more slots than half-keys": (VALUES, with_shape("slots", [1, 32])),
+    "no slots chosen": (VALUES, with_shape("slots", [1, 0])),
+    "no heads": (VALUES, with_field("choose_slots", "n_heads", 0)),
+    "heads below zero": (VALUES, with_field("choose_slots", "n_heads", -2)),
+    "other heads than queries": (VALUES, with_field("choose_slots", "n_heads", 3)),
+    "half-keys of another width": (VALUES, with_shape("block.1.keys", [28, 4])),
+    "an odd half-key": (VALUES, with_shape("block.1.keys", [27, 3])),
+    "more addresses than float32 tells apart": (VALUES, with_shape("block.1.keys", [4 * 4096, 3])),
+    "more half-keys than scratch": (VALUES, with_shape("block.1.keys", [4 * 2**17, 3])),
+    "unknown gating": (VALUES, with_field("choose_slots", "gating", "argmax")),
+    "slots among the weights": (VALUES, with_kind("slots", "kind", "weight")),
+    "keys in the state": (VALUES, with_kind("block.1.keys", "kind", "state")),
+    "values in the state": (VALUES, with_kind("block.1.slots", "kind", "state")),
+    "values packed tightly": (VALUES, with_kind("block.1.slots", "by_row", False)),
+    "values of another width": (VALUES, with_shape("block.1.slots", [98, 39])),
+    "fewer slots than are chosen": (VALUES, with_shape("block.1.slots", [5, 40])),
+    "values with an activation": (VALUES, with_field("add_slots", "activation", "gelu")),
+    "values with a norm": (VALUES, with_field("add_slots", "norm", "block.1.ffn_norm")),
+    "a gated neuron": (NEURONS, with_field("add_slots", "activation", "swiglu")),
+    "fewer rows up than down": (NEURONS, with_shape("block.1.slots_up", [161, 72])),
     "a cap that is no number": (CAPPED, with_field("norm_matvec", "softcap", NAN)),
     "a cap without end": (CAPPED, with_field("norm_matvec", "softcap", INF)),
     "a cap below zero": (CAPPED, with_field("norm_matvec", "softcap", -1.0)),
@@ -120,7 +144,7 @@ def test_each_fault_is_told_in_one_line(fault):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("source", [EXPERTS, ROUTED, CAPPED, GAINED, POSITIONS, LEVELS], ids="-".join)
+@pytest.mark.parametrize("source", [EXPERTS, ROUTED, VALUES, NEURONS, CAPPED, GAINED, POSITIONS, LEVELS], ids="-".join)
 @pytest.mark.filterwarnings("ignore:.*invalid value encountered.*:RuntimeWarning")
 def test_150_mutations_are_refused_or_run(source):
     values, rng, outcomes = plain(*source), random.Random(str(source)), []
@@ -160,5 +184,48 @@ def test_of_equal_experts_the_engines_take_the_lowest(kind):
             array[len(array) // 5 * 2 :] = np.nan
             spoilt[f"block.{i}.{part}"] = array
     engines = [kind(b.program, packed_bytes(b.program, b.arrays | zero | more)) for more in ({}, spoilt)]
+    nats = [engine.score_stream(b.tokens, b.targets) for engine in engines]
+    assert np.isfinite(nats[0]).all() and np.array_equal(*nats)
+
+
+@pytest.mark.parametrize("kind", [Engine, AuditEngine])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_keys_that_give_no_number_are_told(kind, bad):
+    """More than a few half-keys have to be broken: 3 of 7 are taken, and what is no number is not among them."""
+    b = bench("memory", "values_of_two_heads")
+    broken = b.arrays["block.1.keys"].copy()
+    broken[:5] = bad
+    engine = kind(b.program, packed_bytes(b.program, b.arrays | {"block.1.keys": broken}))
+    with np.errstate(all="ignore"), pytest.raises(CorruptFileError) as caught:
+        engine.feed(1)
+    assert "\n" not in str(caught.value)
+
+
+def slots_that_lie(program: Program) -> Program:
+    """The same program with a table of fewer rows than its keys address."""
+    values = program.to_plain()
+    values["tensors"][tensor_at(values, "block.1.slots")]["shape"] = [7, 40]
+    return Program.from_plain(values)
+
+
+@pytest.mark.parametrize("kind", [Engine, AuditEngine])
+def test_a_slot_that_is_not_there_is_told(kind):
+    """Keys of 98 slots over a table of 7: whoever runs it is stopped where a slot is asked for that does not exist."""
+    b = bench("memory", "values_of_two_heads")
+    program = slots_that_lie(b.program)
+    engine = kind(program, packed_bytes(program, b.arrays | {"block.1.slots": b.arrays["block.1.slots"][:7]}))
+    with pytest.raises(CorruptFileError) as caught:
+        engine.feed(1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [Engine, AuditEngine])
+def test_of_equal_slots_the_engines_take_the_lowest(kind):
+    """Keys of zeros: in every head the slots 0, 1 and 2, whatever the others hold."""
+    b = bench("memory", "values_of_two_heads")
+    zero, spoilt = {"block.1.keys": np.zeros_like(b.arrays["block.1.keys"])}, b.arrays["block.1.slots"].copy()
+    spoilt[[row for row in range(98) if row % 49 > 2]] = np.nan
+    both = ({}, {"block.1.slots": spoilt})
+    engines = [kind(b.program, packed_bytes(b.program, b.arrays | zero | more)) for more in both]
     nats = [engine.score_stream(b.tokens, b.targets) for engine in engines]
     assert np.isfinite(nats[0]).all() and np.array_equal(*nats)

@@ -36,6 +36,8 @@ CAME_LATER = {
     "group_sample",
     "group_full",
     "route",
+    "add_slots",
+    "choose_slots",
     "experts_add",
     "norm_keep",
     "mix_kept",

@@ -193,8 +193,8 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
     if doubt := overlap_warning(data.manifest):
         print(f"{data.name}: WARNING: {doubt}", file=sys.stderr)
     print(f"{out}: trained for {result.observed['training time counted']['detail']}")
-    if result.used:
-        print(f"{out}: experts: {load_told(result.used)}")
+    for line in load_told(result.used):
+        print(f"{out}: {line}")
     if "document mask" in result.observed:
         print(f"{out}: {result.observed['document mask']['detail']}")
     if (picture := draw_curve(out, data, name)) is not None:

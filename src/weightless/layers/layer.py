@@ -36,13 +36,16 @@ HISTORY, STREAM = "history", "x"
 REGISTERS = ("activations", "logits")
 """Ledger lines of what only passes from one operator to the next."""
 
+SLOTS = "slots of "
+"""How the name of a count begins whose parts are so many that the run's record keeps a summary of them."""
+
 
 @dataclass
 class Record:
     """What layers leave behind in a training step beside the stream.
 
     auxiliary   scalars that are minimised beside the nats, and never counted among them
-    counts      {name: float [n]}: how often each of n parts (experts) was used, for balance and for the run's record
+    counts      {name: float [n]}: how often each of n parts (experts, slots) was used, for balance and the run's record
     """
 
     auxiliary: list[torch.Tensor] = field(default_factory=list)

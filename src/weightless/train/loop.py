@@ -53,7 +53,7 @@ from weightless.train.optimizers.groups import grouped_optimizer
 from weightless.train.run_state import Counters, observations, schedule_factor
 from weightless.train.same_run import check_same, identity
 from weightless.train.step import train_step, warm_up
-from weightless.train.usage import Usage
+from weightless.train.usage import Usage, Used
 from weightless.train.validation import Validation
 from weightless.train.working_weights import WorkingWeights
 
@@ -66,7 +66,8 @@ class TrainResult:
     """Trained float32 masters and constants by name, what it took, the curve, and the assertions that were checked.
 
     `tokens_seen` are targets; `wasted_share` of all positions was padding; `batches` says what batches were made of;
-    `used` {part: shares} says how the parts that data choose (experts) were used between the last two evaluations.
+    `used` {layer: shares, or a summary} says how the parts that data choose (experts, slots) were used between the last
+    two evaluations.
     """
 
     params: dict[str, torch.Tensor]
@@ -82,7 +83,7 @@ class TrainResult:
     optimizer_bytes_by_group: dict[str, int]
     curve: list[dict[str, Any]]
     observed: dict[str, dict[str, Any]]
-    used: dict[str, list[float]]
+    used: Used
     diverged: Divergence | None = None
 
 

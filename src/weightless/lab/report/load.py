@@ -1,11 +1,13 @@
 """How evenly a model's experts are used: per block a picture of their loads, the busiest, and those that lie idle.
 
-The load of one of n experts is its share of all choices times n: 1 is even use, 0 an expert that nobody asks.
+The load of one of n experts is its share of all choices times n: 1 is even use, 0 an expert that nobody asks.  Slots of
+a memory are too many for a picture: of each block the share ever used, and how many used alike would be as uneven.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from weightless.lab.report.groups import Group
 from weightless.lab.report.palette import Accent
@@ -18,6 +20,12 @@ CAPTION = (
     "Load of each expert between the last two evaluations of training (of a model with several seeds, the first): its "
     "share of all choices, times the number of experts. The line is even use, 1."
 )
+EXPERT_COLUMNS = ("load of each expert", "busiest", "never used")
+SLOT_CAPTION = (
+    "Slots used at least once since training began (ever) and between its last two evaluations (lately); so many, used "
+    "alike, would have the entropy of what was used lately (of a model with several seeds, the first)."
+)
+SLOT_COLUMNS = ("slots", "ever used", "used lately", "as many used alike", "busiest")
 
 
 def loads_of(shares: Sequence[float | None]) -> list[float]:
@@ -30,18 +38,43 @@ def load_tables(groups: Sequence[Group], colours: Mapping[str, Accent]) -> str:
     """A table for each model whose experts were counted; empty when there is none."""
     shown = []
     for i, group in enumerate(groups):
-        used = next((member["used"] for member in group.members if member.get("used")), None)
+        used = _used(group, list)
         if used:
-            shown.append(_table(f"load-{i}", group.name, used, colours[group.name]))
+            rows = [
+                _row(f"load-{i}-{j}", block, loads_of(used[block]), colours[group.name]) for j, block in enumerate(used)
+            ]
+            shown.append(_table(group.name, EXPERT_COLUMNS, rows, colours[group.name]))
     return "".join(shown) + element("p", escape(CAPTION), class_="note") if shown else ""
 
 
-def _table(key: str, name: str, used: Mapping[str, Sequence[float | None]], accent: Accent) -> str:
+def slot_tables(groups: Sequence[Group], colours: Mapping[str, Accent]) -> str:
+    """A table for each model with a memory whose slots were counted; empty when there is none."""
+    shown = []
+    for group in groups:
+        used = _used(group, dict)
+        if used:
+            rows = [_slot_row(block.removeprefix("slots of "), summary) for block, summary in used.items()]
+            shown.append(_table(group.name, SLOT_COLUMNS, rows, colours[group.name]))
+    return "".join(shown) + element("p", escape(SLOT_CAPTION), class_="note") if shown else ""
+
+
+def _used(group: Group, kind: type) -> dict[str, Any]:
+    """What the first seed that was counted has of one kind: lists of shares, or summaries of slots."""
+    used = next((member["used"] for member in group.members if member.get("used")), {})
+    return {block: found for block, found in used.items() if isinstance(found, kind)}
+
+
+def _table(name: str, columns: Sequence[str], rows: Sequence[str], accent: Accent) -> str:
     cells = [element("th", escape(name), scope="col", style=f"color:{accent.paint}")]
-    cells += [element("th", told, scope="col") for told in ("load of each expert", "busiest", "never used")]
-    rows = [_row(f"{key}-{i}", block, loads_of(used[block]), accent) for i, block in enumerate(used)]
+    cells += [element("th", told, scope="col") for told in columns]
     whole = element("table", element("thead", element("tr", *cells)), element("tbody", *rows), class_="checks")
     return element("div", whole, class_="scroll")
+
+
+def _slot_row(block: str, summary: Mapping[str, float | None]) -> str:
+    n, ever, lately, alike, busiest = (number(summary[key]) for key in ("n", "ever", "lately", "effective", "busiest"))
+    told = f"{n:,.0f}", f"{ever:.1%}", f"{lately:.1%}", f"{alike:,.0f}", f"{busiest:.2f} times even"
+    return element("tr", element("td", escape(block)), *(element("td", cell) for cell in told))
 
 
 def _row(key: str, block: str, loads: Sequence[float], accent: Accent) -> str:

@@ -18,7 +18,7 @@ from weightless.lab.report.curves import curve_svg
 from weightless.lab.report.frontier import Style, frontier_svg
 from weightless.lab.report.groups import Group, gather
 from weightless.lab.report.headline import Headline, conditions, evidence, headline
-from weightless.lab.report.load import load_tables
+from weightless.lab.report.load import load_tables, slot_tables
 from weightless.lab.report.pairs import pairs_table
 from weightless.lab.report.palette import Accent, accents, css_variables
 from weightless.lab.report.summary import number, read_summary
@@ -165,8 +165,11 @@ def _breakdown(groups: Sequence[Group], colours: dict[str, Accent]) -> str:
 
 
 def _load(groups: Sequence[Group], colours: dict[str, Accent]) -> str:
-    tables = load_tables(groups, colours)
-    return _section("Are all experts used?", tables) if tables else ""
+    sections = []
+    for title, tables in (("Are all experts used?", load_tables), ("Are all slots used?", slot_tables)):
+        if shown := tables(groups, colours):
+            sections.append(_section(title, shown))
+    return "".join(sections)
 
 
 def _numbers(groups: Sequence[Group], colours: dict[str, Accent]) -> str:

@@ -43,6 +43,7 @@ _OPTIONAL: dict[str, Any] = {
     "artifact": {"file": TEXT, "sha256": TEXT},
     "used": FOLDER,
 }
+USED_SLOTS: dict[str, Any] = dict.fromkeys(("n", "ever", "lately", "effective", "busiest"), NUMBER)
 _SUMMARY: dict[str, Any] = {
     "name": TEXT,
     "created": TEXT,
@@ -93,7 +94,7 @@ def _check_optional(model: dict[str, Any], key: str, where: str) -> None:
         if model.get(name) is not None:
             _check(model[name], shape, f"{key}.{name}", where)
     for block, shares in (model.get("used") or {}).items():
-        _check(shares, [NUMBER], f"{key}.used.{block}", where)
+        _check(shares, USED_SLOTS if isinstance(shares, dict) else [NUMBER], f"{key}.used.{block}", where)
 
 
 def _check(value: Any, shape: Any, key: str, where: str) -> None:

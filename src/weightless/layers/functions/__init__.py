@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from weightless.layers.functions.attention import causal_attention, rotary_tables, rotate
     from weightless.layers.functions.documents import document_layout
     from weightless.layers.functions.experts import balance_loss, choose_experts, expert_ffn
-    from weightless.layers.functions.feedforward import biased, ffn
+    from weightless.layers.functions.feedforward import activated, biased, ffn
     from weightless.layers.functions.lookup import hashed_row, hashed_rows, looked_up
     from weightless.layers.functions.losses import (
         class_cross_entropy,
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
         group_cross_entropy,
         target_slots,
     )
+    from weightless.layers.functions.memory import choose_slots, rows_scored, rows_summed
     from weightless.layers.functions.norm import layer_norm, rms_norm
     from weightless.layers.functions.scan import beginnings, causal_convolution, gated_scan
     from weightless.layers.functions.step import append_row, attend_rows
 
 _ROOM_OF = {
+    "activated": "feedforward",
     "append_row": "step",
     "attend_rows": "step",
     "balance_loss": "experts",
@@ -34,6 +36,7 @@ _ROOM_OF = {
     "causal_attention": "attention",
     "causal_convolution": "scan",
     "choose_experts": "experts",
+    "choose_slots": "memory",
     "expert_ffn": "experts",
     "rotary_tables": "attention",
     "rotate": "attention",
@@ -49,9 +52,12 @@ _ROOM_OF = {
     "layer_norm": "norm",
     "looked_up": "lookup",
     "rms_norm": "norm",
+    "rows_scored": "memory",
+    "rows_summed": "memory",
 }
 
 __all__ = [
+    "activated",
     "append_row",
     "attend_rows",
     "balance_loss",
@@ -60,6 +66,7 @@ __all__ = [
     "causal_attention",
     "causal_convolution",
     "choose_experts",
+    "choose_slots",
     "class_cross_entropy",
     "document_layout",
     "expert_ffn",
@@ -74,6 +81,8 @@ __all__ = [
     "rms_norm",
     "rotary_tables",
     "rotate",
+    "rows_scored",
+    "rows_summed",
     "target_slots",
 ]
 

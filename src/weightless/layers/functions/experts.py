@@ -29,15 +29,20 @@ def choose_experts(
     if not 1 <= k <= scores_NE.shape[-1]:
         raise ConfigError(f"{k} of {scores_NE.shape[-1]} experts cannot be chosen")
     p_NE = scores_NE.softmax(dim=-1) if scoring == "softmax" else scores_NE.sigmoid()
-    chosen_NK = _largest(p_NE.detach() + (0.0 if bias_E is None else bias_E), k)
+    chosen_NK = largest_first(p_NE.detach() + (0.0 if bias_E is None else bias_E), k)
     p_NK = p_NE.gather(-1, chosen_NK)
     if k == 1:
         return chosen_NK, p_NK, p_NE
     return chosen_NK, p_NK / p_NK.sum(dim=-1, keepdim=True).clamp(min=1e-20), p_NE
 
 
-def _largest(wanted_NE: torch.Tensor, k: int) -> torch.Tensor:
-    """int64 [N, k], the largest first; `wanted` is used up.  As quick as topk, which promises nothing about ties."""
+def largest_first(wanted_NE: torch.Tensor, k: int) -> torch.Tensor:
+    """The places of the k largest along the last axis, int64 [..., k]: the largest first, of equal ones the first.
+
+    wanted_NE   [..., E], overwritten        k   1..E
+
+    As quick as topk, which promises nothing about ties.
+    """
     found = []
     for _ in range(k):
         found.append(wanted_NE.argmax(dim=-1, keepdim=True))  # of equal ones the first

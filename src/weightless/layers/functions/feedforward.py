@@ -28,16 +28,23 @@ def ffn(
     The activation of half-precision numbers is worked out in float32.  Shapes that do not fit raise RuntimeError.
     """
     hidden = widened(biased(F.linear(x, up), up_bias))
+    return biased(F.linear(activated(hidden, activation).to(x.dtype), down), down_bias)
+
+
+def activated(hidden: torch.Tensor, activation: str) -> torch.Tensor:
+    """act of a projected input, of the dtype of `hidden`: [..., d_ff].
+
+    hidden       [..., 2 d_ff], gate before value, for "swiglu"; [..., d_ff] for the others
+    activation   "swiglu": silu(gate) * value; "relu2": max(z, 0)^2; "silu": z / (1 + exp(-z)); "gelu": by tanh
+
+    Any shape will do; an odd last axis under "swiglu" raises RuntimeError.
+    """
     if activation == "swiglu":
         gate, value = hidden.chunk(2, dim=-1)
-        inner = F.silu(gate) * value
-    elif activation == "relu2":
-        inner = F.relu(hidden).square()
-    elif activation == "gelu":
-        inner = F.gelu(hidden, approximate="tanh")
-    else:
-        inner = F.silu(hidden)
-    return biased(F.linear(inner.to(x.dtype), down), down_bias)
+        return F.silu(gate) * value
+    if activation == "relu2":
+        return F.relu(hidden).square()
+    return F.gelu(hidden, approximate="tanh") if activation == "gelu" else F.silu(hidden)
 
 
 def biased(x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
