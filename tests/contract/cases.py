@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from contract import exit_cases
 
 from weightless.models import mixture
 from weightless.models.catalog import family
@@ -33,6 +34,9 @@ CASES: dict[str, dict[str, Any]] = {
     for path in sorted(FOLDER.glob("*.py"))
     if path.stem != "shared"
 }
+
+for name, more in exit_cases.CASES.items():
+    CASES[name] |= more
 
 ALL = [(name, case) for name, cases in CASES.items() for case in cases]
 TRAINED = [(name, case) for name, case in ALL if hasattr(family(name), "Model")]

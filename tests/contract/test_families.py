@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from contract.cases import ALL, CASES, REMEMBERED, TRAINED, Bench, bench, lively_parameters
 from contract.references import reference_nats
 
+from weightless.layers.layer import Record
 from weightless.models.catalog import families, family
 from weightless.program.cost import touched_by_formula
 from weightless.train.initialise import initial_parameters
@@ -52,7 +53,10 @@ def test_1_shapes_and_finite(b):
 
 @over(TRAINED)
 def test_2_causal_by_gradient(b, monkeypatch):
-    """d nats[t] / d (rows looked up at position s) is exactly 0 for s > t, and not for s = t."""
+    """d nats[t] / d (rows looked up at position s) is exactly 0 for s > t, and not for s = t.
+
+    As in training, where every position goes through every layer.
+    """
     looked_up, embedding = [], F.embedding
 
     def recorded(*args, **kwargs):
@@ -60,7 +64,7 @@ def test_2_causal_by_gradient(b, monkeypatch):
         return looked_up[-1]
 
     monkeypatch.setattr(F, "embedding", recorded)
-    nats_T = b.family.Model(b.config).losses(b.rounded(), *b.batch)[0]
+    nats_T = b.family.Model(b.config).losses(b.rounded(), *b.batch, record=Record())[0]
     assert looked_up
     for t in (0, 1, len(nats_T) // 2, len(nats_T) - 1):
         for gradient_BTD in torch.autograd.grad(nats_T[t], looked_up, retain_graph=True):
@@ -137,10 +141,11 @@ def test_7_one_batch_can_be_overfitted(b):
     optimizer = torch.optim.Adam(p.values(), lr=0.02)
     first = last = math.nan
     for step in range(80):
-        nats = model.losses(p | constants, x, y).mean()
+        record = Record()
+        nats = model.losses(p | constants, x, y, record=record).mean()
         first, last = (nats.item() if step == 0 else first), nats.item()
         optimizer.zero_grad()
-        nats.backward()
+        (nats + sum(record.auxiliary)).backward()
         for tensor in p.values():
             tensor.grad = tensor.grad.to_dense()
         optimizer.step()

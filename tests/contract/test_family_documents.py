@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from contract.cases import REMEMBERED, TRAINED, Bench, bench
 
 from weightless.data.batches.packing import IGNORED
+from weightless.layers.layer import Record
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_gradients_do_not_cross_documents(b, monkeypatch):
 
     monkeypatch.setattr(F, "embedding", recorded)
     x, y, document = packed(b)
-    nats_T = b.family.Model(b.config).losses(b.rounded(), x, y, document)[0]
+    nats_T = b.family.Model(b.config).losses(b.rounded(), x, y, document, record=Record())[0]
     for k in range(int(document.max())):
         inside_T = document[0] == k
         for gradient_BTD in torch.autograd.grad(nats_T[inside_T].sum(), looked_up, retain_graph=True):

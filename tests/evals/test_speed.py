@@ -26,6 +26,7 @@ def test_what_the_first_call_compiles_is_in_no_rate(n_tokens):
         def score_stream_with_traffic(self, tokens, targets):
             time.sleep(COMPILING if not calls else 0)
             calls.append(len(tokens))
+            self.paths = np.zeros(len(tokens), np.int64)
             return np.ones(len(tokens)), np.zeros((len(tokens), N_TRAFFIC), np.int64)
 
     packed = SimpleNamespace(program=SimpleNamespace(context=64), engine=Engine)

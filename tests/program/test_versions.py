@@ -43,6 +43,7 @@ CAME_LATER = {
     "mix_kept",
     "scan",
     "convolve",
+    "exit_test",
 }
 """Operators that no file of the first version can have."""
 

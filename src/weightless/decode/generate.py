@@ -20,7 +20,7 @@ import numpy as np
 from weightless.base.random import rng_for
 from weightless.decode.sampling import Sampling, StopStrings, adjusted, draw
 from weightless.export.packed import Packed
-from weightless.program.cost import fixed_by_position, is_exact, touched_by_formula
+from weightless.program.cost import fixed_bytes, is_exact, touched_by_formula
 from weightless.program.engine import N_UNIFORMS, Engine
 from weightless.program.program import Program
 
@@ -45,11 +45,11 @@ def next_token(engine: Engine, sampling: Sampling, rng: np.random.Generator, see
 
 
 def token_stream(
-    packed: Packed, prompt: list[int], sampling: Sampling, costs: list[tuple[int, int]] | None = None
+    packed: Packed, prompt: list[int], sampling: Sampling, costs: list[tuple[int, int, int]] | None = None
 ) -> Iterator[int]:
     """The tokens that follow `prompt`; ends after max_tokens, or before <|endoftext|>.
 
-    `costs` receives (position, bytes touched where the data decides the cost) of every draw.
+    `costs` receives (position, bytes touched where the data decides the cost, exits taken) of every draw.
     """
     tokenizer, context = packed.tokenizer, packed.program.context
     engine, rng = packed.engine(), rng_for(sampling.seed, "generate")
@@ -61,7 +61,7 @@ def token_stream(
         decided = 0 if costs is None else engine.decided_bytes()
         token = next_token(engine, sampling, rng, history)
         if costs is not None:
-            costs.append((engine.position, decided + engine.decided_bytes()))
+            costs.append((engine.position, decided + engine.decided_bytes(), engine.path))
         if sampling.stop_at_end and token == tokenizer.end_of_text:
             return
         yield token
@@ -85,7 +85,7 @@ def text_stream(packed: Packed, tokens: Iterator[int], sampling: Sampling) -> It
 
 def generate(packed: Packed, prompt: str, sampling: Sampling) -> dict[str, Any]:
     """{"prompt", "text", …}: the continuation as text, with how it was drawn and what a token cost."""
-    costs: list[tuple[int, int]] = []
+    costs: list[tuple[int, int, int]] = []
     stream = token_stream(packed, prompt_ids(packed, prompt), sampling, costs)
     pieces = list(text_stream(packed, stream, sampling))
     return {
@@ -100,13 +100,13 @@ def generate(packed: Packed, prompt: str, sampling: Sampling) -> dict[str, Any]:
     }
 
 
-def mean_cost(program: Program, head: str, costs: list[tuple[int, int]]) -> float:
+def mean_cost(program: Program, head: str, costs: list[tuple[int, int, int]]) -> float:
     """Bytes touched per token: by formula over the headline's positions, or, where the text decides, at those drawn.
 
-    `costs` = (position, bytes that the engine counted in operators whose cost the text decides) of every token.
+    `costs` = (position, bytes that the engine counted in operators whose cost the text decides, exits) of every token.
     """
     if is_exact(program) or not costs:
         return touched_by_formula(program, head).T.mean
-    positions, decided = np.array(costs).T
-    fixed = fixed_by_position(program, head, int(positions.max()))
-    return float(decided.mean() + sum(column[positions].mean() for column in fixed.values()))
+    positions, decided, paths = np.array(costs).T
+    fixed = fixed_bytes(program, head, positions, paths)
+    return float(decided.mean() + sum(column.mean() for column in fixed.values()))

@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,8 @@ class Score:
     """How far apart windows began, where they overlapped."""
     sampled: bool = False
     """Whether only a part of the targets was scored."""
+    paths: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Which exits were taken at each scored position (`program.flow`)."""
 
     @property
     def nats_per_token(self) -> float:
@@ -125,11 +127,10 @@ def evaluate(
     context = packed.program.context
     todo = spread(windows(len(tokens), context, context if stride is None else stride), limit)
     n_targets = sum(end - scored for _, scored, end in todo)
-    nats, data = np.zeros(len(tokens)), np.zeros((len(tokens), N_TRAFFIC), dtype=np.int64)
-    positions = np.zeros(len(tokens), dtype=np.int64)
+    nats, (positions, paths) = np.zeros(len(tokens)), np.zeros((2, len(tokens)), dtype=np.int64)
+    data = np.zeros((len(tokens), N_TRAFFIC), dtype=np.int64)
     n_threads = min(n_threads or cores(), len(todo))
-    first, _, end = todo[0]
-    end = min(end, first + WARM_UP_TOKENS)
+    first, end = todo[0][0], min(todo[0][2], todo[0][0] + WARM_UP_TOKENS)
     packed.engine().score_stream_with_traffic(tokens[first : end - 1], tokens[first + 1 : end])
     started = time.perf_counter()
     with progress(label, n_targets, "tokens") as tick, ThreadPoolExecutor(n_threads) as pool:
@@ -140,12 +141,13 @@ def evaluate(
             for first, scored, end in part:
                 engine.reset()
                 fed, traffic = engine.score_stream_with_traffic(tokens[first : end - 1], tokens[first + 1 : end])
-                nats[scored:end], data[scored:end] = fed[scored - first - 1 :], traffic[scored - first - 1 :]
-                positions[scored:end] = np.arange(scored - first, end - first)
+                done = scored - first - 1
+                nats[scored:end], data[scored:end] = fed[done:], traffic[done:]
+                positions[scored:end], paths[scored:end] = np.arange(scored - first, end - first), engine.paths[done:]
                 tick(end - scored)
 
-        for done in [pool.submit(work, chunk) for chunk in chunks]:
-            done.result()
+        for finished in [pool.submit(work, chunk) for chunk in chunks]:
+            finished.result()
     seconds = time.perf_counter() - started
     at = np.concatenate([np.arange(scored, end) for _, scored, end in todo])
     n_bytes = _bytes_at(at, tokens, None if refused else token_bytes, no_bytes)
@@ -160,6 +162,7 @@ def evaluate(
         refused,
         overlapping,
         len(at) < len(tokens) - 1,
+        paths[at],
     )
 
 

@@ -38,11 +38,11 @@ class FamilyModel:
         return self.program.context
 
     def forward_flops(self, T: int, causal: bool) -> dict[str, int]:
-        """{component: FLOPs} of scoring one sequence of T tokens."""
+        """{component: FLOPs} of scoring one sequence of T tokens, at full depth."""
         positions = range(1, T + 1) if causal else (T,)
         times = 1 if causal else T
         out: dict[str, int] = {}
-        for op in self.program.operators("score"):
+        for op in self.program.along(0, "score"):
             n = times * sum(op.flops(self.program.by_name, t) for t in positions)
             line = operator_line(op, self.program)
             out[line] = out.get(line, 0) + n

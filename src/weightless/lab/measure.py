@@ -23,7 +23,7 @@ from weightless.program.cost import (
     Spread,
     Touched,
     decided_components,
-    fixed_by_position,
+    fixed_bytes,
     flops,
     is_exact,
     touched_by_formula,
@@ -78,13 +78,13 @@ def _touched_by_data(packed: Packed, result: Score, audited: Sequence[Audited]) 
     """T and its components over every scored position of the headline range; U and lines from the audited window."""
     logged = Touched.of([step.logged for step in audited])
     here = (result.positions >= 1) & (result.positions <= HEADLINE_POSITIONS)
-    decided, positions = result.data_bytes[here], result.positions[here]
+    decided, positions, paths = result.data_bytes[here], result.positions[here], result.paths[here]
     lines = decided_components(packed.program)
     means = {name: float(column.mean()) for name, column in zip(lines, decided.T, strict=True) if name}
-    fixed = fixed_by_position(packed.program, "score", int(positions.max()))
+    fixed = fixed_bytes(packed.program, "score", positions, paths)
     for name, column in fixed.items():
-        means[name] = means.get(name, 0.0) + float(column[positions].mean())
-    total = decided.sum(axis=1) + sum(column[positions] for column in fixed.values())
+        means[name] = means.get(name, 0.0) + float(column.mean())
+    total = decided.sum(axis=1) + sum(fixed.values())
     components = {name: (means[name], *logged.components[name][1:]) for name in logged.components}
     return Touched(Spread.of(total), logged.U, logged.T64, components, int(here.sum()))  # type: ignore[arg-type]
 

@@ -42,6 +42,7 @@ def train_model(
     """
     from weightless.train.loop import train
     from weightless.train.same_run import origin
+    from weightless.train.settling import divided
 
     room, of = trained(name), origin(name, config, corpus)
     room.decode_program(config)  # what cannot be packed is not trained
@@ -54,9 +55,11 @@ def train_model(
         save_model_file(folder, name, config)
         on_begin()
 
+    model = room.Model(config)
+    learned, settling = divided(model, corpus.tokens("train") if tokens is None else tokens)
     return train(
-        room.Model(config),
-        corpus.tokens("train") if tokens is None else tokens,
+        model,
+        learned,
         corpus.tokens("val"),
         loop,
         folder,
@@ -66,6 +69,7 @@ def train_model(
         source=corpus,
         origin=of,
         on_begin=begin,
+        settling=settling,
     )
 
 

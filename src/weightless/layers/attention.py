@@ -173,17 +173,51 @@ class Attention(Layer):
             return self.residual.joined(p, x_D, L.biased(F.linear(a, p[self.out]), p.get(self.out_bias)))
 
     def operators(self) -> list[Any]:
-        turn = {**self.vectors, "rotary": self.rotary, "qk_eps": self.qk_eps}
-        into = {**self.residual.first(), "bias": self.qkv_bias}
-        rows = [GatherRow(HISTORY, self.value_rows, "qkv", add=True, first=self.d_q + self.d_kv)] if self.values else []
         after: dict[str, Any] = {"eps": self.residual.eps} if self.residual.after else {}
         return [
-            NormMatvec(self.residual.norm, self.qkv, STREAM, "qkv", self.residual.eps, **into),
-            *rows,
-            RopeAppend("qkv", self.cache, *self.heads, self.theta, self.qk_norm != "none", **turn),
+            *self._appended({}, {}),
             Attend("qkv", self.cache, "a", *self.heads, window=self.window or 0),
             MatvecAdd(self.out, "a", STREAM, **self.residual.fields(), **after, bias=self.out_bias),
         ]
+
+    def _appended(self, rows: dict[str, Any], turn: dict[str, Any]) -> list[Any]:
+        """From the stream to the cache; `rows` of the matrix, and how they are turned, where not as they come."""
+        r, first = self.residual, self.d_q + self.d_kv
+        return [
+            NormMatvec(r.norm, self.qkv, STREAM, "qkv", r.eps, **r.first(), bias=self.qkv_bias, **rows),
+            *([GatherRow(HISTORY, self.value_rows, "qkv", add=True, first=first)] if self.values else []),
+            RopeAppend(
+                "qkv",
+                self.cache,
+                *self.heads,
+                self.theta,
+                self.qk_norm != "none",
+                **self.vectors,
+                rotary=self.rotary,
+                qk_eps=self.qk_eps,
+                **turn,
+            ),
+        ]
+
+    def leave(
+        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
+    ) -> None:
+        import torch.nn.functional as F
+
+        with fused("norm_matvec"):
+            bias = p[self.qkv_bias][:, self.d_q :] if self.qkv_bias else None
+            kv = L.biased(F.linear(self.residual.before(p, x_D), p[self.qkv][self.d_q :]), bias)
+        if self.values:
+            with fused("gather_row"):
+                kv[self.d_kv :] += F.embedding(s[HISTORY][t - 1], p[self.value_rows])
+        with fused("rope_append"):
+            turn = {key: value for key, value in self._turn(p).items() if key not in ("q_norm", "q_gain")}
+            heads = (0, self.n_kv_heads, self.d_head)
+            L.append_row(kv, s[self.cache], t, heads, self.theta, self.qk_norm != "none", self.kv_format, **turn)
+
+    def leaving(self) -> list[Any]:
+        """A row of keys and values from their part of the matrix, and no query."""
+        return self._appended({"first": self.d_q, "count": 2 * self.d_kv}, {"queries": False})
 
     def kept(self, T: int) -> list[Activation]:
         """Attention keeps its inputs, its output and one number per head; RoPE nothing."""

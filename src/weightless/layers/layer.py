@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from weightless.base.errors import ConfigError
 from weightless.ledger.memory import Activation
 from weightless.program.tensor import Parameter, Tensor
 
@@ -46,10 +47,12 @@ class Record:
 
     auxiliary   scalars that are minimised beside the nats, and never counted among them
     counts      {name: float [n]}: how often each of n parts (experts, slots) was used, for balance and the run's record
+    at_end      functions of (targets_BT, the model's nats_BT) that give auxiliary scalars, asked behind the head
     """
 
     auxiliary: list[torch.Tensor] = field(default_factory=list)
     counts: dict[str, torch.Tensor] = field(default_factory=dict)
+    at_end: list[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = field(default_factory=list)
 
     def count(self, name: str, used: torch.Tensor) -> None:
         """Add to a count: a layer may be gone through more than once."""
@@ -58,12 +61,14 @@ class Record:
 
 class Window(NamedTuple):
     """What `forward` may know of the batch beside the stream: its tokens, where documents begin, while training the
-    record that it may write into, and the stream as it began, where layers ask for it (`start.py`)."""
+    record that it may write into, the stream as it began, where layers ask for it (`start.py`), and which positions
+    have exited, so that their stream stays (`through`)."""
 
     tokens_BT: torch.Tensor
     documents: DocumentLayout | None = None
     record: Record | None = None
     start_BTD: torch.Tensor | None = None
+    exited_BT: torch.Tensor | None = None
 
 
 class Layer(Protocol):
@@ -111,6 +116,23 @@ class Layer(Protocol):
         """Tensors that training keeps of one sequence of T positions for the backward pass."""
         ...
 
+    def leaving(self) -> list[Any]:
+        """Operators that leave in memory what `operators` leave there for later positions, while the stream stays.
+
+        A layer without a memory of its own leaves nothing.  ConfigError for one that has, and does not say how.
+        """
+        if memory := [tensor.name for tensor in self.state() if tensor.component not in REGISTERS]:
+            raise ConfigError(
+                f"no token can exit before a layer {type(self).__name__}: it does not say what it leaves in {memory[0]}"
+                " when it is passed over; exit behind it, or not at all"
+            )
+        return []
+
+    def leave(
+        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
+    ) -> None:
+        """One position of `leaving`, in PyTorch."""
+
 
 class Head(Protocol):
     """The end of a stack: from the stream to probabilities, normalised exactly."""
@@ -146,6 +168,15 @@ class Head(Protocol):
         ...
 
     def kept(self, T: int) -> list[Activation]: ...
+
+
+def through(layer: Layer, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
+    """The stream behind a layer; where a position has exited it is the one before.
+
+    That is what passing over a layer means: what it leaves in memory comes from the stream as it stood at the exit.
+    """
+    new_BTD = layer.forward(p, x_BTD, window)
+    return new_BTD if window.exited_BT is None else new_BTD.where(~window.exited_BT[..., None], x_BTD)
 
 
 def register(name: str, width: int, component: str = "activations") -> Tensor:

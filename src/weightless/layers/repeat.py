@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import ConfigError
-from weightless.layers.layer import REGISTERS, STREAM, Fused, Layer, Record, Window
+from weightless.layers.layer import REGISTERS, STREAM, Fused, Layer, Record, Window, through
 from weightless.ledger.memory import Activation
 from weightless.program.operators.lookup import AddRow
 from weightless.program.tensor import Parameter, Tensor
@@ -72,11 +72,13 @@ class Repeat(Layer):
         return {tensor.name: f"{tensor.name}.pass.{i}" for tensor in state}
 
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
+        exited = window.exited_BT
         for i in range(self.passes):
             if self.iteration:
-                x_BTD = x_BTD + p[self.iteration][i]
+                moved_BTD = x_BTD + p[self.iteration][i]
+                x_BTD = moved_BTD if exited is None else moved_BTD.where(~exited[..., None], x_BTD)
             for layer in self.layers:
-                x_BTD = layer.forward(p, x_BTD, window)
+                x_BTD = through(layer, p, x_BTD, window)
         return x_BTD
 
     def step(
@@ -99,6 +101,19 @@ class Repeat(Layer):
                 found.append(AddRow(self.iteration, STREAM, i))
             found += [_renamed(op, names) for layer in self.layers for op in layer.operators()]
         return found
+
+    def leaving(self) -> list[Any]:
+        """Every pass has a memory of its own; no row of a pass is added to a stream that stays."""
+        left = [op for layer in self.layers for op in layer.leaving()]
+        return [_renamed(op, self._of_pass(i)) for i in range(self.passes) for op in left]
+
+    def leave(
+        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
+    ) -> None:
+        for i in range(self.passes):
+            own = {**s, **{name: s[renamed] for name, renamed in self._of_pass(i).items()}}
+            for layer in self.layers:
+                layer.leave(p, own, x_D, t, fused)
 
     def kept(self, T: int) -> list[Activation]:
         return self.passes * [item for layer in self.layers for item in layer.kept(T)]

@@ -95,7 +95,10 @@ class StackModel:
 
         `record` takes what else layers want to be minimised or counted; the nats do not depend on it.
         """
-        return self.stack.head.nats(p, self._stream(p, tokens_BT, document_BT, record), targets_BT)
+        nats_BT = self.stack.head.nats(p, self._stream(p, tokens_BT, document_BT, record), targets_BT)
+        if record is not None:
+            record.auxiliary += [asked(targets_BT, nats_BT) for asked in record.at_end]
+        return nats_BT
 
     def after_step(self, p: Mapping[str, torch.Tensor], record: Record) -> None:
         """Let layers change their constants by what a step has counted."""

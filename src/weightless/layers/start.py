@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightless.layers import functions as L
-from weightless.layers.layer import STREAM, Fused, Layer, Record, Window, register
+from weightless.layers.layer import STREAM, Fused, Layer, Record, Window, register, through
 from weightless.ledger.memory import Activation
 from weightless.program.operators.start import MixKept, NormKeep
 from weightless.program.tensor import Parameter, Rows, Tensor
@@ -50,10 +50,12 @@ class FromStart(Layer):
         return [register(START, self.d_model), *(tensor for layer in self.layers for tensor in layer.state())]
 
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
-        x_BTD = L.rms_norm(x_BTD, None, self.eps)
+        normed_BTD = L.rms_norm(x_BTD, None, self.eps)
+        exited_BT = window.exited_BT
+        x_BTD = normed_BTD if exited_BT is None else normed_BTD.where(~exited_BT[..., None], x_BTD)
         window = window._replace(start_BTD=x_BTD)
         for layer in self.layers:
-            x_BTD = layer.forward(p, x_BTD, window)
+            x_BTD = through(layer, p, x_BTD, window)
         return x_BTD
 
     def step(
@@ -68,6 +70,16 @@ class FromStart(Layer):
 
     def operators(self) -> list[Any]:
         return [NormKeep(STREAM, START, self.eps), *(op for layer in self.layers for op in layer.operators())]
+
+    def leaving(self) -> list[Any]:
+        """What its layers leave, of a stream that is not normed anew."""
+        return [op for layer in self.layers for op in layer.leaving()]
+
+    def leave(
+        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
+    ) -> None:
+        for layer in self.layers:
+            layer.leave(p, s, x_D, t, fused)
 
     def kept(self, T: int) -> list[Activation]:
         """The layers' own and 1 / rms; x_0 itself is what the first block mixes."""

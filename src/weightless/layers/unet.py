@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import ConfigError
-from weightless.layers.layer import STREAM, Fused, Layer, Record, Window, register
+from weightless.layers.layer import STREAM, Fused, Layer, Record, Window, register, through
 from weightless.layers.start import MixStart
 from weightless.ledger.memory import Activation
 from weightless.program.operators.lookup import AddKept, Keep
@@ -69,16 +69,17 @@ class UNet(Layer):
         return [*(tensor for layer in self.layers for tensor in layer.state()), *skips]
 
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
-        kept = []
+        kept, exited = [], window.exited_BT
         for block in self.first:
             for layer in block:
-                x_BTD = layer.forward(p, x_BTD, window)
+                x_BTD = through(layer, p, x_BTD, window)
             kept.append(x_BTD)
         for j, block in enumerate(self.second):
             if kept:
-                x_BTD = x_BTD + p[f"skip.{j}"].reshape(-1) * kept.pop()
+                moved_BTD = x_BTD + p[f"skip.{j}"].reshape(-1) * kept.pop()
+                x_BTD = moved_BTD if exited is None else moved_BTD.where(~exited[..., None], x_BTD)
             for layer in block:
-                x_BTD = layer.forward(p, x_BTD, window)
+                x_BTD = through(layer, p, x_BTD, window)
         return x_BTD
 
     def step(
@@ -107,6 +108,16 @@ class UNet(Layer):
                 found.append(AddKept(f"kept.{self.n_skips - 1 - j}", f"skip.{j}", STREAM))
             found += [op for layer in block for op in layer.operators()]
         return found
+
+    def leaving(self) -> list[Any]:
+        """What its layers leave; a skip is of one position, and none comes from one that has exited."""
+        return [op for layer in self.layers for op in layer.leaving()]
+
+    def leave(
+        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
+    ) -> None:
+        for layer in self.layers:
+            layer.leave(p, s, x_D, t, fused)
 
     def kept(self, T: int) -> list[Activation]:
         """The layers' own, and each skip for the gradient of its factor, unless the next block keeps what it reads."""

@@ -13,6 +13,7 @@ from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.class_head import ClassHead
 from weightless.layers.embedding import Embedding, FactorisedEmbedding, HashedRows, PositionRows
+from weightless.layers.exits import EarlyExit
 from weightless.layers.feedforward import FeedForward
 from weightless.layers.full_head import FullHead
 from weightless.layers.layer import Head, Layer
@@ -29,7 +30,7 @@ PAIRING = {"rope": "half_split", "rope_interleaved": "interleaved", "learned": "
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(EarlyExit):
     """Shapes, variants, and the storage formats of what is packed.  `d_ff` 0 means 8/3 d_model rounded down to 8s."""
 
     vocab_size: int = 4096
@@ -107,6 +108,7 @@ class Config:
             raise ConfigError(f"rope_theta is of rotary positions, and positions = {self.positions!r}: leave it out")
         if self.match_d_ff and self.activation == "swiglu":
             raise ConfigError("match_d_ff widens a block without a gate, and swiglu has one: leave it out")
+        self.check_exits(self.n_layers)
         self._check_window()
         self._check_rows()
         self._check_head()
@@ -178,10 +180,9 @@ class Config:
 
 def stack(c: Config) -> Stack:
     """Rows looked up by token (and what precedes it, and position), n_layers blocks, a head."""
-    layers = _lookups(c)
-    for i in range(c.n_layers):
-        layers += _block(c, i)
-    return Stack(c.vocab_size, c.context, tuple(layers), _head(c))
+    head = _head(c)
+    blocks = c.exits([_block(c, i) for i in range(c.n_layers)], head, c.d_model, c.eps)
+    return Stack(c.vocab_size, c.context, (*_lookups(c), *blocks), head)
 
 
 def _lookups(c: Config) -> list[Layer]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
+from weightless.layers.exits import EarlyExit
 from weightless.layers.experts import Experts
 from weightless.layers.full_head import FullHead
+from weightless.layers.layer import Layer
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
@@ -19,7 +21,7 @@ from weightless.program.program import check_layers
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(EarlyExit):
     """Shapes, routing, and the storage formats of what is packed."""
 
     vocab_size: int = 4096
@@ -66,6 +68,7 @@ class Config:
             if getattr(self, name) < (least := int(name != "d_shared")):
                 raise ConfigError(f"{name} = {getattr(self, name)} should be at least {least}")
         check_layers(self.n_layers)
+        self.check_exits(self.n_layers)
         check_eps(self.eps)
         check_theta(self.rope_theta)
         if self.top_k > self.n_experts:
@@ -87,13 +90,14 @@ def stack(c: Config) -> Stack:
     """Embedding, n_layers blocks of attention and experts, a head over the whole vocabulary."""
     d, fmt, std, tied = c.d_model, c.weight_format, (1 / c.d_model) ** 0.5, "embed" if c.tied else ""
     out_std = std / (2 * c.n_layers) ** 0.5
-    layers: list[Any] = [Embedding(c.vocab_size, d, fmt, 0.02 if c.tied else 1.0, c.tied)]
+    first, blocks = Embedding(c.vocab_size, d, fmt, 0.02 if c.tied else 1.0, c.tied), list[list[Layer]]()
     heads = (c.n_heads, c.n_kv_heads, d // c.n_heads, c.context, c.rope_theta, fmt, c.kv_format)
     routing = (c.n_experts, c.top_k, c.d_expert, c.d_shared, c.activation, c.scoring, c.balance, c.balance_weight)
     for i in range(c.n_layers):
-        layers.append(Attention(i, Residual(f"block.{i}.attn_", d, c.eps), *heads, std, out_std))
-        layers.append(Experts(i, Residual(f"block.{i}.ffn_", d, c.eps), *routing, fmt, std, out_std))
-    return Stack(c.vocab_size, c.context, tuple(layers), FullHead(c.vocab_size, d, c.eps, fmt, 0.02, tied))
+        attention = Attention(i, Residual(f"block.{i}.attn_", d, c.eps), *heads, std, out_std)
+        blocks.append([attention, Experts(i, Residual(f"block.{i}.ffn_", d, c.eps), *routing, fmt, std, out_std)])
+    head = FullHead(c.vocab_size, d, c.eps, fmt, 0.02, tied)
+    return Stack(c.vocab_size, c.context, (first, *c.exits(blocks, head, d, c.eps)), head)
 
 
 FAMILY = Trained(Config, stack)

@@ -40,13 +40,16 @@ def aligned(n_bytes: int, fill: int = 0) -> np.ndarray:
 
 @dataclass
 class Registers:
-    """The machine's edge: inputs (t, token, target, uniforms) and results of the last head."""
+    """The machine's edge: inputs (t, token, target, uniforms), results of the last head, and the way that is taken:
+    whether the operator exits, and where that was since the last token (`flow.py`)."""
 
     t: int = 0
     token: int = 0
     target: int = 0
     uniforms: np.ndarray = field(default_factory=lambda: np.zeros(8))
     probabilities: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    exit: bool = False
+    path: int = 0
 
 
 @dataclass(frozen=True)

@@ -132,15 +132,26 @@ def step_bytes(program: Program, per_operator: Sequence[Sequence[Access]]) -> di
 def formula(program: Program, t: int, head: str = "score") -> dict[str, Bytes]:
     """{component: Bytes} at position t from shapes alone.
 
-    Where the data decides (n-gram probes) this is the structural maximum; see `is_exact`.
+    Where the data decides (n-gram probes, exits) this is the structural maximum; see `is_exact`.
     """
+    return along(program, t, costliest(program, t), head)
+
+
+def along(program: Program, t: int, path: int, head: str = "score") -> dict[str, Bytes]:
+    """{component: Bytes} at position t of a step that takes this path (`flow.py`)."""
     tensors = program.by_name
-    return step_bytes(program, [op.accesses(tensors, t) for op in program.operators(head)])
+    return step_bytes(program, [op.accesses(tensors, t) for op in program.along(path, head)])
+
+
+def costliest(program: Program, t: int) -> int:
+    """The path of largest T at position t."""
+    body, tensors = program.body, program.by_name
+    return program.flow.costliest(lambda i: sum(T for T, _, _ in _reduced(body[i].accesses(tensors, t)).values()))
 
 
 def is_exact(program: Program) -> bool:
-    """True when no operator's cost depends on the data, so that the formula needs no text."""
-    return not any(op.decided() for op in program.operators("score"))
+    """True when neither an operator's cost nor which of them run depends on the data: the formula needs no text."""
+    return not any(op.decided() for op in program.operators("score")) and not program.flow.tests
 
 
 def decided_components(program: Program) -> list[str]:
@@ -222,16 +233,32 @@ class Touched:
 
 
 def touched_by_formula(program: Program, head: str = "score", positions: int = HEADLINE_POSITIONS) -> Touched:
-    """The headline from the configuration: positions 1..min(positions, context)."""
-    reducer, tensors, ops = Reducer(program), program.by_name, program.operators(head)
-    last = min(positions, program.context)
-    return Touched.of([reducer.step([op.accesses(tensors, t) for op in ops]) for t in range(1, last + 1)])
+    """The headline from the configuration: positions 1..min(positions, context); at most, where the data decides."""
+    reducer, tensors = Reducer(program), program.by_name
+    ways = {0: program.along(0, head)}
+    steps = []
+    for t in range(1, min(positions, program.context) + 1):
+        path = costliest(program, t)
+        ops = ways.setdefault(path, program.along(path, head))
+        steps.append(reducer.step([op.accesses(tensors, t) for op in ops]))
+    return Touched.of(steps)
 
 
-def fixed_by_position(program: Program, head: str, last: int) -> dict[str, np.ndarray]:
-    """{component: T at positions 0..last} of the operators whose cost follows from shapes, not from the data."""
+def fixed_bytes(program: Program, head: str, positions: np.ndarray, paths: np.ndarray) -> dict[str, np.ndarray]:
+    """{component: T [n]} of steps at these positions along these paths, of those operators whose cost follows from
+    shapes, not from the data."""
+    found: dict[str, np.ndarray] = {}
+    for path in np.unique(paths).tolist():
+        here = np.flatnonzero(paths == path)
+        for name, column in _fixed_by_position(program, head, int(positions[here].max()), path).items():
+            found.setdefault(name, np.zeros(len(positions), dtype=np.int64))[here] = column[positions[here]]
+    return found
+
+
+def _fixed_by_position(program: Program, head: str, last: int, path: int) -> dict[str, np.ndarray]:
+    """{component: T at positions 0..last} of one path."""
     tensors, reducer = program.by_name, Reducer(program)
-    ops = [op for op in program.operators(head) if not op.decided()]
+    ops = [op for op in program.along(path, head) if not op.decided()]
     steps = [reducer.step([op.accesses(tensors, t) for op in ops]) for t in range(1, last + 1)]
     names = dict.fromkeys(name for step in steps for name in step)
     return {name: np.array([0, *(step[name].T if name in step else 0 for step in steps)]) for name in names}
@@ -247,7 +274,16 @@ def n_parameters(program: Program) -> int:
 
 
 def flops(program: Program, head: str = "score", positions: int = HEADLINE_POSITIONS) -> float:
-    """Mean floating-point operations per token over positions 1..min(positions, context)."""
+    """Mean floating-point operations per token over positions 1..min(positions, context), at full depth."""
     last, tensors = min(positions, program.context), program.by_name
-    ops = program.operators(head)
+    ops = program.along(0, head)
     return sum(op.flops(tensors, t) for t in range(1, last + 1) for op in ops) / last
+
+
+def flops_of_steps(program: Program, positions: np.ndarray, paths: np.ndarray, head: str = "score") -> float:
+    """The same mean over steps that took these paths."""
+    tensors, total = program.by_name, 0
+    for path in np.unique(paths).tolist():
+        ops, times = program.along(path, head), np.bincount(positions[paths == path])
+        total += sum(int(times[t]) * op.flops(tensors, t) for t in np.flatnonzero(times).tolist() for op in ops)
+    return total / len(positions)

@@ -16,6 +16,7 @@ from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.kernels.numba.rows import views
 from weightless.program import interpreter as vm
 from weightless.program.arena import Arena, aligned
+from weightless.program.flow import BIT, EXITED, NEXT
 from weightless.program.linking import Compiling, Instructions
 from weightless.program.operator import SCRATCH_BYTES, Access
 from weightless.program.program import HEADS, OUTCOME, PROBABILITIES, Program
@@ -29,6 +30,7 @@ class Engine:
 
     `state` is memory of the caller's (uint8, aligned to 64 bytes, zeroed or not) to decode in, instead of its own.
     `name` is what the model is called when its operators have to be compiled, which takes some seconds once.
+    `paths` int64 [n] says which exits the tokens of the last verb took (`flow.py`); 0 where none.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Engine:
         self._instructions = Instructions(program)
         self._outcome = program.layout.places[OUTCOME].offset
         self._one = np.zeros(1, dtype=np.int64)
+        self.paths = np.zeros(0, dtype=np.int64)
 
     @property
     def position(self) -> int:
@@ -79,6 +82,11 @@ class Engine:
         self._head("full")
         place = self.program.layout.places[PROBABILITIES]
         return self.S[place.offset : place.offset + place.tensor.row_bytes].view(np.float32).copy()
+
+    @property
+    def path(self) -> int:
+        """The exits that the last token fed took (`flow.py`)."""
+        return int(self.registers[vm.PATH])
 
     def decided_bytes(self) -> int:
         """Bytes that the last feed, score, sample or distribution touched where the data decides the cost."""
@@ -116,10 +124,12 @@ class Engine:
     def _drive(self, body: str, head: str, tokens: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(outcome of the head after each token, bytes of data-decided operators at each token, by where)."""
         results, traffic = np.zeros(len(tokens)), np.zeros((len(tokens), vm.N_TRAFFIC), dtype=np.int64)
+        self.paths = np.zeros(len(tokens), dtype=np.int64)
         table, memory = self._instructions, (*self._memory, self.registers, self.uniforms, self.scratch)
         table.link((body, head), memory, self.name)
         spans = (*table.spans[body], *table.spans[head], self._outcome)
-        vm.drive(table.twins, table.code, table.floats, spans, *memory, tokens, targets, results, traffic)
+        instructions = (table.twins, table.code, table.floats, table.route, spans)
+        vm.drive(*instructions, *memory, tokens, targets, results, traffic, self.paths)
         self._check_status()
         return results, traffic
 
@@ -155,6 +165,11 @@ class AuditEngine:
     def position(self) -> int:
         return self.arena.registers.t
 
+    @property
+    def path(self) -> int:
+        """The exits that the last token took (`flow.py`)."""
+        return self.arena.registers.path
+
     def reset(self) -> None:
         self.arena.registers.t = 0
         if self.poison:
@@ -165,8 +180,9 @@ class AuditEngine:
         _check_ids(self.program, np.asarray([token]))
         self.arena.registers.t += 1
         self.arena.registers.token = token
+        self.arena.registers.path = 0
         self.steps = []
-        self._run(self.program.body)
+        self._run(self.program.body, self.program.flow.route)
 
     def score(self, target: int) -> float:
         _check_ids(self.program, np.asarray([target]))
@@ -191,16 +207,23 @@ class AuditEngine:
             nats.append(self.score(int(target)))
         return np.array(nats)
 
-    def _run(self, ops: tuple[object, ...]) -> None:
+    def _run(self, ops: tuple[object, ...], route: np.ndarray | None = None) -> None:
+        """Run them one after another, or along the ways of a body."""
         if self.position == 0:
             raise ConfigError("nothing has been fed yet: feed a token (usually <|endoftext|>) first")
-        for op in ops:
-            self.arena.log = []
+        at, registers = 0, self.arena.registers
+        while at < len(ops):
+            op, self.arena.log, registers.exit = ops[at], [], False
             try:
                 data = op.run(self.arena)  # type: ignore[attr-defined]
             except (IndexError, ValueError) as error:  # an id outside its table, or NaN where an id should be
                 raise CorruptFileError(POINTS_OUTSIDE) from error
             self.steps.append((op, [access for _, access in self.arena.log], tuple(data or ())))
+            if route is not None and registers.exit:
+                registers.path |= int(route[at, BIT])
+                at = int(route[at, EXITED])
+            else:
+                at = at + 1 if route is None else int(route[at, NEXT])
         self.arena.log = None
 
     def _result(self, name: str) -> np.ndarray:

@@ -18,33 +18,42 @@ from weightless.base.compiled import njit
 from weightless.kernels.numba.calls import call
 from weightless.kernels.numba.memory import begin
 from weightless.kernels.numba.rows import KERNEL
-from weightless.program.registers import IN_STATE, N_REGISTERS, N_TRAFFIC, STATUS, TARGET, TOKEN, T
+from weightless.program.flow import BIT, EXITED, NEXT
+from weightless.program.registers import EXIT, IN_STATE, N_REGISTERS, N_TRAFFIC, PATH, STATUS, TARGET, TOKEN, T
 
-__all__ = ["IN_STATE", "N_REGISTERS", "N_TRAFFIC", "STATUS", "TARGET", "TOKEN", "T", "drive"]
+__all__ = ["IN_STATE", "N_REGISTERS", "N_TRAFFIC", "PATH", "STATUS", "TARGET", "TOKEN", "T", "drive"]
 
 
 @njit(**KERNEL)
-def drive(twins, code, floats, spans, W, S, R, u, scratch, tokens, targets, results, traffic):  # type: ignore[no-untyped-def]
+def drive(twins, code, floats, route, spans, W, S, R, u, scratch, tokens, targets, results, traffic, paths):  # type: ignore[no-untyped-def]
     """For every i: feed tokens[i] with the body, then run a head with target targets[i]; `results` takes the outcome.
 
     `spans` = (first and last instruction of the body, of the head, byte offset of the outcome); an empty body runs
-    the head where the engine stands, an empty head only feeds.  traffic[i] = bytes of data-decided operators, by where.
-    In a log, operator k of the i-th token is operation i * (operators per token) + k.
+    the head where the engine stands, an empty head only feeds.  `route` says what runs behind each of them (`flow.py`).
+    traffic[i] = bytes of data-decided operators, by where; paths[i] = the exits that were taken.
+    In a log, operator k of the i-th token is operation i * (operators per token) + k, whether the others run or not.
     """
+    n_body = spans[1] - spans[0]
+    n_steps = n_body + spans[3] - spans[2]
     for i in range(len(tokens)):
-        R[TOKEN], R[TARGET] = tokens[i], targets[i]
+        R[TOKEN], R[TARGET], R[EXIT] = tokens[i], targets[i], 0
         for k in range(N_TRAFFIC):
             R[IN_STATE + k] = 0
-        if spans[1] > spans[0]:
+        if n_body > 0:
             R[T] += 1
-        n_body = spans[1] - spans[0]
-        n_steps = n_body + spans[3] - spans[2]
-        for k in range(n_steps):
-            at = spans[0] + k if k < n_body else spans[2] + k - n_body
-            begin(W, i * n_steps + k)
-            call(twins[at], (code[at], floats[at], W, S, R, u, scratch))
-            if R[STATUS] != 0:
-                return
-        results[i] = S[1][spans[4] // 4]
+            R[PATH] = 0
+        for part in range(2):
+            at, end, first = spans[2 * part], spans[2 * part + 1], i * n_steps + part * n_body - spans[2 * part]
+            while at < end:
+                begin(W, first + at)
+                call(twins[at], (code[at], floats[at], W, S, R, u, scratch))
+                if R[STATUS] != 0:
+                    return
+                if R[EXIT] != 0:
+                    R[EXIT], R[PATH] = 0, R[PATH] | route[at, BIT]
+                    at = route[at, EXITED]
+                else:
+                    at = route[at, NEXT]
+        results[i], paths[i] = S[1][spans[4] // 4], R[PATH]
         for k in range(N_TRAFFIC):
             traffic[i, k] = R[IN_STATE + k]

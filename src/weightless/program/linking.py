@@ -44,7 +44,8 @@ Compiling = Literal["helped", "alone", "from the end"]
 class Instructions:
     """A program as the compiled engine runs it: `spans[part]` = (first, last) rows of the body or of a head.
 
-    twins int64 [n] addresses of compiled operators; code int64 [n, N_INTS] and floats [n, N_FLOATS] their operands.
+    twins int64 [n] addresses of compiled operators; code int64 [n, N_INTS] and floats [n, N_FLOATS] their operands;
+    route int64 [n, 3] what runs behind each (`flow.py`), of which a head has one way only.
     Rows are linked part by part, when `link` is first asked for one: until then their addresses are 0.
     """
 
@@ -54,6 +55,9 @@ class Instructions:
             self.spans[part] = (len(rows), len(rows) + len(ops))
             self._operators += [type(op) for op in ops]
             rows += program.lowered(ops)
+        heads = np.arange(len(program.body), len(rows))
+        straight = np.stack([heads + 1, heads + 1, np.zeros_like(heads)], axis=1)
+        self.route = np.concatenate([program.flow.route, straight])
         self.twins = np.zeros(len(rows), dtype=np.int64)
         self.code = np.zeros((len(rows), N_INTS), dtype=np.int64)
         self.floats = np.zeros((len(rows), N_FLOATS))

@@ -27,10 +27,11 @@ TOKENS_AT_ONCE = 128
 
 
 class _Call(NamedTuple):
-    """What one verb ran: a feed ("body") or a head, its operators and their log."""
+    """What one verb ran: a feed ("body") or a head, its operators, those of them that ran, and their log."""
 
     part: str
     operators: tuple[Any, ...]
+    ran: tuple[int, ...]
     log: np.ndarray
 
 
@@ -64,7 +65,7 @@ class LoggedEngine(Engine):
         found = []
         for call in self._calls:
             logs = accesses_of(call.log, self._places, len(call.operators))
-            found += [(op, accesses, ()) for op, accesses in zip(call.operators, logs, strict=True)]
+            found += [(call.operators[i], logs[i], ()) for i in call.ran]
         return found
 
     def touched(self, tokens: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,6 +96,7 @@ class LoggedEngine(Engine):
     ) -> tuple[np.ndarray, np.ndarray]:
         operators = (*(self.program.body if body else ()), *(self.program.heads[head] if head else ()))
         outcomes, traffic, first = [np.zeros(0)], [np.zeros((0, N_TRAFFIC), dtype=np.int64)], 0
+        paths = [np.zeros(0, dtype=np.int64)]
         if body:
             self._calls = []
         while first < len(tokens):
@@ -110,9 +112,12 @@ class LoggedEngine(Engine):
                 self._reduce(self._log, len(operators), counts[part])
             outcomes.append(found[0])
             traffic.append(found[1])
+            paths.append(self.paths)
             first = part.stop
+        self.paths = np.concatenate(paths)
         if not (body and head):
-            self._calls.append(_Call(body or head, operators, self._log[: 1 + self._log[0, RECORDS]].copy()))
+            ran = self.program.flow.taken(self.path) if body else tuple(range(len(operators)))
+            self._calls.append(_Call(body or head, operators, ran, self._log[: 1 + self._log[0, RECORDS]].copy()))
         return np.concatenate(outcomes), np.concatenate(traffic)
 
     def _reduce(self, log: np.ndarray, n_operators: int, counts: np.ndarray) -> None:

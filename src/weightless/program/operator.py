@@ -129,6 +129,10 @@ class Operator(Protocol):
         """Tables of a class head (slot of token, token of slot) that it reads, empty where it reads none."""
         return "", ""
 
+    def stretches(self) -> tuple[int, int]:
+        """(operators behind it that run unless it exits, those behind them that run if it does): `program.flow`."""
+        return 0, 0
+
     def batch(self, rows: Batch) -> None:
         """The same for many rows at once (`decode.batch_runner`); heads leave log p.  ConfigError when it cannot."""
         raise ConfigError(f"operator {self.name!r} has no batched form")
@@ -281,7 +285,14 @@ def whole(tensor: Tensor, write: bool = False) -> list[Access]:
     """Every row of a tensor, without the padding between rows."""
     if tensor.row_stride == tensor.row_bytes:
         return [Access(tensor.name, 0, tensor.nbytes, write)]
-    return [row_of(tensor, r, write) for r in range(tensor.shape[0])]
+    return rows_of(tensor, 0, tensor.shape[0], write)
+
+
+def rows_of(tensor: Tensor, first: int, n: int, write: bool = False) -> list[Access]:
+    """`n` rows from `first` on, without the padding between rows."""
+    if tensor.row_stride == tensor.row_bytes:
+        return [Access(tensor.name, first * tensor.row_stride, n * tensor.row_bytes, write)]
+    return [row_of(tensor, r, write) for r in range(first, first + n)]
 
 
 def row_of(tensor: Tensor, row: int = 0, write: bool = False) -> Access:

@@ -20,6 +20,7 @@ from typing import Any
 from weightless.base.errors import ConfigError, CorruptFileError, NewerFileError, WeightlessError
 from weightless.program import operators as _operators  # fills the registry
 from weightless.program.arena import Layout
+from weightless.program.flow import Flow
 from weightless.program.operator import (
     N_FLOATS,
     N_INTS,
@@ -77,9 +78,18 @@ class Program:
     def layout(self) -> Layout:
         return Layout.of(self.tensors)
 
+    @cached_property
+    def flow(self) -> Flow:
+        """The ways through the body."""
+        return Flow.of(self.body)
+
     def operators(self, head: str) -> tuple[Any, ...]:
-        """The body and one head, in order."""
+        """The body and one head, in order: all that can run."""
         return (*self.body, *self.heads[head])
+
+    def along(self, path: int, head: str) -> tuple[Any, ...]:
+        """Those of them that run on a path (`flow.py`): 0 is the one on which nothing exits."""
+        return (*(self.body[i] for i in self.flow.taken(path)), *self.heads[head])
 
     def stored(self) -> list[Tensor]:
         """The tensors that an artifact must hold."""
@@ -99,6 +109,7 @@ class Program:
             op.check(bounds)
         for head in HEADS:
             _check_result(self, head)
+        self.flow  # noqa: B018  (stretches that do not fit are refused here)
         return self
 
     def to_plain(self) -> dict[str, Any]:
@@ -218,5 +229,7 @@ def _check_state(program: Program, bounds: Bounds) -> None:
 def _check_result(program: Program, head: str) -> None:
     """A head ends in the tensor that the engine reads; parts of a mixture leave theirs in tensors of their own."""
     ops, wanted = program.heads[head], PROBABILITIES if head == "full" else OUTCOME
+    if any(op.stretches() != (0, 0) for op in ops):
+        raise CorruptFileError(f"the head {head!r} has operators that exit, and only a body may")
     if not ops or ops[-1].result() != wanted:
         raise CorruptFileError(f"the head {head!r} should end in {wanted!r}")

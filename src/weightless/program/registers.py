@@ -1,6 +1,7 @@
 """The compiled engine's registers.
 
-    ints   [T, TOKEN, TARGET, STATUS, and six of traffic]; STATUS != 0 stops the run: data points outside its table
+    ints   [T, TOKEN, TARGET, STATUS, EXIT, PATH, and six of traffic]; STATUS != 0 stops the run: data points outside
+           its table.  EXIT != 0: the operator exits; PATH says where that was since the last token (`flow.py`)
     floats uniforms in [0, 1)
 
 The registers of traffic add up the bytes of operators whose cost the data decides (index probes), the compiled twin of
@@ -12,8 +13,8 @@ from __future__ import annotations
 STATE, CONTEXT_INDEX, WORD_INDEX, PROBABILITY, SUFFIX, TEXT = range(6)
 N_TRAFFIC = 6
 
-T, TOKEN, TARGET, STATUS = 0, 1, 2, 3
-IN_STATE = 4
+T, TOKEN, TARGET, STATUS, EXIT, PATH = 0, 1, 2, 3, 4, 5
+IN_STATE = 6
 IN_CONTEXT, IN_WORDS = IN_STATE + CONTEXT_INDEX, IN_STATE + WORD_INDEX
 IN_CUM, IN_SUFFIXES, IN_TEXT = IN_STATE + PROBABILITY, IN_STATE + SUFFIX, IN_STATE + TEXT
 N_REGISTERS = IN_STATE + N_TRAFFIC

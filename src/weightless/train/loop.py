@@ -52,7 +52,8 @@ from weightless.train.metrics import AUXILIARY, MetricsLog
 from weightless.train.optimizers.groups import grouped_optimizer
 from weightless.train.run_state import Counters, observations, schedule_factor
 from weightless.train.same_run import check_same, identity
-from weightless.train.step import train_step, warm_up
+from weightless.train.settling import SETTLED, Settling, settle
+from weightless.train.step import constant_tensor, train_step, warm_up
 from weightless.train.usage import Usage, Used
 from weightless.train.validation import Validation
 from weightless.train.working_weights import WorkingWeights
@@ -100,13 +101,15 @@ def train(
     source: TextSource | None = None,
     origin: Mapping[str, Any] | None = None,
     on_begin: Callable[[], None] | None = None,
+    settling: Settling | None = None,
 ) -> TrainResult:
     """Train until the budget is used; out_dir receives metrics.jsonl, metrics.csv and checkpoint/.
 
     `constants` default to model.prepare(train_tokens, seed).  With `resume` a checkpoint in out_dir is continued (a
     finished or diverged one is returned as it is); without, it is deleted.  `source` (a corpus) says where documents
     begin.  `origin` (same_run.py) is kept in the checkpoint and compared when one is continued.  `on_begin` is called
-    when nothing is left that could refuse the training, before the first byte is written.
+    when nothing is left that could refuse the training, before the first byte is written.  `settling` is text that is
+    none of train_tokens, to fit at the end what a model chooses instead of learning it.
     """
     check_device(config.device)
     with folder_lock(out_dir), threads(config.threads), torch.random.fork_rng(devices=[]):
@@ -130,7 +133,7 @@ def train(
                 if interrupts.requested is not None:
                     run.save()
                     interrupts.stop_if_requested()
-        run.finish()
+        run.finish(settling)
         return run.result()
 
 
@@ -166,7 +169,7 @@ class _Run:
         self.masters = initial_parameters(self.specs, config.seed, config.device)
         self.optimizer = grouped_optimizer(self.specs, self.masters, config)
         self.counters = self._restore(saved) if saved else Counters()
-        tensors = {name: _constant(value, config.device) for name, value in self.constants.items()}
+        tensors = {name: constant_tensor(value, config.device) for name, value in self.constants.items()}
         self.weights = WorkingWeights(self.specs, self.masters, tensors)
         if self.counters.qat_step is not None:
             self.weights.start_rounding()
@@ -176,6 +179,7 @@ class _Run:
             val_tokens, config.context, config.batch_size, config.eval_tokens, config.device, end_of_text
         )
         self.with_gradient: set[str] = set()
+        self.settled = ""
         self.auxiliary: float | None = None
         self.used = Usage.from_plain(saved.state.get("used") if saved else None)
         self.clock = StepClock(config)
@@ -317,8 +321,8 @@ class _Run:
         self.save()
         amend_checkpoint(self.folder, {"diverged": self.diverged.to_plain()})
 
-    def finish(self) -> None:
-        """Checkpoint; first the loss at the end, where a run was resumed for which no step was left."""
+    def finish(self, settling: Settling | None) -> None:
+        """Checkpoint; first the loss where a run was resumed that had no step left, then what is fitted at the end."""
         last = self.metrics.lines[-1] if self.metrics.lines else {"step": -1, "val_loss": None}
         if self.diverged is None and (last["val_loss"] is None or last["step"] != self.counters.step):
             try:
@@ -329,6 +333,8 @@ class _Run:
                     self._write_metrics(val_loss)
             except Diverged as error:
                 self._record(error)
+        if settling is not None and self.diverged is None:
+            self.settled = settle(self.model, self.weights, settling)
         self.save()
 
     def save(self) -> None:
@@ -371,6 +377,8 @@ class _Run:
         groups = self.optimizer.membership()
         found = observations(self.config, self.counters, groups, names, silent, self.feeding.description)
         found |= self.used.told()
+        if self.settled:
+            found[SETTLED] = {"ok": True, "detail": self.settled}
         if self.config.document_mask:
             across, apart = (self.validation.loss(self.model, self.weights.inputs, mask) for mask in (False, True))
             detail = (
@@ -388,9 +396,3 @@ class _Run:
         if self.diverged is None and not counters.is_over(self.config):
             counters.n_resumes += 1
         return counters
-
-
-def _constant(value: np.ndarray, device: str) -> torch.Tensor:
-    """Integers become int64, because torch can index with few other types."""
-    value = np.ascontiguousarray(value)
-    return torch.from_numpy(value.astype(np.int64) if value.dtype.kind in "iu" else value).to(device)

@@ -41,6 +41,12 @@ def as_tensor(tokens: Any, device: str) -> torch.Tensor:
     return torch.as_tensor(np.asarray(tokens).astype(np.int64, copy=False), device=device)
 
 
+def constant_tensor(value: np.ndarray, device: str) -> torch.Tensor:
+    """A constant of a model; integers become int64, because torch can index with few other types."""
+    value = np.ascontiguousarray(value)
+    return torch.from_numpy(value.astype(np.int64) if value.dtype.kind in "iu" else value).to(device)
+
+
 def train_step(
     model: Any,
     weights: WorkingWeights,

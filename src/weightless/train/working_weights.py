@@ -34,6 +34,11 @@ class WorkingWeights:
         """What the model's losses take."""
         return {**self.leaves, **self.constants}
 
+    def packed(self) -> dict[str, torch.Tensor]:
+        """The same with every weight as it will be packed."""
+        rounded = {name: _rounded(master.detach(), self.formats[name]) for name, master in self.masters.items()}
+        return {**rounded, **self.constants}
+
     def changed_constants(self) -> dict[str, np.ndarray]:
         """Those constants that layers change (a balance of experts), as they are now; whole numbers never change."""
         return {name: t.cpu().numpy().copy() for name, t in self.constants.items() if t.is_floating_point()}

@@ -24,13 +24,15 @@ NOT_UNIQUE = "activations"
 
 @dataclass(frozen=True)
 class Traced:
-    """One traced step: T of every component, U of every named tensor's component, and the nats PyTorch gave."""
+    """One traced step: T of every component, U of every named tensor's component, the nats PyTorch gave, and the exits
+    that it took (`program.flow`)."""
 
     position: int
     T: dict[str, int]
     U: dict[str, int]
     result: torch.Tensor
     difference: str
+    path: int = 0
 
 
 def trace_positions(subject: Subject, positions: Sequence[int], head: str = "score") -> list[Traced]:
@@ -46,8 +48,19 @@ def trace_positions(subject: Subject, positions: Sequence[int], head: str = "sco
             trace = Trace({**p, **cache}, subject.program.by_name)
             with trace:
                 result = _one_step(model, p, cache, (token, target), t, head, trace.operator)
-            out.append(_compared(subject, t, head, trace.finish(result), result))
+            path = _path(subject.program, {**p, **cache})
+            out.append(_compared(subject, t, head, path, trace.finish(result), result))
     return out
+
+
+def _path(program: Program, values: Mapping[str, torch.Tensor]) -> int:
+    """The exits that a step has taken, by what its tests have left."""
+    path, tests = 0, program.flow.tests
+    for j, at in enumerate(tests):
+        op = program.body[at]
+        if at in program.flow.taken(path) and float(values[op.sure]) >= float(values[op.threshold]):
+            path |= 1 << j
+    return path
 
 
 def _fill(cache: Mapping[str, torch.Tensor], engine: Engine) -> None:
@@ -77,9 +90,9 @@ def _one_step(
     return model.step_nats(p, x_D, pair[1], fused=fused)
 
 
-def _compared(subject: Subject, t: int, head: str, traced: TracedStep, result: torch.Tensor) -> Traced:
+def _compared(subject: Subject, t: int, head: str, path: int, traced: TracedStep, result: torch.Tensor) -> Traced:
     program = subject.program
-    by_operator = charged(program, head, traced)
+    by_operator = charged(program, program.along(path, head), traced)
     T: dict[str, int] = {}
     for part in by_operator:
         for name, n_bytes in part.items():
@@ -88,12 +101,13 @@ def _compared(subject: Subject, t: int, head: str, traced: TracedStep, result: t
     for name, n_bytes in traced.unique.items():
         component = program.by_name[name].component
         U[component] = U.get(component, 0) + n_bytes
-    return Traced(t, T, U, result, _difference(program, t, head, traced, by_operator, U))
+    difference = _difference(program, t, program.along(path, head), traced, by_operator, U)
+    return Traced(t, T, U, result, difference, path)
 
 
-def charged(program: Program, head: str, traced: TracedStep) -> list[dict[str, int]]:
+def charged(program: Program, ops: Sequence[Any], traced: TracedStep) -> list[dict[str, int]]:
     """{component: T} per traced operator; what passes between operators bears the ledger line of its maker."""
-    lines = [_line(program, op) for op in program.operators(head)]
+    lines = [_line(program, op) for op in ops]
     out = []
     for i, op in enumerate(traced.operators):
         part: dict[str, int] = {}
@@ -115,10 +129,15 @@ def _line(program: Program, op: Any) -> str:
 
 
 def _difference(
-    program: Program, t: int, head: str, traced: TracedStep, by_operator: list[dict[str, int]], U: Mapping[str, int]
+    program: Program,
+    t: int,
+    ops: Sequence[Any],
+    traced: TracedStep,
+    by_operator: list[dict[str, int]],
+    U: Mapping[str, int],
 ) -> str:
     """The first disagreement in words, or nothing."""
-    ops, tensors = program.operators(head), program.by_name
+    tensors = program.by_name
     names = [op.name for op in ops]
     if names != [op.name for op in traced.operators]:
         return f"the step runs {[op.name for op in traced.operators]}, the program {names}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weightless.layers.functions.attention import causal_attention, rotary_tables, rotate
     from weightless.layers.functions.documents import document_layout
+    from weightless.layers.functions.exits import exit_logits, exit_loss, mean_nats
     from weightless.layers.functions.experts import balance_loss, choose_experts, expert_ffn
     from weightless.layers.functions.feedforward import activated, biased, ffn
     from weightless.layers.functions.lookup import hashed_row, hashed_rows, looked_up
@@ -37,6 +38,9 @@ _ROOM_OF = {
     "causal_convolution": "scan",
     "choose_experts": "experts",
     "choose_slots": "memory",
+    "exit_logits": "exits",
+    "exit_loss": "exits",
+    "mean_nats": "exits",
     "expert_ffn": "experts",
     "rotary_tables": "attention",
     "rotate": "attention",
@@ -69,6 +73,8 @@ __all__ = [
     "choose_slots",
     "class_cross_entropy",
     "document_layout",
+    "exit_logits",
+    "exit_loss",
     "expert_ffn",
     "ffn",
     "fused_cross_entropy",
@@ -78,6 +84,7 @@ __all__ = [
     "hashed_rows",
     "layer_norm",
     "looked_up",
+    "mean_nats",
     "rms_norm",
     "rotary_tables",
     "rotate",

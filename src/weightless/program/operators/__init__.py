@@ -10,6 +10,7 @@ from typing import Any
 from weightless.program.operators import (
     attention,
     class_head,
+    exits,
     experts,
     feedforward,
     full_head,
@@ -26,6 +27,7 @@ __all__ = [
     "attention",
     "class_head",
     "compiled_twin",
+    "exits",
     "experts",
     "feedforward",
     "full_head",

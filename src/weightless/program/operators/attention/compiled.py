@@ -12,22 +12,30 @@ from weightless.kernels.numba.calls import call
 from weightless.kernels.numba.layers import multiply_heads, normalise_heads, rotate_heads
 from weightless.kernels.numba.memory import READ, WRITE, loaded, stored, touch_rows, updated
 from weightless.kernels.numba.rows import KERNEL
-from weightless.program.operators.products import add_bias, join, normed_or_centred, product, sum_of_rows
+from weightless.program.operators.products import (
+    add_bias,
+    join,
+    normed_or_centred,
+    product,
+    product_of_rows,
+    sum_of_rows,
+)
 from weightless.program.registers import T
 
 
 @njit(**KERNEL)
 def norm_matvec(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     transposed = c[9] != 0
-    n_in, n_out = (c[2], c[3]) if transposed else (c[3], c[2])
+    n_in, n_out = (c[2], c[3]) if transposed else (c[3], c[13])
     h = scratch[:n_in]
     normed_or_centred(W, c[6], c[10], loaded(S, c[7], n_in), n_in, f[0], h)
-    y = stored(S, c[8], n_out)
+    y = stored(S, c[8] + 4 * c[12], n_out)
     if transposed:
         sum_of_rows(W, c, h, scratch[n_in : n_in + n_out], y)
     else:
-        product(W, c, h, y)
-    add_bias(W, c[11], n_out, y)
+        product_of_rows(W, c, c[0] + c[12] * c[1], n_out, h, y)
+    if c[11] >= 0:
+        add_bias(W, c[11] + 4 * c[12], n_out, y)
     if f[1] > 0.0:
         for j in range(n_out):
             y[j] = f[1] * math.tanh(np.float64(y[j]) / f[1])
@@ -38,6 +46,7 @@ def rope_append(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     cache, stride, width, form, n_heads, n_kv, d_head, qk_norm = c[0], c[1], c[3], c[4], c[7], c[8], c[9], c[10]
     rotary, q_norm, k_norm, q_gain = c[11], c[12], c[13], c[14]
     n_q = n_heads * d_head
+    asking = n_heads if c[16] != 0 else 0
     given = loaded(S, c[6] + 4 * n_q, width)
     kv = scratch[:width]  # k is rotated in scratch: only the cache row keeps it
     for j in range(width):
@@ -46,19 +55,19 @@ def rope_append(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     if c[15] != 0:
         q = updated(S, c[6], n_q)
     if qk_norm:
-        normalise_heads(q, n_heads, d_head, f[1])
+        normalise_heads(q, asking, d_head, f[1])
         normalise_heads(kv, n_kv, d_head, f[1])
-        if q_norm >= 0:
-            multiply_heads(q, n_heads, d_head, loaded(W, q_norm, d_head))
+        if q_norm >= 0 and asking > 0:
+            multiply_heads(q, asking, d_head, loaded(W, q_norm, d_head))
         if k_norm >= 0:
             multiply_heads(kv, n_kv, d_head, loaded(W, k_norm, d_head))
     if rotary == HALF_SPLIT:
-        rotate_heads(q, n_heads, kv, n_kv, d_head, R[T] - 1, f[0], 1, d_head // 2)
+        rotate_heads(q, asking, kv, n_kv, d_head, R[T] - 1, f[0], 1, d_head // 2)
     elif rotary == INTERLEAVED:
-        rotate_heads(q, n_heads, kv, n_kv, d_head, R[T] - 1, f[0], 2, 1)
-    if q_gain >= 0:
+        rotate_heads(q, asking, kv, n_kv, d_head, R[T] - 1, f[0], 2, 1)
+    if q_gain >= 0 and asking > 0:
         gains = loaded(W, q_gain, n_heads)
-        for head in range(n_heads):
+        for head in range(asking):
             for j in range(head * d_head, (head + 1) * d_head):
                 q[j] *= gains[head]
     at = cache + (R[T] - 1) * stride

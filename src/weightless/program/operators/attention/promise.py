@@ -32,19 +32,21 @@ from weightless.program.operator import (
     need_vector,
     operator,
     packed,
+    rows_of,
     span_of,
     whole,
 )
 from weightless.program.operators.residual import Joined, check_norm, norm_operand, normed, offset_or_none, optional
 
 
-@operator("norm_matvec", version=4)
+@operator("norm_matvec", version=5)
 class NormMatvec(Operator):
     """y = W (rms_norm(x; eps) * g).  W (rows, d), g (1, d), x (1, d), y (1, rows).
 
     `bare`: the norm has no weights g; with neither `norm` nor that y = W x.  `transposed`: W^T stands for W; with a
     `softcap` c > 0 every y becomes c tanh(y / c).  A `norm_bias` (1, d) makes the norm a LayerNorm; `bias` (1, rows) is
     added to the product.
+    With a `count` > 0 only that many rows of W are read, from row `first` on, and only theirs of y are written.
     """
 
     norm: str
@@ -57,6 +59,8 @@ class NormMatvec(Operator):
     bare: bool = False
     norm_bias: str = ""
     bias: str = ""
+    first: int = 0
+    count: int = 0
 
     def check(self, bounds: Bounds) -> None:
         tensors = bounds.tensors
@@ -69,49 +73,67 @@ class NormMatvec(Operator):
         need_vector(self, tensors, self.x, n_in)
         need_vector(self, tensors, self.y, n_out)
         need(self.x != self.y, self, "x and y should be two vectors")
+        need(not self.transposed or self.count == 0, self, "all rows of a transposed matrix are needed")
+        need(
+            0 <= self.count and 0 <= self.first <= rows - self.count, self, f"rows outside the {rows} of {self.weight}"
+        )
+        need(self.count > 0 or self.first == 0, self, "a first row, and no count of rows")
         cap = self.softcap
         need(cap == 0 or is_float32(cap), self, f"softcap {cap:g} should be 0 or a positive number of float32")
         floats = n_in + (n_out if self.transposed else 0)
         need(4 * floats <= SCRATCH_BYTES, self, f"width {floats} exceeds the scratch memory")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
-        read = [*whole(tensors[self.x]), *optional(tensors, self.norm, self.norm_bias), *whole(tensors[self.weight])]
-        return [*read, *optional(tensors, self.bias), *whole(tensors[self.y], write=True)]
+        read = [*whole(tensors[self.x]), *optional(tensors, self.norm, self.norm_bias)]
+        if not self.count:
+            read += [*whole(tensors[self.weight]), *optional(tensors, self.bias)]
+            return [*read, *whole(tensors[self.y], write=True)]
+        read += rows_of(tensors[self.weight], self.first, self.count)
+        read += [span_of(tensors[name], self.first, self.count) for name in (self.bias,) if name]
+        return [*read, span_of(tensors[self.y], self.first, self.count, write=True)]
 
     def run(self, arena: Arena) -> None:
         h = normed(arena, arena.row(self.x), self.norm, self.eps, self.bare, self.norm_bias)
-        W = arena.rows(self.weight)
+        W = arena.rows(self.weight, self.first, self.count or None)
         y = (W.T if self.transposed else W) @ h
         if self.bias:
-            y = y + arena.row(self.bias)
-        arena.put_row(self.y, np.float32(self.softcap) * np.tanh(y / np.float32(self.softcap)) if self.softcap else y)
+            y = y + arena.span(self.bias, self.first, len(y))
+        y = np.float32(self.softcap) * np.tanh(y / np.float32(self.softcap)) if self.softcap else y
+        arena.put_span(self.y, self.first, y)
 
     def batch(self, rows: Batch) -> None:
-        W = rows.weight(self.weight)
+        W, part = rows.weight(self.weight), slice(self.first, self.first + self.count if self.count else None)
         h = normed_rows(rows, rows.values[self.x], self.norm, self.eps, self.bare, self.norm_bias)
-        y = times(W.T if self.transposed else W, h)
+        y = times(W.T if self.transposed else W[part], h)
         if self.bias:
-            y = y + rows.weight(self.bias)
-        rows.values[self.y] = self.softcap * np.tanh(y / self.softcap) if self.softcap else y
+            y = y + rows.weight(self.bias)[:, part]
+        y = self.softcap * np.tanh(y / self.softcap) if self.softcap else y
+        if self.count:
+            whole_y = rows.values.get(self.y, np.zeros((len(y), rows.n_columns(self.y)), y.dtype)).copy()
+            whole_y[:, part] = y
+            y = whole_y
+        rows.values[self.y] = y
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         ends = [norm_operand(places, self.norm, self.bare), places[self.x].offset, places[self.y].offset]
         weight = packed(places[self.weight], "decode_row" if self.transposed else "matvec")
         vectors = [offset_or_none(places, self.norm_bias), offset_or_none(places, self.bias)]
-        return Lowered([*weight, *ends, int(self.transposed), *vectors], [self.eps, self.softcap])
+        read = [self.first, self.count or places[self.weight].tensor.shape[0]]
+        return Lowered([*weight, *ends, int(self.transposed), *vectors, *read], [self.eps, self.softcap])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         rows, cols = tensors[self.weight].shape
-        return 2 * rows * cols
+        return 2 * (self.count or rows) * cols
 
 
-@operator("rope_append", version=3)
+@operator("rope_append", version=4)
 class RopeAppend(Operator):
     """Rotate q and k of qkv = [q | k | v] to position t - 1 and append [k | v] to the cache.
 
     With `qk_norm` every head of q and k is first divided by its root mean square (`qk_eps`), and multiplied with the
     weights `q_norm` and `k_norm` (1, d_head) where these are named.  `rotary` says which elements are a pair
-    (`ops.rope`), or "none".  `q_gain` (1, n_heads): a factor for every query head, behind all that.
+    (`ops.rope`), or "none".  `q_gain` (1, n_heads): a factor for every query head, behind all that.  Without `queries`
+    q is neither read nor written: what a token leaves that asks nothing itself.
     """
 
     qkv: str
@@ -126,6 +148,7 @@ class RopeAppend(Operator):
     k_norm: str = ""
     q_gain: str = ""
     qk_eps: float = QK_EPS
+    queries: bool = True
 
     def check(self, bounds: Bounds) -> None:
         tensors = bounds.tensors
@@ -143,7 +166,7 @@ class RopeAppend(Operator):
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         cache, n_q, n_kv = tensors[self.cache], self.n_heads * self.d_head, 2 * self.n_kv_heads * self.d_head
         append = Access(self.cache, (t - 1) * cache.row_stride, cache.row_bytes, True)
-        vectors = optional(tensors, self.q_norm, self.k_norm, self.q_gain)
+        vectors = optional(tensors, *((self.q_norm, self.q_gain) if self.queries else ()), self.k_norm)
         kv = span_of(tensors[self.qkv], n_q, n_kv)
         if not self._turns:
             return [kv, *vectors, append]
@@ -153,7 +176,7 @@ class RopeAppend(Operator):
     @property
     def _turns(self) -> bool:
         """Whether queries are anything else than they were."""
-        return self.qk_norm or self.rotary != "none" or bool(self.q_gain)
+        return self.queries and (self.qk_norm or self.rotary != "none" or bool(self.q_gain))
 
     def run(self, arena: Arena) -> None:
         position, n_q = arena.registers.t - 1, self.n_heads * self.d_head
@@ -179,11 +202,13 @@ class RopeAppend(Operator):
     def batch(self, rows: Batch) -> None:
         n_q, n_kv = self.n_heads * self.d_head, self.n_kv_heads * self.d_head
         q, k, v = np.split(rows.values[self.qkv], [n_q, n_q + n_kv], axis=1)
-        q_NHK, k_NHK = (self._turned_rows(rows, z, norm) for z, norm in ((q, self.q_norm), (k, self.k_norm)))
-        if self.q_gain:
-            q_NHK = q_NHK * rows.weight(self.q_gain).reshape(-1, 1)
+        k_NHK = self._turned_rows(rows, k, self.k_norm)
         rows.append(self.cache, np.concatenate([k_NHK.reshape(len(v), -1), v], axis=1), self.n_kv_heads)
-        rows.values[self.qkv] = q_NHK.reshape(len(v), -1)
+        if self.queries:
+            q_NHK = self._turned_rows(rows, q, self.q_norm)
+            if self.q_gain:
+                q_NHK = q_NHK * rows.weight(self.q_gain).reshape(-1, 1)
+            rows.values[self.qkv] = q_NHK.reshape(len(v), -1)
 
     def _turned_rows(self, rows: Batch, x_ND: np.ndarray, norm: str) -> np.ndarray:
         x_NHK = x_ND.reshape(len(x_ND), -1, self.d_head)
@@ -195,7 +220,7 @@ class RopeAppend(Operator):
         cache = packed(places[self.cache], "encode_row")
         heads = [self.n_heads, self.n_kv_heads, self.d_head, int(self.qk_norm)]
         vectors = [offset_or_none(places, name) for name in (self.q_norm, self.k_norm, self.q_gain)]
-        turn = [ROTARY_CODES[self.rotary], *vectors, int(self._turns)]
+        turn = [ROTARY_CODES[self.rotary], *vectors, int(self._turns), int(self.queries)]
         return Lowered([*cache, places[self.qkv].offset, *heads, *turn], [self.theta, self.qk_eps])
 
     def kept(self) -> tuple[str, ...]:

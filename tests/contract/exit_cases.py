@@ -1,0 +1,67 @@
+"""Small models whose tokens may leave early: threshold given, so that about half of them do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weightless.models import dense, experts, mixture
+
+V = 301
+EXACT = {"weight_format": "f32", "kv_format": "f32"}
+
+CASES: dict[str, dict[str, Any]] = {
+    "dense": {
+        "exits_after_two_blocks": dense.Config(
+            V, 40, 4, n_heads=2, context=23, exit_after=(1, 2), exit_threshold=0.5, **EXACT
+        ),
+        "exit_with_windows_values_and_norms": dense.Config(
+            V,
+            72,
+            3,
+            n_heads=4,
+            n_kv_heads=1,
+            d_ff=45,
+            context=33,
+            tied=False,
+            qk_norm="weighted",
+            q_gain=1.5,
+            value_every=1,
+            window=9,
+            window_pattern="LS",
+            norm="sandwich",
+            weight_format="int8",
+            kv_format="f32",
+            exit_after=(1,),
+            exit_threshold=0.4,
+        ),
+        "exit_to_a_class_head": dense.Config(
+            V,
+            40,
+            2,
+            n_heads=2,
+            context=23,
+            tied=False,
+            head="class",
+            norm="post",
+            positions="none",
+            exit_after=(1,),
+            exit_threshold=0.6,
+            **EXACT,
+        ),
+    },
+    "experts": {
+        "exit_past_the_second_block": experts.Config(
+            V, 40, 2, 2, 1, 5, 2, 14, context=23, exit_after=(1,), exit_threshold=0.5, **EXACT
+        ),
+    },
+    "mixture": {
+        "exits_and_bigrams": mixture.Config(
+            V,
+            23,
+            "dense",
+            {"d_model": 40, "n_layers": 2, "n_heads": 2, "exit_after": [1], "exit_threshold": 0.5, **EXACT},
+            "ngram",
+            {"order": 2},
+        ),
+    },
+}
