@@ -18,10 +18,14 @@ from weightless.audit.counters.verify import SKIPPED, verify
 from weightless.layers.attention import Attention
 from weightless.layers.functions import experts as torch_experts
 from weightless.layers.functions import step as torch_step
+from weightless.layers.linear_attention import LinearAttention
+from weightless.layers.scan import Scan
 from weightless.ops import experts as slow_experts
 from weightless.program.arena import Arena
+from weightless.program.engine import AuditEngine
 from weightless.program.operators.attention import promise as attention
 from weightless.program.operators.experts import promise as experts
+from weightless.program.operators.linear_attention import promise as linear_attention
 from weightless.program.operators.scan import promise as scan
 
 EXPERTS = ("experts", "two_of_five_swiglu")
@@ -31,6 +35,7 @@ POST_NORM = ("dense", "post_norm_gelu_matched")
 GAINS = ("dense", "interleaved_weighted_qk_norm_gains")
 DIAGONAL = ("scan", "diagonal_f32")
 CONVOLVED = ("scan", "diagonal_hybrid_conv")
+DELTA = ("scan", "delta_f32_conv")
 NOPE = ("dense", "nope_with_gain_and_norm")
 READABLE, COMPILED = {"compiled engine"}, {"compiled engine", "torch trace"}
 """Who denies other nats of the readable engine, and of the compiled one, with which PyTorch's step is compared."""
@@ -208,14 +213,64 @@ def test_a_gain_that_keys_get_too_in_training(monkeypatch):
     assert disagreeing(GAINS, "nats") == {"torch trace"}
 
 
+RECURRENCES = pytest.mark.parametrize(
+    ("case", "kind", "layer"),
+    [(DIAGONAL, scan.Scan, Scan), (DELTA, linear_attention.LinearAttend, LinearAttention)],
+    ids=["diagonal", "delta"],
+)
+
+
+@RECURRENCES
 @pytest.mark.parametrize("written", [True, False], ids=["only read", "only written"])
-def test_a_recurrent_state_that_is_charged_once(monkeypatch, written):
-    change_formula(
-        monkeypatch,
-        scan.Scan,
-        lambda found, op, *_: [a for a in found if a.tensor != op.state or a.write != written],
-    )
-    assert disagreeing(DIAGONAL, "scan") == {"engine log", "torch trace"}
+def test_a_recurrent_state_that_is_charged_once(monkeypatch, written, case, kind, layer):
+    def once(found, op, *_):
+        return [a for a in found if a.tensor != op.state or a.write != written]
+
+    change_formula(monkeypatch, kind, once)
+    assert disagreeing(case, kind.name) == {"engine log", "torch trace"}
+
+
+@RECURRENCES
+def test_a_state_that_is_charged_as_read_before_there_is_one(monkeypatch, case, kind, layer):
+    honest = kind.accesses
+    monkeypatch.setattr(kind, "accesses", lambda self, tensors, t, data=(): honest(self, tensors, max(2, t), data))
+    assert disagreeing(case, kind.name) == {"engine log", "torch trace"}
+
+
+@RECURRENCES
+def test_a_state_that_is_read_at_position_1_although_nobody_has_cleared_it(monkeypatch, case, kind, layer):
+    """The readable engine takes what memory holds: nats differ where that is not zero, and the log always does."""
+    honest = kind.run
+
+    def run(self, arena):
+        t = arena.registers.t
+        arena.registers.t = max(2, t)
+        honest(self, arena)
+        arena.registers.t = t
+
+    monkeypatch.setattr(kind, "run", run)
+    assert disagreeing(case, kind.name) == {"engine log", "compiled log"}
+    engine = AuditEngine(subject(*case).program, subject(*case).weights, poison=True)
+    engine.feed(5)
+    assert not np.isfinite(engine.score(7)), "fresh memory is NaN, and this engine has read it"
+
+
+@RECURRENCES
+def test_a_state_that_training_reads_at_position_1(monkeypatch, case, kind, layer):
+    honest = layer.step
+    monkeypatch.setattr(layer, "step", lambda self, p, s, x_D, t, fused: honest(self, p, s, x_D, max(2, t), fused))
+    assert disagreeing(case) == {"torch trace"}
+
+
+def test_a_state_that_forgets_twice(monkeypatch):
+    honest = linear_attention.decays
+    monkeypatch.setattr(linear_attention, "decays", lambda z: tuple(a * a for a in honest(z)))
+    assert disagreeing(DELTA, "nats") == READABLE
+
+
+def test_keys_that_are_not_of_length_1(monkeypatch):
+    monkeypatch.setattr(linear_attention, "unit", lambda x: x)
+    assert disagreeing(DELTA, "nats") == READABLE
 
 
 def test_a_window_of_a_convolution_that_is_not_charged(monkeypatch):
@@ -223,7 +278,11 @@ def test_a_window_of_a_convolution_that_is_not_charged(monkeypatch):
     assert disagreeing(CONVOLVED, "convolve") == {"engine log", "torch trace"}
 
 
-def test_a_state_that_is_charged_as_read_before_there_is_one(monkeypatch):
-    honest = scan.Scan.accesses
-    monkeypatch.setattr(scan.Scan, "accesses", lambda self, tensors, t, data=(): honest(self, tensors, max(2, t), data))
-    assert disagreeing(DIAGONAL, "scan") == {"engine log", "torch trace"}
+def test_a_convolution_that_looks_back_one_too_far(monkeypatch):
+    honest = Arena.row
+
+    def row(self, name, at=0):
+        return honest(self, name, (at + 1) % 3 if name.startswith("conv.") else at)
+
+    monkeypatch.setattr(Arena, "row", row)
+    assert disagreeing(CONVOLVED) == READABLE | ELSEWHERE | {"engine log"}  # other rows: U moves too

@@ -71,6 +71,11 @@ class Bench(NamedTuple):
         """No rounding anywhere: only the order of float32 sums differs between implementations."""
         return all(t.format == "f32" for t in self.program.tensors if t.kind == "weight" or t.component in REMEMBERED)
 
+    @property
+    def rounds_recurrence(self) -> bool:
+        """A state is rounded at every position and goes on from there: a code that falls otherwise stays."""
+        return any(t.format != "f32" for t in self.program.tensors if t.component == "recurrent state")
+
     def rounded(self) -> dict[str, torch.Tensor]:
         """Parameters as training sees them once they are rounded to their formats, and constants."""
         formats = {t.name: t.format for t in self.program.stored()}

@@ -110,6 +110,47 @@ def test_float64_agrees_far_below_float32():
     assert abs(np.exp(double).sum(1) - 1).max() < 1e-12
 
 
+RECURRENT = [("scan", case) for case in ("diagonal_hybrid_conv", "delta_f32_conv", "gated_hybrid_bf16_state")]
+
+
+@pytest.mark.parametrize("name, case", RECURRENT)
+def test_a_recurrence_returns_to_any_node_of_a_tree_and_to_where_a_chain_began(name, case):
+    """Oracle: the engine, fed what is kept.  A long chain has no snapshot in its middle, and says so."""
+    model = bench(name, case)
+    runner, prompt, tree = runner_of(model), some_tokens(7), some_tokens(4, 9)
+    assert isinstance(runner, BatchRunner)
+    sequence = runner.begin()
+    runner.forward([(sequence, prompt)])
+    for _ in range(2):  # a drafter goes back to the same place again and again
+        runner.forward([(sequence, tree, [-1, 0, 0, 2])])
+        runner.keep(sequence, 7)
+    runner.forward([(sequence, [3, 1, 2])])
+    with pytest.raises(ConfigError, match="recurrent state after token 7 of sequence 0 is gone: feed tokens .* tree"):
+        runner.keep(sequence, 8)
+    assert runner.tokens(sequence) == [*prompt, 3, 1, 2], "a refused return changes nothing"
+    runner.keep(sequence, 7)
+    held = runner.nbytes
+    twin = runner.fork(sequence)
+    assert runner.nbytes > held
+    one, two = runner.forward([(sequence, [5]), (twin, [6])])
+    same(one, by_engine(model, [*prompt, 5])[-1:], is_exact(model))
+    same(two, by_engine(model, [*prompt, 6])[-1:], is_exact(model))
+    for number in (sequence, twin):
+        runner.free(number)
+    assert runner.nbytes == 0
+
+
+@pytest.mark.parametrize("name, case", RECURRENT)
+def test_a_recurrence_fed_in_one_piece_or_in_many(name, case):
+    """One token after the other beside all at once: the same states, to the order of sums."""
+    model = bench(name, case)
+    runner, text = runner_of(model), some_tokens(20)
+    whole, single = runner.begin(), runner.begin()
+    (wanted,) = runner.forward([(whole, text)])
+    found = np.concatenate([runner.forward([(single, [token])])[0] for token in text])
+    same(found, wanted, is_exact(model))
+
+
 def test_bad_input_is_named():
     model = bench("dense", "tied_mha_swiglu_f32")
     runner = runner_of(model)

@@ -60,6 +60,10 @@ GOLF = {
 }
 SCAN = {
     "diagonal": scan.Config(301, 40, 2, d_state=37, d_ff=45, context=63),
+    "gated": scan.Config(301, 40, 2, "gated", 30, 3, d_ff=45, context=63),
+    "gated, conv, bf16 state": scan.Config(301, 40, 1, "gated", 30, 3, "bf16", 7, conv=2, d_ff=45, context=63),
+    "delta, conv": scan.Config(301, 40, 1, "delta", 26, 2, chunk=100, conv=4, d_ff=45, context=63),
+    "delta, hybrid": scan.Config(301, 72, 2, "delta", 36, layer_pattern="SA", d_ff=46, context=63),
     "diagonal, conv, hybrid": scan.Config(301, 72, 3, d_state=45, layer_pattern="SA", conv=3, d_ff=46, context=63),
 }
 MEMORY = {

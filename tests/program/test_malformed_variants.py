@@ -26,6 +26,9 @@ GAINED = ("dense", "nope_with_gain_and_norm")
 POSITIONS = ("dense", "sandwich_learned_positions")
 LEVELS = ("dense", "three_levels")
 POST_NORM = ("dense", "post_norm_gelu_matched")
+DIAGONAL = ("scan", "diagonal_hybrid_conv")
+DELTA = ("scan", "delta_f32_conv")
+ROUNDED = ("scan", "gated_hybrid_bf16_state")
 
 
 def with_field(op: str, field: str, to):
@@ -133,6 +136,35 @@ REFUSALS = {
     "groups that end too early": (LEVELS, with_field("group_full", "n_groups", 42)),
     "no words of a group": (LEVELS, with_field("group_score", "n_words", 0)),
     "uneven words": (LEVELS, with_shape("words", [300, 40])),
+    "gates of another width": (DIAGONAL, with_shape("scan_in", [1, 134])),
+    "a state of another width": (DIAGONAL, with_shape("h.0", [1, 44])),
+    "a state of two rows": (DIAGONAL, with_shape("h.0", [2, 45])),
+    "a state among the weights": (DIAGONAL, with_kind("h.1", "kind", "weight")),
+    "a rounded vector of state": (DIAGONAL, with_kind("h.1", "format", "bf16")),
+    "decays in the state": (DIAGONAL, with_kind("block.0.decay", "kind", "state")),
+    "a state that is what comes out": (DIAGONAL, with_field("scan", "state", "scan_out")),
+    "a convolution of one position": (DIAGONAL, with_shape("block.0.conv", [1, 45])),
+    "a convolution of many positions": (DIAGONAL, with_shape("block.0.conv", [65, 45])),
+    "a convolution wider than its register": (DIAGONAL, with_shape("block.0.conv", [4, 136])),
+    "a convolution without columns": (DIAGONAL, with_shape("block.0.conv", [4, 0])),
+    "a kernel in bf16": (DIAGONAL, with_kind("block.0.conv", "format", "bf16")),
+    "a kernel in the state": (DIAGONAL, with_kind("block.0.conv", "kind", "state")),
+    "a window of fewer positions": (DIAGONAL, with_shape("conv.0", [2, 45])),
+    "a window of more columns": (DIAGONAL, with_shape("conv.0", [3, 46])),
+    "a window among the weights": (DIAGONAL, with_kind("conv.0", "kind", "constant")),
+    "a window that is the register": (DIAGONAL, with_field("convolve", "window", "scan_in")),
+    "no heads of a scan": (DELTA, with_field("linear_attend", "n_heads", 0)),
+    "more heads of a scan": (DELTA, with_field("linear_attend", "n_heads", 3)),
+    "heads of a scan below zero": (DELTA, with_field("linear_attend", "n_heads", -2)),
+    "keys of a scan of another width": (DELTA, with_field("linear_attend", "d_key", 13)),
+    "values of a scan of another width": (DELTA, with_field("linear_attend", "d_value", 2**40)),
+    "strengths that are not there": (ROUNDED, with_field("linear_attend", "delta", True)),
+    "strengths that nobody asked for": (DELTA, with_field("linear_attend", "delta", False)),
+    "a matrix of fewer rows": (DELTA, with_shape("S.0", [27, 14])),
+    "a matrix in int8": (DELTA, with_kind("S.0", "format", "int8")),
+    "a matrix row by row": (DELTA, with_kind("S.0", "by_row", True)),
+    "a matrix among the weights": (DELTA, with_kind("S.1", "kind", "weight")),
+    "decays of other heads": (DELTA, with_shape("block.0.decay", [1, 3])),
 }
 
 
@@ -144,7 +176,10 @@ def test_each_fault_is_told_in_one_line(fault):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("source", [EXPERTS, ROUTED, VALUES, NEURONS, CAPPED, GAINED, POSITIONS, LEVELS], ids="-".join)
+SOURCES = [EXPERTS, ROUTED, VALUES, NEURONS, CAPPED, GAINED, POSITIONS, LEVELS, DIAGONAL, DELTA, ROUNDED]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids="-".join)
 @pytest.mark.filterwarnings("ignore:.*invalid value encountered.*:RuntimeWarning")
 def test_150_mutations_are_refused_or_run(source):
     values, rng, outcomes = plain(*source), random.Random(str(source)), []

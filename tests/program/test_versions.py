@@ -44,6 +44,7 @@ CAME_LATER = {
     "scan",
     "convolve",
     "exit_test",
+    "linear_attend",
 }
 """Operators that no file of the first version can have."""
 

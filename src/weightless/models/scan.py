@@ -10,6 +10,7 @@ from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
 from weightless.layers.feedforward import FeedForward
 from weightless.layers.full_head import FullHead
+from weightless.layers.linear_attention import LinearAttention
 from weightless.layers.residual import Residual
 from weightless.layers.scan import Scan
 from weightless.layers.stack import Stack
@@ -32,10 +33,16 @@ class Config:
     """Width of the residual stream."""
     n_layers: int = 4
     """Blocks of a scan (or attention) and feed-forward."""
-    kind: Literal["diagonal"] = "diagonal"
-    """What a scan remembers: a vector (diagonal)."""
+    kind: Literal["diagonal", "gated", "delta"] = "diagonal"
+    """What a scan remembers: a vector (diagonal), or a matrix per head (gated linear attention, gated delta rule)."""
     d_state: int = 256
-    """Numbers in the vector of a diagonal scan."""
+    """Numbers of a diagonal scan's vector; of the others the width of all heads together."""
+    n_scan_heads: int = 0
+    """Heads of a gated or delta scan, each of d_state / n_scan_heads squared numbers; 0: d_state / 64, at least 1."""
+    state_format: Literal["f32", "bf16"] = "f32"
+    """Storage of the matrices of a gated or delta scan, rounded after every position: f32 or bf16."""
+    chunk: int = 64
+    """Positions between two states that training keeps of a gated or delta scan: memory against time."""
     layer_pattern: str = "S"
     """Layers in turn: S a scan, A attention (SSA: every third is attention)."""
     conv: int | None = None
@@ -62,13 +69,14 @@ class Config:
     """Storage of the key/value cache of attention layers: f32, bf16 or int8."""
 
     def __post_init__(self) -> None:
-        for name in "vocab_size d_model n_layers d_state context".split():
+        for name in "vocab_size d_model n_layers d_state chunk context".split():
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)} should be at least 1")
         if self.d_state > MOST_STATE:
             raise ConfigError(f"d_state = {self.d_state} is above {MOST_STATE}")
-        if min(self.n_heads, self.n_kv_heads, self.d_ff) < 0:
-            raise ConfigError("n_heads, n_kv_heads and d_ff should not be negative; 0 means as many as suit d_model")
+        for name in "n_heads n_kv_heads n_scan_heads d_ff".split():
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} = {getattr(self, name)} should not be negative; 0 means what suits d_model")
         check_layers(self.n_layers)
         check_eps(self.eps)
         check_theta(self.rope_theta)
@@ -76,6 +84,10 @@ class Config:
             raise ConfigError(f"conv = {self.conv} is not in {WIDTHS[0]}..{WIDTHS[-1]}; leave it out for none")
         self._check_pattern()
         self._refuse_idle("n_heads n_kv_heads rope_theta kv_format", "A" in self.kinds, "of attention layers (A)")
+        is_matrix = self.kind != "diagonal"
+        self._refuse_idle("n_scan_heads state_format chunk", is_matrix, "of gated and delta scans")
+        if is_matrix and self.d_state % self.scan_heads:
+            raise ConfigError(f"d_state {self.d_state} does not split into {self.scan_heads} n_scan_heads")
         if self.d_model % self.heads or (self.d_model // self.heads) % 2 or self.heads % self.kv_heads:
             raise ConfigError(f"n_heads {self.heads} should part d_model into even widths, and n_kv_heads n_heads")
 
@@ -105,6 +117,10 @@ class Config:
         return self.n_kv_heads or self.heads
 
     @property
+    def scan_heads(self) -> int:
+        return self.n_scan_heads or max(1, self.d_state // 64)
+
+    @property
     def hidden(self) -> int:
         """Width of the feed-forward block."""
         return self.d_ff or max(8, self.d_model * 8 // 3 // 8 * 8)
@@ -126,8 +142,11 @@ def stack(c: Config) -> Stack:
         join, after = (Residual(f"block.{i}.{half}_", d, c.eps) for half in ("mix", "ffn"))
         if letter == "A":
             layers.append(Attention(i, join, *heads, std, out_std))
-        else:
+        elif c.kind == "diagonal":
             layers.append(Scan(i, join, c.d_state, c.conv or 0, c.context, fmt, std, out_std))
+        else:
+            sizes = (c.scan_heads, c.d_state // c.scan_heads, c.kind == "delta", c.conv or 0, c.chunk, c.context)
+            layers.append(LinearAttention(i, join, *sizes, fmt, c.state_format, std, out_std))
         layers.append(FeedForward(i, after, c.hidden, c.activation, fmt, std, out_std))
     return Stack(c.vocab_size, c.context, tuple(layers), FullHead(c.vocab_size, d, c.eps, fmt, 0.02, tied))
 

@@ -18,7 +18,7 @@ from weightless.base.progress import told_if_slow
 from weightless.kernels.numba.attend import ATTEND
 from weightless.kernels.numba.calls import address_of
 from weightless.kernels.numba.matvec import MATVEC
-from weightless.kernels.numba.rows import DECODE_ROW, ENCODE_ROW
+from weightless.kernels.numba.rows import DECODE_ROW, ENCODE_ROW, RECALL_ROW
 from weightless.program.companion import Companion
 from weightless.program.operator import N_FLOATS, N_INTS, Kernel
 from weightless.program.operators import compiled_twin
@@ -32,6 +32,7 @@ CACHE = types.Tuple([types.Array(kind, 1, "C") for kind in VIEWS])
 KERNELS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "matvec": (MATVEC, (STORED, *[NUMBER] * 4, VECTOR, VECTOR)),
     "decode_row": (DECODE_ROW, (STORED, NUMBER, NUMBER, VECTOR)),
+    "recall_row": (RECALL_ROW, (CACHE, NUMBER, NUMBER, VECTOR)),
     "encode_row": (ENCODE_ROW, (VECTOR, NUMBER, CACHE, NUMBER)),
     "attend": (ATTEND, (VECTOR, *[NUMBER] * 3, CACHE, *[NUMBER] * 4, VECTOR, VECTOR)),
 }

@@ -199,5 +199,7 @@ def encode_int8(values, cols, memory, at):  # type: ignore[no-untyped-def]
 
 DECODE_ROW = {"f32": decode_f32, "bf16": decode_bf16, "f16": decode_f16, "int8": decode_int8, "int4": decode_int4}
 """A stored row's values by format: (memory, byte where the row begins, cols, out)."""
+RECALL_ROW = {"f32": decode_f32, "bf16": decode_bf16}
+"""The same of a row of state, in the formats of a recurrent one."""
 ENCODE_ROW = {"f32": encode_f32, "bf16": encode_bf16, "int8": encode_int8}
 """A row stored, in the formats of a KV cache: (values, cols, memory, byte where the row begins)."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from weightless.layers.functions.exits import exit_logits, exit_loss, mean_nats
     from weightless.layers.functions.experts import balance_loss, choose_experts, expert_ffn
     from weightless.layers.functions.feedforward import activated, biased, ffn
+    from weightless.layers.functions.linear_attention import gated_linear_attention, unit
     from weightless.layers.functions.lookup import hashed_row, hashed_rows, looked_up
     from weightless.layers.functions.losses import (
         class_cross_entropy,
@@ -50,6 +51,8 @@ _ROOM_OF = {
     "fused_cross_entropy": "losses",
     "group_cross_entropy": "losses",
     "target_slots": "losses",
+    "unit": "linear_attention",
+    "gated_linear_attention": "linear_attention",
     "gated_scan": "scan",
     "hashed_row": "lookup",
     "hashed_rows": "lookup",
@@ -78,6 +81,7 @@ __all__ = [
     "expert_ffn",
     "ffn",
     "fused_cross_entropy",
+    "gated_linear_attention",
     "gated_scan",
     "group_cross_entropy",
     "hashed_row",
@@ -91,6 +95,7 @@ __all__ = [
     "rows_scored",
     "rows_summed",
     "target_slots",
+    "unit",
 ]
 
 

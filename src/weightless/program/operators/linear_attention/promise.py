@@ -1,0 +1,124 @@
+"""Linear attention with gates: a matrix S of K x V numbers per head, read and written at every position.
+
+linear_attend   S = a S + k w^T;  out = norm(S^T q) silu(o), head by head      a = sigma(-(g + decay))
+                w = v, or by the delta rule sigma(b) (v - a S^T k), with q and k of length 1
+
+One kernel: norms of q and k, gates, the state's step, its answer, the norm of that without weights, the output gate.
+At position 1 the state is not read but only written, so that nothing needs clearing between two texts and no byte of
+clearing is charged; from position 2 on all of it is read and written, 2 H K V numbers in the format that it is stored
+in.  S is stored row by row, a row per key number: H K rows of V.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from weightless.ops.feedforward import silu
+from weightless.ops.linear_attention import attend_step, unit
+from weightless.ops.norm import rms_norm
+from weightless.ops.scan import decays
+from weightless.program.arena import Arena
+from weightless.program.batch import Batch
+from weightless.program.operator import (
+    SCRATCH_BYTES,
+    Access,
+    Bounds,
+    Kernel,
+    Lowered,
+    Operator,
+    Place,
+    Tensors,
+    need,
+    need_vector,
+    operator,
+    packed,
+    whole,
+)
+
+STATE_FORMATS = ("f32", "bf16")
+
+
+@operator("linear_attend")
+class LinearAttend(Operator):
+    """x (1, 2 H K + 2 H V + H or 2 H) = [q | k | v | o | g | b, with the delta rule only], decay (1, H), out (1, H V).
+
+    state (H K, V) in f32 or bf16; the answer is read from S before it is rounded.
+    """
+
+    x: str
+    decay: str
+    state: str
+    out: str
+    n_heads: int
+    d_key: int
+    d_value: int
+    delta: bool
+    eps: float
+
+    def check(self, bounds: Bounds) -> None:
+        tensors, H, K, V = bounds.tensors, self.n_heads, self.d_key, self.d_value
+        need(min(H, K, V) > 0, self, "head counts and widths should be positive")
+        need(4 * (2 * K + 2 * V) <= SCRATCH_BYTES, self, f"heads of {K} and {V} exceed the scratch memory")
+        state = tensors[self.state]
+        need(state.shape == (H * K, V), self, f"{self.state} should have shape ({H * K}, {V}), not {state.shape}")
+        need(state.kind == "state" and state.format in STATE_FORMATS, self, "the state is no state of f32 or bf16")
+        need(state.row_stride == state.row_bytes, self, f"{self.state} should be packed tightly")
+        need_vector(self, tensors, self.x, 2 * H * K + 2 * H * V + H * (2 if self.delta else 1))
+        need_vector(self, tensors, self.decay, H, state=False)
+        need_vector(self, tensors, self.out, H * V)
+        need(len({self.x, self.state, self.out}) == 3, self, "x, state and out should be three tensors")
+
+    def state_rows(self, bounds: Bounds) -> Mapping[str, int]:
+        return {self.state: self.n_heads * self.d_key}
+
+    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
+        read = [*whole(tensors[self.x]), *whole(tensors[self.decay])]
+        before = whole(tensors[self.state]) if t > 1 else []
+        return [*read, *before, *whole(tensors[self.state], write=True), *whole(tensors[self.out], write=True)]
+
+    def run(self, arena: Arena) -> None:
+        x, decay = arena.row(self.x), arena.row(self.decay)
+        S_HKV = arena.rows(self.state).reshape(self._shape) if arena.registers.t > 1 else None
+        S_HKV, y = self._stepped(x[None], decay, None if S_HKV is None else S_HKV[None])
+        arena.put_rows(self.state, 0, S_HKV[0].reshape(-1, self.d_value))
+        arena.put_row(self.out, y[0])
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return self.n_heads, self.d_key, self.d_value
+
+    def _stepped(self, x_NC: np.ndarray, decay: np.ndarray, S_NHKV: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """(states [N, H, K, V], out [N, H V]) of N rows."""
+        H, K, V = self._shape
+        edges = np.cumsum([H * K, H * K, H * V, H * V, H])
+        q, k, v, o, g, b = np.split(x_NC, edges, axis=1)
+        q_NHK, k_NHK = (z.reshape(-1, H, K) for z in (q, k))
+        if self.delta:
+            q_NHK, k_NHK = unit(q_NHK), unit(k_NHK)
+        a_NH, beta_NH = decays(g + decay)[0], decays(-b)[0] if self.delta else None
+        S_NHKV, y_NHV = attend_step(S_NHKV, q_NHK, k_NHK, v.reshape(-1, H, V), a_NH, beta_NH)
+        y_NHV = rms_norm(y_NHV, None, self.eps) * silu(o).reshape(-1, H, V)
+        return S_NHKV, y_NHV.reshape(len(x_NC), -1)
+
+    def batch(self, rows: Batch) -> None:
+        x_NC, decay = rows.values[self.x], rows.weight(self.decay)
+        out_NC = np.empty((len(x_NC), self.n_heads * self.d_value), x_NC.dtype)
+        for at in rows.stages():
+            before = rows.recalled(self.state, at).reshape(-1, *self._shape)
+            S_NHKV, out_NC[at] = self._stepped(x_NC[at], decay, before)
+            rows.remember(self.state, at, S_NHKV.reshape(len(at), -1, self.d_value))
+        rows.values[self.out] = out_NC
+
+    def lower(self, places: Mapping[str, Place]) -> Lowered:
+        state = packed(places[self.state], "recall_row")
+        ends = [places[name].offset for name in (self.x, self.decay, self.out)]
+        encode = Kernel("encode_row", places[self.state].tensor.format)
+        return Lowered([*state, encode, *ends, *self._shape, int(self.delta)], [self.eps])
+
+    def kept(self) -> tuple[str, ...]:
+        return (self.state,)
+
+    def flops(self, tensors: Tensors, t: int) -> int:
+        return (6 if self.delta else 4) * self.n_heads * self.d_key * self.d_value
