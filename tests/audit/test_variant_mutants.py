@@ -41,7 +41,9 @@ READABLE, COMPILED = {"compiled engine"}, {"compiled engine", "torch trace"}
 """Who denies other nats of the readable engine, and of the compiled one, with which PyTorch's step is compared."""
 ELSEWHERE = {"compiled log", "poison"}
 """Who denies that what is read is what the readable engine logs."""
-VARIANTS = [(name, case) for name in ("dense", "experts", "scan", "gpt2", "llama", "qwen3") for case in CASES[name]]
+VARIANTS = [
+    (name, case) for name in ("dense", "experts", "golf", "scan", "gpt2", "llama", "qwen3") for case in CASES[name]
+]
 
 
 @pytest.mark.parametrize("case", VARIANTS, ids="-".join)

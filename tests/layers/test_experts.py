@@ -120,7 +120,7 @@ def test_muon_makes_every_stacked_matrix_orthogonal_by_itself(rows, cols):
     start, E = random(4 * rows, cols).float(), 4
     whole = {"up": start.clone()}
     alone = {str(e): start.view(E, rows, cols)[e].clone() for e in range(E)}
-    stacked, single = Muon(whole, 0.1, stacked={"up": E}), Muon(alone, 0.1)
+    stacked, single = Muon(whole, 0.1, stacked={"up": E * (rows,)}), Muon(alone, 0.1)
     for t in range(1, 4):
         gradient = (
             random(4 * rows, cols, seed=t).float()

@@ -89,6 +89,40 @@ def test_muon_refuses_vectors() -> None:
         Muon({"v": torch.zeros(3)}, 0.0)
 
 
+def test_muon_with_rising_momentum_is_that_of_a_sum_of_gradients() -> None:
+    """Oracle: B <- mu B + g, u = g + mu B, the form that others keep; u's size is lost in the orthogonal step."""
+    shape, rise = (9, 5), (0.85, 4)
+    generator = torch.Generator().manual_seed(6)
+    ours = {"w": torch.randn(shape, generator=generator)}
+    theirs, total = ours["w"].clone(), torch.zeros(shape)
+    mine, momenta = Muon(ours, 0.0, 0.95, rise=rise), []
+    for t in range(1, 8):
+        gradient = torch.randn(shape, generator=generator)
+        share = min((t - 1) / 4, 1.0)
+        mu = (1 - share) * 0.85 + share * 0.95
+        total = mu * total + gradient
+        theirs = theirs - 0.02 * math.sqrt(9 / 5) * orthogonal((gradient + mu * total)[None])[0]
+        mine.update({"w": gradient}, 0.02, t)
+        momenta.append(mine.momentum_at(t))
+    assert momenta == pytest.approx([0.85, 0.875, 0.9, 0.925, 0.95, 0.95, 0.95])
+    torch.testing.assert_close(ours["w"], theirs, rtol=0, atol=1e-6)  # float32, seven steps of 0.02
+
+
+def test_muon_keeps_unequal_parts_apart() -> None:
+    """Oracle: Muon over each part as a parameter of its own."""
+    parts, cols = (6, 4, 4), 5
+    start = torch.randn(14, cols, generator=torch.Generator().manual_seed(7))
+    whole, alone = {"qkv": start.clone()}, {str(i): part.clone() for i, part in enumerate(start.split(parts))}
+    together, apart = Muon(whole, 0.1, stacked={"qkv": parts}), Muon(alone, 0.1)
+    for t in range(1, 4):
+        gradient = torch.randn(14, cols, generator=torch.Generator().manual_seed(t))
+        together.update({"qkv": gradient}, 0.02, t)
+        apart.update({str(i): part for i, part in enumerate(gradient.split(parts))}, 0.02, t)
+    torch.testing.assert_close(whole["qkv"], torch.cat(list(alone.values())), rtol=0, atol=1e-6)
+    with pytest.raises(ConfigError, match="14 rows, and its matrices have 13"):
+        Muon(whole, 0.1, stacked={"qkv": (6, 4, 3)})
+
+
 def _sparse_gradient(n_rows: int, width: int, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """The same gradient, sparse and dense, through F.embedding."""
     weights = torch.linspace(-1, 1, len(rows) * width).view(len(rows), width)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError
 from weightless.train.config import TrainConfig
+from weightless.train.run_state import schedule_factor
 from weightless.train.schedules import SCHEDULES, factor
 
 
@@ -41,6 +42,33 @@ def test_factors_stay_between_zero_and_one_and_end_at_min(name: str, p: float, w
         assert factor(name, 1.0, warmup=warmup, min_ratio=low, warmdown=0.3) == pytest.approx(low, abs=1e-12)
 
 
+def test_a_fall_of_so_many_steps() -> None:
+    """Oracle: max((n - step) / warmdown, 0) in steps; the time that is left over that of so many mean steps."""
+    common = {"batch_size": 1, "context": 1, "schedule": "wsd", "warmup": 0.0, "min_lr_ratio": 0.0, "warmdown_steps": 3}
+    by_steps, by_clock = TrainConfig(**common, num_steps=8), TrainConfig(**common, seconds=16.0)  # type: ignore[arg-type]
+    wanted = [1, 1, 1, 1, 1, 1, 2 / 3, 1 / 3, 0]
+    assert [schedule_factor(by_steps, step / 8) for step in range(9)] == pytest.approx(wanted)
+    assert [schedule_factor(by_clock, step / 8, 2.0) for step in range(9)] == pytest.approx(wanted)
+    assert schedule_factor(by_clock, 0.0, 0.0) == 1.0
+    assert schedule_factor(by_clock, 0.5, 4.0) == pytest.approx(8 / 12)
+
+
+@pytest.mark.parametrize(
+    ("given", "change", "said"),
+    [
+        ("warmdown_steps", {"schedule": "cosine"}, "without schedule wsd"),
+        ("warmdown", {"schedule": "wsd", "warmdown_steps": 2}, "beside warmdown_steps"),
+        ("muon_momentum_start", {}, "without muon_momentum_warmup"),
+        ("muon_momentum_warmup", {"optimizer": "adamw"}, "without optimizer muon"),
+        ("muon_momentum", {"optimizer": "sgd"}, "without optimizer muon"),
+    ],
+)
+def test_fields_that_would_do_nothing(given: str, change: dict[str, object], said: str) -> None:
+    config = TrainConfig(batch_size=2, context=3, num_steps=9, **change)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=f"{given} does nothing {said}"):
+        config.check_used([given])
+
+
 def test_unknown_schedule() -> None:
     with pytest.raises(ConfigError, match="did you mean 'cosine'"):
         factor("cosin", 0.5, warmup=0.0, min_ratio=0.0)
@@ -57,6 +85,11 @@ def test_unknown_schedule() -> None:
         ({"num_steps": 3, "qat_start": 1.5}, "qat_start"),
         ({"num_steps": 3, "warmup": 0.9, "schedule": "wsd"}, "no room"),
         ({"num_steps": 3, "max_lr": float("nan")}, "max_lr"),
+        ({"num_steps": 3, "warmdown_steps": -1, "schedule": "wsd"}, "warmdown_steps"),
+        ({"num_steps": 3, "warmdown_steps": 4, "schedule": "wsd"}, "no room"),
+        ({"num_steps": 3, "muon_momentum": 1.0}, "muon_momentum"),
+        ({"num_steps": 3, "muon_momentum_start": -0.5}, "muon_momentum_start"),
+        ({"num_steps": 3, "muon_momentum_warmup": -2}, "muon_momentum_warmup"),
     ],
 )
 def test_configurations_that_cannot_be(change: dict[str, object], message: str) -> None:

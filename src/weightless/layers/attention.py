@@ -33,6 +33,7 @@ class Attention(Layer):
     window    positions that are seen, None for all         rotary   pairs of the rotation, or "none" (`ops.rope`)
     qk_norm   norms of every head of q and k, with weights of their own or bare
     q_gain    initial factor of every query head, learned; 0: none
+    apart     let Muon make queries, keys and values orthogonal each by itself, not as the one matrix that they are in
     values    tokens that add a row of their own to v; 0: none (the table is called value.`block`)
     biases    which products add a vector: qkv, or qkv and out          qk_eps    of the norms of q and k
     """
@@ -55,6 +56,7 @@ class Attention(Layer):
     values: int = 0
     biases: Literal["none", "qkv", "both"] = "none"
     qk_eps: float = QK_EPS
+    apart: bool = False
 
     @property
     def d_model(self) -> int:
@@ -105,9 +107,10 @@ class Attention(Layer):
     def parameters(self) -> list[Parameter]:
         n_qkv = self.d_q + 2 * self.d_kv
         widths = {"q_norm": self.d_head, "k_norm": self.d_head, "q_gain": self.n_heads}
+        parts = (self.d_q, self.d_kv, self.d_kv) if self.apart else ()
         found = self.residual.parameters(
             LINE,
-            Parameter(self.qkv, (n_qkv, self.d_model), self.format, self.in_std, "matrix", LINE),
+            Parameter(self.qkv, (n_qkv, self.d_model), self.format, self.in_std, "matrix", LINE, parts=parts),
             Parameter(self.out, (self.d_model, self.d_q), self.format, self.out_std, "matrix", LINE),
         )
         for role, name in self.vectors.items():

@@ -7,9 +7,7 @@
     L // 2 blocks push x, as many of the others first add w * what was pushed last (a U-net)
     z   = c tanh(z / c) of logits against the embedding
 
-Both projections out of a block begin at zero, a, b, w and m_0 at one, m_1 at zero, the embedding small.  Deviations,
-both below what float32 can tell apart: queries and keys are normed with an epsilon of 1e-6, and normal draws end at
-three deviations.
+Both projections out of a block begin at zero, a, b, w and m_0 at one, m_1 at zero, the embedding small.
 """
 
 from __future__ import annotations
@@ -61,7 +59,7 @@ class Config:
     embed_std: float = 0.005
     """Initial deviation of the embedding, which is the head as well."""
     eps: float = 2.0**-23
-    """Added to the mean square in every RMSNorm but those of queries and keys; float32's own epsilon by default."""
+    """Added to the mean square in every RMSNorm; by default what float32 can tell from 1."""
     weight_format: str = "int8"
     """Storage of the packed matrices: f32, bf16, f16, int8 or int4."""
     kv_format: Literal["f32", "bf16", "int8"] = "bf16"
@@ -111,7 +109,7 @@ def _block(c: Config, i: int) -> tuple[Layer, ...]:
     drawn = Uniform(c.d_model**-0.5)  # PyTorch's own for a matrix of that many inputs
     return (
         MixStart(i, c.d_model),
-        Attention(i, joins[0], *heads, drawn, "zeros", qk_norm="bare", q_gain=c.q_gain),
+        Attention(i, joins[0], *heads, drawn, "zeros", qk_norm="bare", q_gain=c.q_gain, qk_eps=c.eps, apart=True),
         FeedForward(i, joins[1], c.hidden, "relu2", c.weight_format, drawn, "zeros"),
     )
 

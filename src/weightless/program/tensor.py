@@ -85,7 +85,7 @@ class Parameter:
     `group` decides how it is optimised (`train.optimizers`); `format` is what it is packed to, and what
     quantisation-aware training simulates.  `component` is its line in the ledger, and `by_row` says that its rows are
     fetched one at a time, as in `Tensor`.  `stacked` matrices of equal size may lie above each other in one tensor
-    (experts); Muon treats each by itself.
+    (experts), or `parts` of so many rows each (queries, keys and values); Muon treats each by itself.
     """
 
     name: str
@@ -96,6 +96,7 @@ class Parameter:
     component: str = ""
     by_row: bool = False
     stacked: int = 1
+    parts: tuple[int, ...] = ()
 
 
 def align(nbytes: int, unit: int = LINE) -> int:

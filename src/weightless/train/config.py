@@ -25,6 +25,7 @@ SCORED_ORDERS = ("length", "compression", "score")
 TRAIN_ORDERS = (*ORDERS, *SCORED_ORDERS)
 PACINGS = ("sorted", "buckets", "shuffled")
 MOST_THREADS = 1024
+DECAYS = ("beta1", "beta2", "muon_momentum", "muon_momentum_start")
 LARGEST_RATE, LARGEST_DECAY, LARGEST_BETA = 1e30, 1e6, 1 - 1e-7
 """Beyond these an update is no float32, which is the end of the program and not of a training."""
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps")
@@ -33,9 +34,15 @@ RESUMABLE_CHANGES = frozenset({"checkpoint_every", "prefetch"})
 run is another one (the schedule follows the length), and so is one on another device or number of threads (floats add
 up in another order)."""
 IDLE: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
-    (("warmdown",), lambda c: c.schedule != "wsd", "without schedule wsd"),
+    (("warmdown", "warmdown_steps"), lambda c: c.schedule != "wsd", "without schedule wsd"),
+    (("warmdown",), lambda c: c.warmdown_steps > 0, "beside warmdown_steps"),
     (("min_lr_ratio",), lambda c: c.schedule == "constant", "with schedule constant"),
-    (("muon_lr",), lambda c: c.optimizer != "muon", "without optimizer muon"),
+    (
+        ("muon_lr", "muon_momentum", "muon_momentum_start", "muon_momentum_warmup"),
+        lambda c: c.optimizer != "muon",
+        "without optimizer muon",
+    ),
+    (("muon_momentum_start",), lambda c: c.muon_momentum_warmup == 0, "without muon_momentum_warmup"),
     (("beta1", "beta2"), lambda c: c.optimizer == "sgd", "with optimizer sgd"),
     (("table_lr",), lambda c: c.optimizer != "muon", "without optimizer muon: max_lr is the rate of all"),
     (("clock",), lambda c: c.seconds is None, "without seconds"),
@@ -67,6 +74,12 @@ class TrainConfig:
     (table_lr), so that it sets embeddings, heads, gains and biases only."""
     muon_lr: float = 0.02
     """Peak learning rate of the matrices under optimizer muon."""
+    muon_momentum: float = 0.95
+    """Muon's decay of the mean gradient, per step (0 to 1)."""
+    muon_momentum_start: float = 0.85
+    """The same at the first step, where it rises (muon_momentum_warmup)."""
+    muon_momentum_warmup: int = 0
+    """Steps over which Muon's decay rises from muon_momentum_start; 0: it is the same from the first step on."""
     table_lr: float = 0.05
     """Peak learning rate of lookup tables (row-wise Adagrad) under optimizer muon."""
     embedding_lr_scale: float = 1.0
@@ -91,6 +104,8 @@ class TrainConfig:
     """Share of the run (0 to 1) over which the rates rise from 0."""
     warmdown: float = 0.2
     """Share of the run (0 to 1) over which schedule wsd falls at the end."""
+    warmdown_steps: int = 0
+    """The same in steps, under a budget of seconds in steps of the mean length so far; 0: warmdown says it."""
     min_lr_ratio: float = 0.1
     """Share of the peak rates (0 to 1) that is left at the end."""
     qat_start: float = 1.0
@@ -152,7 +167,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"{name} = {value!r} should be a number greater than 0")
-        for name in ("warmup", "warmdown", "min_lr_ratio", "qat_start", "beta1", "beta2"):
+        for name in ("warmup", "warmdown", "min_lr_ratio", "qat_start", *DECAYS):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} = {getattr(self, name)!r} should lie between 0 and 1")
         for name in (
@@ -174,7 +189,7 @@ class TrainConfig:
             raise ConfigError(f"threads = {self.threads} should be at most {MOST_THREADS}")
         if not _DEVICE.fullmatch(self.device):
             raise ConfigError(f'device = {self.device!r}: say "cpu", "cuda", or "cuda:1" for the second of them')
-        if self.warmup >= 1.0 or (self.schedule == "wsd" and self.warmup + self.warmdown > 1.0):
+        if self.warmup >= 1.0 or (self.schedule == "wsd" and self.warmup + self.least_warmdown > 1.0):
             raise ConfigError(f"warmup = {self.warmup} leaves no room for the rest of schedule {self.schedule!r}")
 
     def _check_update(self) -> None:
@@ -190,11 +205,15 @@ class TrainConfig:
                 raise ConfigError(f"{name} = {rate:g} should be at most {LARGEST_RATE:g}")
         if self.weight_decay > LARGEST_DECAY:
             raise ConfigError(f"weight_decay = {self.weight_decay!r} should be at most {LARGEST_DECAY:g}")
-        if max(self.beta1, self.beta2) > LARGEST_BETA:
-            raise ConfigError(
-                f"beta1 = {self.beta1} and beta2 = {self.beta2} should be below 1: 1 forgets nothing and "
-                f"learns nothing ({LARGEST_BETA} is the most)"
-            )
+        for name in DECAYS:
+            if getattr(self, name) > LARGEST_BETA:
+                raise ConfigError(
+                    f"{name} = {getattr(self, name)} should be below 1: 1 forgets nothing and learns nothing "
+                    f"({LARGEST_BETA} is the most)"
+                )
+        for name in ("muon_momentum_warmup", "warmdown_steps"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} = {getattr(self, name)} should not be negative; 0 means none")
 
     def _check_batches(self) -> None:
         known = (("packing", PACKINGS), ("order", TRAIN_ORDERS), ("pacing", PACINGS))
@@ -212,6 +231,13 @@ class TrainConfig:
             )
         if self.prefetch < 0:
             raise ConfigError(f"prefetch = {self.prefetch!r} should not be negative")
+
+    @property
+    def least_warmdown(self) -> float:
+        """Share of the run over which schedule wsd falls; 0 where only the clock will know (`run_state`)."""
+        if not self.warmdown_steps:
+            return self.warmdown
+        return self.warmdown_steps / self.num_steps if self.num_steps else 0.0
 
     @property
     def is_sorted(self) -> bool:

@@ -237,7 +237,7 @@ class _Run:
         if at >= config.qat_start and config.qat_start < 1.0 and counters.qat_step is None:
             counters.qat_step = counters.step
             counters.qat_changed, counters.qat_rounded = self.weights.start_rounding()
-        counters.last_factor = schedule_factor(config, at)
+        counters.last_factor = schedule_factor(config, at, counters.mean_seconds)
         torch.manual_seed(seed_for(config.seed, "step", counters.step))
         first = counters.step * config.grad_accumulation
         report = train_step(

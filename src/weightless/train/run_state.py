@@ -64,6 +64,11 @@ class Counters:
         return self.full or self.progress(config) >= 1.0
 
     @property
+    def mean_seconds(self) -> float:
+        """How long a step has taken so far."""
+        return self.seconds / max(1, self.step)
+
+    @property
     def wasted(self) -> float:
         """Share of all positions so far that were padding."""
         return self.padded / max(1, self.tokens + self.padded)
@@ -98,11 +103,12 @@ class Counters:
         return line
 
 
-def schedule_factor(config: TrainConfig, progress: float) -> float:
-    """The factor of the peak learning rates at this progress."""
-    return factor(
-        config.schedule, progress, warmup=config.warmup, min_ratio=config.min_lr_ratio, warmdown=config.warmdown
-    )
+def schedule_factor(config: TrainConfig, progress: float, mean_seconds: float = 0.0) -> float:
+    """The factor of the peak learning rates at this progress; `mean_seconds` is how long a step has taken so far."""
+    warmdown = config.least_warmdown
+    if config.warmdown_steps and config.seconds:
+        warmdown = config.warmdown_steps * mean_seconds / config.seconds
+    return factor(config.schedule, progress, warmup=config.warmup, min_ratio=config.min_lr_ratio, warmdown=warmdown)
 
 
 def observations(
@@ -115,7 +121,7 @@ def observations(
 ) -> dict[str, dict[str, Any]]:
     """The assertions of a run: {name: {"ok", "detail"}}."""
     wrong = sorted(n for n in names | set(membership) if len(membership.get(n, [])) != 1 or n not in names)
-    end = schedule_factor(config, 1.0)
+    end = schedule_factor(config, 1.0, counters.mean_seconds)
     per_step = config.positions_per_step
     found = {
         "every parameter in exactly one optimizer group": (not wrong, f"{len(names)} parameters; wrong: {wrong}"),

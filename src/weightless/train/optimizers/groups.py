@@ -92,11 +92,18 @@ def grouped_optimizer(
         if spec.group not in members:
             raise ConfigError(f"parameter {spec.name!r} is in group {spec.group!r}: {nearest(spec.group, GROUPS)}")
         members[spec.group][spec.name] = params[spec.name]
-    stacked = {spec.name: spec.stacked for spec in specs if spec.stacked > 1}
+    stacked = {spec.name: _parts(spec) for spec in specs if spec.stacked > 1 or spec.parts}
     return GroupedOptimizer(tuple(_part(group, held, config, stacked) for group, held in members.items() if held))
 
 
-def _part(group: str, held: dict[str, torch.Tensor], config: TrainConfig, stacked: Mapping[str, int]) -> Part:
+def _parts(spec: Parameter) -> tuple[int, ...]:
+    """Rows of each of the matrices that lie above each other in a tensor."""
+    return spec.parts or spec.stacked * (spec.shape[0] // spec.stacked,)
+
+
+def _part(
+    group: str, held: dict[str, torch.Tensor], config: TrainConfig, stacked: Mapping[str, tuple[int, ...]]
+) -> Part:
     decay = 0.0 if group in ("vector", "table") else config.weight_decay
     lr = config.max_lr * {
         "embedding": config.embedding_lr_scale,
@@ -108,5 +115,6 @@ def _part(group: str, held: dict[str, torch.Tensor], config: TrainConfig, stacke
     if group == "table":
         return Part(group, RowwiseAdagrad(held), config.table_lr if config.optimizer == "muon" else lr)
     if group == "matrix" and config.optimizer == "muon":
-        return Part(group, Muon(held, decay, stacked=stacked), config.muon_lr)
+        rise = (config.muon_momentum_start, config.muon_momentum_warmup)
+        return Part(group, Muon(held, decay, config.muon_momentum, stacked, rise), config.muon_lr)
     return Part(group, AdamW(held, decay, (config.beta1, config.beta2)), lr)

@@ -7,7 +7,10 @@
 X has the singular vectors of u and singular values near 1.  Rows are outputs, columns inputs.  The iteration runs on
 the side with fewer rows, in float32 (on CPUs without fast bf16 that is also the quick way), batched over matrices of
 one shape.  A fused matrix (query, key and value; gate and up) is treated as the one matrix it is stored as; of
-stacked ones (experts) each is made orthogonal by itself.
+stacked ones (experts, or queries, keys and values apart) each is made orthogonal by itself.
+
+mu may rise over the first steps.  Then b is scaled with it, so that it stays 1 - mu times the sum B <- mu B + g that
+others keep: u is theirs but for a factor, which X does not depend on.
 4 bytes of state per parameter.
 """
 
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import groupby
 
 import torch
 
@@ -36,39 +40,62 @@ class Muon:
         params: Mapping[str, torch.Tensor],
         decay: float,
         momentum: float = 0.95,
-        stacked: Mapping[str, int] | None = None,
+        stacked: Mapping[str, tuple[int, ...]] | None = None,
+        rise: tuple[float, int] = (0.0, 0),
     ) -> None:
+        """`stacked` {name: rows of each of its matrices}; `rise`: the momentum of the first step, and over how many
+        steps it comes to `momentum`.  ConfigError for what is no matrix, and for rows that do not add up."""
         for name, p in params.items():
             if p.ndim != 2:
                 raise ConfigError(
                     f"Muon needs matrices and {name} has shape {tuple(p.shape)}; put it into group 'vector'"
                 )
-        self.params, self.decay, self.momentum, self.stacked = dict(params), decay, momentum, dict(stacked or {})
-        for name, n in self.stacked.items():
-            if name in self.params and self.params[name].shape[0] % n:
-                raise ConfigError(f"{name} has {self.params[name].shape[0]} rows, which are not {n} equal matrices")
+        self.params, self.decay, self.momentum, self.rise = dict(params), decay, momentum, rise
+        self.stacked = dict(stacked or {})
+        for name, parts in self.stacked.items():
+            if name in self.params and self.params[name].shape[0] != sum(parts):
+                raise ConfigError(f"{name} has {self.params[name].shape[0]} rows, and its matrices have {sum(parts)}")
         self.buffer = {name: torch.zeros_like(p, requires_grad=False) for name, p in params.items()}
 
     @torch.no_grad()
     def update(self, gradients: Mapping[str, Gradient], lr: float, t: int) -> None:
         """One step; parameters without a gradient stay as they are."""
-        by_shape: dict[tuple[int, int, int], list[str]] = {}
+        by_shape: dict[tuple[int, int, int], list[tuple[str, int]]] = {}
         for name, p in self.params.items():
             if name in gradients:
-                n = self.stacked.get(name, 1)
-                by_shape.setdefault((n, p.shape[0] // n, p.shape[1]), []).append(name)
-        for (_, rows, cols), names in by_shape.items():
-            steps = torch.stack([self._nesterov(name, gradients[name]) for name in names])
-            update_NRC = orthogonal(steps.view(-1, rows, cols)).reshape(steps.shape)
-            w = [self.params[name] for name in names]
+                for first, n, rows in self._blocks(name):
+                    by_shape.setdefault((n, rows, p.shape[1]), []).append((name, first))
+        steps = {name: self._nesterov(name, gradients[name], t) for name in self.params if name in gradients}
+        for (n, rows, cols), places in by_shape.items():
+            stack = torch.stack([steps[name][first : first + n * rows] for name, first in places])
+            update_NRC = orthogonal(stack.view(-1, rows, cols)).reshape(stack.shape)
+            w = [self.params[name][first : first + n * rows] for name, first in places]
             if self.decay:
                 torch._foreach_mul_(w, 1.0 - lr * self.decay)
             torch._foreach_add_(w, list(update_NRC), alpha=-lr * math.sqrt(max(1.0, rows / cols)))
 
-    def _nesterov(self, name: str, gradient: Gradient) -> torch.Tensor:
+    def _blocks(self, name: str) -> list[tuple[int, int, int]]:
+        """(first row, how many matrices, rows of each) of the runs of equal matrices in a tensor."""
+        found: list[tuple[int, int, int]] = []
+        first = 0
+        for rows, run in groupby(self.stacked.get(name, (self.params[name].shape[0],))):
+            n = len(list(run))
+            found.append((first, n, rows))
+            first += n * rows
+        return found
+
+    def momentum_at(self, t: int) -> float:
+        """mu of the t-th step, counted from 1."""
+        start, n = self.rise
+        return self.momentum if t > n else start + (self.momentum - start) * (t - 1) / n
+
+    def _nesterov(self, name: str, gradient: Gradient, t: int) -> torch.Tensor:
         g = gradient.dense() if isinstance(gradient, RowGradient) else gradient
-        self.buffer[name].lerp_(g, 1.0 - self.momentum)
-        return g.lerp(self.buffer[name], self.momentum)
+        mu, before = self.momentum_at(t), self.momentum_at(max(1, t - 1))
+        if mu != before:
+            self.buffer[name].mul_((1.0 - mu) / (1.0 - before))
+        self.buffer[name].lerp_(g, 1.0 - mu)
+        return g.lerp(self.buffer[name], mu)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The live state tensors by name."""
