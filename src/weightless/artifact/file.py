@@ -48,14 +48,17 @@ BLOCK_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One array to write: `data` holds rows x row_stride bytes (uint8), whole or as a list of consecutive arrays."""
+    """One array to write: `data` holds rows x row_stride bytes (uint8), whole or as consecutive arrays.
+
+    These may be made when they are asked for, which is once.
+    """
 
     name: str
     format: str
     shape: tuple[int, int]
     row_bytes: int
     row_stride: int
-    data: np.ndarray | Sequence[np.ndarray]
+    data: np.ndarray | Iterable[np.ndarray]
 
     def parts(self) -> Iterator[np.ndarray]:
         """The data as flat, contiguous byte arrays."""

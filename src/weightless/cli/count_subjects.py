@@ -107,6 +107,9 @@ def _of_folder(path: Path, pairs: tuple[str, ...]) -> Iterator[Named]:
     from weightless.lab.checkpoints import load_model_file
     from weightless.models.catalog import family
 
+    if (path / "config.json").is_file() and not (path / "model.toml").exists():
+        yield _of_foreign_folder(path, pairs)
+        return
     finished = sorted(path.glob(f"models/*/{ARTIFACT}"))
     if finished:
         for file in finished:
@@ -118,6 +121,17 @@ def _of_folder(path: Path, pairs: tuple[str, ...]) -> Iterator[Named]:
         if pairs:
             raise WeightlessError(f"{path} is a trained model: its configuration is fixed; leave out --set")
         yield Named(path.name, name, config, family(name).decode_program(config))
+
+
+def _of_foreign_folder(path: Path, pairs: tuple[str, ...]) -> Named:
+    """A folder of Hugging Face's, by its config.json alone: its weights may not even be there."""
+    from weightless.export.foreign_folder import describe
+
+    found = describe(path)
+    config = dataclasses.replace(found.config, **settings(found.family.Config, pairs))
+    shape = [f"{found.where}: {name} changes no byte; import refuses it" for name in found.left_out]
+    name = path.resolve().name
+    return Named(name, found.name, config, found.family.decode_program(config), extra={"notes": [*shape, *found.notes]})
 
 
 def of_file(path: Path, name: str, pairs: tuple[str, ...]) -> Named:

@@ -40,7 +40,7 @@ def print_ledger(name: str, ledger: dict[str, Any]) -> None:
     print_table(table)
     told = f"{most}{ledger['parameters']:,} parameters, {ledger['flops_per_token']:,.0f} FLOPs per token"
     size = f"{at_most}{human_bytes(T['mean'])} per token (MB = 10^6 bytes)"
-    print(f"{size}, {told}, mode {_mode(ledger)}{_held(ledger)}\n")
+    print(f"{size}, {told}, mode {_mode(ledger)}{_held(ledger)}", *ledger.get("notes", ()), "", sep="\n")
 
 
 def _held(ledger: dict[str, Any]) -> str:

@@ -23,6 +23,8 @@ VERBS = {
     "launch": ("launch", "run a command in n units: local processes, Slurm, Ray"),
     "train": ("train", "train one model on prepared data, and pack it"),
     "pack": ("artifact", "turn a checkpoint into one artifact file"),
+    "import": ("foreign", "a Hugging Face folder (gpt2, llama, qwen3) becomes one artifact, in its own precision"),
+    "export": ("foreign", "an artifact becomes a folder that transformers loads"),
     "eval": ("artifact", "held-out loss of an artifact, by the engine that needs no PyTorch"),
     "families": ("families", "every family: kind, layers, bytes at three sizes; with a name, the fields it takes"),
     "count": ("count", "the ledger of a recipe, a checkpoint or an artifact; --training: FLOPs, memory, time"),
@@ -118,6 +120,8 @@ def _room(name: str):  # type: ignore[no-untyped-def]
             from weightless.cli import families as room
         case "fit":
             from weightless.cli import fit as room
+        case "foreign":
+            from weightless.cli import foreign as room
         case "audit":
             from weightless.cli import audit as room
         case _:

@@ -6,7 +6,8 @@ The tokenizer travels as one more section: text in, text out, from a single file
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,30 @@ from weightless.program.tensor import Tensor
 from weightless.quant.formats import encode_rows
 
 TOKENIZER = "tokenizer"
-BLOCK_BYTES = 1 << 26
+BLOCK_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """A tensor that is read while it is written: `blocks(n)` gives its rows in order, about n at a time."""
+
+    shape: tuple[int, int]
+    blocks: Callable[[int], Iterator[np.ndarray]]
 
 
 def pack(
     path: str | Path,
     family_name: str,
     config: Any,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray | RowSource],
     tokenizer_json: str | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> Program:
     """Write the artifact of `config` with `arrays` by tensor name; returns its program.
 
-    `notes` (plain JSON values) are kept in the file, which depends on nothing else than these arguments.  Raises
-    ConfigError when an array is missing, left over or of the wrong shape; nothing is written then.
+    `notes` (plain JSON values) are kept in the file, which depends on nothing else than these arguments.  Rows are
+    rounded block by block while they are written.  Raises ConfigError when an array is missing, left over or of the
+    wrong shape, and what a source of rows raises; nothing is written then.
     """
     program = family(family_name).decode_program(config)
     _check_arrays(program, arrays)
@@ -54,7 +64,7 @@ def pack(
     return program
 
 
-def _check_arrays(program: Program, arrays: Mapping[str, np.ndarray]) -> None:
+def _check_arrays(program: Program, arrays: Mapping[str, np.ndarray | RowSource]) -> None:
     wanted = {tensor.name: tensor for tensor in program.stored()}
     for name in arrays:
         if name not in wanted:
@@ -62,9 +72,15 @@ def _check_arrays(program: Program, arrays: Mapping[str, np.ndarray]) -> None:
     for name, tensor in wanted.items():
         if name not in arrays:
             raise ConfigError(f"the model lacks the tensor {name!r} of its program")
-        shape = _matrix(arrays[name]).shape
+        array = arrays[name]
+        shape = array.shape if isinstance(array, RowSource) else _matrix(array).shape
         if shape != tensor.shape:
             raise ConfigError(f"tensor {name!r} has shape {shape}, its program wants {tensor.shape}")
+
+
+def _blocks(array: np.ndarray, step: int) -> Iterator[np.ndarray]:
+    for first in range(0, len(array), step):
+        yield array[first : first + step]
 
 
 def _matrix(array: np.ndarray) -> np.ndarray:
@@ -72,16 +88,16 @@ def _matrix(array: np.ndarray) -> np.ndarray:
     return array.reshape(len(array), -1) if array.ndim == 1 else array
 
 
-def _stored(tensor: Tensor, array: np.ndarray) -> StoredTensor:
-    blocks = list(_encoded(tensor, _matrix(array)))
+def _stored(tensor: Tensor, array: np.ndarray | RowSource) -> StoredTensor:
+    blocks = _encoded(tensor, array)
     return StoredTensor(tensor.name, tensor.format, tensor.shape, tensor.row_bytes, tensor.row_stride, blocks)
 
 
-def _encoded(tensor: Tensor, array: np.ndarray) -> Iterator[np.ndarray]:
+def _encoded(tensor: Tensor, array: np.ndarray | RowSource) -> Iterator[np.ndarray]:
     """Rows with their alignment padding, in blocks that keep temporaries small."""
-    step = max(1, BLOCK_BYTES // max(1, tensor.row_stride))
-    for first in range(0, tensor.shape[0], step):
-        rows = encode_rows(array[first : first + step], tensor.format)
+    step = max(1, BLOCK_BYTES // max(1, 4 * tensor.shape[1]))
+    for block in array.blocks(step) if isinstance(array, RowSource) else _blocks(_matrix(array), step):
+        rows = encode_rows(block, tensor.format)
         if tensor.row_stride != tensor.row_bytes:
             rows = np.pad(rows, ((0, 0), (0, tensor.row_stride - tensor.row_bytes)))
         yield rows

@@ -113,7 +113,8 @@ class Foreign:
     def keys_of(self, config: Any) -> dict[str, Any]:
         """The values of config.json for a Config of ours."""
         out: dict[str, Any] = {"architectures": [self.architecture], "model_type": self.model_type}
-        out |= {key: getattr(config, name) for key, name in self.keys.items()}
+        values = {key: getattr(config, name) for key, name in self.keys.items()}
+        out |= {key: None if type(value) is int and value == 0 else value for key, value in values.items()}
         if self.rotary:
             out |= {THETA: config.rope_theta, "rope_scaling": None}
         return out | {key: values[0] for key, values in self.fixed.items() if values[0] is not None}

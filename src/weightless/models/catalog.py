@@ -3,7 +3,8 @@
 A family file declares a `Config` (frozen dataclass with `at(size, vocab_size)`, one dial) and its kind as `FAMILY`:
 
     Trained(Config, stack, foreign)              learns by gradient: a list of layers says everything else, and
-                                                 `foreign` how other people's software writes the same model
+                                                 `foreign` how other people's software writes the same model;
+                                                 `elsewhere(config)` names a family that has that, and its fields
     Counted(Config, count, decode_program, from_text)   is counted from the training text in one pass
     Composed(Config, compose, fit, decode_program)   mixes a trained and a counted part
 """
@@ -35,6 +36,7 @@ class Trained:
     Config: Any
     stack: Callable[[Any], Stack]
     foreign: Foreign | None = None
+    elsewhere: Callable[[Any], tuple[str, dict[str, Any]]] | None = None
 
     def Model(self, config: Any) -> StackModel:
         """Parameters, losses and steps in PyTorch, which is not imported before the first of them is asked for."""

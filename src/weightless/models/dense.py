@@ -7,9 +7,10 @@ default (Vaswani et al. 2017; Touvron et al. 2023).  Every weight is read for ev
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from weightless.base.errors import ConfigError
+from weightless.kernels.codes import QK_EPS
 from weightless.layers.attention import Attention
 from weightless.layers.class_head import ClassHead
 from weightless.layers.embedding import Embedding, FactorisedEmbedding, HashedRows, PositionRows
@@ -225,4 +226,38 @@ def _head(c: Config) -> Head:
     return FullHead(c.vocab_size, d, c.eps, fmt, std, tied, c.d_embed, c.softcap, normed)
 
 
-FAMILY = Trained(Config, stack)
+AS_LLAMA = {
+    "norm": "pre",
+    "positions": "rope",
+    "activation": "swiglu",
+    "q_gain": 0.0,
+    "window": None,
+    "d_embed": 0,
+    "bigram_rows": 0,
+    "value_every": 0,
+    "residual_scale": "none",
+    "head": "full",
+    "softcap": None,
+}
+"""What a Llama is among the variants; with norms of heads that have weights it is a Qwen3."""
+
+
+def elsewhere(c: Config) -> tuple[str, dict[str, Any]]:
+    """(the family that says the same, its fields): llama or qwen3; ConfigError naming the field that neither has."""
+    for name, only in AS_LLAMA.items():
+        if getattr(c, name) != only:
+            raise ConfigError(
+                f"{name} = {getattr(c, name)!r} is in no model of transformers that we write, only {only!r}"
+            )
+    if c.qk_norm == "bare":
+        raise ConfigError(
+            "qk_norm = 'bare' is in no model of transformers that we write: none (llama) or weighted (qwen3)"
+        )
+    if c.qk_norm == "weighted" and c.eps != QK_EPS:
+        raise ConfigError(f"eps = {c.eps:g}: qwen3 has one eps for all norms, and those of heads have {QK_EPS:g} here")
+    same = "vocab_size d_model n_layers d_head context tied rope_theta eps weight_format kv_format"
+    heads = {"n_heads": c.heads, "n_kv_heads": c.kv_heads, "d_ff": c.hidden}
+    return "llama" if c.qk_norm == "none" else "qwen3", {**{n: getattr(c, n) for n in same.split()}, **heads}
+
+
+FAMILY = Trained(Config, stack, elsewhere=elsewhere)

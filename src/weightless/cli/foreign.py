@@ -1,0 +1,103 @@
+"""weightless import | export: from a folder of Hugging Face's to one artifact, and back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from weightless.base.errors import WeightlessError
+from weightless.base.files import sha256_file
+from weightless.base.units import human_bytes
+from weightless.cli.parse import parse
+
+
+@dataclass(frozen=True)
+class Import:
+    """Make one artifact of a folder with config.json, safetensors and a tokenizer (families gpt2, llama, qwen3).
+
+    What such a model costs can be asked without its weights: weightless count FOLDER.
+    """
+
+    folder: Annotated[str, tyro.conf.Positional]
+    """A folder as transformers keeps a model: config.json, model.safetensors or its shards, tokenizer.json."""
+    out: str = "model.wl"
+    """The artifact."""
+    weight_format: Literal["", "f32", "bf16", "f16", "int8", "int4"] = ""
+    """Storage of the matrices: f32, bf16, f16, int8 or int4; that of the folder, bit for bit, when empty."""
+    kv_format: Literal["", "f32", "bf16", "int8"] = ""
+    """Storage of the key/value cache: f32, bf16 or int8; when empty f32 for weights in f32 or f16, else bf16."""
+    context: int = 0
+    """Longest context, in tokens; 0: the model's own, or as long as its cache fits the memory of a program."""
+    tokenizer: str = ""
+    """Another tokenizer (a file or folder) than the folder's own; none: the model knows ids and no text."""
+    json: bool = False
+    """Print JSON instead of sentences."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write an artifact as a folder that transformers loads: gpt2, llama, qwen3, and dense where it is one of them."""
+
+    artifact: Annotated[str, tyro.conf.Positional]
+    """A packed model (.wl)."""
+    to: Literal["hf"] = "hf"
+    """The form: hf, a folder with config.json, model.safetensors and tokenizer.json."""
+    out: str = ""
+    """The folder, which holds no model yet; the artifact's name without its ending when empty."""
+
+
+def main(verb: str, arguments: list[str]) -> int:
+    if verb == "import":
+        return _import(parse(Import, verb, arguments))
+    return _export(parse(Export, verb, arguments))
+
+
+def _import(options: Import) -> int:
+    from weightless.export.from_folder import import_folder
+    from weightless.program.cost import n_parameters, touched_by_formula
+
+    folder, out = Path(options.folder), Path(options.out)
+    if not folder.is_dir():
+        raise WeightlessError(f"{folder} is no folder: name one with config.json and model.safetensors")
+    made = import_folder(folder, out, options.weight_format, options.kv_format, options.context, options.tokenizer)
+    found = {
+        "artifact": str(out),
+        "family": made.family,
+        "parameters": n_parameters(made.program),
+        "weight_format": made.config.weight_format,
+        "kv_format": made.config.kv_format,
+        "context": made.config.context,
+        "bytes_per_token": touched_by_formula(made.program).T.mean,
+        "file_bytes": out.stat().st_size,
+        "sha256": sha256_file(out),
+        "notes": list(made.notes),
+    }
+    if options.json:
+        print(json.dumps(found))
+        return 0
+    for note in made.notes:
+        print(note, file=sys.stderr)
+    print(
+        f"{out}: {made.family}, {found['parameters']:,} parameters in {found['weight_format']}, cache in "
+        f"{found['kv_format']}, context {found['context']}, {human_bytes(found['bytes_per_token'])} touched per token"
+    )
+    print(f"{human_bytes(found['file_bytes'])}, SHA-256 {found['sha256']}")
+    return 0
+
+
+def _export(options: Export) -> int:
+    from weightless.export.packed import open_packed
+    from weightless.export.to_folder import export_folder
+
+    artifact = Path(options.artifact)
+    folder = Path(options.out) if options.out else artifact.with_suffix("")
+    if folder.exists() and not folder.is_dir():
+        raise WeightlessError(f"{folder} is no folder: name another with --out")
+    architecture = export_folder(open_packed(artifact), folder)
+    print(f"{folder}: {architecture}, {human_bytes((folder / 'model.safetensors').stat().st_size)} of weights")
+    return 0

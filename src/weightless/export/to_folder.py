@@ -1,0 +1,119 @@
+"""Write a packed model as a folder that Hugging Face's `transformers` loads: the import, read backwards.
+
+    model.safetensors   matrices in the precision they are stored in (int8 and int4 as the float32 numbers they stand
+                        for); vectors in that of the matrices where it holds them exactly, else in float32
+    tokenizer.json      if the artifact holds a tokenizer
+    config.json         written last: a folder without it is no model
+
+Families that have no name there are written as one that says the same, or refused by the field that it cannot say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weightless.artifact.safetensors import Outgoing, write_safetensors
+from weightless.base.config import from_dict
+from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
+from weightless.base.files import atomic_writer, write_json
+from weightless.export.foreign_folder import CONFIG, WHOLE, foreign_families
+from weightless.export.from_folder import HEAD, KEPT_KEYS, UNUSED
+from weightless.export.packed import Packed
+from weightless.layers.foreign import Foreign, Stacked
+from weightless.models.catalog import Trained, family
+from weightless.quant.formats import decode_rows, encode_rows
+from weightless.tokenizer import Tokenizer
+from weightless.tokenizer.interchange import save_hf
+
+DTYPE_OF = {"f32": ("F32", "float32"), "bf16": ("BF16", "bfloat16"), "f16": ("F16", "float16")}
+BLOCK_ROWS = 4096
+
+
+def export_folder(packed: Packed, folder: Path) -> str:
+    """Write the folder; returns the architecture.  ConfigError for a model that cannot be expressed."""
+    foreign, config, parameters = expressed(packed)
+    if any((folder / name).exists() for name in (CONFIG, WHOLE)):
+        raise WeightlessError(f"{folder} holds a model already: name another folder")
+    dtype, dtype_name = DTYPE_OF.get(config.weight_format, DTYPE_OF["f32"])
+    rows = foreign.stacked(config, parameters)
+    tensors = [tensor for row in rows for tensor in _outgoing(packed, row, dtype, foreign.prefix)]
+    with atomic_writer(folder / WHOLE) as file:
+        write_safetensors(file, tensors)
+    if packed.has_tokenizer:
+        save_hf(_without_unused(packed.tokenizer), folder / "tokenizer.json")
+    kept = packed.notes.get("imported")
+    kept = {key: kept[key] for key in KEPT_KEYS if type(kept.get(key)) is int} if isinstance(kept, dict) else {}
+    write_json(folder / CONFIG, {**foreign.keys_of(config), "torch_dtype": dtype_name, **kept})
+    return foreign.architecture
+
+
+def expressed(packed: Packed) -> tuple[Foreign, Any, list[Any]]:
+    """How the model is written elsewhere: (the tables, a configuration of that family, its parameters)."""
+    where, values = packed.artifact.path, packed.artifact.meta.get("config")
+    room = family(packed.family)
+    if not isinstance(room, Trained) or (room.foreign is None and room.elsewhere is None):
+        known = ", ".join(name for name, _ in foreign_families().values())
+        raise ConfigError(
+            f"{where}: a model of family {packed.family!r} has no form in transformers (those of {known} have)"
+        )
+    try:
+        config = from_dict(room.Config, values if isinstance(values, dict) else {}, str(where))
+        same = room.decode_program(config).to_plain() == packed.program.to_plain()
+    except ConfigError as error:
+        raise CorruptFileError(f"{where} has a configuration that cannot be: {error}") from error
+    if not same:
+        raise CorruptFileError(f"{where} holds another program than its configuration asks for: pack it again")
+    if room.foreign is None:
+        assert room.elsewhere is not None
+        name, fields = room.elsewhere(config)
+        other = family(name)
+        assert isinstance(other, Trained)
+        room, config = other, other.Config(**fields)
+    assert room.foreign is not None
+    return room.foreign, config, room.stack(config).parameters()
+
+
+def _outgoing(packed: Packed, row: Stacked, dtype: str, prefix: str) -> Iterator[Outgoing]:
+    """Their tensors of one of ours."""
+    tensor = packed.program.by_name[row.ours]
+    first, is_vector = 0, tensor.shape[0] == 1
+    for name, n in zip(row.theirs, row.rows, strict=True):
+        name = name if name == HEAD else prefix + name
+        if is_vector:
+            values = decode_rows(packed.artifact.view(row.ours), tensor.format, tensor.shape[1])[:, first : first + n]
+            kind = dtype if np.array_equal(_decoded(_encoded(values, dtype), dtype, n), values) else "F32"
+            yield Outgoing(name, kind, (n,), [_encoded(values, kind)])
+        else:
+            shape = (tensor.shape[1], n) if row.transposed else (n, tensor.shape[1])
+            yield Outgoing(name, dtype, shape, _blocks(packed, row, first, n, dtype))
+        first += n
+
+
+def _blocks(packed: Packed, row: Stacked, first: int, n: int, dtype: str) -> Iterator[np.ndarray]:
+    tensor = packed.program.by_name[row.ours]
+    stored, cols = packed.artifact.view(row.ours)[first : first + n], tensor.shape[1]
+    if row.transposed:
+        yield _encoded(np.ascontiguousarray(decode_rows(stored, tensor.format, cols).T), dtype)
+        return
+    for at in range(0, n, BLOCK_ROWS):
+        yield _encoded(decode_rows(stored[at : at + BLOCK_ROWS], tensor.format, cols), dtype)
+
+
+def _encoded(values: np.ndarray, dtype: str) -> np.ndarray:
+    return encode_rows(values, {"F32": "f32", "BF16": "bf16", "F16": "f16"}[dtype])
+
+
+def _decoded(stored: np.ndarray, dtype: str, cols: int) -> np.ndarray:
+    return decode_rows(stored, {"F32": "f32", "BF16": "bf16", "F16": "f16"}[dtype], cols)
+
+
+def _without_unused(tokenizer: Tokenizer) -> Tokenizer:
+    """Without the names that importing gave to ids without text."""
+    n, special = tokenizer.vocab_size, dict(tokenizer.special_tokens)
+    while special.pop(UNUSED.format(n - 1), None) == n - 1:
+        n -= 1
+    return Tokenizer({i: tokenizer.vocab[i] for i in range(n)}, tokenizer.merges, special, tokenizer.pattern)
