@@ -98,7 +98,8 @@ class Foreign:
                 "not quantised, and give --weight_format int8 or int4"
             )
         idle = {*IDLE_EVERYWHERE.split(), *self.idle.split(), *((THETA, *ROPE) if self.rotary else ())}
-        known = {*self.keys, *self.fixed, *idle}
+        read = {*self.keys, *self.fixed}
+        known = read | idle
         for key, value in given.items():
             each = value if key == "layer_types" and isinstance(value, list) else [value]
             if key in self.fixed and any(v not in self.fixed[key] for v in each):
@@ -106,7 +107,7 @@ class Foreign:
                 raise ConfigError(f"{where}: {key} = {value!r:.60} is not supported, only {wanted or 'none'}")
             if key not in known and not key.startswith("_") and value not in (None, False):
                 raise ConfigError(
-                    f"{where} has a key {key!r:.60} that is not known of {self.model_type} ({nearest(key, known)}); it "
+                    f"{where} has a key {key!r:.60} that is not known of {self.model_type} ({nearest(key, read)}); it "
                     "may change what the model computes: take it out of a copy if it does not"
                 )
 
