@@ -25,10 +25,8 @@ import numpy as np
 from weightless.artifact.strict_json import load_strict
 from weightless.base.errors import CorruptFileError, WeightlessError, nearest
 
-SIZES = {
-    "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
-    "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
-}  # fmt: skip
+_NAMES = {1: "BOOL U8 I8 F8_E5M2 F8_E4M3", 2: "U16 I16 F16 BF16", 4: "U32 I32 F32", 8: "U64 I64 F64"}
+SIZES = {name: size for size, names in _NAMES.items() for name in names.split()}
 """Bytes of an element; which of them are weights is for the reader to say."""
 MAX_HEADER_BYTES = 100 * 10**6
 MAX_AXES, MAX_ELEMENTS = 8, 1 << 48

@@ -116,4 +116,4 @@ def _without_unused(tokenizer: Tokenizer) -> Tokenizer:
     n, special = tokenizer.vocab_size, dict(tokenizer.special_tokens)
     while special.pop(UNUSED.format(n - 1), None) == n - 1:
         n -= 1
-    return Tokenizer({i: tokenizer.vocab[i] for i in range(n)}, tokenizer.merges, special, tokenizer.pattern)
+    return Tokenizer(dict(enumerate(tokenizer.token_bytes[:n])), tokenizer.merges, special, tokenizer.pattern)

@@ -246,13 +246,9 @@ def elsewhere(c: Config) -> tuple[str, dict[str, Any]]:
     """(the family that says the same, its fields): llama or qwen3; ConfigError naming the field that neither has."""
     for name, only in AS_LLAMA.items():
         if getattr(c, name) != only:
-            raise ConfigError(
-                f"{name} = {getattr(c, name)!r} is in no model of transformers that we write, only {only!r}"
-            )
+            raise ConfigError(f"{name} = {getattr(c, name)!r} is in neither llama nor qwen3, only {only!r}")
     if c.qk_norm == "bare":
-        raise ConfigError(
-            "qk_norm = 'bare' is in no model of transformers that we write: none (llama) or weighted (qwen3)"
-        )
+        raise ConfigError("qk_norm = 'bare' is neither that of llama (none) nor that of qwen3 (weighted)")
     if c.qk_norm == "weighted" and c.eps != QK_EPS:
         raise ConfigError(f"eps = {c.eps:g}: qwen3 has one eps for all norms, and those of heads have {QK_EPS:g} here")
     same = "vocab_size d_model n_layers d_head context tied rope_theta eps weight_format kv_format"

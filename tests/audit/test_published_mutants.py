@@ -1,0 +1,87 @@
+"""Mistakes that porting somebody else's model invites, made on purpose: each is noticed by the counters named.
+
+As in test_variant_mutants.py every test plants one fault, in one of three implementations or in the formula.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from audit.test_mutants import change_formula, disagreeing
+from audit.test_variant_mutants import READABLE
+
+from weightless.layers.functions import step as torch_step
+from weightless.ops import norm as slow_norm
+from weightless.program.operators import residual
+from weightless.program.operators.attention import promise as attention
+from weightless.program.operators.feedforward import promise as feedforward
+
+LLAMA = ("llama", "untied_gqa_wide_heads_f32")
+QWEN3 = ("qwen3", "tied_gqa_wide_heads_f32")
+GPT2 = ("gpt2", "tied_f32")
+D_MODEL, D_HEAD = 52, 18
+PUBLISHED = pytest.mark.parametrize("case", [LLAMA, QWEN3], ids="-".join)
+
+
+@PUBLISHED
+def test_scores_divided_by_the_width_of_the_model(case, monkeypatch):
+    """1 / sqrt(d_model) is 1 / sqrt(d_head) for one head alone; the readable engine takes it."""
+    honest, ratio = attention.decode_attention, np.float32((D_HEAD / D_MODEL) ** 0.5)
+    monkeypatch.setattr(attention, "decode_attention", lambda q, k, v: honest(q * ratio, k, v))
+    assert disagreeing(case, "nats") == READABLE
+
+
+@PUBLISHED
+def test_scores_divided_by_the_width_of_the_model_in_training(case, monkeypatch):
+    honest, ratio = torch_step.attend_rows, (D_HEAD / D_MODEL) ** 0.5
+    monkeypatch.setattr(torch_step, "attend_rows", lambda q, *given: honest(q * ratio, *given))
+    assert disagreeing(case, "nats") == {"torch trace"}
+
+
+def test_heads_that_are_normed_behind_their_rotation(monkeypatch):
+    """Weights of a norm do not commute with a rotation."""
+
+    def turned(self, arena, vector, norm, position):
+        heads = attention.rope(vector.reshape(1, -1, self.d_head), np.array([position]), self.theta, self.rotary)[0]
+        return slow_norm.rms_norm(heads, arena.row(norm), self.qk_eps)
+
+    monkeypatch.setattr(attention.RopeAppend, "turned", turned)
+    assert disagreeing(QWEN3, "nats") == READABLE
+
+
+def test_heads_that_are_normed_with_another_eps(monkeypatch):
+    honest = attention.RopeAppend.lower
+
+    def lower(self, places):
+        row = honest(self, places)
+        return row._replace(floats=[row.floats[0], 1e-6])
+
+    monkeypatch.setattr(attention.RopeAppend, "lower", lower)
+    assert disagreeing(QWEN3, "nats") == {"compiled engine"}
+
+
+def test_a_layer_norm_that_does_not_centre(monkeypatch):
+    def layer_norm(x, weight, bias, eps):
+        return slow_norm.rms_norm(x, weight, eps) + bias.reshape(-1)
+
+    monkeypatch.setattr(residual, "layer_norm", layer_norm)
+    assert disagreeing(GPT2, "nats") == READABLE
+
+
+@pytest.mark.parametrize("kind", [attention.NormMatvec, attention.MatvecAdd, feedforward.NormFfnAdd])
+def test_biases_that_are_not_charged(kind, monkeypatch):
+    change_formula(monkeypatch, kind, lambda found, *_: [a for a in found if not a.tensor.endswith("_bias")])
+    assert disagreeing(GPT2, kind.name) == {"engine log", "torch trace"}
+
+
+@pytest.mark.parametrize("kind", [attention.MatvecAdd, feedforward.NormFfnAdd])
+def test_biases_that_are_read_and_not_added(kind, monkeypatch):
+    """In the compiled engine: they lie where the norms' zeros would."""
+    honest = kind.lower
+
+    def lower(self, places):
+        row = honest(self, places)
+        return row._replace(ints=[*row.ints[:-1], -1])
+
+    monkeypatch.setattr(kind, "lower", lower)
+    assert {"compiled engine", "compiled log"} <= disagreeing(GPT2)
