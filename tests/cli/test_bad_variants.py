@@ -202,6 +202,8 @@ def test_what_stands_beside_it_is_taken(pairs, command):
         ("dense", ["--classes_by", "context"], "--classes_by", "--head full"),
         ("experts", ["--balance", "bias", "--balance_weight", "0.01"], "--balance_weight", "--balance loss"),
         ("experts", ["--balance=none", "--balance-weight=0.01"], "--balance_weight", "--balance loss"),
+        ("memory", ["--neuron=gelu"], "--neuron", "--kind neurons"),
+        ("memory", ["--memory-every=1", "--d-ff=512"], "--d_ff", "--memory_every 1"),
     ],
 )
 def test_an_idle_flag_is_refused_even_with_its_default(family, flags, idle, words, command, tmp_path):

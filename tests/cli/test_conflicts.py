@@ -220,13 +220,13 @@ def test_every_rule_is_about_flags_that_exist():
         train,
     )
     from weightless.cli import tokenizer_study as study
-    from weightless.models import dense, experts, feather
+    from weightless.models import dense, experts, feather, memory
     from weightless.train.config import TrainConfig
 
     of_training = set().union(
         *(
             vars(c)["__dataclass_fields__"]
-            for c in (TrainConfig, train.TrainOptions, dense.Config, experts.Config, feather.Config)
+            for c in (TrainConfig, train.TrainOptions, dense.Config, experts.Config, feather.Config, memory.Config)
         )
     )
     options = {

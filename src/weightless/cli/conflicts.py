@@ -150,6 +150,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "but with rotary positions",
         ),
         Rule(("match_d_ff",), lambda o: getattr(o, "activation", "") == "swiglu", "with --activation swiglu"),
+        Rule(("neuron",), lambda o: getattr(o, "kind", "") == "values", "but with --kind neurons"),
+        Rule(
+            ("d_ff", "activation"),
+            lambda o: getattr(o, "memory_every", 0) == 1,
+            "with --memory_every 1, which leaves no feed-forward block",
+        ),
         Rule(("balance_weight",), lambda o: getattr(o, "balance", "loss") != "loss", "but with --balance loss"),
     ),
     "count": (
