@@ -97,6 +97,16 @@ CASES = [
     ("memory", "memory_every=1 d_ff=90", ["d_ff", "memory_every = 1", "leave it out"]),
     ("memory", "memory_every=1 activation=relu2", ["activation", "memory_every = 1", "leave it out"]),
     ("memory", "n_kv_heads=3", ["n_kv_heads", "n_heads"]),
+    ("recurrent", "passes=0", ["passes = 0", "at least 1"]),
+    ("recurrent", "passes=-1", ["passes = -1", "at least 1"]),
+    ("recurrent", "passes=1", ["passes = 1", "iteration = false"]),
+    ("recurrent", "passes=2049", ["passes = 2049", "4098 blocks", "fewer"]),
+    ("recurrent", "passes=99999999999999999999", ["passes = 99999999999999999999", "fewer"]),
+    ("recurrent", "prelude=-1", ["prelude = -1", "at least 0"]),
+    ("recurrent", "coda=-2", ["coda = -2", "at least 0"]),
+    ("recurrent", "n_layers=0", ["n_layers = 0", "at least 1"]),
+    ("recurrent", "n_layers=4097", ["n_layers 4097", "4096"]),
+    ("recurrent", "n_heads=3", ["n_heads 3", "d_model"]),
 ]
 
 CHOICES = [

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from weightless.base.units import human_bytes
 from weightless.program.operators.feedforward import NormFfnAdd
 
 SMALL = ("--set", "d_model=32", "n_layers=1", "vocab_size=97", "context=17")
@@ -88,6 +89,19 @@ def test_on_text_the_engine_measures(command, small_run, tmp_path):
     assert real["touched"]["T"]["max"] <= bound["touched"]["T"]["max"]
     code, _, err = command("count", "dense", "--text", text)
     assert code == 2 and "needs weights" in err
+
+
+@pytest.mark.parametrize(
+    ("family", "most"), [("recurrent", ["feed-forward", "attention"]), ("dense", ["activations"]), ("ngram", [])]
+)
+def test_a_sentence_says_why_distinct_bytes_are_fewer(family, most, command):
+    ledger = json.loads(command("count", family, "--json")[1])[family]
+    out = command("count", family)[1]
+    told = next(line for line in out.splitlines() if "distinct (U)" in line)
+    assert human_bytes(ledger["touched"]["U"]["mean"]) in told and told.startswith("at most") != ledger["exact"]
+    for name in most:
+        (part,) = (part for part in ledger["components"] if part["name"] == name)
+        assert f"{human_bytes(part['T'] - part['U'])} more in {name}" in told
 
 
 def test_modes_are_heads(command):
@@ -173,3 +187,15 @@ def test_the_command_that_fit_prints_counts_what_fit_found(command, words):
         sizes = {part: amounts["stored"] for part, amounts in fitted["components"].items() if amounts["stored"]}
         assert stored == {part: n for part, n in sizes.items() if part in stored}
         assert sum(stored.values()) == counted["stored"]["weights"]
+
+
+def test_the_recipe_of_recurrence_has_the_controls_that_it_says(command):
+    """The same T for loop, deep and wide, the same stored bytes for loop and large, and all of it for seconds, too."""
+    code, out, _ = command("count", "recipes/recurrent.toml", "--json")
+    ledgers = json.loads(out)
+    T = {name: ledger["touched"]["T"]["mean"] for name, ledger in ledgers.items()}
+    stored = {name: ledger["stored"]["weights"] for name, ledger in ledgers.items()}
+    assert code == 0 and all(T[name] == pytest.approx(T["loop"], rel=2e-3) for name in ("loop-no-rows", "deep", "wide"))
+    assert stored["large"] == pytest.approx(stored["loop"], rel=1e-3) and T["large"] < 0.6 * T["loop"]
+    for name in ("loop", "deep", "large"):
+        assert T[f"{name}-240s"] == T[name] and stored[f"{name}-240s"] == stored[name]

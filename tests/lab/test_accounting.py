@@ -16,7 +16,7 @@ from weightless.layers.layer import Record
 from weightless.ledger.flops import forward_flops
 from weightless.ledger.memory import optimizer_bytes, training_memory
 from weightless.ledger.shape import TransformerShape, parameters
-from weightless.models import dense, experts, feather, golf, memory, scan
+from weightless.models import dense, experts, feather, golf, memory, recurrent, scan
 from weightless.models.catalog import Trained, families, family
 from weightless.program.cost import flops
 from weightless.train.config import TrainConfig
@@ -78,6 +78,10 @@ MEMORY = {
         301, 40, 1, 2, 1, kind="neurons", neuron="relu2", memory_every=1, n_slots=49, top_k=7, context=63
     ),
 }
+RECURRENT = {
+    "passes": recurrent.Config(301, 72, 2, 3, 1, 1, n_heads=4, n_kv_heads=2, d_ff=45, context=63),
+    "passes without rows": recurrent.Config(301, 40, 1, 2, 0, 0, False, 2, 1, 30, activation="relu2", context=63),
+}
 BY_FAMILY = {
     "dense": DENSE | VARIANTS,
     "feather": FEATHER,
@@ -85,6 +89,7 @@ BY_FAMILY = {
     "golf": GOLF,
     "scan": SCAN,
     "memory": MEMORY,
+    "recurrent": RECURRENT,
 }
 CASES = [(name, config) for name, configs in BY_FAMILY.items() for config in configs.values()]
 IDS = [key for configs in BY_FAMILY.values() for key in configs]

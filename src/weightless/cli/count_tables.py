@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from weightless.audit.counters.verify import Verification
 
 QUANTITIES = {"T": "T, traffic", "U": "U, distinct bytes", "T64": "64-byte lines", "stored": "stored"}
+MOST_TOLD = 3  # components in a sentence
 _COLOURS = {"agrees": "green", "differs": "bold red", "skipped": "yellow"}
 
 
@@ -40,7 +41,16 @@ def print_ledger(name: str, ledger: dict[str, Any]) -> None:
     print_table(table)
     told = f"{most}{ledger['parameters']:,} parameters, {ledger['flops_per_token']:,.0f} FLOPs per token"
     size = f"{at_most}{human_bytes(T['mean'])} per token (MB = 10^6 bytes)"
-    print(f"{size}, {told}, mode {_mode(ledger)}{_held(ledger)}", *ledger.get("notes", ()), "", sep="\n")
+    distinct = f"{at_most}{distinct_told(ledger)}"
+    print(f"{size}, {told}, mode {_mode(ledger)}{_held(ledger)}", distinct, *ledger.get("notes", ()), "", sep="\n")
+
+
+def distinct_told(ledger: dict[str, Any]) -> str:
+    """One sentence about U beside T: how many bytes are distinct, and where the others are counted again."""
+    again = sorted(((part["T"] - part["U"], part["name"]) for part in ledger["components"]), reverse=True)
+    parts = [f"{human_bytes(n)} more in {name}" for n, name in again[:MOST_TOLD] if n >= 0.5]
+    why = f", and T counts every operator's reading and writing of them: {', '.join(parts)}" if parts else ""
+    return f"{human_bytes(ledger['touched']['U']['mean'])} of them are distinct (U){why}"
 
 
 def _held(ledger: dict[str, Any]) -> str:
