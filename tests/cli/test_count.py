@@ -140,7 +140,7 @@ def test_pictures(command, small_run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("golf", "--set", "n_layers=10"), "'golf' is no file, no family and no published model"),
+        (("chess", "--set", "n_layers=10"), "'chess' is no file, no family and no published model"),
         (
             ("densr", "--set", "d_model=32"),
             "'densr' is no file, no family and no published model: did you mean 'dense'?",
