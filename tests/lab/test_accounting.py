@@ -31,6 +31,23 @@ DENSE = {
 FEATHER = {
     "class head": feather.Config(301, 80, 2, 4, 1, 32, 96, context=63, rows_2=97, rows_3=89),
     "full head, one table": feather.Config(301, 80, 1, 2, 2, 32, 96, context=63, rows_2=0, rows_3=89, head="full"),
+    "windows, experts, three levels": feather.Config(
+        301,
+        80,
+        2,
+        4,
+        1,
+        32,
+        24,
+        context=63,
+        rows_2=97,
+        head="class3",
+        layer_pattern="WN",
+        window=9,
+        n_experts=5,
+        top_k=2,
+    ),
+    "scans": feather.Config(301, 40, 2, d_ff=24, context=63, rows_2=97, layer_pattern="S", d_state=22, conv=3),
     "relu2": feather.Config(301, 40, 1, 2, 1, 16, 24, context=63, rows_2=0, rows_3=0, activation="relu2"),
 }
 SMALL = {"vocab_size": 301, "d_model": 72, "n_layers": 2, "n_heads": 4, "context": 63, "d_ff": 45}

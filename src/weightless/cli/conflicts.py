@@ -149,6 +149,26 @@ RULES: dict[str, tuple[Rule, ...]] = {
             lambda o: getattr(o, "positions", "rope") in ("learned", "none"),
             "but with rotary positions",
         ),
+        Rule(
+            ("n_heads", "n_kv_heads", "d_head", "rope_theta", "kv_format"),
+            lambda o: o.family == "feather" and not set(o.layer_pattern) & {"A", "W"},
+            "but with layer_pattern A or W",
+        ),
+        Rule(
+            ("window",),
+            lambda o: o.family == "feather" and "W" not in o.layer_pattern,
+            "but with layer_pattern W",
+        ),
+        Rule(
+            ("d_state", "conv"),
+            lambda o: o.family == "feather" and "S" not in o.layer_pattern,
+            "but with layer_pattern S",
+        ),
+        Rule(
+            ("top_k", "d_shared"),
+            lambda o: o.family == "feather" and not o.n_experts,
+            "but with --n_experts",
+        ),
         Rule(("match_d_ff",), lambda o: getattr(o, "activation", "") == "swiglu", "with --activation swiglu"),
         Rule(("neuron",), lambda o: getattr(o, "kind", "") == "values", "but with --kind neurons"),
         Rule(

@@ -44,5 +44,31 @@ CASES = {
         table_format="bf16",
         kv_format="f32",
     ),
+    "window_then_nothing_three_levels": feather.Config(
+        V, 72, 2, 2, 1, 18, 46, 33, 97, 0, "class3", layer_pattern="WN", window=5, kv_format="f32"
+    ),
+    "scan_then_attention_experts": feather.Config(
+        V,
+        40,
+        3,
+        2,
+        1,
+        14,
+        15,
+        33,
+        0,
+        97,
+        layer_pattern="SA",
+        d_state=27,
+        conv=3,
+        n_experts=5,
+        top_k=2,
+        d_shared=9,
+        table_format="f32",
+        **EXACT,
+    ),
+    "nothing_looks_back_one_expert": feather.Config(
+        V, 72, 1, d_ff=46, context=33, rows_2=97, rows_3=101, layer_pattern="N", n_experts=3
+    ),
     "square_vocabulary": feather.Config(289, 72, 1, 2, 1, 18, 46, 33, 0, 97, table_format="int8"),
 }
