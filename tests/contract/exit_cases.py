@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weightless.models import dense, experts, mixture
+from weightless.models import dense, experts, mixture, scan
 
 V = 301
 EXACT = {"weight_format": "f32", "kv_format": "f32"}
@@ -52,6 +52,51 @@ CASES: dict[str, dict[str, Any]] = {
     "experts": {
         "exit_past_the_second_block": experts.Config(
             V, 40, 2, 2, 1, 5, 2, 14, context=23, exit_after=(1,), exit_threshold=0.5, **EXACT
+        ),
+    },
+    "scan": {
+        "exits_past_vectors_and_attention": scan.Config(
+            V,
+            40,
+            3,
+            d_state=37,
+            layer_pattern="SA",
+            conv=3,
+            n_heads=2,
+            d_ff=45,
+            context=33,
+            exit_after=(1, 2),
+            exit_threshold=0.5,
+            **EXACT,
+        ),
+        "exit_past_matrices_with_a_convolution": scan.Config(
+            V,
+            40,
+            2,
+            "delta",
+            28,
+            2,
+            conv=4,
+            d_ff=45,
+            context=33,
+            tied=False,
+            weight_format="int8",
+            exit_after=(1,),
+            exit_threshold=0.5,
+        ),
+        "exit_past_rounded_matrices": scan.Config(
+            V,
+            72,
+            2,
+            "gated",
+            36,
+            4,
+            "bf16",
+            d_ff=46,
+            context=23,
+            weight_format="f32",
+            exit_after=(1,),
+            exit_threshold=0.5,
         ),
     },
     "mixture": {

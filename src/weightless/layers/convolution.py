@@ -26,21 +26,24 @@ RECURRENT = "recurrent state"
 
 @dataclass(frozen=True)
 class ShortConvolution:
-    """`width` positions of the first `channels` columns of `register`; width 0: there is none."""
+    """`width` positions of `channels` columns of `register` from `first` on; width 0: there is none.  `name` tells two
+    of a block apart."""
 
     block: int
     width: int
     channels: int
     register: str
     line: str
+    name: str = "conv"
+    first: int = 0
 
     @property
     def kernel(self) -> str:
-        return f"block.{self.block}.conv"
+        return f"block.{self.block}.{self.name}"
 
     @property
     def window(self) -> str:
-        return f"conv.{self.block}"
+        return f"{self.name}.{self.block}"
 
     def parameters(self) -> list[Parameter]:
         if not self.width:
@@ -70,8 +73,18 @@ class ShortConvolution:
             window[(t - 1) % n].copy_(x_C)
             return out_C
 
-    def operators(self) -> list[Any]:
-        return [Convolve(self.register, self.kernel, self.window)] if self.width else []
+    def leave(self, s: Mapping[str, torch.Tensor], x_C: torch.Tensor, t: int, fused: Fused) -> None:
+        """What later positions need of this one, when nobody asks for its own result."""
+        if self.width:
+            with fused("convolve"):
+                s[self.window][(t - 1) % (self.width - 1)].copy_(x_C)
+
+    def operators(self, answers: bool = True) -> list[Any]:
+        """Without `answers` only the input is remembered."""
+        if not self.width:
+            return []
+        fields: dict[str, Any] = {} if answers else {"answers": False}
+        return [Convolve(self.register, self.kernel, self.window, self.first, **fields)]
 
     def kept(self, T: int) -> list[Activation]:
         return [Activation("convolution: its input", T * self.channels)] if self.width else []

@@ -89,30 +89,56 @@ class Scan(Layer):
     def step(
         self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
     ) -> torch.Tensor:
-        import torch
         import torch.nn.functional as F
 
         with fused("norm_matvec"):
             u_S, g_S, o_S = F.linear(self.residual.before(p, x_D), p[self._named("in")]).split(self.d_state)
         u_S = self.convolution.step(p, s, u_S, t, fused)
         with fused("scan"):
-            z_S = g_S + p[self._named("decay")][0]
-            h_S = torch.sigmoid(z_S) * u_S
-            if t > 1:  # at position 1 there is nothing before
-                h_S = torch.sigmoid(-z_S) * s[self.memory][0] + h_S
-            s[self.memory].copy_(h_S[None])
-            y_S = h_S * F.silu(o_S)
+            y_S = self._remembered(p, s, u_S, g_S, t) * F.silu(o_S)
         with fused("matvec_add"):
             return self.residual.joined(p, x_D, F.linear(y_S, p[self._named("out")]))
 
+    def _remembered(self, p: Any, s: Any, u_S: torch.Tensor, g_S: torch.Tensor, t: int) -> torch.Tensor:
+        """The state at position t, which is written."""
+        import torch
+
+        z_S = g_S + p[self._named("decay")][0]
+        h_S = torch.sigmoid(z_S) * u_S
+        if t > 1:  # at position 1 there is nothing before
+            h_S = torch.sigmoid(-z_S) * s[self.memory][0] + h_S
+        s[self.memory].copy_(h_S[None])
+        return h_S
+
     def operators(self) -> list[Any]:
         r, after = self.residual, {"eps": self.residual.eps} if self.residual.after else {}
+        found = self._scanned({}, {})
+        return [*found, MatvecAdd(self._named("out"), "scan_out", STREAM, **r.fields(), **after)]
+
+    def _scanned(self, rows: dict[str, Any], answers: dict[str, Any]) -> list[Any]:
+        """From the stream to the state; `rows` of the matrix, and whether it answers, where not all as it comes."""
+        r = self.residual
         return [
-            NormMatvec(r.norm, self._named("in"), STREAM, "scan_in", r.eps),
+            NormMatvec(r.norm, self._named("in"), STREAM, "scan_in", r.eps, **r.first(), **rows),
             *self.convolution.operators(),
-            ScanOperator("scan_in", self._named("decay"), self.memory, "scan_out"),
-            MatvecAdd(self._named("out"), "scan_out", STREAM, **r.fields(), **after),
+            ScanOperator("scan_in", self._named("decay"), self.memory, "scan_out", **answers),
         ]
+
+    def leave(
+        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
+    ) -> None:
+        import torch.nn.functional as F
+
+        with fused("norm_matvec"):
+            rows = p[self._named("in")][: 2 * self.d_state]
+            u_S, g_S = F.linear(self.residual.before(p, x_D), rows).split(self.d_state)
+        u_S = self.convolution.step(p, s, u_S, t, fused)
+        with fused("scan"):
+            self._remembered(p, s, u_S, g_S, t)
+
+    def leaving(self) -> list[Any]:
+        """The state goes on from u and its gates; nothing is answered."""
+        return self._scanned({"count": 2 * self.d_state}, {"answers": False})
 
     def kept(self, T: int) -> list[Activation]:
         """Its inputs, the state at every position, and what comes out; gates are made again."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
+from weightless.layers.exits import EarlyExit
 from weightless.layers.feedforward import FeedForward
 from weightless.layers.full_head import FullHead
+from weightless.layers.layer import Layer
 from weightless.layers.linear_attention import LinearAttention
 from weightless.layers.residual import Residual
 from weightless.layers.scan import Scan
@@ -24,7 +26,7 @@ MOST_STATE = 2**16
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(EarlyExit):
     """Shapes, the kind of recurrence, and the storage formats of what is packed.  `d_ff` 0 means as in dense."""
 
     vocab_size: int = 4096
@@ -78,6 +80,7 @@ class Config:
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} = {getattr(self, name)} should not be negative; 0 means what suits d_model")
         check_layers(self.n_layers)
+        self.check_exits(self.n_layers)
         check_eps(self.eps)
         check_theta(self.rope_theta)
         if self.conv is not None and self.conv not in WIDTHS:
@@ -136,19 +139,20 @@ def stack(c: Config) -> Stack:
     """Embedding, n_layers blocks of a scan or attention and a feed-forward block, a head over the whole vocabulary."""
     d, fmt, std, tied = c.d_model, c.weight_format, (1 / c.d_model) ** 0.5, "embed" if c.tied else ""
     out_std = std / (2 * c.n_layers) ** 0.5
-    layers: list[Any] = [Embedding(c.vocab_size, d, fmt, 0.02 if c.tied else 1.0, c.tied)]
+    head = FullHead(c.vocab_size, d, c.eps, fmt, 0.02, tied)
+    first, blocks = Embedding(c.vocab_size, d, fmt, 0.02 if c.tied else 1.0, c.tied), []
     heads = (c.heads, c.kv_heads, d // c.heads, c.context, c.rope_theta, fmt, c.kv_format)
     for i, letter in enumerate(c.kinds):
         join, after = (Residual(f"block.{i}.{half}_", d, c.eps) for half in ("mix", "ffn"))
         if letter == "A":
-            layers.append(Attention(i, join, *heads, std, out_std))
+            mix: Layer = Attention(i, join, *heads, std, out_std)
         elif c.kind == "diagonal":
-            layers.append(Scan(i, join, c.d_state, c.conv or 0, c.context, fmt, std, out_std))
+            mix = Scan(i, join, c.d_state, c.conv or 0, c.context, fmt, std, out_std)
         else:
             sizes = (c.scan_heads, c.d_state // c.scan_heads, c.kind == "delta", c.conv or 0, c.chunk, c.context)
-            layers.append(LinearAttention(i, join, *sizes, fmt, c.state_format, std, out_std))
-        layers.append(FeedForward(i, after, c.hidden, c.activation, fmt, std, out_std))
-    return Stack(c.vocab_size, c.context, tuple(layers), FullHead(c.vocab_size, d, c.eps, fmt, 0.02, tied))
+            mix = LinearAttention(i, join, *sizes, fmt, c.state_format, std, out_std)
+        blocks.append((mix, FeedForward(i, after, c.hidden, c.activation, fmt, std, out_std)))
+    return Stack(c.vocab_size, c.context, (first, *c.exits(blocks, head, d, c.eps)), head)
 
 
 FAMILY = Trained(Config, stack)

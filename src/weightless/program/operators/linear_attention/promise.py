@@ -34,17 +34,19 @@ from weightless.program.operator import (
     need_vector,
     operator,
     packed,
+    span_of,
     whole,
 )
 
 STATE_FORMATS = ("f32", "bf16")
 
 
-@operator("linear_attend")
+@operator("linear_attend", version=2)
 class LinearAttend(Operator):
     """x (1, 2 H K + 2 H V + H or 2 H) = [q | k | v | o | g | b, with the delta rule only], decay (1, H), out (1, H V).
 
-    state (H K, V) in f32 or bf16; the answer is read from S before it is rounded.
+    state (H K, V) in f32 or bf16; the answer is read from S before it is rounded.  Without `answers` q and o are not
+    read and out is not written: what a token leaves that asks nothing itself.
     """
 
     x: str
@@ -56,6 +58,7 @@ class LinearAttend(Operator):
     d_value: int
     delta: bool
     eps: float
+    answers: bool = True
 
     def check(self, bounds: Bounds) -> None:
         tensors, H, K, V = bounds.tensors, self.n_heads, self.d_key, self.d_value
@@ -65,7 +68,7 @@ class LinearAttend(Operator):
         need(state.shape == (H * K, V), self, f"{self.state} should have shape ({H * K}, {V}), not {state.shape}")
         need(state.kind == "state" and state.format in STATE_FORMATS, self, "the state is no state of f32 or bf16")
         need(state.row_stride == state.row_bytes, self, f"{self.state} should be packed tightly")
-        need_vector(self, tensors, self.x, 2 * H * K + 2 * H * V + H * (2 if self.delta else 1))
+        need_vector(self, tensors, self.x, self._width)
         need_vector(self, tensors, self.decay, H, state=False)
         need_vector(self, tensors, self.out, H * V)
         need(len({self.x, self.state, self.out}) == 3, self, "x, state and out should be three tensors")
@@ -74,16 +77,33 @@ class LinearAttend(Operator):
         return {self.state: self.n_heads * self.d_key}
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
-        read = [*whole(tensors[self.x]), *whole(tensors[self.decay])]
+        read = [*(span_of(tensors[self.x], first, n) for first, n in self._spans), *whole(tensors[self.decay])]
         before = whole(tensors[self.state]) if t > 1 else []
-        return [*read, *before, *whole(tensors[self.state], write=True), *whole(tensors[self.out], write=True)]
+        answer = whole(tensors[self.out], write=True) if self.answers else []
+        return [*read, *before, *whole(tensors[self.state], write=True), *answer]
+
+    @property
+    def _width(self) -> int:
+        """Of x."""
+        H, K, V = self._shape
+        return 2 * H * K + 2 * H * V + H * (2 if self.delta else 1)
+
+    @property
+    def _spans(self) -> list[tuple[int, int]]:
+        """(first, how many) of the numbers of x that are read: all, or k and v, and what gates them."""
+        H, K, V = self._shape
+        gates = 2 * H * (K + V)
+        return [(0, self._width)] if self.answers else [(H * K, H * (K + V)), (gates, self._width - gates)]
 
     def run(self, arena: Arena) -> None:
-        x, decay = arena.row(self.x), arena.row(self.decay)
+        x, decay = np.zeros(self._width, np.float32), arena.row(self.decay)
+        for first, n in self._spans:
+            x[first : first + n] = arena.span(self.x, first, n)
         S_HKV = arena.rows(self.state).reshape(self._shape) if arena.registers.t > 1 else None
         S_HKV, y = self._stepped(x[None], decay, None if S_HKV is None else S_HKV[None])
         arena.put_rows(self.state, 0, S_HKV[0].reshape(-1, self.d_value))
-        arena.put_row(self.out, y[0])
+        if self.answers:
+            arena.put_row(self.out, y[0])
 
     @property
     def _shape(self) -> tuple[int, int, int]:
@@ -109,16 +129,18 @@ class LinearAttend(Operator):
             before = rows.recalled(self.state, at).reshape(-1, *self._shape)
             S_NHKV, out_NC[at] = self._stepped(x_NC[at], decay, before)
             rows.remember(self.state, at, S_NHKV.reshape(len(at), -1, self.d_value))
-        rows.values[self.out] = out_NC
+        if self.answers:
+            rows.values[self.out] = out_NC
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         state = packed(places[self.state], "recall_row")
         ends = [places[name].offset for name in (self.x, self.decay, self.out)]
         encode = Kernel("encode_row", places[self.state].tensor.format)
-        return Lowered([*state, encode, *ends, *self._shape, int(self.delta)], [self.eps])
+        return Lowered([*state, encode, *ends, *self._shape, int(self.delta), int(self.answers)], [self.eps])
 
     def kept(self) -> tuple[str, ...]:
         return (self.state,)
 
     def flops(self, tensors: Tensors, t: int) -> int:
-        return (6 if self.delta else 4) * self.n_heads * self.d_key * self.d_value
+        products = 1 + self.delta + self.answers  # k w^T, S^T k, S^T q
+        return 2 * products * self.n_heads * self.d_key * self.d_value

@@ -11,9 +11,9 @@ from weightless.program.registers import T
 
 @njit(**KERNEL)
 def scan(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
-    n = c[4]
-    x, decay = loaded(S, c[0], 3 * n), loaded(W, c[1], n)
-    taken, gates, o = x[:n], x[n : 2 * n], x[2 * n : 3 * n]
+    n, answers = c[4], c[5] != 0
+    x, decay = loaded(S, c[0], 2 * n), loaded(W, c[1], n)
+    taken, gates = x[:n], x[n : 2 * n]
     if R[T] > 1:
         h = updated(S, c[2], n)
         for j in range(n):
@@ -24,18 +24,21 @@ def scan(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
         for j in range(n):
             a, rest = decays(gates[j] + decay[j])
             h[j] = rest * taken[j]
-    out = stored(S, c[3], n)
-    for j in range(n):
-        out[j] = h[j] * o[j] * sigmoid(o[j])
+    if answers:
+        o, out = loaded(S, c[0] + 8 * n, n), stored(S, c[3], n)
+        for j in range(n):
+            out[j] = h[j] * o[j] * sigmoid(o[j])
 
 
 @njit(**KERNEL)
 def convolve(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
-    n, width, position = c[3], c[4], R[T] - 1
-    x, given = updated(S, c[0], n), scratch[:n]
+    n, width, position, answers = c[3], c[4], R[T] - 1, c[5] != 0
+    x, given = loaded(S, c[0], n), scratch[:n]
     for j in range(n):
         given[j] = x[j]
-    for i in range(min(width, R[T])):
+    if answers:
+        x = stored(S, c[0], n)
+    for i in range(min(width, R[T]) if answers else 0):
         weight = loaded(W, c[1] + 4 * i * n, n)
         if i == 0:
             for j in range(n):
