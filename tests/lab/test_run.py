@@ -52,7 +52,7 @@ def test_recipe_survives_the_round_trip(recipe):
     assert from_dict(Recipe, to_dict(loaded)) == loaded
 
 
-@pytest.mark.parametrize("name", ["demo", "books", "ablation", "parameter_golf"])
+@pytest.mark.parametrize("name", ["demo", "books", "ablation", "feather_anew", "parameter_golf"])
 def test_shipped_recipes_load(name, request):
     assert load_recipe(request.config.rootpath / "recipes" / f"{name}.toml").name == name
 
