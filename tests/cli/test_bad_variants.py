@@ -109,7 +109,6 @@ CASES = [
     ("memory", "d_key=31", ["d_key = 31", "even"]),
     ("memory", "d_key=2 weight_format=int4", ["d_key = 2", "int4"]),
     ("memory", "memory_every=5", ["memory_every = 5", "4 layers"]),
-    ("memory", "kind=neuron", ["kind = 'neuron'", "'neurons'"]),
     ("memory", "neuron=silu", ["neuron = 'silu'", "'neurons'", "leave it out"]),
     ("memory", "memory_every=1 d_ff=90", ["d_ff", "memory_every = 1", "leave it out"]),
     ("memory", "memory_every=1 activation=relu2", ["activation", "memory_every = 1", "leave it out"]),
@@ -128,6 +127,7 @@ CASES = [
 
 CHOICES = [
     ("scan", "kind=diagnal", ["kind = 'diagnal'", "'diagonal'"]),
+    ("memory", "kind=neuron", ["kind = 'neuron'", "'neurons'"]),
     ("scan", "kind=gated state_format=int8", ["state_format = 'int8'", "bf16"]),
 ]
 """Refused as one of a list: on a command line by its parser, in a box of its own."""

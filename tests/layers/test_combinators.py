@@ -113,6 +113,25 @@ def test_passes_are_a_flat_stack_with_copies_of_the_weights():
     torch.testing.assert_close(p["block.0.qkv"].grad, summed, rtol=1e-5, atol=1e-6)
 
 
+def test_passes_apart_are_the_passes_together():
+    """The same program and nats; what a step has counted is acted on by one of the parts."""
+    whole = Repeat((*block(0), *block(1)), 3, CONFIG.d_model, "f32")
+    one, two = around(whole), around(*whole.apart())
+    assert one.program() == two.program() and one.parameters() == two.parameters() and one.kept(17) == two.kept(17)
+    p = initial_parameters(one.parameters(), 1)
+    torch.testing.assert_close(losses(one, p), losses(two, p), rtol=0, atol=0)
+    moved = []
+
+    class Counting(FeedForward):
+        def after_step(self, p, record):
+            moved.append(self.block)
+
+    counting = dataclasses.replace(whole, layers=(Counting(**vars(block(0)[1])),))
+    for part in counting.apart():
+        part.after_step({}, Record())
+    assert moved == [0]
+
+
 def test_a_pass_is_told_by_its_row():
     stack = around(Repeat(block(0), 2, CONFIG.d_model, "f32"))
     p = initial_parameters(stack.parameters(), 1)

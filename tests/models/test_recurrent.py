@@ -9,6 +9,7 @@ import dataclasses
 
 import pytest
 
+from weightless.base.errors import ConfigError
 from weightless.lab.accounting import family_model
 from weightless.models import dense, recurrent
 from weightless.program.cost import flops, n_parameters, touched_by_formula
@@ -64,3 +65,13 @@ def test_a_single_pass_is_the_flat_model():
     one = dataclasses.replace(CONFIG, passes=1, iteration=False)
     program, large = recurrent.FAMILY.decode_program(one), dense.FAMILY.decode_program(flat(5))
     assert components(program) == components(large) and n_parameters(program) == n_parameters(large)
+
+
+def test_exits_stand_between_blocks_and_between_passes():
+    """1 prelude block, 3 passes, 2 coda blocks: five places; a token that leaves first skips 8 of 9 blocks."""
+    early = dataclasses.replace(CONFIG, exit_after=(1, 2, 4), exit_threshold=0.5)
+    tests = [op.name for op in recurrent.FAMILY.decode_program(early).body].count("exit_test")
+    assert tests == 3
+    for wrong in ((6,), (0,), (2, 1)):
+        with pytest.raises(ConfigError, match="blocks from 1 to 5"):
+            dataclasses.replace(CONFIG, exit_after=wrong)

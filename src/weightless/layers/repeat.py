@@ -9,7 +9,7 @@ token touches the weights p times (T), of which they are distinct once (U).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,18 +28,30 @@ LINE = "iteration rows"
 
 @dataclass(frozen=True)
 class Repeat(Layer):
-    """`layers` gone through `passes` times; `iteration` names a learned row per pass, empty: none.  ConfigError unless
-    there is a pass and a layer."""
+    """`layers` gone through `passes` times; `iteration` names a learned row per pass, empty: none.
+
+    `only` are the passes, from 0, that this part of them has, where something stands between passes (`apart`); empty:
+    all.  ConfigError unless there is a pass and a layer.
+    """
 
     layers: tuple[Layer, ...]
     passes: int
     d_model: int
     format: str
     iteration: str = "iteration"
+    only: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.passes < 1 or not self.layers:
             raise ConfigError(f"{self.passes} passes through {len(self.layers)} layers: at least one of each is needed")
+
+    def apart(self) -> tuple[Repeat, ...]:
+        """Every pass as a layer of its own."""
+        return tuple(dataclasses.replace(self, only=(i,)) for i in self._passes)
+
+    @property
+    def _passes(self) -> Sequence[int]:
+        return self.only or range(self.passes)
 
     def parameters(self) -> list[Parameter]:
         inner = [spec for layer in self.layers for spec in layer.parameters()]
@@ -55,12 +67,13 @@ class Repeat(Layer):
         return {name: array for layer in self.layers for name, array in layer.prepare(tokens, seed).items()}
 
     def after_step(self, p: Mapping[str, torch.Tensor], record: Record) -> None:
-        for layer in self.layers:
-            layer.after_step(p, record)
+        if 0 in self._passes:  # what all passes have counted is acted on once
+            for layer in self.layers:
+                layer.after_step(p, record)
 
     def state(self) -> list[Tensor]:
         found = []
-        for i in range(self.passes):
+        for i in self._passes:
             names = self._of_pass(i)
             for tensor in (tensor for layer in self.layers for tensor in layer.state()):
                 found.append(dataclasses.replace(tensor, name=names.get(tensor.name, tensor.name)))
@@ -73,7 +86,7 @@ class Repeat(Layer):
 
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
         exited = window.exited_BT
-        for i in range(self.passes):
+        for i in self._passes:
             if self.iteration:
                 moved_BTD = x_BTD + p[self.iteration][i]
                 x_BTD = moved_BTD if exited is None else moved_BTD.where(~exited[..., None], x_BTD)
@@ -84,7 +97,7 @@ class Repeat(Layer):
     def step(
         self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
     ) -> torch.Tensor:
-        for i in range(self.passes):
+        for i in self._passes:
             own = {**s, **{name: s[renamed] for name, renamed in self._of_pass(i).items()}}
             if self.iteration:
                 with fused("add_row"):
@@ -95,7 +108,7 @@ class Repeat(Layer):
 
     def operators(self) -> list[Any]:
         found: list[Any] = []
-        for i in range(self.passes):
+        for i in self._passes:
             names = self._of_pass(i)
             if self.iteration:
                 found.append(AddRow(self.iteration, STREAM, i))
@@ -105,18 +118,18 @@ class Repeat(Layer):
     def leaving(self) -> list[Any]:
         """Every pass has a memory of its own; no row of a pass is added to a stream that stays."""
         left = [op for layer in self.layers for op in layer.leaving()]
-        return [_renamed(op, self._of_pass(i)) for i in range(self.passes) for op in left]
+        return [_renamed(op, self._of_pass(i)) for i in self._passes for op in left]
 
     def leave(
         self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
     ) -> None:
-        for i in range(self.passes):
+        for i in self._passes:
             own = {**s, **{name: s[renamed] for name, renamed in self._of_pass(i).items()}}
             for layer in self.layers:
                 layer.leave(p, own, x_D, t, fused)
 
     def kept(self, T: int) -> list[Activation]:
-        return self.passes * [item for layer in self.layers for item in layer.kept(T)]
+        return len(self._passes) * [item for layer in self.layers for item in layer.kept(T)]
 
 
 def _renamed(op: Any, names: Mapping[str, str]) -> Any:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
+from weightless.layers.exits import EarlyExit
 from weightless.layers.feedforward import FeedForward
 from weightless.layers.full_head import FullHead
+from weightless.layers.layer import Layer
 from weightless.layers.memory import Memory
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
@@ -24,7 +26,7 @@ from weightless.program.program import check_layers
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(EarlyExit):
     """Shapes, the memory, and the storage formats of what is packed."""
 
     vocab_size: int = 4096
@@ -80,6 +82,7 @@ class Config:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)} should be at least 1")
         check_layers(self.n_layers)
+        self.check_exits(self.n_layers)
         check_eps(self.eps)
         check_theta(self.rope_theta)
         if self.d_model % (2 * self.n_heads) or self.n_heads % self.n_kv_heads:
@@ -125,17 +128,18 @@ def stack(c: Config) -> Stack:
     """Embedding, n_layers blocks of attention and feed-forward or memory, a head over the whole vocabulary."""
     d, fmt, std, tied = c.d_model, c.weight_format, (1 / c.d_model) ** 0.5, "embed" if c.tied else ""
     out_std = std / (2 * c.n_layers) ** 0.5
-    layers: list[Any] = [Embedding(c.vocab_size, d, fmt, 0.02 if c.tied else 1.0, c.tied)]
+    first, blocks = Embedding(c.vocab_size, d, fmt, 0.02 if c.tied else 1.0, c.tied), list[list[Layer]]()
     heads = (c.n_heads, c.n_kv_heads, d // c.n_heads, c.context, c.rope_theta, fmt, c.kv_format)
     slots = (c.memory_heads, math.isqrt(c.n_slots), c.top_k, c.d_key, c.neuron if c.kind == "neurons" else "")
     for i in range(c.n_layers):
         attn, ffn = (Residual(f"block.{i}.{half}_", d, c.eps) for half in ("attn", "ffn"))
-        layers.append(Attention(i, attn, *heads, std, out_std))
+        blocks.append([Attention(i, attn, *heads, std, out_std)])
         if (i + 1) % c.memory_every == 0:
-            layers.append(Memory(i, ffn, *slots, c.gating, c.query_norm, fmt, std, out_std))
+            blocks[i].append(Memory(i, ffn, *slots, c.gating, c.query_norm, fmt, std, out_std))
         else:
-            layers.append(FeedForward(i, ffn, c.d_ff, c.activation, fmt, std, out_std))
-    return Stack(c.vocab_size, c.context, tuple(layers), FullHead(c.vocab_size, d, c.eps, fmt, 0.02, tied))
+            blocks[i].append(FeedForward(i, ffn, c.d_ff, c.activation, fmt, std, out_std))
+    head = FullHead(c.vocab_size, d, c.eps, fmt, 0.02, tied)
+    return Stack(c.vocab_size, c.context, (first, *c.exits(blocks, head, d, c.eps)), head)
 
 
 FAMILY = Trained(Config, stack)

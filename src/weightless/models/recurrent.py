@@ -10,11 +10,13 @@ weights: the same T), and as large (prelude + k + coda blocks: the same stored b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
+from weightless.layers.exits import EarlyExit
 from weightless.layers.feedforward import FeedForward
 from weightless.layers.full_head import FullHead
 from weightless.layers.layer import Layer
@@ -28,8 +30,12 @@ from weightless.program.program import MAX_LAYERS, check_layers
 
 
 @dataclass(frozen=True)
-class Config:
-    """Shapes, passes, and the storage formats of what is packed."""
+class Config(EarlyExit):
+    """Shapes, passes, and the storage formats of what is packed.
+
+    Exits count as one block what stands between two places where a token may leave: a block of the prelude, a pass, a
+    block of the coda.
+    """
 
     vocab_size: int = 4096
     """Tokens that the model knows; in training that of the corpus."""
@@ -73,6 +79,7 @@ class Config:
         check_layers(self.n_layers)
         if self.depth > MAX_LAYERS:
             raise ConfigError(f"passes = {self.passes} makes {self.depth} blocks, above {MAX_LAYERS}: take fewer")
+        self.check_exits(self.prelude + self.passes + self.coda)
         check_eps(self.eps)
         check_theta(self.rope_theta)
         if self.d_model % (2 * self.n_heads) or self.n_heads % self.n_kv_heads:
@@ -97,20 +104,21 @@ def stack(c: Config) -> Stack:
     d, fmt, std, tied = c.d_model, c.weight_format, (1 / c.d_model) ** 0.5, "embed" if c.tied else ""
     out_std = std / (2 * c.depth) ** 0.5
     heads = (c.n_heads, c.n_kv_heads, d // c.n_heads, c.context, c.rope_theta, fmt, c.kv_format)
+
+    def block(i: int) -> list[Layer]:
+        attn, ffn = (Residual(f"block.{i}.{half}_", d, c.eps) for half in ("attn", "ffn"))
+        attention = Attention(i, attn, *heads, std, out_std)
+        return [attention, FeedForward(i, ffn, c.d_ff, c.activation, fmt, std, out_std)]
+
     first, last = c.prelude, c.prelude + c.n_layers
-
-    def blocks(begin: int, end: int) -> list[Layer]:
-        found: list[Layer] = []
-        for i in range(begin, end):
-            attn, ffn = (Residual(f"block.{i}.{half}_", d, c.eps) for half in ("attn", "ffn"))
-            found.append(Attention(i, attn, *heads, std, out_std))
-            found.append(FeedForward(i, ffn, c.d_ff, c.activation, fmt, std, out_std))
-        return found
-
-    again = Repeat(tuple(blocks(first, last)), c.passes, d, fmt, "iteration" if c.iteration else "")
-    layers = [Embedding(c.vocab_size, d, fmt, 0.02 if c.tied else 1.0, c.tied), *blocks(0, first), again]
-    layers += blocks(last, last + c.coda)
-    return Stack(c.vocab_size, c.context, tuple(layers), FullHead(c.vocab_size, d, c.eps, fmt, 0.02, tied))
+    again = tuple(chain(*(block(i) for i in range(first, last))))
+    passes = Repeat(again, c.passes, d, fmt, "iteration" if c.iteration else "").apart()
+    before, behind = ([block(i) for i in part] for part in (range(first), range(last, last + c.coda)))
+    head = FullHead(c.vocab_size, d, c.eps, fmt, 0.02, tied)
+    layers = c.exits([*before, *([one] for one in passes), *behind], head, d, c.eps)
+    return Stack(
+        c.vocab_size, c.context, (Embedding(c.vocab_size, d, fmt, 0.02 if c.tied else 1.0, c.tied), *layers), head
+    )
 
 
 FAMILY = Trained(Config, stack)
