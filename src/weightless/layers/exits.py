@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import ConfigError
 from weightless.layers import functions as L
+from weightless.layers.full_head import FullHead
 from weightless.layers.layer import STREAM, Fused, Head, Layer, Record, Window, through
 from weightless.ledger.memory import Activation
 from weightless.program.operators.exits import ExitTest
@@ -166,9 +167,12 @@ class ExitAfter(Layer):
             layer.leave(p, s, x_D, t, fused)
 
     def kept(self, T: int) -> list[Activation]:
-        """The layers' own, what the head keeps of the exit's nats, and of the test its input and z."""
+        """The layers' own, what the head keeps of the exit's nats (a full one's targets are the model's), and of the
+        test its input, z, the ratio that it learns, and twice which targets count."""
         inner = [item for layer in self.all_layers for item in layer.kept(T)]
-        return [*inner, *self.head.kept(T), Activation("exit tests: the stream, normed", T * self.d_model)]
+        nats = self.head.kept(T)[1 if isinstance(self.head, FullHead) else 0 :]
+        stream = Activation("exit tests: the stream, normed", T * self.d_model)
+        return [*inner, *nats, stream, Activation("exit tests: z, ratio, what counts", T, 1, 4 + 4 + 2)]
 
 
 @dataclass(frozen=True, kw_only=True)
