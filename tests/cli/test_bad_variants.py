@@ -39,6 +39,19 @@ CASES = [
     ("dense", "match_d_ff=true", ["match_d_ff", "swiglu", "leave it out"]),
     ("dense", "positions=none rope_theta=500", ["rope_theta", "'none'", "leave it out"]),
     ("dense", "positions=learned rope_theta=500", ["rope_theta", "'learned'", "leave it out"]),
+    ("dense", "exit_threshold=1.01 exit_after=[2]", ["exit_threshold = 1.01", "at most 1", "leave it out"]),
+    ("dense", "exit_threshold=0 exit_after=[2]", ["exit_threshold = 0", "above 0"]),
+    ("dense", "exit_threshold=nan exit_after=[2]", ["exit_threshold = nan", "above 0"]),
+    ("dense", "exit_after=[0]", ["exit_after = [0]", "1 to 3"]),
+    ("dense", "exit_after=[4]", ["exit_after = [4]", "1 to 3", "behind the last is the head"]),
+    ("dense", "exit_after=[3,1]", ["exit_after = [3, 1]", "in order"]),
+    ("dense", "exit_after=[2,2]", ["exit_after = [2, 2]", "each once"]),
+    ("dense", "exit_threshold=0.5", ["exit_threshold", "exit_after = [2]"]),
+    ("dense", "exit_weight=0.5", ["exit_weight", "exit_after = [2]"]),
+    ("dense", "exit_threshold=0.5 exit_after=[2] exit_loss=0.1", ["exit_loss", "exit_threshold", "one of them"]),
+    ("dense", "exit_loss=-1 exit_after=[2]", ["exit_loss = -1", "0 to 1e6"]),
+    ("experts", "exit_weight=inf exit_after=[2]", ["exit_weight = inf", "0 to 1e6"]),
+    ("experts", "exit_after=[9]", ["exit_after = [9]", "1 to 3"]),
     ("experts", "top_k=17", ["top_k = 17", "16 experts", "fewer"]),
     ("experts", "top_k=0", ["top_k = 0", "at least 1"]),
     ("experts", "n_experts=0", ["n_experts = 0", "at least 1"]),
@@ -160,13 +173,15 @@ def test_train_refuses_it_before_a_corpus_is_made(name, pairs, words, command, t
 
 
 def _flag(name, value):
+    if value.startswith("["):
+        return [f"--{name}", *value.strip("[]").split(",")]
     return {"true": [f"--{name}"], "false": [f"--no-{name}"]}.get(value, [f"--{name}={value}"])
 
 
 @pytest.mark.parametrize(("name", "pairs", "words"), CASES[3::7])
 def test_a_recipe_refuses_it_before_anything_is_written(name, pairs, words, command, tmp_path):
     lines = [
-        pair if pair.split("=")[1] in ("true", "false") or _is_number(pair) else _quoted(pair) for pair in pairs.split()
+        pair if pair.split("=")[1] in ("true", "false") or _is_plain(pair) else _quoted(pair) for pair in pairs.split()
     ]
     (tmp_path / "r.toml").write_text(
         f'name = "r"\n[data]\nsource = "fables"\n[[model]]\nname = "m"\nfamily = "{name}"\n[model.config]\n'
@@ -176,9 +191,10 @@ def test_a_recipe_refuses_it_before_anything_is_written(name, pairs, words, comm
     assert not (tmp_path / "out").exists()
 
 
-def _is_number(pair):
+def _is_plain(pair):
+    """A number or a list of them."""
     try:
-        float(pair.split("=")[1])
+        [float(word) for word in pair.split("=")[1].strip("[]").split(",")]
     except ValueError:
         return False
     return True

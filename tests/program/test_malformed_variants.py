@@ -29,6 +29,7 @@ POST_NORM = ("dense", "post_norm_gelu_matched")
 DIAGONAL = ("scan", "diagonal_hybrid_conv")
 DELTA = ("scan", "delta_f32_conv")
 ROUNDED = ("scan", "gated_hybrid_bf16_state")
+EXITS = ("dense", "exits_after_two_blocks")
 
 
 def with_field(op: str, field: str, to):
@@ -63,8 +64,36 @@ def with_kind(name: str, key: str, to: str | bool):
     return change
 
 
+def with_rows(first: int, count: int):
+    """Every product, those of a head and of whole matrices too, is of these rows."""
+
+    def change(values: dict) -> dict:
+        return with_field("norm_matvec", "count", count)(with_field("norm_matvec", "first", first)(values))
+
+    return change
+
+
 NAN, INF = float("nan"), float("inf")
 REFUSALS = {
+    "a test that passes over nothing": (EXITS, with_field("exit_test", "full", 0)),
+    "a test that goes back": (EXITS, with_field("exit_test", "full", -3)),
+    "a test that goes back where it exits": (EXITS, with_field("exit_test", "lite", -1)),
+    "a test that leaves the body": (EXITS, with_field("exit_test", "lite", 99)),
+    "a test that leaves the stretch that it is in": (EXITS, with_field("exit_test", "full", 12)),
+    "a test that overflows": (EXITS, with_field("exit_test", "full", 2**63 - 1)),
+    "a test of another width": (EXITS, with_shape("exit.1.weight", [1, 39])),
+    "a test in the state": (EXITS, with_kind("exit.2.weight", "kind", "state")),
+    "a test without a bias": (EXITS, with_shape("exit.2.bias", [1, 0])),
+    "a threshold in the state": (EXITS, with_kind("exit.threshold", "kind", "state")),
+    "many thresholds": (EXITS, with_shape("exit.threshold", [1, 2])),
+    "a confidence among the weights": (EXITS, with_kind("exit.1.sure", "kind", "constant")),
+    "a confidence that is the stream": (EXITS, with_field("exit_test", "sure", "x")),
+    "a test that divides by nothing": (EXITS, with_field("exit_test", "eps", 0.0)),
+    "rows before the first": (EXITS, with_rows(-1, 2)),
+    "rows behind the last": (EXITS, with_rows(40, 2**40)),
+    "fewer than no rows": (EXITS, with_rows(0, -1)),
+    "a first row and no last": (EXITS, with_rows(3, 0)),
+    "rows of a matrix that is turned over": (CAPPED, with_rows(0, 2)),
     "half an expert is chosen": (EXPERTS, with_shape("route", [1, 7])),
     "more experts than there are": (EXPERTS, with_shape("route", [1, 68])),
     "no experts chosen": (EXPERTS, with_shape("route", [1, 0])),
@@ -176,7 +205,7 @@ def test_each_fault_is_told_in_one_line(fault):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 
-SOURCES = [EXPERTS, ROUTED, VALUES, NEURONS, CAPPED, GAINED, POSITIONS, LEVELS, DIAGONAL, DELTA, ROUNDED]
+SOURCES = [EXPERTS, ROUTED, VALUES, NEURONS, CAPPED, GAINED, POSITIONS, LEVELS, DIAGONAL, DELTA, ROUNDED, EXITS]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids="-".join)
