@@ -12,9 +12,9 @@ from contract.cases import bench
 from weightless.audit.counters.verify import verify
 from weightless.layers.attention import Attention
 from weightless.layers.exits import THRESHOLD, ExitAfter
-from weightless.program.flow import Flow
 from weightless.program.operators.attention import promise as attention
 from weightless.program.operators.exits import promise as exits
+from weightless.program.program import Program
 
 EXITS = ("dense", "exits_after_two_blocks")
 NORMS = ("dense", "exit_with_windows_values_and_norms")
@@ -99,9 +99,11 @@ def test_a_confidence_that_is_not_charged(monkeypatch):
 
 def test_layers_that_are_charged_although_they_are_passed_over(monkeypatch):
     """The formula's path is that on which nothing exits, whatever the engine did."""
-    honest = Flow.taken
-    monkeypatch.setattr("weightless.program.program.Program.along", lambda self, path, head: (
-        *(self.body[i] for i in honest(self.flow, 0)), *self.heads[head]))  # fmt: skip
+
+    def along(self, path, head):
+        return *(self.body[i] for i in self.flow.taken(0)), *self.heads[head]
+
+    monkeypatch.setattr(Program, "along", along)
     assert "torch trace" in disagreeing(EXITS)
 
 

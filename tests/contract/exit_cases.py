@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weightless.models import dense, experts, mixture, scan
+from weightless.models import dense, experts, feather, memory, mixture, scan
 
 V = 301
 EXACT = {"weight_format": "f32", "kv_format": "f32"}
@@ -97,6 +97,28 @@ CASES: dict[str, dict[str, Any]] = {
             weight_format="f32",
             exit_after=(1,),
             exit_threshold=0.5,
+        ),
+    },
+    "feather": {
+        "exit_behind_the_first": feather.Config(
+            V, 40, 2, 3, 1, 14, 45, 23, rows_2=97, rows_3=0, exit_after=(1,), exit_threshold=0.5, **EXACT
+        ),
+    },
+    "memory": {
+        "exit_past_a_memory": memory.Config(
+            V,
+            40,
+            2,
+            2,
+            1,
+            30,
+            n_slots=49,
+            top_k=3,
+            d_key=6,
+            context=23,
+            exit_after=(1,),
+            exit_threshold=0.5,
+            **EXACT,
         ),
     },
     "mixture": {

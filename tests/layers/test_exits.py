@@ -128,12 +128,12 @@ def test_what_a_test_learns_is_the_overlap_of_the_distributions():
     rng = np.random.default_rng(3)
     p_model, p_exit = (torch.from_numpy(rng.dirichlet(np.full(37, 0.5))) for _ in range(2))
     overlap = torch.minimum(p_model, p_exit).sum()
-    targets = torch.arange(37)[None]
     z = torch.logit(overlap).expand(1, 37).clone().requires_grad_()
 
+    nats = -p_exit.log()[None], -p_model.log()[None], torch.arange(37)[None]
+
     def expected(z: torch.Tensor) -> torch.Tensor:
-        each = [L.exit_loss(z[:, v : v + 1], -p_exit.log()[None, v : v + 1], -p_model.log()[None, v : v + 1],
-                            targets[:, v : v + 1]) for v in range(37)]  # fmt: skip
+        each = [L.exit_loss(*(part[:, v : v + 1] for part in (z, *nats))) for v in range(37)]
         return (torch.stack(each) * p_model).sum()
 
     (gradient,) = torch.autograd.grad(expected(z), z)

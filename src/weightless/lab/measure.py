@@ -25,6 +25,7 @@ from weightless.program.cost import (
     decided_components,
     fixed_bytes,
     flops,
+    flops_of_steps,
     is_exact,
     touched_by_formula,
 )
@@ -50,14 +51,29 @@ def ledger(packed: Packed, corpus: Corpus, result: Score) -> dict[str, Any]:
     exact = is_exact(packed.program)
     touched = touched_by_formula(packed.program) if exact else _touched_by_data(packed, result, audited)
     checks = [check(audited, "formula = engine log = compiled engine, to the byte"), _sampling_check(packed, window)]
-    stored = packed.stored_bytes()
+    stored, paths = packed.stored_bytes(), result.paths
+    per_token = flops(packed.program)
+    if packed.program.flow.tests:
+        checks.append(_exits_taken(packed, paths))
+        per_token = flops_of_steps(packed.program, result.positions, paths)
     return {
         **touched.to_plain(),
         "stored": {**stored, "components": [{"name": n, "bytes": b} for n, b in packed.stored_components().items()]},
-        "flops_per_token": flops(packed.program),
+        "flops_per_token": per_token,
         "positions": min(HEADLINE_POSITIONS, len(window) - 1),
         "checks": checks,
     }
+
+
+def _exits_taken(packed: Packed, paths: np.ndarray) -> dict[str, Any]:
+    """The share of the scored tokens that left at each test, for the run's record."""
+    program = packed.program
+    names = [program.body[at].sure.removesuffix(".sure") for at in program.flow.tests]
+    shares = {name: float(np.mean(paths >> j & 1)) for j, name in enumerate(names)} | {
+        "none": float(np.mean(paths == 0))
+    }
+    told = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    return {"name": "exits taken", "ok": True, "detail": f"{told} of {len(paths):,} tokens"}
 
 
 def touched_on_held_out(packed: Packed, corpus: Corpus, recipe: EvalRecipe) -> Touched:

@@ -27,7 +27,7 @@ from weightless.lab.checkpoints import artifact_notes
 from weightless.lab.making import Made, make
 from weightless.lab.recipe import ModelRecipe, Recipe, fingerprint
 from weightless.lab.report.summary import check_entry
-from weightless.program.cost import flops, n_parameters
+from weightless.program.cost import n_parameters, training_flops
 
 ARTIFACT, DONE, TRAINING = "model.wl", "done.json", "training.json"
 _NO_SPREAD = {"mean": None, "p99": None, "max": None}
@@ -143,7 +143,7 @@ def _measured(
         "n_parameters": n_parameters(packed.program),
         **result.to_plain(),
         **{key: ledger[key] for key in ("touched", "components", "stored", "flops_per_token")},
-        "training_flops": 3 * flops(packed.program) * made.record["tokens_seen"] if made.record["steps"] else 0.0,
+        "training_flops": training_flops(packed.program) * made.record["tokens_seen"] if made.record["steps"] else 0.0,
         "sample": measure.sample(packed, recipe.sample, folder),
         "artifact": {"file": f"models/{folder.name}/{ARTIFACT}", "sha256": sha256_file(path)},
         "checks": [*ledger["checks"], once, *observed],

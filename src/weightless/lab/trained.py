@@ -22,7 +22,7 @@ from weightless.lab import measure
 from weightless.lab.recipe import EvalRecipe, fingerprint
 from weightless.lab.report.curves import curves_file
 from weightless.lab.stages import ARTIFACT
-from weightless.program.cost import flops, n_parameters
+from weightless.program.cost import n_parameters, training_flops
 from weightless.train.metrics import read_metrics
 from weightless.train.same_run import deciding
 
@@ -131,7 +131,7 @@ def trained_entry(folder: Path, record: TrainedOn, evaluation: EvalRecipe) -> di
         **result.to_plain(),
         **{key: ledger[key] for key in ("touched", "components", "stored", "flops_per_token")},
         "optimizer_bytes": None,
-        "training_flops": 3 * flops(packed.program) * last["tokens"],
+        "training_flops": training_flops(packed.program) * last["tokens"],
         "curve": curve,
         "sample": None,
         "artifact": {"file": path.as_posix(), "sha256": sha256_file(path)},

@@ -280,6 +280,12 @@ def flops(program: Program, head: str = "score", positions: int = HEADLINE_POSIT
     return sum(op.flops(tensors, t) for t in range(1, last + 1) for op in ops) / last
 
 
+def training_flops(program: Program) -> float:
+    """Per token: forward and backward (three times forward) at full depth, and the head once more for every exit."""
+    head = sum(op.flops(program.by_name, 1) for op in program.heads["score"])
+    return 3 * (flops(program) + len(program.flow.tests) * head)
+
+
 def flops_of_steps(program: Program, positions: np.ndarray, paths: np.ndarray, head: str = "score") -> float:
     """The same mean over steps that took these paths."""
     tensors, total = program.by_name, 0
