@@ -52,13 +52,12 @@ def test_a_skipped_layer_that_leaves_no_key_in_training(monkeypatch):
 
 def test_a_program_whose_skipped_layers_leave_nothing(monkeypatch):
     """A shorter program that its configuration asks for: PyTorch's step denies it, and so does the window."""
+    honest = subject(*EXITS)
     monkeypatch.setattr(Attention, "leaving", lambda self: [])
-    program = bench(*EXITS).family.decode_program(bench(*EXITS).config)
-    mutant = dataclasses.replace(subject(*EXITS), program=program)
+    mutant = dataclasses.replace(honest, program=bench(*EXITS).family.decode_program(honest.config))
     assert verify(mutant, trials=1).disagreeing == ["torch trace"]
-    later = mutant.engine().score_stream(mutant.tokens, mutant.targets)
-    honest = subject(*EXITS).engine().score_stream(mutant.tokens, mutant.targets)
-    assert np.abs(later - honest).max() > 1e-3
+    nats = [one.engine().score_stream(one.tokens, one.targets) for one in (honest, mutant)]
+    assert np.abs(nats[1] - nats[0]).max() > 1e-3
 
 
 def test_keys_of_another_stream(monkeypatch):
