@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from audit.test_mutants import change_formula, disagreeing
 from audit.test_variant_mutants import READABLE
+from contract.cases import bench, packed_bytes
 
+from weightless.audit.counters.poison import poison
 from weightless.layers.functions import step as torch_step
 from weightless.ops import norm as slow_norm
+from weightless.program.operator import SILENT
 from weightless.program.operators import residual
 from weightless.program.operators.attention import promise as attention
 from weightless.program.operators.feedforward import promise as feedforward
@@ -85,3 +88,13 @@ def test_biases_that_are_read_and_not_added(kind, monkeypatch):
 
     monkeypatch.setattr(kind, "lower", lower)
     assert {"compiled engine", "compiled log"} <= disagreeing(GPT2)
+
+
+def test_units_of_gelu_far_below_zero_may_hide_their_rows():
+    """A model whose hidden units are all silent: damage to their rows shows nowhere, which is no fault of the log."""
+    b = bench(*GPT2)
+    arrays = {name: np.full_like(a, -40) if name.endswith("up_bias") else a for name, a in b.arrays.items()}
+    silent = b._replace(arrays=arrays, weights=packed_bytes(b.program, arrays))
+    found = poison(silent, b.tokens, b.targets, positions=(2, 5), trials=200)
+    assert found.complete and found.excluded[SILENT] > 0
+    assert not [place for place in found.unchanged if ".up" in place and "bias" not in place]

@@ -30,8 +30,8 @@ SCRATCH_BYTES = 256 * 1024
 N_INTS, N_FLOATS = 36, 4  # width of a lowered instruction
 BISECTED, WITHOUT_WORD, SILENT, UNCHOSEN = "what is searched", "slots without word", "silent units", "not chosen"
 """Why a value that is read may not matter (`Operator.indifferent`): a probe asks "less, equal or greater"; the last
-class is read whole; with ReLU^2 a hidden unit below zero hides its weights; a router's scores of those that are not
-chosen only say that they are not."""
+class is read whole; with ReLU^2 a hidden unit below zero hides its weights, with GELU one far below zero hides what
+leads to it; a router's scores of those that are not chosen only say that they are not."""
 
 Tensors = Mapping[str, Tensor]
 
