@@ -30,16 +30,16 @@ def pairs_that_can_win(k: int) -> tuple[np.ndarray, np.ndarray]:
     return first, second
 
 
-def best_slots(s_2N: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def best_slots(s_2R: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """(slots int64 [..., k], their sums [..., k]), the largest first, from half-scores [..., 2, n]."""
-    n = s_2N.shape[-1]
+    n = s_2R.shape[-1]
     if not 1 <= k <= n:
         raise ConfigError(f"{k} of {n} half-keys cannot be chosen")
-    s_2N = s_2N.astype(working_dtype(s_2N), copy=False)
-    best_2K = np.argsort(-s_2N, axis=-1, kind="stable")[..., :k]
+    s_2R = s_2R.astype(working_dtype(s_2R), copy=False)
+    best_2K = np.argsort(-s_2R, axis=-1, kind="stable")[..., :k]
     first, second = pairs_that_can_win(k)
     i_P, j_P = best_2K[..., 0, first], best_2K[..., 1, second]
-    sum_P = np.take_along_axis(s_2N[..., 0, :], i_P, -1) + np.take_along_axis(s_2N[..., 1, :], j_P, -1)
+    sum_P = np.take_along_axis(s_2R[..., 0, :], i_P, -1) + np.take_along_axis(s_2R[..., 1, :], j_P, -1)
     slot_P = i_P * n + j_P
     place_K = np.lexsort((slot_P, -sum_P), axis=-1)[..., :k]
     return np.take_along_axis(slot_P, place_K, -1), np.take_along_axis(sum_P, place_K, -1)
