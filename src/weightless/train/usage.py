@@ -98,11 +98,11 @@ class Usage:
         if values is None:
             return cls()
         try:
-            tables = [
+            since, before = (
                 {name: _counts(plain, "<u4").astype(np.float64) for name, plain in values[key].items()}
                 for key in ("since", "before")
-            ]
-            return cls(*tables, {name: _counts(text, "u1") > 0 for name, text in values.get("ever", {}).items()})
+            )
+            return cls(since, before, {name: _counts(text, "u1") > 0 for name, text in values.get("ever", {}).items()})
         except (AttributeError, KeyError, TypeError, ValueError, binascii.Error) as error:
             raise CorruptFileError("the checkpoint's counts of used parts are damaged; start the run anew") from error
 
