@@ -6,13 +6,19 @@ Oracle: the counts themselves; entropies written out.
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from toy_training import toy_tokens
 
 from weightless.base.errors import CorruptFileError
 from weightless.layers.layer import SLOTS
+from weightless.models import memory
+from weightless.train.config import TrainConfig
+from weightless.train.loop import train
 from weightless.train.usage import Usage, load_told
 
 NAME = f"{SLOTS}block 1"
@@ -94,3 +100,26 @@ def test_adding_does_not_change_what_was_added():
     usage.add({NAME: counts})
     usage.add({NAME: counts})
     assert counts.tolist() == [1, 1, 1] and np.array_equal(usage.since[NAME], [2, 2, 2])
+
+
+def test_a_resumed_training_has_counted_what_an_uninterrupted_one_has(tmp_path: Path):
+    """Slots, their row-wise optimizer and the counts: bit for bit, and the share ever used over both parts."""
+    config = memory.Config(61, 16, 2, 1, 1, 20, n_slots=81, top_k=2, d_key=4, context=9)
+    steps = TrainConfig(
+        4, 9, 16, log_every=1, eval_every=8, eval_tokens=200, checkpoint_every=1e9, threads=1, table_lr=0.02
+    )
+    model, tokens, val = memory.FAMILY.Model(config), toy_tokens(4_000), toy_tokens(1_000, seed=1)
+
+    def interrupt(line: dict[str, Any]) -> None:
+        if line["step"] == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(model, tokens, val, steps, tmp_path / "cut", on_metrics=interrupt)
+    resumed = train(model, tokens, val, steps, tmp_path / "cut")
+    whole = train(model, tokens, val, steps, tmp_path / "whole")
+    assert all(torch.equal(whole.params[name], resumed.params[name]) for name in whole.params)
+    (summary,) = whole.used.values()
+    assert whole.used == resumed.used and isinstance(summary, dict)
+    assert 0 < summary["lately"] <= summary["ever"] <= 1 and summary["n"] == 2 * 81
+    assert [line["train_loss"] for line in whole.curve] == [line["train_loss"] for line in resumed.curve]
