@@ -129,7 +129,11 @@ def test_only_touched_rows_are_trained():
     parts = {name: part for part in optimizer.parts for name in part.optimizer.params}
     assert isinstance(parts["block.1.slots"].optimizer, RowwiseAdagrad)
     query = parts["block.1.query"].optimizer
-    assert isinstance(query, Muon) and query.stacked["block.1.query"] == 3 and parts["block.1.keys"].group == "head"
+    assert (
+        isinstance(query, Muon)
+        and query.stacked["block.1.query"] == (4, 4, 4)
+        and parts["block.1.keys"].group == "head"
+    )
     tokens, record = torch.randint(61, (2, 10), generator=torch.Generator().manual_seed(0)), Record()
     model.losses(p, tokens[:, :-1], tokens[:, 1:], record=record).mean().backward()
     optimizer.update(collect(p), 1.0, 1)
