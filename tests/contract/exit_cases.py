@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weightless.models import dense, experts, feather, memory, mixture, scan
+from weightless.models import dense, experts, feather, golf, memory, mixture, scan
 
 V = 301
 EXACT = {"weight_format": "f32", "kv_format": "f32"}
@@ -102,6 +102,28 @@ CASES: dict[str, dict[str, Any]] = {
     "feather": {
         "exit_behind_the_first": feather.Config(
             V, 40, 2, 3, 1, 14, 45, 23, rows_2=97, rows_3=0, exit_after=(1,), exit_threshold=0.5, **EXACT
+        ),
+        "exit_past_a_window": feather.Config(
+            V,
+            40,
+            3,
+            2,
+            1,
+            14,
+            44,
+            33,
+            97,
+            0,
+            layer_pattern="SWA",
+            window=5,
+            exit_after=(1,),
+            exit_threshold=0.5,
+            **EXACT,
+        ),
+    },
+    "golf": {
+        "exits_in_both_halves": golf.Config(
+            V, 36, 5, 2, 1, context=33, exit_after=(1, 3), exit_threshold=0.55, **EXACT
         ),
     },
     "memory": {

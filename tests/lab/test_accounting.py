@@ -73,6 +73,7 @@ EXPERTS = {
 GOLF = {
     "golf, three blocks": golf.Config(301, 36, 3, 2, 1, context=63),
     "golf, six blocks": golf.Config(301, 36, 6, 2, 1, 30, context=63),
+    "golf, an exit": golf.Config(301, 36, 4, 2, 1, context=63, exit_after=(2,)),
     "golf, one block": golf.Config(301, 36, 1, 2, 2, context=63),
 }
 SCAN = {

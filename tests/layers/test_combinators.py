@@ -25,7 +25,7 @@ from weightless.layers.layer import Layer, Record, Window
 from weightless.layers.repeat import Repeat
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack, StackModel
-from weightless.layers.unet import UNet
+from weightless.layers.unet import UNet, unet
 from weightless.models import dense
 from weightless.models.catalog import Trained
 from weightless.program.program import Program
@@ -55,12 +55,12 @@ def repeated(c: dense.Config) -> Stack:
 
 
 def skipping(c: dense.Config) -> Stack:
-    return around(UNet((block(0), block(1)), (block(2), block(3), block(4)), CONFIG.d_model))
+    return around(unet((block(0), block(1)), (block(2), block(3), block(4)), CONFIG.d_model))
 
 
 def nested(c: dense.Config) -> Stack:
     inner = Repeat(block(1), 2, CONFIG.d_model, "f32")
-    return around(UNet((block(0),), ((inner,),), CONFIG.d_model))
+    return around(unet((block(0),), ((inner,),), CONFIG.d_model))
 
 
 STACKS = {"repeat": repeated, "unet": skipping, "a repeat in a unet": nested}
@@ -146,8 +146,8 @@ def test_skips_by_hand():
     stack = skipping(CONFIG)
     p = {name: t.detach() for name, t in initial_parameters(stack.parameters(), 2).items()}
     p |= {f"skip.{j}": torch.full((1, 24), 0.5 + j) for j in range(2)}
-    window, unet = Window(torch.randint(61, (1, 9))), stack.layers[1]
-    assert isinstance(unet, UNet)
+    window, skips = Window(torch.randint(61, (1, 9))), stack.layers[1]
+    assert isinstance(skips, UNet)
     x = stack.layers[0].forward(p, None, window)
 
     def through(i: int, x: torch.Tensor) -> torch.Tensor:
@@ -158,7 +158,7 @@ def test_skips_by_hand():
     one = through(0, x)
     two = through(1, one)
     wanted = through(4, through(3, through(2, two + 0.5 * two) + 1.5 * one))
-    torch.testing.assert_close(unet.forward(p, x, window), wanted, rtol=0, atol=0)
+    torch.testing.assert_close(skips.forward(p, x, window), wanted, rtol=0, atol=0)
 
 
 def test_experts_that_are_gone_through_twice_are_counted_twice():
@@ -177,8 +177,8 @@ def test_experts_that_are_gone_through_twice_are_counted_twice():
     [
         (lambda: Repeat(block(0), 0, 24, "f32"), "0 passes"),
         (lambda: Repeat((), 2, 24, "f32"), "through 0 layers"),
-        (lambda: UNet((), (block(0),), 24), "0 blocks push"),
-        (lambda: UNet((block(0), block(1)), (block(2),), 24), "2 blocks push and 1 pop"),
+        (lambda: unet((), (block(0),), 24), "0 blocks push"),
+        (lambda: unet((block(0), block(1)), (block(2),), 24), "2 blocks push and 1 pop"),
     ],
 )
 def test_what_cannot_be_is_refused(make, said):

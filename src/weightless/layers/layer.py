@@ -61,14 +61,15 @@ class Record:
 
 class Window(NamedTuple):
     """What `forward` may know of the batch beside the stream: its tokens, where documents begin, while training the
-    record that it may write into, the stream as it began, where layers ask for it (`start.py`), and which positions
-    have exited, so that their stream stays (`through`)."""
+    record that it may write into, the stream as it began, where layers ask for it (`start.py`), which positions have
+    exited, so that their stream stays (`through`), and what halves of a stack have kept for the other (`unet.py`)."""
 
     tokens_BT: torch.Tensor
     documents: DocumentLayout | None = None
     record: Record | None = None
     start_BTD: torch.Tensor | None = None
     exited_BT: torch.Tensor | None = None
+    pushed: dict[int, torch.Tensor] | None = None
 
 
 class Layer(Protocol):

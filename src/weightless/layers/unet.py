@@ -7,13 +7,13 @@ The last one pushed is the first one popped; w_j are D learned numbers each.  A 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import ConfigError
-from weightless.layers.layer import STREAM, Fused, Layer, Record, Window, register, through
+from weightless.layers.layer import STREAM, Fused, Layer, Record, Window, through
 from weightless.layers.start import MixStart
 from weightless.ledger.memory import Activation
 from weightless.program.operators.lookup import AddKept, Keep
@@ -27,32 +27,37 @@ LINE = "skips"
 Block = tuple[Layer, ...]
 
 
+def with_skips(first: Sequence[Block], second: Sequence[Block], d_model: int) -> tuple[list[Block], list[Block]]:
+    """Both halves, the first with a `Push` behind each block, the second with a `Pop` in front of as many.
+
+    They stand within a `UNet`.  ConfigError when the second half is too short.
+    """
+    n = len(first)
+    if not 0 < n <= len(second):
+        raise ConfigError(f"{n} blocks push and {len(second)} pop: at least one, and no more than pop")
+    pushing, popping = [], list(second)
+    for i, block in enumerate(first):
+        goes_to_mix = i + 1 < n and isinstance(first[i + 1][0], MixStart)
+        pushing.append((*block, Push(i, d_model, goes_to_mix)))
+    for j in range(n):
+        popping[j] = (Pop(j, n - 1 - j, d_model), *second[j])
+    return pushing, popping
+
+
+def unet(first: Sequence[Block], second: Sequence[Block], d_model: int) -> UNet:
+    """`first` blocks push, as many of the `second` pop, from its beginning on."""
+    pushing, popping = with_skips(first, second, d_model)
+    return UNet(tuple(chain(*pushing, *popping)))
+
+
 @dataclass(frozen=True)
 class UNet(Layer):
-    """`first` blocks push, as many of the `second` pop, from its beginning on; ConfigError when those are too few."""
+    """`layers`, in which every `Pop` finds what a `Push` has kept of this position."""
 
-    first: tuple[Block, ...]
-    second: tuple[Block, ...]
-    d_model: int
-
-    def __post_init__(self) -> None:
-        if not 0 < len(self.first) <= len(self.second):
-            raise ConfigError(
-                f"{len(self.first)} blocks push and {len(self.second)} pop: at least one, and no more than pop"
-            )
-
-    @property
-    def layers(self) -> list[Layer]:
-        return [*chain(*self.first), *chain(*self.second)]
-
-    @property
-    def n_skips(self) -> int:
-        return len(self.first)
+    layers: tuple[Layer, ...]
 
     def parameters(self) -> list[Parameter]:
-        inner = [spec for layer in self.layers for spec in layer.parameters()]
-        shape = (1, self.d_model)
-        return [*inner, *(Parameter(f"skip.{j}", shape, "f32", "ones", "vector", LINE) for j in range(self.n_skips))]
+        return [spec for layer in self.layers for spec in layer.parameters()]
 
     def constants(self) -> list[Tensor]:
         return [tensor for layer in self.layers for tensor in layer.constants()]
@@ -65,49 +70,23 @@ class UNet(Layer):
             layer.after_step(p, record)
 
     def state(self) -> list[Tensor]:
-        skips = [register(f"kept.{i}", self.d_model) for i in range(self.n_skips)]
-        return [*(tensor for layer in self.layers for tensor in layer.state()), *skips]
+        return [tensor for layer in self.layers for tensor in layer.state()]
 
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
-        kept, exited = [], window.exited_BT
-        for block in self.first:
-            for layer in block:
-                x_BTD = through(layer, p, x_BTD, window)
-            kept.append(x_BTD)
-        for j, block in enumerate(self.second):
-            if kept:
-                moved_BTD = x_BTD + p[f"skip.{j}"].reshape(-1) * kept.pop()
-                x_BTD = moved_BTD if exited is None else moved_BTD.where(~exited[..., None], x_BTD)
-            for layer in block:
-                x_BTD = through(layer, p, x_BTD, window)
+        window = window._replace(pushed={})
+        for layer in self.layers:
+            x_BTD = through(layer, p, x_BTD, window)
         return x_BTD
 
     def step(
         self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
     ) -> torch.Tensor:
-        kept = []
-        for block in self.first:
-            for layer in block:
-                x_D = layer.step(p, s, x_D, t, fused)
-            with fused("keep"):
-                kept.append(x_D.clone())
-        for j, block in enumerate(self.second):
-            if kept:
-                with fused("add_kept"):
-                    x_D = x_D + p[f"skip.{j}"].reshape(-1) * kept.pop()
-            for layer in block:
-                x_D = layer.step(p, s, x_D, t, fused)
+        for layer in self.layers:
+            x_D = layer.step(p, s, x_D, t, fused)
         return x_D
 
     def operators(self) -> list[Any]:
-        found: list[Any] = []
-        for i, block in enumerate(self.first):
-            found += [*(op for layer in block for op in layer.operators()), Keep(STREAM, f"kept.{i}")]
-        for j, block in enumerate(self.second):
-            if j < self.n_skips:
-                found.append(AddKept(f"kept.{self.n_skips - 1 - j}", f"skip.{j}", STREAM))
-            found += [op for layer in block for op in layer.operators()]
-        return found
+        return [op for layer in self.layers for op in layer.operators()]
 
     def leaving(self) -> list[Any]:
         """What its layers leave; a skip is of one position, and none comes from one that has exited."""
@@ -120,7 +99,79 @@ class UNet(Layer):
             layer.leave(p, s, x_D, t, fused)
 
     def kept(self, T: int) -> list[Activation]:
-        """The layers' own, and each skip for the gradient of its factor, unless the next block keeps what it reads."""
-        inner = [item for layer in self.layers for item in layer.kept(T)]
-        kept_anyway = sum(isinstance(block[0], MixStart) for block in self.first[1:])
-        return [*inner, Activation("skips", T * self.d_model, self.n_skips - kept_anyway)]
+        return [item for layer in self.layers for item in layer.kept(T)]
+
+
+@dataclass(frozen=True)
+class Push(Layer):
+    """Keep the stream as number `i`; `kept_anyway`: the next layer keeps what it reads, and training nothing more."""
+
+    i: int
+    d_model: int
+    kept_anyway: bool = False
+
+    @property
+    def register(self) -> str:
+        return f"kept.{self.i}"
+
+    def parameters(self) -> list[Parameter]:
+        return []
+
+    def state(self) -> list[Tensor]:
+        """No register: where a token exits before its `Pop`, nothing reads what was written all the same."""
+        return [Tensor(self.register, (1, self.d_model), "f32", LINE, "state")]
+
+    def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
+        assert window.pushed is not None
+        window.pushed[self.i] = x_BTD
+        return x_BTD
+
+    def step(
+        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
+    ) -> torch.Tensor:
+        with fused("keep"):
+            s[self.register].copy_(x_D[None])
+        return x_D
+
+    def operators(self) -> list[Any]:
+        return [Keep(STREAM, self.register)]
+
+    def leaving(self) -> list[Any]:
+        """Nothing: a skip is of one position, and none comes from one that has exited."""
+        return []
+
+    def kept(self, T: int) -> list[Activation]:
+        """The skip, for the gradient of its factor."""
+        return [] if self.kept_anyway else [Activation("skips", T * self.d_model)]
+
+
+@dataclass(frozen=True)
+class Pop(Layer):
+    """x += w_j * what was pushed as number `i`."""
+
+    j: int
+    i: int
+    d_model: int
+
+    @property
+    def gains(self) -> str:
+        return f"skip.{self.j}"
+
+    def parameters(self) -> list[Parameter]:
+        return [Parameter(self.gains, (1, self.d_model), "f32", "ones", "vector", LINE)]
+
+    def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
+        assert window.pushed is not None
+        return x_BTD + p[self.gains].reshape(-1) * window.pushed[self.i]
+
+    def step(
+        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
+    ) -> torch.Tensor:
+        with fused("add_kept"):
+            return x_D + p[self.gains].reshape(-1) * s[f"kept.{self.i}"][0]
+
+    def operators(self) -> list[Any]:
+        return [AddKept(f"kept.{self.i}", self.gains, STREAM)]
+
+    def kept(self, T: int) -> list[Activation]:
+        return []

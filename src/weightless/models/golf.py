@@ -18,13 +18,14 @@ from typing import Literal
 from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
+from weightless.layers.exits import EarlyExit
 from weightless.layers.feedforward import FeedForward
 from weightless.layers.full_head import FullHead
 from weightless.layers.layer import Layer
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
 from weightless.layers.start import FromStart, MixStart
-from weightless.layers.unet import UNet
+from weightless.layers.unet import UNet, with_skips
 from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
@@ -33,7 +34,7 @@ from weightless.program.tensor import Uniform
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(EarlyExit):
     """Shapes and formats; as it comes it is the published model, known with 10 layers and with d_ff 1536 as well."""
 
     vocab_size: int = 1024
@@ -70,6 +71,7 @@ class Config:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)} should be at least 1")
         check_layers(self.n_layers)
+        self.check_exits(self.n_layers)
         check_eps(self.eps)
         check_theta(self.rope_theta)
         if self.d_ff < 0:
@@ -96,11 +98,15 @@ class Config:
 
 def stack(c: Config) -> Stack:
     """A normed embedding, blocks with skips from half to half, and the embedding again as the head."""
-    blocks, half = tuple(_block(c, i) for i in range(c.n_layers)), c.n_layers // 2
-    body: tuple[Layer, ...] = (UNet(blocks[:half], blocks[half:], c.d_model),) if half else blocks[0]
+    blocks, half = [_block(c, i) for i in range(c.n_layers)], c.n_layers // 2
     embedding = Embedding(c.vocab_size, c.d_model, c.weight_format, c.embed_std, tied=True)
     head = FullHead(c.vocab_size, c.d_model, c.eps, c.weight_format, tied=embedding.name, softcap=c.softcap, bare=True)
-    return Stack(c.vocab_size, c.context, (embedding, FromStart(body, c.d_model, c.eps)), head)
+    if half:
+        pushing, popping = with_skips(blocks[:half], blocks[half:], c.d_model)
+        blocks = [*pushing, *popping]
+    body: tuple[Layer, ...] = c.exits(blocks, head, c.d_model, c.eps)
+    start = FromStart((UNet(body),) if half else body, c.d_model, c.eps)
+    return Stack(c.vocab_size, c.context, (embedding, start), head)
 
 
 def _block(c: Config, i: int) -> tuple[Layer, ...]:
