@@ -31,6 +31,7 @@ from weightless.layers.stack import Stack, StackModel
 from weightless.layers.unet import UNet
 from weightless.models import dense, experts
 from weightless.models.catalog import Trained
+from weightless.program.program import Program
 from weightless.program.tensor import Tensor
 from weightless.train.initialise import initial_parameters
 
@@ -183,23 +184,63 @@ def test_a_layer_of_registers_alone_leaves_nothing():
     assert Passing(**fields).leaving() == []
 
 
-def test_batches_are_left_to_the_engine_and_equal_it():
-    """A chain, a fork and a tree through the general runner; the batched one refuses in a line."""
-    b = bench("dense", "exits_after_two_blocks")
-    with pytest.raises(ConfigError, match="no 'exit_test'; use runner_for"):
-        BatchRunner(b.program, b.weights)
+RTOL = 2e-4
+"""float32 sums in another order; a key of another stream shows as 1e-2."""
+BATCHED = [
+    ("dense", "exits_after_two_blocks"),
+    ("dense", "exit_with_windows_values_and_norms"),
+    ("experts", "exit_past_the_second_block"),
+    ("scan", "exits_past_vectors_and_attention"),
+]
+
+
+@pytest.mark.parametrize("case", BATCHED, ids="-".join)
+def test_batches_equal_the_engine(case):
+    """A chain, a fork and a tree, a prompt at once and token by token; some rows exit, each where the engine does."""
+    b = bench(*case)
     runner = runner_for(b.program, b.weights)
-    assert isinstance(runner, EngineRunner)
+    assert isinstance(runner, BatchRunner)
     stream, engine = b.tokens[:7].tolist(), b.engine()
     sequence = runner.begin()
     (log_p,) = runner.forward([(sequence, stream)])
     for token, row in zip(stream, log_p, strict=True):
         engine.feed(token)
-        np.testing.assert_allclose(np.exp(row), engine.distribution(), rtol=1e-6)  # log and exp of float32
+        np.testing.assert_allclose(np.exp(row), engine.distribution(), rtol=RTOL, atol=1e-9)
     (tree,) = runner.forward([(runner.fork(sequence), [3, 5, 9], [-1, -1, 1])])
     for token in (5, 9):
         engine.feed(token)
-    np.testing.assert_allclose(np.exp(tree[2]), engine.distribution(), rtol=1e-6)
+    np.testing.assert_allclose(np.exp(tree[2]), engine.distribution(), rtol=RTOL, atol=1e-9)
+    other = runner.begin()
+    (one,), (more,) = runner.forward([(other, stream[:1])]), runner.forward([(other, stream[1:])])
+    np.testing.assert_allclose(np.exp(np.concatenate([one, more])), np.exp(log_p), rtol=RTOL, atol=1e-9)
+
+
+def test_rows_side_by_side_take_their_own_ways():
+    """Three ragged sequences in one step; oracle: each alone in the engine."""
+    b = bench("dense", "exits_after_two_blocks")
+    runner, rng, engine = runner_for(b.program, b.weights), np.random.default_rng(5), b.engine()
+    work = [(runner.begin(), rng.integers(0, 301, n).tolist()) for n in (9, 1, 14)]
+    paths = set()
+    for (_, tokens), log_p in zip(work, runner.forward(work), strict=True):
+        engine.reset()
+        for token, row in zip(tokens, log_p, strict=True):
+            engine.feed(token)
+            paths.add(engine.path)
+            np.testing.assert_allclose(np.exp(row), engine.distribution(), rtol=RTOL, atol=1e-9)
+    assert paths == {0, 1, 2}
+
+
+def test_a_program_that_leaves_something_else_goes_to_the_engine():
+    """A file may say anything: no row of a batch may differ from the engine's."""
+    b = bench("dense", "exits_after_two_blocks")
+    values = b.program.to_plain()
+    tests = [i for i, op in enumerate(values["body"]) if op["op"] == "exit_test"]
+    first = tests[1] + 1 + values["body"][tests[1]]["full"]
+    values["body"][first]["x"] = "a"  # keys of another vector of the same width
+    program = Program.from_plain(values)
+    assert isinstance(runner_for(program, b.weights), EngineRunner)
+    with pytest.raises(ConfigError, match="no 'exit_test'; use runner_for"):
+        BatchRunner(program, b.weights)
 
 
 def test_fields_at_their_defaults_add_nothing():

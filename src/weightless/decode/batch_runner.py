@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from weightless.base.errors import ConfigError
+from weightless.decode.batch_flow import is_foreseen, run_body
 from weightless.decode.kv_cache import KVCache
 from weightless.decode.paged_cache import PagedKVCache
 from weightless.decode.recurrent_memory import RecurrentMemory, States
@@ -126,7 +127,8 @@ class BatchRunner:
         """log p (n, V) of each item (a Work, or its fields as a tuple), after each of its tokens."""
         items = self._laid_out([Work(*entry) for entry in work])
         rows = _Rows(self, items)
-        for op in (*self.program.body, *self.program.heads["full"]):
+        run_body(self.program, rows)
+        for op in self.program.heads["full"]:
             op.batch(rows)
         for item, snapshots in zip(items, rows.snapshots()):
             self._recurrent.leave(item.sequence, snapshots)
@@ -190,6 +192,7 @@ class _Rows:
     def __init__(self, runner: BatchRunner, items: Sequence[_Item]) -> None:
         self._runner, self._items, self.dtype = runner, items, runner.dtype
         self.values: dict[str, np.ndarray] = {}
+        self.exits_N = np.zeros(0, bool)
         self.position_N = np.concatenate([item.position_N for item in items])
         self._left: dict[int, States] = {}
 
@@ -277,7 +280,8 @@ class _Rows:
 
 def unsupported(program: Program) -> list[str]:
     """Names of operators that a batch cannot run."""
-    return [op.name for op in (*program.body, *program.heads["full"]) if not has_batch(op)]
+    lacking = [op.name for op in (*program.body, *program.heads["full"]) if not has_batch(op)]
+    return lacking if is_foreseen(program) else [*lacking, "exit_test"]
 
 
 def _caches(program: Program, dtype: Any, paged: bool, block_size: int) -> Caches:
@@ -285,7 +289,9 @@ def _caches(program: Program, dtype: Any, paged: bool, block_size: int) -> Cache
     shapes: dict[tuple[int, int, int | None], list[str]] = {}
     window = {op.cache: op.window or None for op in program.body if isinstance(op, Attend)}
     for op in program.body:
-        if isinstance(op, RopeAppend):
+        if (
+            isinstance(op, RopeAppend) and op.queries
+        ):  # without queries it is one of the others once more (`batch_flow`)
             shapes.setdefault((op.n_kv_heads, op.d_head, window.get(op.cache)), []).append(op.cache)
     format = "f64" if dtype == np.float64 else "f32"
     found: Caches = {}

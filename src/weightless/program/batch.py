@@ -27,6 +27,8 @@ class Batch(Protocol):
     values: dict[str, np.ndarray]
     position_N: np.ndarray
     dtype: Any
+    exits_N: np.ndarray
+    """bool [N], set by a test: which rows exit there (`flow.py`)."""
 
     def weight(self, name: str) -> np.ndarray:
         """A whole matrix or vector in the batch's dtype."""

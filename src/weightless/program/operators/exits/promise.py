@@ -14,6 +14,7 @@ import numpy as np
 
 from weightless.ops.exits import confidence
 from weightless.program.arena import Arena
+from weightless.program.batch import Batch
 from weightless.program.operator import (
     UNCHOSEN,
     Access,
@@ -67,6 +68,12 @@ class ExitTest(Operator):
         sure = confidence(arena.row(self.x), arena.row(self.weight), arena.row(self.bias)[0], self.eps)
         arena.put_row(self.sure, np.array([sure]))
         arena.registers.exit = bool(sure >= arena.row(self.threshold)[0])
+
+    def batch(self, rows: Batch) -> None:
+        x_ND, bias = rows.values[self.x], float(rows.weight(self.bias)[0, 0])
+        sure_N = confidence(x_ND, rows.weight(self.weight), bias, self.eps)
+        rows.values[self.sure] = sure_N[:, None]
+        rows.exits_N = sure_N >= rows.weight(self.threshold)[0, 0]
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         named = (self.x, self.weight, self.bias, self.threshold, self.sure)
