@@ -1,6 +1,6 @@
 """Make one model of a recipe: train it, count it, or do both and mix them.  What comes out is ready to pack.
 
-A family that has `Model` is trained, one that has `count` is counted.  One that has `compose` is a mixture: its neural
+A family of kind Trained is trained, one of kind Counted is counted.  A Composed one is a mixture: its neural
 part is trained and its counted part counted on all but the last training tokens; the weights are fitted on those, by
 the compiled engine that runs the packed parts; then the table is counted again from all the training tokens.
 """
@@ -8,6 +8,7 @@ the compiled engine that runs the packed parts; then the table is counted again 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,13 @@ def training_tokens(model: ModelRecipe, corpus: Corpus) -> Any:
 
 
 def counted(room: Any, config: Any, tokens: Any) -> Made:
-    """A table of counts, timed after the same was done to the first few tokens, which compiles what has to be."""
+    """A table of counts, timed after the same was done to a few tokens, which compiles what has to be."""
     stream = np.asarray(tokens[:])
-    with told_if_slow("compiling what counts (once per machine and version)"):
-        room.count(config, stream[:WARM_UP_TOKENS])
+    repeating = np.tile(
+        stream[: WARM_UP_TOKENS // 2], 2
+    )  # so that counts reach 2; a table that wants more asks for text
+    with told_if_slow("compiling what counts (once per machine and version)"), suppress(ConfigError):
+        room.count(config, repeating)
     started = time.perf_counter()
     config, arrays = room.count(config, stream, show_progress=True)
     record = {

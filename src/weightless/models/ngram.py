@@ -82,6 +82,13 @@ def count(config: Config, tokens: np.ndarray, show_progress: bool = False) -> tu
     levels = range(1, config.order)
     nodes = tuple(len(arrays[f"ctx.{k}.node"]) - 1 for k in levels)
     entries = tuple(len(arrays[f"cont.{k}.cum"]) for k in levels)
+    if 0 in entries:
+        order = entries.index(0) + 2
+        least = config.min_counts[order - 1]
+        raise ConfigError(
+            f"no n-gram of order {order} is counted {least} times (min_counts) in {len(tokens):,} training tokens: "
+            f"take order = {order - 1}, lower min_counts, or give more text"
+        )
     columns = {name: array.reshape(len(array), -1) for name, array in arrays.items()}
     columns["unigram.alias"] = unigram_alias(arrays["cont.0.cum"])
     return dataclasses.replace(config, nodes=nodes, entries=entries), columns
