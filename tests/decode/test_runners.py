@@ -1,6 +1,6 @@
 """The batched runner and the engine's runner against the compiled engine fed one token at a time.
 
-Tolerance 2e-3 with low-bit caches (a sum in another order may round a cached value to the next code), 2e-5 without.
+Tolerance 2e-3 with low-bit caches (a sum in another order may round a cached value to the next code), 3e-5 without.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from weightless.base.errors import ConfigError
 from weightless.decode.batch_runner import BatchRunner, Work
 from weightless.decode.engine_runner import EngineRunner, runner_for
 
-ALL = [(name, case) for name in ("dense", "scan", "feather", "ngram") for case in CASES[name]]
+ALL = [(name, case) for name in ("dense", "scan", "feather", "memory", "recurrent", "ngram") for case in CASES[name]]
 BATCHED = [(name, case) for name, case in ALL if name != "ngram"]
 
 
@@ -29,7 +29,7 @@ def by_engine(model, tokens) -> np.ndarray:
 
 def same(found: np.ndarray, wanted: np.ndarray, exact: bool) -> None:
     np.testing.assert_allclose(
-        np.exp(found), np.exp(wanted), rtol=2e-5 if exact else 2e-3, atol=1e-7 if exact else 1e-5
+        np.exp(found), np.exp(wanted), rtol=3e-5 if exact else 2e-3, atol=1e-7 if exact else 1e-5
     )
 
 
