@@ -33,6 +33,37 @@ IDLE_EVERYWHERE = (
 """Keys of every configuration of Hugging Face's that say nothing about what a forward pass computes."""
 
 
+GATED_KEYS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "d_model",
+    "num_hidden_layers": "n_layers",
+    "num_attention_heads": "n_heads",
+    "num_key_value_heads": "n_kv_heads",
+    "head_dim": "d_head",
+    "intermediate_size": "d_ff",
+    "max_position_embeddings": "context",
+    "tie_word_embeddings": "tied",
+    "rms_norm_eps": "eps",
+    "attention_bias": "attention_bias",
+}
+GATED_NAMES = {
+    "attn_norm": "input_layernorm.weight",
+    "qkv": "self_attn.{q,k,v}_proj.weight",
+    "qkv_bias": "self_attn.{q,k,v}_proj.bias",
+    "out": "self_attn.o_proj.weight",
+    "out_bias": "self_attn.o_proj.bias",
+    "ffn_norm": "post_attention_layernorm.weight",
+    "up": "mlp.{gate,up}_proj.weight",
+    "down": "mlp.down_proj.weight",
+}
+GATED_ENDS = {
+    "embed": ("model.embed_tokens.weight",),
+    "final_norm": ("model.norm.weight",),
+    "head": ("lm_head.weight",),
+}
+"""What the configurations and tensors of Llama and of those that follow it have in common."""
+
+
 class Stacked(NamedTuple):
     """Our tensor `ours` is theirs above each other, `rows` of each; vectors lie one behind the other.
 
@@ -130,6 +161,16 @@ class Foreign:
             names = tuple(name.replace("*", block) for name in theirs)
             out.append(Stacked(p.name, names, rows, p.name.split(".")[-1] in self.transposed))
         return out
+
+
+def each_block(theirs: str, names: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Rows of a table, "block.*.OURS" -> THEIRS + name; "{x,y}" in a name stands for a tensor of each."""
+    found = {}
+    for ours, name in names.items():
+        head, _, rest = name.partition("{")
+        kinds, _, tail = rest.partition("}")
+        found[f"block.*.{ours}"] = tuple(f"{theirs}{head}{kind}{tail}" for kind in kinds.split(","))
+    return found
 
 
 def rows_of(c: Any, parts: int, rows: int) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding, PositionRows
 from weightless.layers.feedforward import FeedForward
-from weightless.layers.foreign import USUAL_THETA, Foreign, check_shape
+from weightless.layers.foreign import USUAL_THETA, Foreign, check_shape, each_block
 from weightless.layers.full_head import FullHead
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
@@ -88,6 +88,15 @@ def stack(c: Config) -> Stack:
     return Stack(c.vocab_size, c.context, tuple(layers), head)
 
 
+KINDS = {"": ".weight", "_bias": ".bias"}
+BLOCK = {
+    "attn_norm": "ln_1",
+    "qkv": "attn.c_attn",
+    "out": "attn.c_proj",
+    "ffn_norm": "ln_2",
+    "up": "mlp.c_fc",
+    "down": "mlp.c_proj",
+}
 FOREIGN = Foreign(
     "gpt2",
     "GPT2LMHeadModel",
@@ -118,21 +127,10 @@ FOREIGN = Foreign(
     table={
         "embed": ("wte.weight",),
         "position": ("wpe.weight",),
-        "block.*.attn_norm": ("h.*.ln_1.weight",),
-        "block.*.attn_norm_bias": ("h.*.ln_1.bias",),
-        "block.*.qkv": ("h.*.attn.c_attn.weight",),
-        "block.*.qkv_bias": ("h.*.attn.c_attn.bias",),
-        "block.*.out": ("h.*.attn.c_proj.weight",),
-        "block.*.out_bias": ("h.*.attn.c_proj.bias",),
-        "block.*.ffn_norm": ("h.*.ln_2.weight",),
-        "block.*.ffn_norm_bias": ("h.*.ln_2.bias",),
-        "block.*.up": ("h.*.mlp.c_fc.weight",),
-        "block.*.up_bias": ("h.*.mlp.c_fc.bias",),
-        "block.*.down": ("h.*.mlp.c_proj.weight",),
-        "block.*.down_bias": ("h.*.mlp.c_proj.bias",),
+        "head": ("lm_head.weight",),
         "final_norm": ("ln_f.weight",),
         "final_norm_bias": ("ln_f.bias",),
-        "head": ("lm_head.weight",),
+        **each_block("h.*.", {ours + end: name + kind for ours, name in BLOCK.items() for end, kind in KINDS.items()}),
     },
 )
 FAMILY = Trained(Config, stack, FOREIGN)

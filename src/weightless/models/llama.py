@@ -13,7 +13,15 @@ from typing import Any, Literal
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
 from weightless.layers.feedforward import FeedForward
-from weightless.layers.foreign import Foreign, check_shape, width_of_head
+from weightless.layers.foreign import (
+    GATED_ENDS,
+    GATED_KEYS,
+    GATED_NAMES,
+    Foreign,
+    check_shape,
+    each_block,
+    width_of_head,
+)
 from weightless.layers.full_head import FullHead
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
@@ -82,23 +90,11 @@ def stack(c: Config) -> Stack:
     return Stack(c.vocab_size, c.context, tuple(layers), head)
 
 
+NAMES = {**GATED_NAMES, "up_bias": "mlp.{gate,up}_proj.bias", "down_bias": "mlp.down_proj.bias"}
 FOREIGN = Foreign(
     "llama",
     "LlamaForCausalLM",
-    keys={
-        "vocab_size": "vocab_size",
-        "hidden_size": "d_model",
-        "num_hidden_layers": "n_layers",
-        "num_attention_heads": "n_heads",
-        "num_key_value_heads": "n_kv_heads",
-        "head_dim": "d_head",
-        "intermediate_size": "d_ff",
-        "max_position_embeddings": "context",
-        "tie_word_embeddings": "tied",
-        "rms_norm_eps": "eps",
-        "attention_bias": "attention_bias",
-        "mlp_bias": "mlp_bias",
-    },
+    keys={**GATED_KEYS, "mlp_bias": "mlp_bias"},
     fixed={"hidden_act": ("silu",)},
     fallbacks={
         "num_key_value_heads": lambda given: given.get("num_attention_heads"),
@@ -111,20 +107,6 @@ FOREIGN = Foreign(
     },
     idle="pretraining_tp",
     skipped=("rotary_emb.inv_freq",),
-    table={
-        "embed": ("model.embed_tokens.weight",),
-        "block.*.attn_norm": ("model.layers.*.input_layernorm.weight",),
-        "block.*.qkv": tuple(f"model.layers.*.self_attn.{x}_proj.weight" for x in "qkv"),
-        "block.*.qkv_bias": tuple(f"model.layers.*.self_attn.{x}_proj.bias" for x in "qkv"),
-        "block.*.out": ("model.layers.*.self_attn.o_proj.weight",),
-        "block.*.out_bias": ("model.layers.*.self_attn.o_proj.bias",),
-        "block.*.ffn_norm": ("model.layers.*.post_attention_layernorm.weight",),
-        "block.*.up": ("model.layers.*.mlp.gate_proj.weight", "model.layers.*.mlp.up_proj.weight"),
-        "block.*.up_bias": ("model.layers.*.mlp.gate_proj.bias", "model.layers.*.mlp.up_proj.bias"),
-        "block.*.down_bias": ("model.layers.*.mlp.down_proj.bias",),
-        "block.*.down": ("model.layers.*.mlp.down_proj.weight",),
-        "final_norm": ("model.norm.weight",),
-        "head": ("lm_head.weight",),
-    },
+    table={**GATED_ENDS, **each_block("model.layers.*.", NAMES)},
 )
 FAMILY = Trained(Config, stack, FOREIGN)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
 from weightless.layers.feedforward import FeedForward
-from weightless.layers.foreign import Foreign, check_shape
+from weightless.layers.foreign import GATED_ENDS, GATED_KEYS, GATED_NAMES, Foreign, check_shape, each_block
 from weightless.layers.full_head import FullHead
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
@@ -81,22 +81,11 @@ def stack(c: Config) -> Stack:
     return Stack(c.vocab_size, c.context, tuple(layers), head)
 
 
+NAMES = {**GATED_NAMES, "q_norm": "self_attn.q_norm.weight", "k_norm": "self_attn.k_norm.weight"}
 FOREIGN = Foreign(
     "qwen3",
     "Qwen3ForCausalLM",
-    keys={
-        "vocab_size": "vocab_size",
-        "hidden_size": "d_model",
-        "num_hidden_layers": "n_layers",
-        "num_attention_heads": "n_heads",
-        "num_key_value_heads": "n_kv_heads",
-        "head_dim": "d_head",
-        "intermediate_size": "d_ff",
-        "max_position_embeddings": "context",
-        "tie_word_embeddings": "tied",
-        "rms_norm_eps": "eps",
-        "attention_bias": "attention_bias",
-    },
+    keys=GATED_KEYS,
     fixed={"hidden_act": ("silu",), "use_sliding_window": (False,), "layer_types": (None, "full_attention")},
     fallbacks={
         "num_key_value_heads": 32,
@@ -108,20 +97,6 @@ FOREIGN = Foreign(
     },
     idle="max_window_layers sliding_window",
     skipped=("rotary_emb.inv_freq",),
-    table={
-        "embed": ("model.embed_tokens.weight",),
-        "block.*.attn_norm": ("model.layers.*.input_layernorm.weight",),
-        "block.*.qkv": tuple(f"model.layers.*.self_attn.{x}_proj.weight" for x in "qkv"),
-        "block.*.qkv_bias": tuple(f"model.layers.*.self_attn.{x}_proj.bias" for x in "qkv"),
-        "block.*.out": ("model.layers.*.self_attn.o_proj.weight",),
-        "block.*.out_bias": ("model.layers.*.self_attn.o_proj.bias",),
-        "block.*.q_norm": ("model.layers.*.self_attn.q_norm.weight",),
-        "block.*.k_norm": ("model.layers.*.self_attn.k_norm.weight",),
-        "block.*.ffn_norm": ("model.layers.*.post_attention_layernorm.weight",),
-        "block.*.up": ("model.layers.*.mlp.gate_proj.weight", "model.layers.*.mlp.up_proj.weight"),
-        "block.*.down": ("model.layers.*.mlp.down_proj.weight",),
-        "final_norm": ("model.norm.weight",),
-        "head": ("lm_head.weight",),
-    },
+    table={**GATED_ENDS, **each_block("model.layers.*.", NAMES)},
 )
 FAMILY = Trained(Config, stack, FOREIGN)
