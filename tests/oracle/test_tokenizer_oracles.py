@@ -170,3 +170,12 @@ def test_a_tokenizer_trained_by_hugging_face_is_imported():
     for text in texts[:10]:
         text = text + EOT + text[:50]
         assert tokenizer.encode(text) == oracle.encode(text).ids
+
+
+def test_a_file_without_the_type_of_its_model_is_what_the_library_takes_it_for():
+    """GPT-2's own tokenizer.json has none: merges make it BPE, for them and for us."""
+    tokenizer = trained()
+    values = interchange.to_hf(tokenizer)
+    del values["model"]["type"]
+    text = "the cat, the hat and the 12 mats"
+    assert hf.Tokenizer.from_str(json.dumps(values)).encode(text).ids == list(interchange.from_hf(values).encode(text))

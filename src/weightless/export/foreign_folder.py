@@ -79,12 +79,12 @@ def describe(folder: Path, context: int = 0, **formats: str) -> Described:
     path = folder / CONFIG
     where, given, known = str(path), read_object(path), foreign_families()
     kind = given.get("model_type")
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         told = "says no model_type" if kind is None else f"is of a model of type {str(kind)!r:.60}"
         raise ConfigError(f"{where} {told}; supported are {', '.join(sorted(known))} ({nearest(str(kind), known)})")
     name, foreign = known[kind]
     architectures = given.get("architectures") or [foreign.architecture]
-    if foreign.architecture not in architectures:
+    if not isinstance(architectures, list) or foreign.architecture not in architectures:
         raise ConfigError(f"{where}: architectures is {architectures!r:.100}, not {foreign.architecture}: no such head")
     Config = family(name).Config
     dtype = FORMAT_OF_NAME.get(str(given.get("dtype") or given.get("torch_dtype")), "f32")

@@ -58,10 +58,14 @@ def import_folder(
     notes = [*described.notes, *_check(described, weights, table)]
     text, more = _tokenizer_text(folder, tokenizer, described.config.vocab_size)
     arrays = {row.ours: _source(row, weights, shape) for row, shape in table}
-    kept = {key: described.given[key] for key in KEPT_KEYS if type(described.given.get(key)) is int}
+    kept = {key: described.given[key] for key in KEPT_KEYS if _is_id(described.given.get(key))}
     record = {"imported": {"architecture": described.foreign.architecture, **kept}}
     program = pack(out, described.name, described.config, arrays, text, record)
     return Imported(described.name, described.config, program, (*notes, *more))
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**31
 
 
 def _cache_for(weight_format: str) -> str:
