@@ -54,12 +54,8 @@ def main() -> None:
             engine = open_packed(folder / f"{fmt}.wl", verify=False).engine()
             contenders[fmt] = lambda n, engine=engine: ours_greedy(engine, n)
         for kind in ("float32", "bfloat16"):
-            model = (
-                theirs.to(getattr(torch, kind))
-                if kind == "bfloat16"
-                else type(theirs).from_pretrained(folder / "gpt2", dtype=torch.float32)
-            )
-            contenders[f"transformers {kind}"] = lambda n, model=model.eval(): theirs_greedy(model, n)
+            model = type(theirs).from_pretrained(folder / "gpt2", dtype=getattr(torch, kind)).eval()
+            contenders[f"transformers {kind}"] = lambda n, model=model: theirs_greedy(model, n)
         report(rounds(contenders, options.rounds, options.tokens), options.tokens)
 
 
