@@ -56,11 +56,7 @@ GATED_NAMES = {
     "up": "mlp.{gate,up}_proj.weight",
     "down": "mlp.down_proj.weight",
 }
-GATED_ENDS = {
-    "embed": ("model.embed_tokens.weight",),
-    "final_norm": ("model.norm.weight",),
-    "head": ("lm_head.weight",),
-}
+GATED_ENDS = {"embed": "model.embed_tokens.weight", "final_norm": "model.norm.weight", "head": "lm_head.weight"}
 """What the configurations and tensors of Llama and of those that follow it have in common."""
 
 
@@ -83,7 +79,8 @@ class Foreign:
     keys         their key -> our field              fallbacks   what an absent (or null) key means: a value, or a
     fixed        their key -> values computed here               function of what is given
     idle         keys that change nothing here       skipped     how names of tensors end that hold no weights
-    table        our tensor -> theirs from the top down; * is the number of the block
+    ends         our tensor outside of blocks -> theirs
+    block        our tensor of a block -> theirs behind `at`, "{x,y}" for several from the top down; * is its number
     transposed   which of ours (by their last names) are stored (inputs, outputs)
     prefix       what stands before their names in some files and not in others
     rotary       whether there is a `rope_theta`, wherever it stands
@@ -93,7 +90,9 @@ class Foreign:
     architecture: str
     keys: Mapping[str, str]
     fixed: Mapping[str, tuple[Any, ...]]
-    table: Mapping[str, tuple[str, ...]]
+    ends: Mapping[str, str]
+    at: str
+    block: Mapping[str, str]
     fallbacks: Mapping[str, Any] = field(default_factory=dict)
     idle: str = ""
     skipped: tuple[str, ...] = ()
@@ -155,22 +154,19 @@ class Foreign:
         """The table for the parameters of one configuration."""
         out = []
         for p in parameters:
-            block = p.name.split(".")[1] if p.name.startswith("block.") else ""
-            theirs = self.table[p.name.replace(f".{block}.", ".*.", 1) if block else p.name]
+            _, _, of_block = p.name.partition("block.")
+            number, _, ours = of_block.partition(".")
+            theirs = each_of(self.at.replace("*", number) + self.block[ours] if of_block else self.ends[p.name])
             rows = rows_of(config, len(theirs), max(p.shape) if p.group == "vector" else p.shape[0])
-            names = tuple(name.replace("*", block) for name in theirs)
-            out.append(Stacked(p.name, names, rows, p.name.split(".")[-1] in self.transposed))
+            out.append(Stacked(p.name, tuple(theirs), rows, ours in self.transposed))
         return out
 
 
-def each_block(theirs: str, names: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Rows of a table, "block.*.OURS" -> THEIRS + name; "{x,y}" in a name stands for a tensor of each."""
-    found = {}
-    for ours, name in names.items():
-        head, _, rest = name.partition("{")
-        kinds, _, tail = rest.partition("}")
-        found[f"block.*.{ours}"] = tuple(f"{theirs}{head}{kind}{tail}" for kind in kinds.split(","))
-    return found
+def each_of(name: str) -> list[str]:
+    """The names that "{x,y}" in a name stands for, or the name itself."""
+    head, _, rest = name.partition("{")
+    kinds, _, tail = rest.partition("}")
+    return [head + kind + tail for kind in kinds.split(",")]
 
 
 def rows_of(c: Any, parts: int, rows: int) -> tuple[int, ...]:

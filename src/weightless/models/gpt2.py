@@ -15,7 +15,7 @@ from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding, PositionRows
 from weightless.layers.feedforward import FeedForward
-from weightless.layers.foreign import USUAL_THETA, Foreign, check_shape, each_block
+from weightless.layers.foreign import USUAL_THETA, Foreign, check_shape
 from weightless.layers.full_head import FullHead
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
@@ -88,14 +88,19 @@ def stack(c: Config) -> Stack:
     return Stack(c.vocab_size, c.context, tuple(layers), head)
 
 
-KINDS = {"": ".weight", "_bias": ".bias"}
 BLOCK = {
-    "attn_norm": "ln_1",
-    "qkv": "attn.c_attn",
-    "out": "attn.c_proj",
-    "ffn_norm": "ln_2",
-    "up": "mlp.c_fc",
-    "down": "mlp.c_proj",
+    "attn_norm": "ln_1.weight",
+    "attn_norm_bias": "ln_1.bias",
+    "qkv": "attn.c_attn.weight",
+    "qkv_bias": "attn.c_attn.bias",
+    "out": "attn.c_proj.weight",
+    "out_bias": "attn.c_proj.bias",
+    "ffn_norm": "ln_2.weight",
+    "ffn_norm_bias": "ln_2.bias",
+    "up": "mlp.c_fc.weight",
+    "up_bias": "mlp.c_fc.bias",
+    "down": "mlp.c_proj.weight",
+    "down_bias": "mlp.c_proj.bias",
 }
 FOREIGN = Foreign(
     "gpt2",
@@ -124,13 +129,14 @@ FOREIGN = Foreign(
     transposed=("qkv", "out", "up", "down"),
     prefix="transformer.",
     rotary=False,
-    table={
-        "embed": ("wte.weight",),
-        "position": ("wpe.weight",),
-        "head": ("lm_head.weight",),
-        "final_norm": ("ln_f.weight",),
-        "final_norm_bias": ("ln_f.bias",),
-        **each_block("h.*.", {ours + end: name + kind for ours, name in BLOCK.items() for end, kind in KINDS.items()}),
+    ends={
+        "embed": "wte.weight",
+        "position": "wpe.weight",
+        "final_norm": "ln_f.weight",
+        "final_norm_bias": "ln_f.bias",
+        "head": "lm_head.weight",
     },
+    at="h.*.",
+    block=BLOCK,
 )
 FAMILY = Trained(Config, stack, FOREIGN)

@@ -19,7 +19,6 @@ from weightless.layers.foreign import (
     GATED_NAMES,
     Foreign,
     check_shape,
-    each_block,
     width_of_head,
 )
 from weightless.layers.full_head import FullHead
@@ -107,6 +106,8 @@ FOREIGN = Foreign(
     },
     idle="pretraining_tp",
     skipped=("rotary_emb.inv_freq",),
-    table={**GATED_ENDS, **each_block("model.layers.*.", NAMES)},
+    ends=GATED_ENDS,
+    at="model.layers.*.",
+    block=NAMES,
 )
 FAMILY = Trained(Config, stack, FOREIGN)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
 from weightless.layers.feedforward import FeedForward
-from weightless.layers.foreign import GATED_ENDS, GATED_KEYS, GATED_NAMES, Foreign, check_shape, each_block
+from weightless.layers.foreign import GATED_ENDS, GATED_KEYS, GATED_NAMES, Foreign, check_shape
 from weightless.layers.full_head import FullHead
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
@@ -97,6 +97,8 @@ FOREIGN = Foreign(
     },
     idle="max_window_layers sliding_window",
     skipped=("rotary_emb.inv_freq",),
-    table={**GATED_ENDS, **each_block("model.layers.*.", NAMES)},
+    ends=GATED_ENDS,
+    at="model.layers.*.",
+    block=NAMES,
 )
 FAMILY = Trained(Config, stack, FOREIGN)
