@@ -264,6 +264,16 @@ def test_a_state_that_training_reads_at_position_1(monkeypatch, case, kind, laye
     assert disagreeing(case) == {"torch trace"}
 
 
+@pytest.mark.parametrize(
+    "case", ["exits_past_vectors_and_attention", "exit_past_matrices_with_a_convolution"], ids=["diagonal", "delta"]
+)
+def test_a_layer_that_is_passed_over_and_leaves_its_state_as_it_was(monkeypatch, case):
+    """In PyTorch only: what it would have left is read by nobody in this step, and its bytes are missing."""
+    for layer in (Scan, LinearAttention):
+        monkeypatch.setattr(layer, "leave", lambda *given: None)
+    assert disagreeing(("scan", case)) == {"torch trace"}
+
+
 def test_a_state_that_forgets_twice(monkeypatch):
     honest = linear_attention.decays
     monkeypatch.setattr(linear_attention, "decays", lambda z: tuple(a * a for a in honest(z)))

@@ -220,15 +220,12 @@ def test_every_rule_is_about_flags_that_exist():
         train,
     )
     from weightless.cli import tokenizer_study as study
-    from weightless.models import dense, experts, feather, memory
+    from weightless.models.catalog import Trained, families, family
     from weightless.train.config import TrainConfig
 
-    of_training = set().union(
-        *(
-            vars(c)["__dataclass_fields__"]
-            for c in (TrainConfig, train.TrainOptions, dense.Config, experts.Config, feather.Config, memory.Config)
-        )
-    )
+    rooms = [family(name) for name in families()]
+    configs = [room.Config for room in rooms if isinstance(room, Trained)]
+    of_training = set().union(*(vars(c)["__dataclass_fields__"] for c in (TrainConfig, train.TrainOptions, *configs)))
     options = {
         "generate": generate.Generate,
         "eval": artifact.Eval,

@@ -13,7 +13,13 @@ from weightless.decode.sampling import Sampling
 from weightless.decode.speculate import Speculation, speculative_tokens
 
 GREEDY = Sampling(temperature=0, top_p=1, max_tokens=60, stop_at_end=False)
-MODELS = [("dense", "tied_mha_swiglu_f32"), ("feather", "all_f32"), ("ngram", "order_4")]
+MODELS = [
+    ("dense", "tied_mha_swiglu_f32"),
+    ("feather", "all_f32"),
+    ("scan", "diagonal_f32"),
+    ("scan", "delta_f32_conv"),
+    ("ngram", "order_4"),
+]
 
 
 def exact(name: str, case: str):

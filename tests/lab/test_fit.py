@@ -14,7 +14,7 @@ import pytest
 from weightless.base.errors import ConfigError
 from weightless.export.lower import pack
 from weightless.lab.fit import Request, costs_of, fit, stored_components
-from weightless.models import dense, feather, ngram
+from weightless.models import dense, feather, ngram, scan
 
 POSITIONS = 3  # the headline over few positions: the search is the same, the test is quick
 
@@ -67,6 +67,7 @@ def test_no_dial_reaches_the_next_size():
         ("feather", {"stored": 5e6}),
         ("feather", {"optimizer": 9e6}),
         ("ngram", {"touched": 400}),
+        ("scan", {"touched": 1e6}),
     ],
 )
 def test_one_more_of_any_dial_exceeds_a_budget_or_its_bound(name, limits):
@@ -74,7 +75,7 @@ def test_one_more_of_any_dial_exceeds_a_budget_or_its_bound(name, limits):
     found = fit(request)
     assert keeps(request, found.config) and min(found.margins.values()) >= 0
     assert any(dial.stopped_by for dial, _ in found.turned)
-    room = {"dense": dense, "feather": feather, "ngram": ngram}[name]
+    room = {"dense": dense, "feather": feather, "ngram": ngram, "scan": scan}[name]
     size = found.turned[0][0].value + 1
     assert keeps(request, room.Config.at(size, 4096)) and not keeps(request, room.Config.at(size + 1, 4096))
     for dial, config in found.turned[1:]:

@@ -19,6 +19,8 @@ from weightless.base.errors import ConfigError
 from weightless.base.files import sha256_file
 from weightless.data.text import fables
 from weightless.lab.recipe import Recipe, load_recipe
+from weightless.models.catalog import family
+from weightless.program.cost import touched_by_formula
 
 RECIPE = """
 name = "small"
@@ -52,9 +54,18 @@ def test_recipe_survives_the_round_trip(recipe):
     assert from_dict(Recipe, to_dict(loaded)) == loaded
 
 
-@pytest.mark.parametrize("name", ["demo", "books", "ablation", "feather_anew", "parameter_golf"])
+@pytest.mark.parametrize("name", ["demo", "books", "ablation", "feather_anew", "parameter_golf", "scan"])
 def test_shipped_recipes_load(name, request):
     assert load_recipe(request.config.rootpath / "recipes" / f"{name}.toml").name == name
+
+
+def test_the_models_of_the_scan_recipe_touch_the_same_bytes(request):
+    """As its first lines say: within 0.1 %."""
+    loaded = load_recipe(request.config.rootpath / "recipes" / "scan.toml")
+    sizes = {"vocab_size": loaded.data.vocab_size}
+    rooms = {model.name: (family(model.family), {**sizes, **model.config}) for model in loaded.model}
+    means = [touched_by_formula(room.decode_program(room.Config(**config))).T.mean for room, config in rooms.values()]
+    assert len(means) == 5 and max(means) < 1.001 * min(means)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ CASES = {
     "many parameters": "8192 384 6 2 adamw",
     "muon": "8192 384 6 8 muon",
     "sgd": "4096 256 4 16 sgd",
+    "scan": "4096 256 4 16 adamw scan",
+    "matrices": "4096 256 4 16 adamw scan kind=delta",
 }
 
 

@@ -176,6 +176,16 @@ RULES: dict[str, tuple[Rule, ...]] = {
             lambda o: getattr(o, "memory_every", 0) == 1,
             "with --memory_every 1, which leaves no feed-forward block",
         ),
+        Rule(
+            ("n_scan_heads", "state_format", "chunk"),
+            lambda o: getattr(o, "kind", "") == "diagonal",
+            "but with --kind gated or delta",
+        ),
+        Rule(
+            ("n_heads", "n_kv_heads", "rope_theta", "kv_format"),
+            lambda o: o.family == "scan" and "A" not in o.layer_pattern,
+            "without A (attention) in --layer_pattern",
+        ),
         Rule(("balance_weight",), lambda o: getattr(o, "balance", "loss") != "loss", "but with --balance loss"),
     ),
     "count": (

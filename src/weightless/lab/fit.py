@@ -45,6 +45,7 @@ ADVICE = {
     "head": "use a class head (family feather) or a smaller vocabulary",
     "logits": "use a class head (family feather) or a smaller vocabulary",
     "kv cache": "use a shorter context, fewer key/value heads or an int8 cache",
+    "recurrent state": "use a smaller d_state, more n_scan_heads or a state in bf16",
     "lookup rows": "use fewer rows (--set rows_2=0 rows_3=0) or a smaller vocabulary",
     "embedding": "use a smaller vocabulary, or an optimizer with less state",
     "table": "use fewer rows (--set rows_2=0 rows_3=0)",

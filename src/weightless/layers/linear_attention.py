@@ -7,7 +7,7 @@ delta rule if wanted (Yang, Kautz & Hatamizadeh 2025).
     x += W_out (norm(S^T q) silu(o))              head by head, a norm without weights
 
 H heads of width K: H K^2 numbers of state, read and written at every position, whatever the position is.
-parameters  norm, in, decay, conv, out          state  S, the convolution's window, heads_in, heads_out
+parameters  norm, in, decay, conv_q, conv_kv, out          state  S, windows of the convolutions, heads_in, heads_out
 """
 
 from __future__ import annotations
