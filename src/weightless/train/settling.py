@@ -101,14 +101,15 @@ def settle(model: StackModel, weights: WorkingWeights, settling: Settling) -> st
 
 def searched(rises: Callable[[float], np.ndarray], allowed: float) -> tuple[float, float]:
     """(threshold, mean rise at it), from the rise of each window at a threshold; NEVER where none passes."""
-    passed, rise, failed = NEVER, 0.0, None
+    passed, rise = NEVER, 0.0
+    failed = passed
     for threshold in THRESHOLDS:
         found = rises(threshold)
         if not _is_cheap(found, allowed):
             failed = threshold
             break
         passed, rise = threshold, float(found.mean())
-    for _ in range(HALVINGS if failed is not None else 0):
+    for _ in range(HALVINGS if failed < passed else 0):
         middle = (min(passed, 1.0) + failed) / 2
         found = rises(middle)
         if _is_cheap(found, allowed):
