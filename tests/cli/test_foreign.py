@@ -124,7 +124,7 @@ def test_a_small_gpt2_with_the_real_vocabulary_writes_and_is_scored(tmp_path, co
 )
 def test_published_sizes_from_config_json_alone(given, published, tmp_path, command):
     (tmp_path / "config.json").write_text(json.dumps(given))
-    code, told, _ = command("count", tmp_path, "--set", "weight_format=int8", "--json")
+    code, told, _ = command("count", tmp_path / "config.json", "--set", "weight_format=int8", "--json")
     (ledger,) = json.loads(told).values()
     assert code == 0 and ledger["parameters"] == published
     if given is not LLAMA_2_7B:
@@ -141,7 +141,10 @@ def test_a_scaling_of_angles_is_counted_and_not_run(tmp_path, command):
 
 
 def test_seven_billion_zeros_are_counted_in_under_a_second(tmp_path, command):
-    """The weights are sparse files of 13.5 GB, which reading would take many seconds; the best of three counts."""
+    """The weights are a sparse file of 13.5 GB, which reading would take many seconds.
+
+    The best of three counts, in processor time, which a busy machine hardly lengthens; on an idle one it is the wall's.
+    """
     (tmp_path / "config.json").write_text(json.dumps(LLAMA_2_7B))
     entries, end = {}, 0
     for name, shape in {"model.embed_tokens.weight": (32000, 4096), "rest": (1_000_000, 6607)}.items():
@@ -155,9 +158,9 @@ def test_seven_billion_zeros_are_counted_in_under_a_second(tmp_path, command):
     assert (tmp_path / "model.safetensors").stat().st_size > 13e9
     took = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         assert command("count", tmp_path, "--json")[0] == 0
-        took.append(time.perf_counter() - began)
+        took.append(time.process_time() - began)
     assert min(took) < 1.0
     code, _, wrong = command("import", tmp_path, "--out", tmp_path / "x.wl", "--tokenizer", "none")
     assert code == 2 and "lacks the tensor" in wrong

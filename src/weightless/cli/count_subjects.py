@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from weightless.export.packed import Packed
     from weightless.program.program import Program
 
-ARTIFACT = "model.wl"
+ARTIFACT, THEIR_CONFIG = "model.wl", "config.json"
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ def named_models(what: str, pairs: tuple[str, ...]) -> Iterator[Named]:
         yield Named(what, what, config, room.decode_program(config))
     elif path.is_dir():
         yield from _of_folder(path, pairs)
+    elif path.name == THEIR_CONFIG and path.is_file():
+        yield _of_foreign_folder(path.parent, pairs)
     elif recipe := found_recipe(what):
         yield from _of_recipe(recipe, pairs)
     elif path.exists():
@@ -107,7 +109,7 @@ def _of_folder(path: Path, pairs: tuple[str, ...]) -> Iterator[Named]:
     from weightless.lab.checkpoints import load_model_file
     from weightless.models.catalog import family
 
-    if (path / "config.json").is_file() and not (path / "model.toml").exists():
+    if (path / THEIR_CONFIG).is_file() and not (path / "model.toml").exists():
         yield _of_foreign_folder(path, pairs)
         return
     finished = sorted(path.glob(f"models/*/{ARTIFACT}"))
