@@ -97,6 +97,22 @@ def test_old_files_of_gpt2_and_heads_that_are_stored_twice(tmp_path):
         import_folder(folder, tmp_path / "x.wl")
 
 
+def test_a_shorter_context_keeps_the_first_positions(tmp_path):
+    folder = make_folder(tmp_path / "a", GPT2, "F32")
+    import_folder(folder, tmp_path / "model.wl", context=20)
+    packed = open_packed(tmp_path / "model.wl")
+    rows = decode_rows(packed.artifact.view("position"), "f32", 42)
+    assert packed.program.context == 20 and np.array_equal(rows, tensors_of(GPT2)["wpe.weight"][:20])
+
+
+def test_a_llama_that_transformers_would_refuse_is_not_written(tmp_path):
+    folder = make_folder(tmp_path / "a", {**LLAMA, "num_attention_heads": 6, "num_key_value_heads": 3})
+    import_folder(folder, tmp_path / "model.wl")
+    with pytest.raises(WeightlessError, match="d_model = 52 is no multiple of n_heads = 6"):
+        export_folder(open_packed(tmp_path / "model.wl"), tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_larger_vocabulary_than_the_tokenizer_has(tmp_path):
     """Rows without text stay in the model, as special tokens that stand for no bytes, and go when it is exported."""
     folder = make_folder(tmp_path / "a", {**LLAMA, "vocab_size": V + 10})

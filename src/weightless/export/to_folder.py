@@ -38,6 +38,7 @@ def export_folder(packed: Packed, folder: Path) -> str:
     foreign, config, parameters = expressed(packed)
     if any((folder / name).exists() for name in (CONFIG, WHOLE)):
         raise WeightlessError(f"{folder} holds a model already: name another folder")
+    keys = foreign.keys_of(config)
     dtype, dtype_name = DTYPE_OF.get(config.weight_format, DTYPE_OF["f32"])
     rows = foreign.stacked(config, parameters)
     tensors = [tensor for row in rows for tensor in _outgoing(packed, row, dtype, foreign.prefix)]
@@ -47,7 +48,7 @@ def export_folder(packed: Packed, folder: Path) -> str:
         save_hf(_without_unused(packed.tokenizer), folder / "tokenizer.json")
     kept = packed.notes.get("imported")
     kept = {key: kept[key] for key in KEPT_KEYS if type(kept.get(key)) is int} if isinstance(kept, dict) else {}
-    write_json(folder / CONFIG, {**foreign.keys_of(config), "torch_dtype": dtype_name, **kept})
+    write_json(folder / CONFIG, {**keys, "torch_dtype": dtype_name, **kept})
     return foreign.architecture
 
 

@@ -84,6 +84,7 @@ class Foreign:
     transposed   which of ours (by their last names) are stored (inputs, outputs)
     prefix       what stands before their names in some files and not in others
     rotary       whether there is a `rope_theta`, wherever it stands
+    divided      whether they ask that the heads divide the width, whatever the width of a head is
     """
 
     model_type: str
@@ -99,6 +100,7 @@ class Foreign:
     transposed: tuple[str, ...] = ()
     prefix: str = ""
     rotary: bool = True
+    divided: bool = False
 
     def config_of(self, Config: Any, given: Mapping[str, Any], where: str, **ours: Any) -> tuple[Any, list[str]]:
         """(our Config, what it leaves out of theirs: a scaling of rotary positions, by name)."""
@@ -142,7 +144,10 @@ class Foreign:
                 )
 
     def keys_of(self, config: Any) -> dict[str, Any]:
-        """The values of config.json for a Config of ours."""
+        """The values of config.json for a Config of ours; ConfigError for one that they would refuse."""
+        if self.divided and config.d_model % config.n_heads:
+            told = f"d_model = {config.d_model} is no multiple of n_heads = {config.n_heads}"
+            raise ConfigError(f"{told}, and transformers refuses such a {self.model_type}")
         out: dict[str, Any] = {"architectures": [self.architecture], "model_type": self.model_type}
         values = {key: getattr(config, name) for key, name in self.keys.items()}
         out |= {key: None if type(value) is int and value == 0 else value for key, value in values.items()}

@@ -108,6 +108,7 @@ FOREIGN = Foreign(
     skipped=("rotary_emb.inv_freq",),
     ends=GATED_ENDS,
     at="model.layers.*.",
+    divided=True,
     block=NAMES,
 )
 FAMILY = Trained(Config, stack, FOREIGN)
