@@ -14,7 +14,7 @@ two fp16 scales).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
@@ -186,8 +186,8 @@ def _block(c: Config, i: int) -> list[Layer]:
     elif kind == "S":
         layers.append(Scan(i, back, c.d_state or d, c.conv or 0, c.context, *drawn))
     if c.n_experts:
-        routing: tuple[Any, ...] = (c.n_experts, c.top_k, c.d_ff, c.d_shared, c.activation, "softmax", "loss", BALANCE)
-        return [*layers, Experts(i, own, *routing, *drawn)]
+        sizes = (c.n_experts, c.top_k, c.d_ff, c.d_shared)
+        return [*layers, Experts(i, own, *sizes, c.activation, "softmax", "loss", BALANCE, *drawn)]
     return [*layers, FeedForward(i, own, c.d_ff, c.activation, *drawn)]
 
 
