@@ -9,6 +9,7 @@ from contract.cases import CASES, bench
 from contract.configurations.shared import V
 
 from weightless.base.errors import ConfigError
+from weightless.decode.answers import prefix_model
 from weightless.decode.batch_runner import BatchRunner, Work
 from weightless.decode.engine_runner import EngineRunner, runner_for
 
@@ -149,6 +150,26 @@ def test_a_recurrence_fed_in_one_piece_or_in_many(name, case):
     (wanted,) = runner.forward([(whole, text)])
     found = np.concatenate([runner.forward([(single, [token])])[0] for token in text])
     same(found, wanted, is_exact(model))
+
+
+@pytest.mark.parametrize("paged", [False, True])
+@pytest.mark.parametrize("name, case", [("scan", "diagonal_hybrid_conv"), ("scan", "delta_f32_conv")])
+def test_beams_of_a_recurrence_have_states_of_their_own(name, case, paged):
+    """Prefixes as beam search asks for them: two go on from one, one is dropped, and one comes back."""
+    model = bench(name, case)
+    runner = runner_of(model, paged=paged)
+    log_probs = prefix_model(runner)
+    steps = [
+        [[5, 9]],
+        [[5, 9, 1], [5, 9, 2]],
+        [[5, 9, 2, 7], [5, 9, 2, 8], [5, 9, 1, 7]],
+        [[5, 9, 2, 8, 3], [5, 9, 2, 8, 4]],
+        [[5, 9, 1, 7, 6]],
+    ]
+    for prefixes in steps:
+        for row, prefix in zip(log_probs(prefixes), prefixes, strict=True):
+            same(row, by_engine(model, prefix)[-1], is_exact(model))
+    assert len(runner._recurrent._places) == 1
 
 
 def test_bad_input_is_named():
