@@ -3,8 +3,8 @@
 Oracles: PyTorch for numbers, autograd for causality, the formula for bytes; for counted models `ngram.score` and
 `ops.infinigram`.
 Tolerances: two implementations add float32 numbers in another order, which on losses of a few nats shows at 1e-5;
-a cache in bf16 or int8 may in rare cases round such a difference to the next code, which shows at 1e-3, and at 1e-2 in
-the state of a recurrence, from which the next one is made.
+a cache in bf16 or int8 may in rare cases round such a difference to the next code, which shows at 1e-3, and at 3e-2 in
+the state of a recurrence, from which the next one is made (how it rounds: tests/layers/test_linear_attention.py).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def b(request) -> Bench:
 
 def tolerance(b: Bench) -> float:
     if b.rounds_recurrence:
-        return 1e-2
+        return 3e-2
     cache = {t.format for t in b.program.tensors if t.component in REMEMBERED}
     return 1e-6 if b.name in ("ngram", "infinigram") else 1e-4 if cache == {"f32"} else 1e-3
 

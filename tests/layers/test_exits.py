@@ -28,7 +28,7 @@ from weightless.layers.feedforward import FeedForward
 from weightless.layers.layer import Layer, Record, register
 from weightless.layers.repeat import Repeat
 from weightless.layers.stack import Stack, StackModel
-from weightless.layers.unet import UNet
+from weightless.layers.unet import unet
 from weightless.models import dense, experts
 from weightless.models.catalog import Trained
 from weightless.program.program import Program
@@ -45,9 +45,9 @@ def leaving(layers: tuple[Layer, ...], behind: tuple[Layer, ...], name: str = "e
 
 STACKS = {
     "before a repeat": lambda c: around(leaving(block(0), (Repeat(block(1), 2, 24, "f32"),))),
-    "before a unet": lambda c: around(leaving(block(0), (UNet((block(1),), (block(2),), 24),))),
+    "before a unet": lambda c: around(leaving(block(0), (unet((block(1),), (block(2),), 24),))),
     "inside a repeat": lambda c: around(Repeat((leaving(block(0), block(1)),), 2, 24, "f32")),
-    "inside a unet": lambda c: around(UNet((block(0),), ((leaving((), block(1)),), block(2)), 24)),
+    "inside a unet": lambda c: around(unet((block(0),), ((leaving((), block(1)),), block(2)), 24)),
     "one behind the other": lambda c: around(leaving((), block(0), "exit.a"), leaving((), block(1), "exit.b")),
 }
 
