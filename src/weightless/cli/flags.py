@@ -20,18 +20,30 @@ HELP = "help"
 
 
 def help_of(cls: type) -> dict[str, str]:
-    """Docstrings of the fields of a dataclass, by name: from the field's metadata, or the string under it."""
+    """Docstrings of the fields of a dataclass, by name: from the field's metadata, or the string under it.
+
+    A field may come from a class above (`EarlyExit`), and then its string stands there.
+    """
     given = {f.name: f.metadata[HELP] for f in dataclasses.fields(cls) if HELP in f.metadata}
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(base):
+            found |= _written_under(base)
+    return found | given
+
+
+def _written_under(cls: type) -> dict[str, str]:
+    """The strings under the fields of this very class."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     except (OSError, TypeError):  # a class that no file holds
-        return given
+        return {}
     found = {}
     for statement, below in pairwise(getattr(tree, "body", [])):
         is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and is_text:
             found[statement.target.id] = " ".join(str(below.value.value).split())  # type: ignore[attr-defined]
-    return found | given
+    return found
 
 
 def described(cls: type) -> type:
