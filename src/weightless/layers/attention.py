@@ -176,11 +176,10 @@ class Attention(Layer):
             return self.residual.joined(p, x_D, L.biased(F.linear(a, p[self.out]), p.get(self.out_bias)))
 
     def operators(self) -> list[Any]:
-        after: dict[str, Any] = {"eps": self.residual.eps} if self.residual.after else {}
         return [
             *self._appended({}, {}),
             Attend("qkv", self.cache, "a", *self.heads, window=self.window or 0),
-            MatvecAdd(self.out, "a", STREAM, **self.residual.fields(), **after, bias=self.out_bias),
+            MatvecAdd(self.out, "a", STREAM, **self.residual.joining(), bias=self.out_bias),
         ]
 
     def _appended(self, rows: dict[str, Any], turn: dict[str, Any]) -> list[Any]:

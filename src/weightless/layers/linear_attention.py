@@ -151,17 +151,16 @@ class LinearAttention(Layer):
         return S_HKK
 
     def operators(self) -> list[Any]:
-        r, after = self.residual, {"eps": self.residual.eps} if self.residual.after else {}
         found = [op for part in self.convolutions for op in part.operators()]
         found = [self._product(), *found, self._scan()]
-        return [*found, MatvecAdd(self._named("out"), "heads_out", STREAM, **r.fields(), **after)]
+        return [*found, MatvecAdd(self._named("out"), "heads_out", STREAM, **self.residual.joining())]
 
-    def _product(self, **rows: int) -> Any:
+    def _product(self, **rows: Any) -> Any:
         """The matrix, or some of its rows."""
         r = self.residual
         return NormMatvec(r.norm, self._named("in"), STREAM, "heads_in", r.eps, **r.first(), **rows)
 
-    def _scan(self, **answers: bool) -> Any:
+    def _scan(self, **answers: Any) -> Any:
         names = ("heads_in", self._named("decay"), self.memory, "heads_out")
         sizes = (self.n_heads, self.d_head, self.d_head, self.delta, self.residual.eps)
         return LinearAttend(*names, *sizes, **answers)
@@ -185,7 +184,8 @@ class LinearAttention(Layer):
             self.convolutions[0].leave(s, q[0], t, fused)
         kv = self.convolutions[1].step(p, s, kv, t, fused)
         with fused("linear_attend"):
-            self._remembered(p, s, *self._heads(kv), gates, t)
+            k_HK, v_HK = self._heads(kv)
+            self._remembered(p, s, k_HK, v_HK, gates, t)
 
     def leaving(self) -> list[Any]:
         """The state goes on from k, v and their gates; nothing is asked and nothing answered."""

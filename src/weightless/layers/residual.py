@@ -113,6 +113,10 @@ class Residual:
             wanted["on"] = "sum"
         return {name: value for name, value in wanted.items() if value != defaults[name]}
 
+    def joining(self) -> dict[str, Any]:
+        """`fields`, and the epsilon where a norm stands behind: those of an operator that norms nothing else."""
+        return {**self.fields(), "eps": self.eps} if self.after else self.fields()
+
     def kept(self, T: int) -> list[Activation]:
         """What autograd keeps around the branch: of each norm x / rms, its output and 1 / rms; else what it reads."""
         n, found = T * self.d_model, []

@@ -111,9 +111,8 @@ class Scan(Layer):
         return h_S
 
     def operators(self) -> list[Any]:
-        r, after = self.residual, {"eps": self.residual.eps} if self.residual.after else {}
         found = self._scanned({}, {})
-        return [*found, MatvecAdd(self._named("out"), "scan_out", STREAM, **r.fields(), **after)]
+        return [*found, MatvecAdd(self._named("out"), "scan_out", STREAM, **self.residual.joining())]
 
     def _scanned(self, rows: dict[str, Any], answers: dict[str, Any]) -> list[Any]:
         """From the stream to the state; `rows` of the matrix, and whether it answers, where not all as it comes."""

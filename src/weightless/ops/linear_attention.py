@@ -37,14 +37,13 @@ def attend_step(
 
     Any axes may stand in front, the same of all arguments.
     """
-    if S_HKV is None:
-        S_HKV = np.zeros((*k_HK.shape, v_HV.shape[-1]), v_HV.dtype)
-    S_HKV = a_H[..., None, None] * S_HKV
+    before_HKV = np.zeros((*k_HK.shape, v_HV.shape[-1]), v_HV.dtype) if S_HKV is None else S_HKV
+    kept_HKV: np.ndarray = a_H[..., None, None] * before_HKV
     w_HV = v_HV
     if beta_H is not None:
-        w_HV = beta_H[..., None] * (v_HV - np.einsum("...kv,...k->...v", S_HKV, k_HK))
-    S_HKV = S_HKV + k_HK[..., :, None] * w_HV[..., None, :]
-    return S_HKV, np.einsum("...kv,...k->...v", S_HKV, q_HK)
+        w_HV = beta_H[..., None] * (v_HV - np.einsum("...kv,...k->...v", kept_HKV, k_HK))
+    new_HKV: np.ndarray = kept_HKV + k_HK[..., :, None] * w_HV[..., None, :]
+    return new_HKV, np.einsum("...kv,...k->...v", new_HKV, q_HK)
 
 
 def linear_attention(
