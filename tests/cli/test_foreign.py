@@ -5,6 +5,7 @@ Oracles: parameters as they are published; the counters, which must agree on wha
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
@@ -27,6 +28,7 @@ from export.foreign_folders import (
 from weightless.artifact.safetensors import SIZES
 from weightless.export.lower import pack
 from weightless.models import dense
+from weightless.models.catalog import family
 from weightless.train.initialise import initial_parameters
 
 DATA = Path(os.environ.get("WEIGHTLESS_DATA", "/nonexistent"))
@@ -201,6 +203,29 @@ def test_what_cannot_be_expressed_is_named(field, tmp_path, command):
     pack(tmp_path / "model.wl", "dense", config, {name: value.detach().numpy() for name, value in drawn.items()})
     code, _, wrong = command("export", tmp_path / "model.wl", "--to", "hf", "--out", tmp_path / "hf")
     assert code == 2 and f"{field} = {VARIANTS[field]!r} is in neither llama nor qwen3" in wrong
+    assert not (tmp_path / "hf").exists()
+
+
+CARRIED = (
+    "vocab_size d_model n_layers n_heads n_kv_heads d_ff context tied qk_norm rope_theta eps weight_format kv_format"
+)
+NOTHING_ALONE = "match_d_ff window_pattern zero_init n_classes classes_by exit_threshold exit_loss exit_weight"
+
+
+def test_every_field_of_dense_is_carried_over_or_refused():
+    """A field that a later variant adds must be thought of: what is neither would be lost without a word."""
+    thought_of = [*dense.AS_LLAMA, *CARRIED.split(), "kv_format", *NOTHING_ALONE.split()]
+    assert sorted(thought_of) == sorted(field.name for field in dataclasses.fields(dense.Config))
+
+
+@pytest.mark.parametrize("name", ["dense", "gpt2", "llama", "qwen3"])
+def test_a_model_that_leaves_early_is_not_written_as_one_that_never_does(name, tmp_path, command):
+    config = dataclasses.replace(family(name).Config.at(1, V), exit_after=(1,), exit_threshold=0.5)
+    drawn = initial_parameters(family(name).Model(config).tensors(), seed=1)
+    arrays = {key: value.detach().numpy() for key, value in drawn.items()}
+    pack(tmp_path / "model.wl", name, config, {**arrays, "exit.threshold": np.full((1, 1), 0.5, np.float32)})
+    code, _, wrong = command("export", tmp_path / "model.wl", "--out", tmp_path / "hf")
+    assert code == 2 and "exit_after = " in wrong and wrong.count("\n") == 1
     assert not (tmp_path / "hf").exists()
 
 

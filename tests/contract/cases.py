@@ -16,7 +16,7 @@ import torch
 from contract import exit_cases
 
 from weightless.models import mixture
-from weightless.models.catalog import family
+from weightless.models.catalog import Trained, family
 from weightless.program.compose import COUNTED, NEURAL
 from weightless.program.engine import AuditEngine, Engine
 from weightless.program.logged_engine import LoggedEngine
@@ -39,7 +39,7 @@ for name, more in exit_cases.CASES.items():
     CASES[name] |= more
 
 ALL = [(name, case) for name, cases in CASES.items() for case in cases]
-TRAINED = [(name, case) for name, case in ALL if hasattr(family(name), "Model")]
+TRAINED = [(name, case) for name, case in ALL if isinstance(family(name), Trained)]
 
 
 class Bench(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weightless.models import dense, experts, feather, golf, memory, mixture, scan
+from weightless.models import dense, experts, feather, golf, gpt2, llama, memory, mixture, qwen3, scan
 
 V = 301
 EXACT = {"weight_format": "f32", "kv_format": "f32"}
@@ -119,6 +119,17 @@ CASES: dict[str, dict[str, Any]] = {
             exit_after=(1,),
             exit_threshold=0.5,
             **EXACT,
+        ),
+    },
+    "gpt2": {"exit_with_biases": gpt2.Config(V, 36, 2, 2, 45, 23, exit_after=(1,), exit_threshold=0.5, **EXACT)},
+    "llama": {
+        "exit_with_wide_heads": llama.Config(
+            V, 52, 2, 4, 2, 18, 45, 23, attention_bias=True, exit_after=(1,), exit_threshold=0.5, **EXACT
+        ),
+    },
+    "qwen3": {
+        "exit_past_normed_heads": qwen3.Config(
+            V, 36, 2, 4, 1, 14, 45, 23, exit_after=(1,), exit_threshold=0.5, **EXACT
         ),
     },
     "golf": {

@@ -144,7 +144,10 @@ class Foreign:
                 )
 
     def keys_of(self, config: Any) -> dict[str, Any]:
-        """The values of config.json for a Config of ours; ConfigError for one that they would refuse."""
+        """The values of config.json for a Config of ours; ConfigError for one that they would refuse or overlook."""
+        if config.exit_after:
+            told = f"exit_after = {list(config.exit_after)!s:.40}"
+            raise ConfigError(f"{told}: a {self.model_type} of transformers never leaves early; it cannot be written")
         if self.divided and config.d_model % config.n_heads:
             told = f"d_model = {config.d_model} is no multiple of n_heads = {config.n_heads}"
             raise ConfigError(f"{told}, and transformers refuses such a {self.model_type}")

@@ -238,6 +238,7 @@ AS_LLAMA = {
     "residual_scale": "none",
     "head": "full",
     "softcap": None,
+    "exit_after": (),
 }
 """What a Llama is among the variants; with norms of heads that have weights it is a Qwen3."""
 

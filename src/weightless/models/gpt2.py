@@ -9,11 +9,12 @@ The defaults are the smallest one, of 124 million parameters.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding, PositionRows
+from weightless.layers.exits import EarlyExit
 from weightless.layers.feedforward import FeedForward
 from weightless.layers.foreign import USUAL_THETA, Foreign, check_shape
 from weightless.layers.full_head import FullHead
@@ -23,7 +24,7 @@ from weightless.models.catalog import Trained
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(EarlyExit):
     """Shapes, and the storage formats of what is packed."""
 
     vocab_size: int = 50_257
@@ -53,6 +54,7 @@ class Config:
         if self.d_ff < 0:
             raise ConfigError(f"d_ff = {self.d_ff} should not be negative; 0 means 4 d_model")
         check_shape(self, self.hidden)
+        self.check_exits(self.n_layers)
 
     @property
     def n_kv_heads(self) -> int:
@@ -79,13 +81,13 @@ def stack(c: Config) -> Stack:
     d, fmt, std = c.d_model, c.weight_format, (1 / c.d_model) ** 0.5
     out_std = std / (2 * c.n_layers) ** 0.5
     heads = (c.n_heads, c.n_heads, c.d_head, c.context, USUAL_THETA, fmt, c.kv_format, std, out_std)
-    layers: list[Any] = [Embedding(c.vocab_size, d, fmt, 0.02, c.tied), PositionRows(c.context, d, fmt, 0.02)]
+    rows = (Embedding(c.vocab_size, d, fmt, 0.02, c.tied), PositionRows(c.context, d, fmt, 0.02))
+    head, blocks = FullHead(c.vocab_size, d, c.eps, fmt, 0.02, "embed" if c.tied else "", centred=True), []
     for i in range(c.n_layers):
         attention, ffn = (Residual(f"block.{i}.{half}_", d, c.eps, centred=True) for half in ("attn", "ffn"))
-        layers.append(Attention(i, attention, *heads, rotary="none", biases="both"))
-        layers.append(FeedForward(i, ffn, c.hidden, "gelu", fmt, std, out_std, biases=True))
-    head = FullHead(c.vocab_size, d, c.eps, fmt, 0.02, "embed" if c.tied else "", centred=True)
-    return Stack(c.vocab_size, c.context, tuple(layers), head)
+        looking = Attention(i, attention, *heads, rotary="none", biases="both")
+        blocks.append((looking, FeedForward(i, ffn, c.hidden, "gelu", fmt, std, out_std, biases=True)))
+    return Stack(c.vocab_size, c.context, (*rows, *c.exits(blocks, head, d, c.eps)), head)
 
 
 BLOCK = {

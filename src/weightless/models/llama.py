@@ -8,10 +8,11 @@ The defaults are the shape of Llama 3.2 1B, with a shorter context and without i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
+from weightless.layers.exits import EarlyExit
 from weightless.layers.feedforward import FeedForward
 from weightless.layers.foreign import (
     GATED_ENDS,
@@ -29,7 +30,7 @@ from weightless.ops.rope import check_theta
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(EarlyExit):
     """Shapes, and the storage formats of what is packed."""
 
     vocab_size: int = 128_256
@@ -66,6 +67,7 @@ class Config:
     def __post_init__(self) -> None:
         check_shape(self)
         check_theta(self.rope_theta)
+        self.check_exits(self.n_layers)
 
     @staticmethod
     def at(size: float, vocab_size: int = 4096) -> Config:
@@ -80,13 +82,13 @@ def stack(c: Config) -> Stack:
     out_std = std / (2 * c.n_layers) ** 0.5
     heads = (c.n_heads, c.n_kv_heads, c.d_head, c.context, c.rope_theta, fmt, c.kv_format, std, out_std)
     biases: Literal["none", "both"] = "both" if c.attention_bias else "none"
-    layers: list[Any] = [Embedding(c.vocab_size, d, fmt, 0.02, c.tied)]
+    head, blocks = FullHead(c.vocab_size, d, c.eps, fmt, 0.02, "embed" if c.tied else ""), []
     for i in range(c.n_layers):
         attention, ffn = (Residual(f"block.{i}.{half}_", d, c.eps) for half in ("attn", "ffn"))
-        layers.append(Attention(i, attention, *heads, biases=biases))
-        layers.append(FeedForward(i, ffn, c.d_ff, "swiglu", fmt, std, out_std, c.mlp_bias))
-    head = FullHead(c.vocab_size, d, c.eps, fmt, 0.02, "embed" if c.tied else "")
-    return Stack(c.vocab_size, c.context, tuple(layers), head)
+        looking = Attention(i, attention, *heads, biases=biases)
+        blocks.append((looking, FeedForward(i, ffn, c.d_ff, "swiglu", fmt, std, out_std, c.mlp_bias)))
+    embedding = Embedding(c.vocab_size, d, fmt, 0.02, c.tied)
+    return Stack(c.vocab_size, c.context, (embedding, *c.exits(blocks, head, d, c.eps)), head)
 
 
 NAMES = {**GATED_NAMES, "up_bias": "mlp.{gate,up}_proj.bias", "down_bias": "mlp.down_proj.bias"}
