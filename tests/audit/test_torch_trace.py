@@ -39,7 +39,7 @@ def test_every_position_and_component_equals_the_formula(case):
     b, model = bench(*case), subject(*case)
     steps = trace_positions(model, range(1, b.config.context + 1))
     assert [step.difference for step in steps] == [""] * b.config.context
-    assert set(steps[-1].U) == {t.component for t in b.program.tensors} - {"logits"}
+    assert set().union(*(step.U for step in steps)) == {t.component for t in b.program.tensors} - {"logits"}
     nats = b.family.Model(b.config).losses(b.rounded(), *b.batch)[0].detach()
     have = torch.stack([step.result for step in steps])
     atol = 3e-2 if b.rounds_recurrence else 1e-3  # the cache is the engine's, rounded as it rounds
@@ -146,7 +146,7 @@ def test_in_place_operations_across_operators():
     [
         (lambda x: torch.fft.fft(x).real, "_fft_r2c"),
         (lambda x: x.cumsum(0), "cumsum"),
-        (lambda x: torch.sort(x).values, "sort"),
+        (lambda x: x.flip(0), "flip"),
         (lambda x: x[torch.tensor([True, False, True, False])], "number"),
         (lambda x: x + OUTSIDER, "from outside"),
         (lambda x: x + torch.from_numpy(np.ones((100, 4), np.float32)), "400 numbers enter 'one' from the host"),

@@ -174,7 +174,7 @@ def test_a_tokenizer_trained_by_hugging_face_is_imported():
 
 def test_a_file_without_the_type_of_its_model_is_what_the_library_takes_it_for():
     """GPT-2's own tokenizer.json has none: merges make it BPE, for them and for us."""
-    tokenizer = trained()
+    tokenizer = trained("gpt2")
     values = interchange.to_hf(tokenizer)
     del values["model"]["type"]
     text = "the cat, the hat and the 12 mats"

@@ -32,6 +32,7 @@ from weightless.program.program import HEADS
 from weightless.program.warm import in_background, smallest_program, warm_as_told
 
 CACHES = ("f32", "bf16", "int8")
+STATE_FORMATS = ("f32", "bf16")
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))
@@ -41,9 +42,10 @@ def test_every_operator_has_a_compiled_twin_of_one_signature(name):
 
 
 def test_every_format_has_its_kernels():
-    """Weights come in all formats that a matrix may have, caches in those that `check_cache` lets pass."""
+    """Weights come in all formats that a matrix may have, caches in those that `check_cache` lets pass,
+    recurrent states in those of `linear_attend`."""
     wanted = dict.fromkeys(("matvec", "decode_row"), set(FORMAT_CODES))
-    wanted |= dict.fromkeys(("attend", "encode_row"), set(CACHES))
+    wanted |= dict.fromkeys(("attend", "encode_row"), set(CACHES)) | {"recall_row": set(STATE_FORMATS)}
     assert {name: set(functions) for name, (functions, _) in KERNELS.items()} == wanted
     for functions, argument_types in KERNELS.values():
         for function in functions.values():
