@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import weightless
+from weightless.base import cores as module
 from weightless.base.cores import cores, is_one_idle
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +33,15 @@ def test_a_system_without_affinity_has_what_the_machine_has(monkeypatch):
         assert cores() == expected
 
 
-def test_a_core_is_idle_where_the_load_leaves_one(monkeypatch):
-    """Of two cores, a load of 1.0 leaves one; where a system tells no load, there is none."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    for load, expected in ((0.0, True), (1.0, True), (1.01, False), (2.5, False)):
+def test_a_core_is_idle_where_fewer_run_than_there_are_cores(monkeypatch, tmp_path):
+    """Of two cores one is idle while this thread runs alone.  Where a system does not say who runs, its load does."""
+    monkeypatch.setattr(module, "cores", lambda: 2)
+    monkeypatch.setattr(module, "LOAD", tmp_path / "loadavg")
+    for running, expected in ((1, True), (2, False), (7, False)):
+        (tmp_path / "loadavg").write_text(f"9.10 8.00 7.00 {running}/314 159\n")
+        assert is_one_idle() == expected
+    (tmp_path / "loadavg").write_text("something else")
+    for load, expected in ((1.0, True), (1.9, True), (2.0, False)):
         monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 9.0, 9.0), raising=False)
         assert is_one_idle() == expected
     monkeypatch.delattr(os, "getloadavg")

@@ -6,6 +6,9 @@ The machine may have more, and a thread for each of those would only wait for th
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+LOAD = Path("/proc/loadavg")
 
 
 def cores() -> int:
@@ -14,6 +17,13 @@ def cores() -> int:
 
 
 def is_one_idle() -> bool:
-    """Whether a core beside the one in use seems idle, by the machine's load over the last minute."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return cores() - load >= 1
+    """Whether a core beside the one in use seems idle: by who runs now, or by the load of the last minute."""
+    return cores() > _running()
+
+
+def _running() -> float:
+    """Threads of the whole machine that run or want to, this one included."""
+    try:
+        return int(LOAD.read_text().split()[3].partition("/")[0])
+    except (OSError, ValueError, IndexError):  # no Linux
+        return os.getloadavg()[0] if hasattr(os, "getloadavg") else 1.0
