@@ -27,6 +27,10 @@ def test_every_family_is_listed_with_its_kind_and_layers(listed):
     assert listed["dense"]["layers"] == "Embedding, 4 × (Attention, FeedForward), FullHead"
     assert listed["feather"]["layers"] == "Embedding, 2 × HashedRows, 2 × (Attention, FeedForward), ClassHead"
     assert listed["mixture"]["layers"] == "feather + ngram"
+    assert listed["recurrent"]["layers"] == "Embedding, 3 × Repeat(2 × (Attention, FeedForward)), FullHead"
+    block = "MixStart, Attention, FeedForward"
+    halves = f"4 × ({block}, Push), 4 × (Pop, {block}), {block}"
+    assert listed["golf"]["layers"] == f"Embedding, FromStart(UNet({halves})), FullHead"
     assert listed["ngram"]["layers"] == "AcceptToken, 4 × NgramContext, 5 × NgramScore, NgramFinish"
     assert all(one["about"].lower().replace("-", "").startswith(name) for name, one in listed.items())
 

@@ -78,11 +78,26 @@ def layers_of(found: Family) -> str:
 
     config = found.Config()
     if isinstance(found, Trained):
-        return grouped([type(part).__name__ for part in found.stack(config).parts])
+        return grouped([named(part) for part in found.stack(config).parts])
     if isinstance(found, Composed):
         return f"{config.neural} + {config.counted}"
     program = found.decode_program(config)
     return grouped([type(op).__name__ for op in program.operators("score")])
+
+
+def named(layer: Any) -> str:
+    """Its name, and behind one that holds layers theirs: Repeat(Attention, FeedForward)."""
+    held = [named(inner) for field in dataclasses.fields(layer) for inner in _layers_in(getattr(layer, field.name))]
+    return f"{type(layer).__name__}({grouped(held)})" if held else type(layer).__name__
+
+
+def _layers_in(value: Any) -> list[Any]:
+    """The layers of a field: itself, or those of a tuple, however deep."""
+    from weightless.layers.layer import Layer
+
+    if isinstance(value, tuple):
+        return [layer for part in value for layer in _layers_in(part)]
+    return [value] if Layer in type(value).__mro__ else []
 
 
 def grouped(names: Sequence[str]) -> str:
