@@ -80,6 +80,13 @@ def save_toml(path: str | Path, config: Any) -> None:
     atomic_write(path, text)
 
 
+def check_least(config: Any, names: str, least: int = 1) -> None:
+    """ConfigError naming the first of the fields (one word each) that is below `least`."""
+    for name in names.split():
+        if (value := getattr(config, name)) < least:
+            raise ConfigError(f"{name} = {value} should be at least {least}")
+
+
 def check_text(text: str, where: str) -> None:
     """ConfigError if `text` holds bytes that are no UTF-8 (Python keeps them as lone surrogates)."""
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from weightless.base.config import check_least
 from weightless.base.errors import ConfigError
 from weightless.kernels.codes import QK_EPS
 from weightless.layers.attention import Attention
@@ -94,8 +95,7 @@ class Config(EarlyExit):
     """Storage of the key/value cache: f32, bf16 or int8."""
 
     def __post_init__(self) -> None:
-        if min(self.vocab_size, self.d_model, self.n_layers, self.context) < 1:
-            raise ConfigError("vocab_size, d_model, n_layers and context should be at least 1")
+        check_least(self, "vocab_size d_model n_layers context")
         check_eps(self.eps)
         check_theta(self.rope_theta)
         if min(self.n_heads, self.n_kv_heads, self.d_ff) < 0:

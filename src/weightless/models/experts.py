@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from weightless.base.config import check_least
 from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
 from weightless.layers.exits import EarlyExit
 from weightless.layers.experts import Experts
 from weightless.layers.full_head import FullHead
-from weightless.layers.layer import Layer
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
@@ -64,9 +64,8 @@ class Config(EarlyExit):
     """Storage of the key/value cache: f32, bf16 or int8."""
 
     def __post_init__(self) -> None:
-        for name in "vocab_size d_model n_layers context n_heads n_kv_heads n_experts d_expert top_k d_shared".split():
-            if getattr(self, name) < (least := int(name != "d_shared")):
-                raise ConfigError(f"{name} = {getattr(self, name)} should be at least {least}")
+        check_least(self, "vocab_size d_model n_layers context n_heads n_kv_heads n_experts d_expert top_k")
+        check_least(self, "d_shared", 0)
         check_layers(self.n_layers)
         self.check_exits(self.n_layers)
         check_eps(self.eps)
@@ -90,7 +89,7 @@ def stack(c: Config) -> Stack:
     """Embedding, n_layers blocks of attention and experts, a head over the whole vocabulary."""
     d, fmt, std, tied = c.d_model, c.weight_format, (1 / c.d_model) ** 0.5, "embed" if c.tied else ""
     out_std = std / (2 * c.n_layers) ** 0.5
-    first, blocks = Embedding(c.vocab_size, d, fmt, 0.02 if c.tied else 1.0, c.tied), list[list[Layer]]()
+    first, blocks = Embedding(c.vocab_size, d, fmt, 0.02 if c.tied else 1.0, c.tied), list[Any]()
     heads = (c.n_heads, c.n_kv_heads, d // c.n_heads, c.context, c.rope_theta, fmt, c.kv_format)
     routing = (c.n_experts, c.top_k, c.d_expert, c.d_shared, c.activation, c.scoring, c.balance, c.balance_weight)
     for i in range(c.n_layers):

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from weightless.base.config import check_least
 from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.class_head import ClassHead
@@ -97,8 +98,7 @@ class Config(EarlyExit):
     """Width of an expert that every token takes beside the others; 0: none."""
 
     def __post_init__(self) -> None:
-        if min(self.vocab_size, self.d_model, self.n_layers, self.context, self.d_head, self.d_ff) < 1:
-            raise ConfigError("vocab_size, d_model, n_layers, d_head, d_ff and context should be at least 1")
+        check_least(self, "vocab_size d_model n_layers d_head d_ff context")
         check_eps(self.eps)
         check_theta(self.rope_theta)
         check_layers(self.n_layers)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from weightless.base.config import check_least
 from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
@@ -67,9 +68,7 @@ class Config(EarlyExit):
     """Storage of the key/value cache: f32, bf16 or int8."""
 
     def __post_init__(self) -> None:
-        for name in "vocab_size d_model n_layers n_heads n_kv_heads context".split():
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self, name)} should be at least 1")
+        check_least(self, "vocab_size d_model n_layers n_heads n_kv_heads context")
         check_layers(self.n_layers)
         self.check_exits(self.n_layers)
         check_eps(self.eps)

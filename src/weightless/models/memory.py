@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from weightless.base.config import check_least
 from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
@@ -75,12 +76,8 @@ class Config(EarlyExit):
     """Storage of the key/value cache: f32, bf16 or int8."""
 
     def __post_init__(self) -> None:
-        sizes = (
-            "vocab_size d_model n_layers context n_heads n_kv_heads d_ff memory_every memory_heads n_slots top_k d_key"
-        )
-        for name in sizes.split():
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self, name)} should be at least 1")
+        check_least(self, "vocab_size d_model n_layers context n_heads n_kv_heads d_ff")
+        check_least(self, "memory_every memory_heads n_slots top_k d_key")
         check_layers(self.n_layers)
         self.check_exits(self.n_layers)
         check_eps(self.eps)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
+from weightless.base.config import check_least
 from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
@@ -73,9 +74,8 @@ class Config(EarlyExit):
     """Storage of the key/value cache: f32, bf16 or int8."""
 
     def __post_init__(self) -> None:
-        for name in "vocab_size d_model n_layers passes context n_heads n_kv_heads d_ff prelude coda".split():
-            if getattr(self, name) < (least := int(name not in ("prelude", "coda"))):
-                raise ConfigError(f"{name} = {getattr(self, name)} should be at least {least}")
+        check_least(self, "vocab_size d_model n_layers passes context n_heads n_kv_heads d_ff")
+        check_least(self, "prelude coda", 0)
         check_layers(self.n_layers)
         if self.depth > MAX_LAYERS:
             raise ConfigError(f"passes = {self.passes} makes {self.depth} blocks, above {MAX_LAYERS}: take fewer")

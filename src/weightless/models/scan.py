@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from weightless.base.config import check_least
 from weightless.base.errors import ConfigError
 from weightless.layers.attention import Attention
 from weightless.layers.embedding import Embedding
@@ -71,9 +72,7 @@ class Config(EarlyExit):
     """Storage of the key/value cache of attention layers: f32, bf16 or int8."""
 
     def __post_init__(self) -> None:
-        for name in "vocab_size d_model n_layers d_state chunk context".split():
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self, name)} should be at least 1")
+        check_least(self, "vocab_size d_model n_layers d_state chunk context")
         if self.d_state > MOST_STATE:
             raise ConfigError(f"d_state = {self.d_state} is above {MOST_STATE}")
         for name in "n_heads n_kv_heads n_scan_heads d_ff".split():
