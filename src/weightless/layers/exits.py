@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from weightless.base.errors import ConfigError
 from weightless.layers import functions as L
 from weightless.layers.full_head import FullHead
-from weightless.layers.layer import STREAM, Fused, Head, Layer, Record, Window, through
+from weightless.layers.holding import Holding
+from weightless.layers.layer import STREAM, Fused, Head, Layer, Window, through
 from weightless.ledger.memory import Activation
 from weightless.program.operators.exits import ExitTest
 from weightless.program.tensor import Parameter, Tensor
@@ -36,7 +37,7 @@ NEVER = 2.0
 
 
 @dataclass(frozen=True)
-class ExitAfter(Layer):
+class ExitAfter(Holding):
     """`layers`, then a test; `behind` are those that it may pass over, perhaps with a test of their own.
 
     name        of its tensors and its register           head        of the model, for the nats of the exit
@@ -60,7 +61,7 @@ class ExitAfter(Layer):
         self.leaving()
 
     @property
-    def all_layers(self) -> tuple[Layer, ...]:
+    def held(self) -> tuple[Layer, ...]:
         return (*self.layers, *self.behind)
 
     @property
@@ -77,28 +78,21 @@ class ExitAfter(Layer):
             Parameter(name, (1, width), "f32", "zeros", "vector", LINE)
             for name, width in zip(self.tensors, (self.d_model, 1), strict=True)
         ]
-        return [*own, *(spec for layer in self.all_layers for spec in layer.parameters())]
+        return [*own, *super().parameters()]
 
     def constants(self) -> list[Tensor]:
         """All tests of a model share the threshold."""
         own = Tensor(THRESHOLD, (1, 1), "f32", LINE, "constant")
-        return [own, *(tensor for layer in self.all_layers for tensor in layer.constants())]
+        return [own, *super().constants()]
 
     def prepare(self, tokens: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         import numpy as np
 
-        found = {THRESHOLD: np.full((1, 1), self.threshold, np.float32)}
-        for layer in self.all_layers:
-            found |= layer.prepare(tokens, seed)
-        return found
-
-    def after_step(self, p: Mapping[str, torch.Tensor], record: Record) -> None:
-        for layer in self.all_layers:
-            layer.after_step(p, record)
+        return {THRESHOLD: np.full((1, 1), self.threshold, np.float32), **super().prepare(tokens, seed)}
 
     def state(self) -> list[Tensor]:
         own = Tensor(self.sure, (1, 1), "f32", LINE, "state")
-        return [own, *(tensor for layer in self.all_layers for tensor in layer.state())]
+        return [own, *super().state()]
 
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
         """In training all layers; else those that each position goes through."""
@@ -156,20 +150,10 @@ class ExitAfter(Layer):
         test = ExitTest(weight, bias, THRESHOLD, STREAM, self.sure, self.eps, len(full), len(lite))
         return [*before, test, *full, *lite]
 
-    def leaving(self) -> list[Any]:
-        """What all its layers leave; a test asks nothing of a token that has exited."""
-        return [op for layer in self.all_layers for op in layer.leaving()]
-
-    def leave(
-        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
-    ) -> None:
-        for layer in self.all_layers:
-            layer.leave(p, s, x_D, t, fused)
-
     def kept(self, T: int) -> list[Activation]:
         """The layers' own, what the head keeps of the exit's nats (a full one's targets are the model's), and of the
         test its input, z, the ratio that it learns, and twice which targets count."""
-        inner = [item for layer in self.all_layers for item in layer.kept(T)]
+        inner = [item for layer in self.held for item in layer.kept(T)]
         nats = self.head.kept(T)[1 if isinstance(self.head, FullHead) else 0 :]
         stream = Activation("exit tests: the stream, normed", T * self.d_model)
         return [*inner, *nats, stream, Activation("exit tests: z, ratio, what counts", T, 1, 4 + 4 + 2)]

@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import ConfigError
-from weightless.layers.layer import REGISTERS, STREAM, Fused, Layer, Record, Window, through
+from weightless.layers.holding import Holding
+from weightless.layers.layer import REGISTERS, STREAM, Fused, Layer, Record, Window
 from weightless.ledger.memory import Activation
 from weightless.program.operators.lookup import AddRow
 from weightless.program.tensor import Parameter, Tensor
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
 LINE = "iteration rows"
 
 
 @dataclass(frozen=True)
-class Repeat(Layer):
+class Repeat(Holding):
     """`layers` gone through `passes` times; `iteration` names a learned row per pass, empty: none.
 
     `only` are the passes, from 0, that this part of them has, where something stands between passes (`apart`); empty:
@@ -54,34 +54,27 @@ class Repeat(Layer):
         return self.only or range(self.passes)
 
     def parameters(self) -> list[Parameter]:
-        inner = [spec for layer in self.layers for spec in layer.parameters()]
+        inner = super().parameters()
         if not self.iteration:
             return inner
         shape = (self.passes, self.d_model)
         return [Parameter(self.iteration, shape, self.format, 0.02, "embedding", LINE, by_row=True), *inner]
 
-    def constants(self) -> list[Tensor]:
-        return [tensor for layer in self.layers for tensor in layer.constants()]
-
-    def prepare(self, tokens: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-        return {name: array for layer in self.layers for name, array in layer.prepare(tokens, seed).items()}
-
     def after_step(self, p: Mapping[str, torch.Tensor], record: Record) -> None:
         if 0 in self._passes:  # what all passes have counted is acted on once
-            for layer in self.layers:
-                layer.after_step(p, record)
+            super().after_step(p, record)
 
     def state(self) -> list[Tensor]:
         found = []
         for i in self._passes:
             names = self._of_pass(i)
-            for tensor in (tensor for layer in self.layers for tensor in layer.state()):
+            for tensor in super().state():
                 found.append(dataclasses.replace(tensor, name=names.get(tensor.name, tensor.name)))
         return found
 
     def _of_pass(self, i: int) -> dict[str, str]:
         """{name within a layer: name in this pass} of what each pass has for itself."""
-        state = [tensor for layer in self.layers for tensor in layer.state() if tensor.component not in REGISTERS]
+        state = [tensor for tensor in super().state() if tensor.component not in REGISTERS]
         return {tensor.name: f"{tensor.name}.pass.{i}" for tensor in state}
 
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
@@ -90,8 +83,7 @@ class Repeat(Layer):
             if self.iteration:
                 moved_BTD = x_BTD + p[self.iteration][i]
                 x_BTD = moved_BTD if exited is None else moved_BTD.where(~exited[..., None], x_BTD)
-            for layer in self.layers:
-                x_BTD = through(layer, p, x_BTD, window)
+            x_BTD = super().forward(p, x_BTD, window)
         return x_BTD
 
     def step(
@@ -102,8 +94,7 @@ class Repeat(Layer):
             if self.iteration:
                 with fused("add_row"):
                     x_D = x_D + p[self.iteration][i]
-            for layer in self.layers:
-                x_D = layer.step(p, own, x_D, t, fused)
+            x_D = super().step(p, own, x_D, t, fused)
         return x_D
 
     def operators(self) -> list[Any]:
@@ -112,12 +103,12 @@ class Repeat(Layer):
             names = self._of_pass(i)
             if self.iteration:
                 found.append(AddRow(self.iteration, STREAM, i))
-            found += [_renamed(op, names) for layer in self.layers for op in layer.operators()]
+            found += [_renamed(op, names) for op in super().operators()]
         return found
 
     def leaving(self) -> list[Any]:
         """Every pass has a memory of its own; no row of a pass is added to a stream that stays."""
-        left = [op for layer in self.layers for op in layer.leaving()]
+        left = super().leaving()
         return [_renamed(op, self._of_pass(i)) for i in self._passes for op in left]
 
     def leave(
@@ -125,11 +116,10 @@ class Repeat(Layer):
     ) -> None:
         for i in self._passes:
             own = {**s, **{name: s[renamed] for name, renamed in self._of_pass(i).items()}}
-            for layer in self.layers:
-                layer.leave(p, own, x_D, t, fused)
+            super().leave(p, own, x_D, t, fused)
 
     def kept(self, T: int) -> list[Activation]:
-        return len(self._passes) * [item for layer in self.layers for item in layer.kept(T)]
+        return len(self._passes) * super().kept(T)
 
 
 def _renamed(op: Any, names: Mapping[str, str]) -> Any:

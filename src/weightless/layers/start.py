@@ -13,50 +13,34 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightless.layers import functions as L
-from weightless.layers.layer import STREAM, Fused, Layer, Record, Window, register, through
+from weightless.layers.holding import Holding
+from weightless.layers.layer import STREAM, Fused, Layer, Window, register
 from weightless.ledger.memory import Activation
 from weightless.program.operators.start import MixKept, NormKeep
 from weightless.program.tensor import Parameter, Rows, Tensor
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
 START, LINE = "start", "mixed starts"
 
 
 @dataclass(frozen=True)
-class FromStart(Layer):
+class FromStart(Holding):
     """`layers`, in which every `MixStart` finds the stream as it came in here, normed."""
 
     layers: tuple[Layer, ...]
     d_model: int
     eps: float
 
-    def parameters(self) -> list[Parameter]:
-        return [spec for layer in self.layers for spec in layer.parameters()]
-
-    def constants(self) -> list[Tensor]:
-        return [tensor for layer in self.layers for tensor in layer.constants()]
-
-    def prepare(self, tokens: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-        return {name: array for layer in self.layers for name, array in layer.prepare(tokens, seed).items()}
-
-    def after_step(self, p: Mapping[str, torch.Tensor], record: Record) -> None:
-        for layer in self.layers:
-            layer.after_step(p, record)
-
     def state(self) -> list[Tensor]:
-        return [register(START, self.d_model), *(tensor for layer in self.layers for tensor in layer.state())]
+        return [register(START, self.d_model), *super().state()]
 
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
         normed_BTD = L.rms_norm(x_BTD, None, self.eps)
         exited_BT = window.exited_BT
         x_BTD = normed_BTD if exited_BT is None else normed_BTD.where(~exited_BT[..., None], x_BTD)
-        window = window._replace(start_BTD=x_BTD)
-        for layer in self.layers:
-            x_BTD = through(layer, p, x_BTD, window)
-        return x_BTD
+        return super().forward(p, x_BTD, window._replace(start_BTD=x_BTD))
 
     def step(
         self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
@@ -64,26 +48,14 @@ class FromStart(Layer):
         with fused("norm_keep"):
             x_D = L.rms_norm(x_D, None, self.eps)
             own = {**s, START: x_D.clone()}
-        for layer in self.layers:
-            x_D = layer.step(p, own, x_D, t, fused)
-        return x_D
+        return super().step(p, own, x_D, t, fused)
 
     def operators(self) -> list[Any]:
-        return [NormKeep(STREAM, START, self.eps), *(op for layer in self.layers for op in layer.operators())]
-
-    def leaving(self) -> list[Any]:
-        """What its layers leave, of a stream that is not normed anew."""
-        return [op for layer in self.layers for op in layer.leaving()]
-
-    def leave(
-        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
-    ) -> None:
-        for layer in self.layers:
-            layer.leave(p, s, x_D, t, fused)
+        return [NormKeep(STREAM, START, self.eps), *super().operators()]
 
     def kept(self, T: int) -> list[Activation]:
         """The layers' own and 1 / rms; x_0 itself is what the first block mixes."""
-        return [Activation("norms: 1 / rms", T), *(item for layer in self.layers for item in layer.kept(T))]
+        return [Activation("norms: 1 / rms", T), *super().kept(T)]
 
 
 @dataclass(frozen=True)

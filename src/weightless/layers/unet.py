@@ -13,14 +13,14 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import ConfigError
-from weightless.layers.layer import STREAM, Fused, Layer, Record, Window, through
+from weightless.layers.holding import Holding
+from weightless.layers.layer import STREAM, Fused, Layer, Window
 from weightless.layers.start import MixStart
 from weightless.ledger.memory import Activation
 from weightless.program.operators.lookup import AddKept, Keep
 from weightless.program.tensor import Parameter, Tensor
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
 LINE = "skips"
@@ -51,55 +51,13 @@ def unet(first: Sequence[Block], second: Sequence[Block], d_model: int) -> UNet:
 
 
 @dataclass(frozen=True)
-class UNet(Layer):
+class UNet(Holding):
     """`layers`, in which every `Pop` finds what a `Push` has kept of this position."""
 
     layers: tuple[Layer, ...]
 
-    def parameters(self) -> list[Parameter]:
-        return [spec for layer in self.layers for spec in layer.parameters()]
-
-    def constants(self) -> list[Tensor]:
-        return [tensor for layer in self.layers for tensor in layer.constants()]
-
-    def prepare(self, tokens: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-        return {name: array for layer in self.layers for name, array in layer.prepare(tokens, seed).items()}
-
-    def after_step(self, p: Mapping[str, torch.Tensor], record: Record) -> None:
-        for layer in self.layers:
-            layer.after_step(p, record)
-
-    def state(self) -> list[Tensor]:
-        return [tensor for layer in self.layers for tensor in layer.state()]
-
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
-        window = window._replace(pushed={})
-        for layer in self.layers:
-            x_BTD = through(layer, p, x_BTD, window)
-        return x_BTD
-
-    def step(
-        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
-    ) -> torch.Tensor:
-        for layer in self.layers:
-            x_D = layer.step(p, s, x_D, t, fused)
-        return x_D
-
-    def operators(self) -> list[Any]:
-        return [op for layer in self.layers for op in layer.operators()]
-
-    def leaving(self) -> list[Any]:
-        """What its layers leave; a skip is of one position, and none comes from one that has exited."""
-        return [op for layer in self.layers for op in layer.leaving()]
-
-    def leave(
-        self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
-    ) -> None:
-        for layer in self.layers:
-            layer.leave(p, s, x_D, t, fused)
-
-    def kept(self, T: int) -> list[Activation]:
-        return [item for layer in self.layers for item in layer.kept(T)]
+        return super().forward(p, x_BTD, window._replace(pushed={}))
 
 
 @dataclass(frozen=True)
