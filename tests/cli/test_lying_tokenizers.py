@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import io
 import json
+import unicodedata
+from contextlib import redirect_stdout
 
 import pytest
 from cli.test_data_import import MODEL
+from tokenizer.published import published
 
 from weightless.data.shards.corpus import corpus
 from weightless.data.text import fables
+from weightless.tokenizer.interchange import from_hf
 
 sentencepiece = pytest.importorskip("sentencepiece")
 pb2 = pytest.importorskip("sentencepiece.sentencepiece_model_pb2")
@@ -69,8 +73,6 @@ TOLD = {
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """name -> (folder with train.txt, text.txt and pieces.model, what data prepare printed), each made once."""
-    from contextlib import redirect_stdout
-
     from weightless.cli.main import main
 
     known = {}
@@ -212,3 +214,46 @@ def test_hugging_face_files_that_would_lie_are_refused(command, tmp_path, change
     (tmp_path / "tokenizer.json").write_text(json.dumps(values), encoding="utf-8")
     code, _, err = command("data", "import", "x.bin", tmp_path / "out", "--tokenizer", tmp_path / "tokenizer.json")
     assert code == 2 and told in err and "tokenizer.json" in err
+
+
+@pytest.fixture(scope="module")
+def composing(tmp_path_factory):
+    """(folder with data, model.wl, text.txt) of a tokenizer that composes, and a text that composing changes."""
+    from weightless.cli.main import main
+
+    folder = tmp_path_factory.mktemp("composing")
+    text = [unicodedata.normalize("NFD", story) if i % 2 else story for i, story in enumerate(TEXT)]
+    for file, documents in (("train.txt", TEXT[8:]), ("text.txt", text[:8])):
+        (folder / file).write_text("\n<|endoftext|>\n".join(documents), encoding="utf-8")
+    from_hf(published("qwen3")).save(folder / "tokenizer.json")
+    words = ("train.txt", "--validation", "text.txt", "--tokenizer", "tokenizer.json")
+    words = [word if word[0] == "-" else str(folder / word) for word in words]
+    told = io.StringIO()
+    with redirect_stdout(told):
+        assert main(["data", "prepare", str(folder / "data"), "--text", *words]) == 0
+        assert main(["train", "dense", "--data", str(folder / "data"), "--out", str(folder / "m"), *MODEL]) == 0
+    return folder, told.getvalue(), text[:8]
+
+
+def test_a_text_that_is_composed_is_told_and_counted_as_what_is_left(command, composing):
+    """Oracle: the bytes of Python's own NFC of every document."""
+    folder, told, text = composing
+    documents = "\n<|endoftext|>\n".join(text).split("<|endoftext|>\n")
+    n_source = sum(len(document.encode()) for document in documents)
+    n_left = sum(len(unicodedata.normalize("NFC", document).encode()) for document in documents)
+    assert n_left < n_source
+    assert f"val: {n_source:,} bytes of source, the tokens decode to {n_left:,}, 0 unknown" in told
+    assert "the tokenizer composes characters (NFC): bits per byte are per byte of the text that the tokens" in told
+    assert corpus(folder / "data").manifest["bytes_are"].startswith("bytes of the text that")
+    assert not corpus(folder / "data").why_refused("val")
+    given = (folder / "m/model.wl", "--text", folder / "text.txt")
+    code, score, err = command("eval", *given, "--json")
+    assert code == 0 and json.loads(score)["eval_bytes"] == n_left and json.loads(score)["bits_per_byte"] > 0
+    assert f"(NFC) in 4 documents; bits per byte are per byte of the composed text, {n_left:,} of {n_source:,}" in err
+    out = command("audit", *given, "--positions", "40", "--json")[1]
+    (finding,) = [f for f in json.loads(out)[0]["findings"] if f["name"] == "tokens hold the text"]
+    assert finding["verdict"] == "ok" and "how characters are composed (NFC); bits per byte count" in finding["detail"]
+    (folder / "longer.txt").write_text("\u0958 \u0959 " * 200, encoding="utf-8")
+    code, score, _ = command("eval", folder / "m/model.wl", "--text", folder / "longer.txt", "--json")
+    assert code == 0 and json.loads(score)["bits_per_byte"] is None
+    assert "bytes of text decode to" in json.loads(score)["bits_per_byte_refused"]

@@ -105,7 +105,7 @@ def test_ends_where_plain_decoding_ends():
     end = plain[7]
     wanted = plain[: plain.index(end)]
     stopping = Sampling(temperature=0, top_p=1, max_tokens=60)
-    found = list(speculative_tokens(exact(name, case), [5], stopping, Oracle([5, *plain], 5), end))
+    found = list(speculative_tokens(exact(name, case), [5], stopping, Oracle([5, *plain], 5), {end}))
     assert found == wanted
 
 
@@ -130,7 +130,7 @@ def test_requests_do_not_notice_each_other(name, case):
     """Seven prompts, three at a time, joining and leaving: each gets what it gets alone (greedy, float64)."""
     prompts = [[5, 9], [7], [1, 2, 3, 4], [200], [5, 5, 5], [8, 1], [3]]
     lengths = [4, 30, 9, 1, 12, 40, 7]
-    batch = ContinuousBatch(exact(name, case), end=None, most=3)
+    batch = ContinuousBatch(exact(name, case), most=3)
     for prompt, n in zip(prompts, lengths):
         batch.submit(prompt, Sampling(temperature=0, top_p=1, max_tokens=n, stop_at_end=False))
     found: dict[int, list[int]] = {number: [] for number in range(len(prompts))}

@@ -15,7 +15,7 @@ from tokenizer.texts import SPECIALS, random_bytes, random_text
 from weightless.base.errors import ConfigError
 from weightless.tokenizer import Tokenizer, reference, streaming
 
-PATTERNS = ["gpt2", "gpt4", "none"]
+PATTERNS = ["gpt2", "gpt4", "qwen2", "starcoder", "none"]
 
 
 def trained(pattern: str, specials=tuple(SPECIALS), vocab_size: int = 700) -> Tokenizer:

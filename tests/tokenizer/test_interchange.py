@@ -10,7 +10,7 @@ from tokenizer.test_bpe import trained
 
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.tokenizer import Tokenizer, interchange
-from weightless.tokenizer.patterns import byte_characters, to_visible
+from weightless.tokenizer.patterns import PATTERNS, byte_characters, to_visible
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_ranks_out_of_order_cannot_be_exported(tokenizer, tmp_path):
         interchange.save_tiktoken(Tokenizer(vocab, tokenizer.merges), tmp_path / "ranks")
 
 
-@pytest.mark.parametrize("pattern", ["gpt2", "gpt4", "none"])
+@pytest.mark.parametrize("pattern", PATTERNS)
 def test_tokenizer_json_comes_back(pattern, tmp_path):
     tokenizer = trained(pattern, ("<|endoftext|>", "a b"), 400)
     interchange.save_hf(tokenizer, tmp_path / "tokenizer.json")
@@ -74,7 +74,8 @@ def test_special_token_that_spells_like_another(tokenizer, tmp_path):
         (lambda v: v["model"].update(type="WordPiece"), ConfigError, "WordPiece"),
         (lambda v: v["model"].update(dropout=0.1), ConfigError, "dropout"),
         (lambda v: v["model"].update(byte_fallback=True), ConfigError, "byte_fallback"),
-        (lambda v: v.update(normalizer={"type": "NFC"}), ConfigError, "normalizer"),
+        (lambda v: v.update(normalizer={"type": "NFKC"}), ConfigError, "normalizer .NFKC. changes"),
+        (lambda v: v.update(decoder={"type": "Metaspace"}), ConfigError, "decoder .Metaspace."),
         (lambda v: v.update(post_processor={"type": "TemplateProcessing"}), ConfigError, "post-processor"),
         (lambda v: v.update(post_processor=7), ConfigError, "post-processor"),
         (lambda v: v.update(pre_tokenizer={"type": "Whitespace"}), ConfigError, "pre-tokenizer"),

@@ -14,7 +14,7 @@ from weightless.tokenizer.patterns import PATTERN_CODES, character_classes
 from weightless.tokenizer.special import SpecialFinder
 from weightless.tokenizer.word_counter import WordCounter, Words
 
-PATTERNS = ["gpt2", "gpt4", "none"]
+PATTERNS = ["gpt2", "gpt4", "qwen2", "starcoder", "none"]
 
 
 def scanned(text: bytes, pattern: str) -> list[bytes]:
@@ -50,7 +50,7 @@ def test_words_are_those_of_regex(pattern):
         assert scanned(text, pattern) == list(reference.words(text, pattern)), text
 
 
-@pytest.mark.parametrize("pattern", ["gpt2", "gpt4"])
+@pytest.mark.parametrize("pattern", PATTERNS[:4])
 def test_where_classes_change_all_neighbours_agree(pattern):
     classes = character_classes()
     edges = np.nonzero(np.diff(classes))[0]
@@ -60,7 +60,7 @@ def test_where_classes_change_all_neighbours_agree(pattern):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pattern", ["gpt2", "gpt4"])
+@pytest.mark.parametrize("pattern", PATTERNS[:4])
 def test_every_code_point(pattern):
     for begin in range(0, 0x110000, 0x11000):
         text = in_contexts(range(begin, begin + 0x11000))

@@ -60,6 +60,7 @@ def test_hash_depends_on_everything(tokenizer):
     [
         ("format", "other", "not 'weightless-tokenizer'"),
         ("version", 2, "version 2"),
+        ("rules", {"normaliser": "nfc"}, "version 1, not .* version 2"),
         ("pattern", "gpt9", "unknown pattern"),
         ("pattern", ["gpt2"], "unknown pattern"),
         ("vocab_size", 401, "there are 400 tokens"),

@@ -138,9 +138,9 @@ def _eval(options: Eval) -> int:
     found = None if options.text else corpus(options.data) if options.data else corpus_of(artifact)
     _warn_of_learned_text(artifact, found if options.data and options.split == "val" else None)
     options, by_recipe = _as_the_run(options, found)
-    tokens = _text_tokens(options, packed) if found is None else _corpus_tokens(options, packed, found)
+    tokens, of_text = _text_tokens(options, packed) if found is None else (_corpus_tokens(options, packed, found), "")
     pieces, silent = _pieces(options, packed, found)
-    refused = _why_refused(options, found, pieces, tokens)
+    refused = _why_refused(options, found, pieces, tokens) or of_text
     if found is not None and options.split == "val" and (doubt := overlap_warning(found.manifest)):
         print(f"{found.name}: WARNING: {doubt}", file=sys.stderr)
     result = evaluate(
@@ -228,15 +228,25 @@ def _piece_table(options: Eval, packed: Any) -> Any:
     return table
 
 
-def _text_tokens(options: Eval, packed: Packed) -> np.ndarray:
+def _text_tokens(options: Eval, packed: Packed) -> tuple[np.ndarray, str]:
+    """Its tokens, and why bits per byte of them are refused; that the tokenizer changes the text is told."""
     import numpy as np
 
     from weightless.data.text.sources import open_source
+    from weightless.tokenizer.kept_text import KeptText, kept
 
-    tokenizer, parts = packed.tokenizer, []
+    tokenizer, parts, whole = packed.tokenizer, [], KeptText()
     for document in open_source(options.text):
         parts += [np.array([tokenizer.end_of_text]), tokenizer.encode_ordinary_array(document)]
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+        if tokenizer.byte_table.rewrites:
+            whole += kept(tokenizer, document, parts[-1])
+    if whole.n_rewritten and not whole.refused:
+        print(
+            f"{options.text}: the tokenizer composes characters (NFC) in {whole.n_rewritten:,} documents; bits per "
+            f"byte are per byte of the composed text, {whole.decoded_bytes:,} of {whole.source_bytes:,} bytes",
+            file=sys.stderr,
+        )
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64), whole.refused
 
 
 def _corpus_tokens(options: Eval, packed: Packed, found: Corpus) -> Any:

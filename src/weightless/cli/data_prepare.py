@@ -92,6 +92,7 @@ def run(arguments: list[str]) -> int:
 def _show(corpus: Corpus | None, options: Prepare) -> None:
     from weightless.data.shards.corpus import BYTES_OF_DECODED
     from weightless.data.text.split import split_notes, val_share
+    from weightless.tokenizer import Tokenizer
 
     if corpus is None:
         print(f"part {options.shard} is done; the others are not yet")
@@ -109,10 +110,9 @@ def _show(corpus: Corpus | None, options: Prepare) -> None:
             print(f"{title}: " + ", ".join(f"{n:,} {reason}" for reason, n in counts.items()))
     print(*split_notes(manifest), sep="\n", end="\n" if split_notes(manifest) else "")
     if manifest.get("bytes_are") == BYTES_OF_DECODED and not corpus.why_refused("val"):
-        print(
-            "the tokenizer rewrites white space and compatibility characters: bits per byte are per byte of the text "
-            "that the tokens decode to"
-        )
+        ours = isinstance(corpus.tokenizer(), Tokenizer)
+        what = "composes characters (NFC)" if ours else "rewrites white space and compatibility characters"
+        print(f"the tokenizer {what}: bits per byte are per byte of the text that the tokens decode to")
 
 
 def _show_text(split: str, entry: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ class Train:
     special: tuple[str, ...] = (END_OF_TEXT,)
     """Special tokens, which are no text; <|endoftext|> stands before every document."""
     pattern: str = "gpt2"
-    """gpt2, gpt4, or none (raw bytes)."""
+    """gpt2, gpt4, qwen2, starcoder, or none (raw bytes)."""
     ties: str = "greatest"
     """Which of two equally frequent pairs merges first: greatest (on bytes), or hf (as Hugging Face tokenizers)."""
     field: str = "text"

@@ -35,7 +35,7 @@ class Convert:
     special: tuple[str, ...] = (END_OF_TEXT,)
     """For sources that do not hold them (tiktoken, gpt2)."""
     pattern: str = "gpt2"
-    """For sources that do not hold it: gpt2, gpt4, or none."""
+    """For sources that do not hold it: gpt2, gpt4, qwen2, starcoder, or none."""
 
 
 def convert_main(arguments: list[str]) -> int:
@@ -64,7 +64,7 @@ class Compare:
     special: tuple[str, ...] = (END_OF_TEXT,)
     """For tokenizer files that do not hold them (tiktoken, gpt2)."""
     pattern: str = "gpt2"
-    """For files that do not hold it: gpt2, gpt4, or none."""
+    """For files that do not hold it: gpt2, gpt4, qwen2, starcoder, or none."""
     json: bool = False
     """Print JSON instead of tables."""
     markdown: bool = False
@@ -113,7 +113,7 @@ class SweepOptions:
     special: tuple[str, ...] = ()
     """Special tokens; they count towards every size."""
     pattern: str = "gpt2"
-    """gpt2, gpt4, or none (raw bytes)."""
+    """gpt2, gpt4, qwen2, starcoder, or none (raw bytes)."""
     ties: str = "greatest"
     """Which of two equally frequent pairs merges first: greatest (on bytes), or hf (as Hugging Face tokenizers)."""
     megabytes: float = 10.0

@@ -14,7 +14,7 @@ from weightless.decode.beam_search import batched_beam_search
 from weightless.decode.continuous import ContinuousBatch
 from weightless.decode.drafters import Drafter, RunnerDrafter, SuffixDrafter, parse_tree
 from weightless.decode.engine_runner import Runner, runner_for
-from weightless.decode.generate import prompt_ids, text_stream
+from weightless.decode.generate import end_ids, prompt_ids, text_stream
 from weightless.decode.sampling import Sampling, StopStrings
 from weightless.decode.speculate import Speculation, speculative_tokens
 from weightless.export.packed import Packed, open_packed
@@ -39,9 +39,9 @@ def speculated(
     packed: Packed, prompt: str, sampling: Sampling, drafter: Drafter | None, record: Speculation
 ) -> Iterator[tuple[int, str]]:
     """(token, text that became certain), verified by the batched twin of the engine."""
-    target, end = runner_for(packed.program, packed.weights), packed.tokenizer.end_of_text
+    target, ends = runner_for(packed.program, packed.weights), end_ids(packed)
     rng = rng_for(sampling.seed, "speculate")
-    tokens = speculative_tokens(target, _ids(packed, prompt), sampling, drafter, end, record, rng)
+    tokens = speculative_tokens(target, _ids(packed, prompt), sampling, drafter, ends, record, rng)
     return text_stream(packed, tokens, sampling)
 
 
@@ -58,12 +58,12 @@ def beams(
     if len(ids) + max_new_tokens > packed.program.context:
         found = f"{len(ids)} tokens of prompt and {max_new_tokens} new ones exceed the context of"
         raise ConfigError(f"{found} {packed.program.context}: beams cannot slide, ask for fewer")
-    end = tokenizer.end_of_text
+    ends = end_ids(packed)
 
     def text_of(tokens: Sequence[int]) -> tuple[str, bool]:
         """The text, up to a stop string, and whether there is one."""
         stops = StopStrings(stop)
-        text = stops.push(tokenizer.decode([t for t in tokens if t != end]))
+        text = stops.push(tokenizer.decode([t for t in tokens if t not in ends]))
         return text + stops.finish(), stops.stopped
 
     log_probs = prefix_model(runner_for(packed.program, packed.weights))
@@ -72,9 +72,9 @@ def beams(
         beam_width,
         max_new_tokens,
         alpha,
-        end,
+        None,
         log_probs,
-        is_end=(lambda tokens: text_of(tokens)[1]) if stop else None,
+        is_end=lambda tokens: tokens[-1] in ends or (bool(stop) and text_of(tokens)[1]),
     )
     return [{"text": text_of(tokens)[0], "score": score, "n_tokens": len(tokens)} for tokens, score in best]
 
@@ -103,7 +103,7 @@ def prefix_model(runner: Runner) -> Callable[[list[list[int]]], np.ndarray]:
 def answered(packed: Packed, prompts: Sequence[str], sampling: Sampling, most: int = 8) -> list[str]:
     """The continuation of each prompt, all decoded together."""
     runner = runner_for(packed.program, packed.weights, paged=True)
-    batch = ContinuousBatch(runner, packed.tokenizer.end_of_text, most)
+    batch = ContinuousBatch(runner, end_ids(packed), most)
     for prompt in prompts:
         batch.submit(_ids(packed, prompt), sampling)
     decoders = [packed.tokenizer.stream_decoder() for _ in prompts]

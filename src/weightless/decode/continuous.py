@@ -9,7 +9,7 @@ of float sums).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -46,10 +46,10 @@ class _Active:
 
 @dataclass
 class ContinuousBatch:
-    """At most `most` requests run together; `end` is the token that ends a text."""
+    """At most `most` requests run together; `ends` are the tokens that end a text."""
 
     runner: Runner
-    end: int | None = None
+    ends: Collection[int] = ()
     most: int = 8
     _waiting: deque[tuple[int, list[int], Sampling]] = field(default_factory=deque, init=False)
     _active: list[_Active] = field(default_factory=list, init=False)
@@ -102,7 +102,7 @@ class ContinuousBatch:
             return self._leave(request)
         p_V = sampling.distribution(np.exp(log_p_V), request.text)
         token = draw(p_V, request.rng.random())
-        if sampling.stop_at_end and token == self.end:
+        if sampling.stop_at_end and token in self.ends:
             return self._leave(request)
         request.text.append(token)
         request.made += 1

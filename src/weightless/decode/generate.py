@@ -44,15 +44,21 @@ def next_token(engine: Engine, sampling: Sampling, rng: np.random.Generator, see
     return draw(sampling.distribution(engine.distribution(), seen or []), rng.random())
 
 
+def end_ids(packed: Packed) -> frozenset[int]:
+    """Tokens that end a text: the mark before every document, and what an imported model's own configuration names."""
+    return frozenset({packed.tokenizer.end_of_text, *packed.imported_ends} - {None})
+
+
 def token_stream(
     packed: Packed, prompt: list[int], sampling: Sampling, costs: list[tuple[int, int, int]] | None = None
 ) -> Iterator[int]:
-    """The tokens that follow `prompt`; ends after max_tokens, or before <|endoftext|>.
+    """The tokens that follow `prompt`; ends after max_tokens, or before a token that ends a text.
 
     `costs` receives (position, bytes touched where the data decides the cost, exits taken) of every draw.
     """
     tokenizer, context = packed.tokenizer, packed.program.context
     engine, rng = packed.engine(), rng_for(sampling.seed, "generate")
+    ends = end_ids(packed) if sampling.stop_at_end else frozenset()
     history = [tokenizer.end_of_text, *prompt]
     fed = history if len(history) <= context else history[-max(1, context // 2) :]
     for token in fed:
@@ -62,7 +68,7 @@ def token_stream(
         token = next_token(engine, sampling, rng, history)
         if costs is not None:
             costs.append((engine.position, decided + engine.decided_bytes(), engine.path))
-        if sampling.stop_at_end and token == tokenizer.end_of_text:
+        if token in ends:
             return
         yield token
         history.append(token)

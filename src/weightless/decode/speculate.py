@@ -13,7 +13,7 @@ the context is full its second half is fed again, as in generate.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,11 +51,11 @@ def speculative_tokens(
     prompt: Sequence[int],
     sampling: Sampling,
     drafter: Drafter | None = None,
-    end: int | None = None,
+    ends: Collection[int] = (),
     record: Speculation | None = None,
     rng: np.random.Generator | None = None,
 ) -> Iterator[int]:
-    """The tokens that follow `prompt` (at least one token); stops after max_tokens or before `end`."""
+    """The tokens that follow `prompt` (at least one token); stops after max_tokens or before one of `ends`."""
     if not prompt:
         raise ConfigError("a prompt of at least one token is needed; <|endoftext|> begins an empty one")
     record = Speculation() if record is None else record
@@ -77,7 +77,7 @@ def speculative_tokens(
         record.cycles, record.drafted = record.cycles + 1, record.drafted + len(tree)
         record.accepted += len(nodes)
         for token in (*(tree[node] for node in nodes), new_token):
-            if sampling.stop_at_end and token == end:
+            if sampling.stop_at_end and token in ends:
                 target.free(sequence)
                 return
             record.produced, n_made = record.produced + 1, n_made + 1

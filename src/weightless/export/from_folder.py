@@ -26,6 +26,7 @@ HEAD = "lm_head.weight"
 POSITIONS = "position"
 UNUSED = "<|unused_{}|>"
 KEPT_KEYS = ("bos_token_id", "eos_token_id")
+MOST_ENDS = 64
 NO_TEXT = "none"
 
 
@@ -58,14 +59,16 @@ def import_folder(
     notes = [*described.notes, *_check(described, weights, table)]
     text, more = _tokenizer_text(folder, tokenizer, described.config.vocab_size)
     arrays = {row.ours: _source(row, weights, shape) for row, shape in table}
-    kept = {key: described.given[key] for key in KEPT_KEYS if _is_id(described.given.get(key))}
+    kept = {key: described.given[key] for key in KEPT_KEYS if is_kept(described.given.get(key))}
     record = {"imported": {"architecture": described.foreign.architecture, **kept}}
     program = pack(out, described.name, described.config, arrays, text, record)
     return Imported(described.name, described.config, program, (*notes, *more))
 
 
-def _is_id(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**31
+def is_kept(value: Any) -> bool:
+    """An id, or several: instruction models end a text at one of some."""
+    each = value if isinstance(value, list) else [value]
+    return 0 < len(each) <= MOST_ENDS and all(type(i) is int and 0 <= i < 2**31 for i in each)
 
 
 def _cache_for(weight_format: str) -> str:
@@ -172,7 +175,8 @@ def _tokenizer_text(folder: Path, named: str, vocab_size: int) -> tuple[str | No
     if not isinstance(found, Tokenizer):
         raise ConfigError(f"{named or folder}: a SentencePiece model cannot travel in an artifact{remedy}")
     if found.end_of_text is None:
-        raise ConfigError(f"{named or folder}: no token <|endoftext|>, before which a text begins here{remedy}")
+        told = "no token <|endoftext|>, before which a text begins here, and no template that names another"
+        raise ConfigError(f"{named or folder}: {told}{remedy}")
     n = found.vocab_size
     if n > vocab_size:
         raise ConfigError(f"{named or folder} has {n} tokens and the model {vocab_size}: it belongs to another{remedy}")
@@ -180,6 +184,6 @@ def _tokenizer_text(folder: Path, named: str, vocab_size: int) -> tuple[str | No
         return found.to_json(), []
     names = {UNUSED.format(i): i for i in range(n, vocab_size)}
     vocab = {**found.vocab, **{i: name.encode() for name, i in names.items()}}
-    padded = Tokenizer(vocab, found.merges, {**found.special_tokens, **names}, found.pattern)
+    padded = Tokenizer(vocab, found.merges, {**found.special_tokens, **names}, found.pattern, found.rules)
     note = f"ids {n} to {vocab_size - 1} have no text in the tokenizer: they are special tokens {UNUSED.format(n)} …"
     return padded.to_json(), [note]

@@ -53,6 +53,14 @@ class Packed:
         noted = self.notes.get("tokenizer_sha256")
         return noted if isinstance(noted, str) else None
 
+    @property
+    def imported_ends(self) -> tuple[int, ...]:
+        """Ids at which a text ends by the configuration that an imported model came with (its eos_token_id)."""
+        kept = self.notes.get("imported")
+        named = kept.get("eos_token_id") if isinstance(kept, dict) else None
+        every = named if isinstance(named, list) else [named]
+        return tuple(i for i in every if type(i) is int and 0 <= i < self.program.vocab_size)
+
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer in the file; WeightlessError when it was packed without one."""

@@ -21,7 +21,7 @@ from weightless.base.config import from_dict
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.base.files import atomic_writer, write_json
 from weightless.export.foreign_folder import CONFIG, WHOLE, foreign_families
-from weightless.export.from_folder import HEAD, KEPT_KEYS, UNUSED
+from weightless.export.from_folder import HEAD, KEPT_KEYS, UNUSED, is_kept
 from weightless.export.packed import Packed
 from weightless.layers.foreign import Foreign, Stacked
 from weightless.models.catalog import Trained, family
@@ -47,7 +47,7 @@ def export_folder(packed: Packed, folder: Path) -> str:
     if packed.has_tokenizer:
         save_hf(_without_unused(packed.tokenizer), folder / "tokenizer.json")
     kept = packed.notes.get("imported")
-    kept = {key: kept[key] for key in KEPT_KEYS if type(kept.get(key)) is int} if isinstance(kept, dict) else {}
+    kept = {key: kept[key] for key in KEPT_KEYS if is_kept(kept.get(key))} if isinstance(kept, dict) else {}
     write_json(folder / CONFIG, {**keys, "torch_dtype": dtype_name, **kept})
     return foreign.architecture
 
@@ -117,4 +117,5 @@ def _without_unused(tokenizer: Tokenizer) -> Tokenizer:
     n, special = tokenizer.vocab_size, dict(tokenizer.special_tokens)
     while special.pop(UNUSED.format(n - 1), None) == n - 1:
         n -= 1
-    return Tokenizer(dict(enumerate(tokenizer.token_bytes[:n])), tokenizer.merges, special, tokenizer.pattern)
+    vocab = dict(enumerate(tokenizer.token_bytes[:n]))
+    return Tokenizer(vocab, tokenizer.merges, special, tokenizer.pattern, tokenizer.rules)

@@ -1,12 +1,13 @@
 """The tokenizer: text to ids by ranked merges, ids to text.
 
-    Tokenizer(vocab, merges, special_tokens, pattern)     encode decode encode_array encode_iterable encode_batch
+    Tokenizer(vocab, merges, special_tokens, pattern, rules)     encode decode encode_array encode_iterable encode_batch
     Tokenizer.train(inputs, vocab_size)                   save load to_json from_json sha256
 
 `vocab` maps every id 0..n-1 to its bytes and holds the 256 single bytes; `merges` are pairs of bytes in order of rank.
 Special tokens are recognised by `encode` (leftmost, longest first) and become one id; `encode_ordinary_array` treats
 them as plain text.  Text is str or bytes; bytes need not be UTF-8 (patterns.py says what malformed bytes are).
 decode_bytes(encode(x)) == x for all bytes x.  Ids are identical to tiktoken's; the twin is reference.encode.
+Tokenizers of other people may do more (`rules`, see rules.py); one that normalises gives the normalised text back.
 Errors: ConfigError for a vocabulary that contradicts itself and for unknown ids, CorruptFileError from `load`.
 """
 
@@ -25,6 +26,7 @@ from weightless.tokenizer import storage
 from weightless.tokenizer.bpe_train import LARGEST_VOCABULARY, train_bpe
 from weightless.tokenizer.byte_table import ByteTable, table_of_bytes
 from weightless.tokenizer.patterns import END_OF_TEXT, check_special_tokens, pattern_code, text_bytes
+from weightless.tokenizer.rules import OURS, Rules
 from weightless.tokenizer.streaming import StreamDecoder, encode_chunks
 
 if TYPE_CHECKING:
@@ -42,13 +44,16 @@ class Tokenizer:
         merges: Sequence[tuple[bytes, bytes]],
         special_tokens: Sequence[str] | Mapping[str, int] | None = None,
         pattern: str = "gpt2",
+        rules: Rules = OURS,
     ) -> None:
         """`special_tokens` are strings (found in the vocabulary, or added behind it) or a mapping to ids."""
         pattern_code(pattern)
-        self.pattern = pattern
+        self.pattern, self.rules = pattern, rules
         self.merges = tuple((bytes(a), bytes(b)) for a, b in merges)
         self.token_bytes, self.special_tokens = _with_specials(vocab, special_tokens, self.merges)
-        self._ids = _ids_of_bytes(self.token_bytes, set(self.special_tokens.values()), self.merges)
+        special_ids = set(self.special_tokens.values())
+        self._ids = _ids_of_bytes(self.token_bytes, special_ids, self.merges, not rules.whole_words)
+        rules.check(self._ids, self.special_tokens)
 
     @classmethod
     def train(
@@ -66,7 +71,7 @@ class Tokenizer:
                          bytes
         vocab_size       tokens in all: 256 bytes, the special tokens, and merges
         special_tokens   strings that become one id each, are hard boundaries and are not counted
-        pattern          how text is cut before merging: "gpt2", "gpt4", or "none"
+        pattern          how text is cut before merging: "gpt2", "gpt4", "qwen2", "starcoder" or "none"
         options          ties ("greatest", or "hf": as Hugging Face breaks them), n_workers (None: one),
                          show_progress
 
@@ -78,7 +83,7 @@ class Tokenizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Other processes rebuild tables and caches from the content (copying, spawned data workers)."""
-        return Tokenizer, (self.vocab, self.merges, self.special_tokens, self.pattern)
+        return Tokenizer, (self.vocab, self.merges, self.special_tokens, self.pattern, self.rules)
 
     @property
     def vocab_size(self) -> int:
@@ -92,8 +97,8 @@ class Tokenizer:
 
     @property
     def end_of_text(self) -> int | None:
-        """Id of <|endoftext|>, None when it is not a special token here."""
-        return self.special_tokens.get(END_OF_TEXT)
+        """Id of the mark before every document: <|endoftext|> unless the rules name another; None when it is none."""
+        return self.special_tokens.get(self.rules.mark or END_OF_TEXT)
 
     @property
     def byte_table(self) -> ByteTable:
@@ -102,7 +107,7 @@ class Tokenizer:
 
     @cached_property
     def _byte_table(self) -> ByteTable:
-        return table_of_bytes(self.token_bytes, self.special_tokens.values())
+        return table_of_bytes(self.token_bytes, self.special_tokens.values(), rewrites=bool(self.rules.normaliser))
 
     @property
     def dtype(self) -> np.dtype:
@@ -113,7 +118,8 @@ class Tokenizer:
     def _encoder(self) -> Encoder:
         from weightless.tokenizer.encoder import Encoder  # numba only when something is encoded
 
-        return Encoder(self._ids, self.merges, self.special_tokens, pattern_code(self.pattern), self.dtype)
+        code = pattern_code(self.pattern)
+        return Encoder(self._ids, self.merges, self.special_tokens, code, self.dtype, self.rules)
 
     def encode(self, text: str | bytes) -> list[int]:
         """Ids of a text, special tokens recognised."""
@@ -173,11 +179,11 @@ class Tokenizer:
 
     @cached_property
     def _sha256(self) -> str:
-        """Hex SHA-256 of the canonical content (pattern, merges, ids, special tokens)."""
+        """Hex SHA-256 of the canonical content (pattern, merges, ids, special tokens, rules where there are any)."""
         return storage.content_sha256(self._content())
 
     def _content(self) -> dict[str, Any]:
-        return storage.content(self.token_bytes, self.merges, self.special_tokens, self.pattern)
+        return storage.content(self.token_bytes, self.merges, self.special_tokens, self.pattern, self.rules)
 
     def to_json(self) -> str:
         """The tokenizer as readable JSON (see storage.py)."""
@@ -186,9 +192,9 @@ class Tokenizer:
     @classmethod
     def from_json(cls, text: str | bytes, where: str = "tokenizer JSON") -> Tokenizer:
         """Read `to_json`; CorruptFileError says what is wrong and in which file (`where`)."""
-        tokens, merges, specials, pattern = storage.from_text(text, where)
+        tokens, merges, specials, pattern, rules = storage.from_text(text, where)
         try:
-            return cls(dict(enumerate(tokens)), merges, specials, pattern)
+            return cls(dict(enumerate(tokens)), merges, specials, pattern, rules)
         except ConfigError as error:
             raise CorruptFileError(f"{where}: {error}") from error
 
@@ -252,9 +258,13 @@ def _with_specials(
 
 
 def _ids_of_bytes(
-    tokens: Sequence[bytes], special_ids: set[int], merges: Sequence[tuple[bytes, bytes]]
+    tokens: Sequence[bytes], special_ids: set[int], merges: Sequence[tuple[bytes, bytes]], in_order: bool
 ) -> dict[bytes, int]:
-    """Id of every ordinary token; ConfigError when one is listed twice, a byte is missing or a merge is no token."""
+    """Id of every ordinary token; ConfigError when one is listed twice, a byte is missing or a merge is no token.
+
+    `in_order`: the parts of a merge are made by merges before it.  Where words are looked up whole, files list every
+    way to make a token where its own rank stands, and any two tokens may be the parts.
+    """
     ids: dict[bytes, int] = {}
     for i, token in enumerate(tokens):
         if i in special_ids:
@@ -269,9 +279,11 @@ def _ids_of_bytes(
             f"the vocabulary lacks {len(missing)} of the 256 single bytes ({shown}): text that holds "
             "them could not come back"
         )
+    known = made if in_order else ids
     for rank, (a, b) in enumerate(merges):
-        if a not in made or b not in made:
-            raise ConfigError(f"merge {rank} joins {a!r} and {b!r}, of which one is made by no earlier merge")
+        if a not in known or b not in known:
+            why = "made by no earlier merge" if in_order else "no token"
+            raise ConfigError(f"merge {rank} joins {a!r} and {b!r}, of which one is {why}")
         if a + b not in ids:
             raise ConfigError(f"merge {rank} makes {a + b!r}, which is not in the vocabulary")
         made.add(a + b)

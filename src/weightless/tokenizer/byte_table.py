@@ -92,10 +92,10 @@ def told_of_ids(n_unknown: int, n_space_marks: int, folds_case: bool = False) ->
     return "; ".join(parts)
 
 
-def table_of_bytes(token_bytes: Sequence[bytes], special_ids: Iterable[int]) -> ByteTable:
+def table_of_bytes(token_bytes: Sequence[bytes], special_ids: Iterable[int], rewrites: bool = False) -> ByteTable:
     """The table of a byte-level tokenizer: special tokens stand for no text."""
     base = np.array([len(piece) for piece in token_bytes], dtype=np.int64)
     boundary = np.zeros(len(base), dtype=bool)
     boundary[list(special_ids)] = True
     base[boundary] = 0
-    return ByteTable(base, np.zeros(len(base), dtype=bool), boundary)
+    return ByteTable(base, np.zeros(len(base), dtype=bool), boundary, rewrites=rewrites)

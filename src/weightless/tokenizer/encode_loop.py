@@ -7,6 +7,8 @@ result int32 [merges]: the inner id that merge r makes.
 cache uint64 [4 * slots]: (low, high, first, second) per word of at most 15 bytes (keys as in word_table.py; direct
 mapped, so new words push out old ones).  Up to three ids stand in first and second; `more` uint32 [slots, 16] holds
 longer lists.  A cache belongs to one call at a time.
+tokens: (slots, shift, spans, arena) of word_table.py, where words that are tokens as they stand have their id + 1 as
+count; slots is empty for a vocabulary whose words all go through the merges.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 
 from weightless.base.compiled import njit
 from weightless.tokenizer.scan import KERNEL, word_end
-from weightless.tokenizer.word_table import MIX_B, SHORT, slot_hash, word_key
+from weightless.tokenizer.word_table import MIX_B, SHORT, find_word, slot_hash, word_key
 
 NONE = np.int64(2**31)
 ID_BITS = np.uint64(21)
@@ -172,14 +174,23 @@ def recall(cache, more, slot, out, at):
     return n
 
 
+@njit(**KERNEL)
+def find_token(text, i, length, tokens):
+    """The id of the word text[i:i + length], if it is a token as it stands, plus one; else 0."""
+    if tokens[0].size == 0:
+        return np.int64(0)
+    low, high = word_key(text, i, length)
+    return find_word(text, i, length, low, high, *tokens)
+
+
 @njit(cache=True, nogil=True)
 def encode_segment(text, i, end, classes, pattern, model, cache, more, out):
     """Encode text[i:end] into out (outer ids); returns (ids written, position reached).
 
     Stops early when the next word might not fit (a word has at most as many ids as bytes, and recall writes three).
-    model = (pairs, shift, result, outer).
+    model = (pairs, shift, result, outer, tokens).
     """
-    pairs, shift, result, outer = model
+    pairs, shift, result, outer, tokens = model
     cache_shift = np.uint64(64)
     slots = cache.size // 4
     while slots > 1:
@@ -199,16 +210,19 @@ def encode_segment(text, i, end, classes, pattern, model, cache, more, out):
                 n += recall(cache, more, slot, out, n)
                 i = to
                 continue
-        if length <= HEAPED:
+        whole = find_token(text, i, length, tokens)
+        if whole > 0:
+            out[n], made = np.uint32(whole - 1), np.int64(1)
+        elif length <= HEAPED:
             made = merge_short(text, i, length, pairs, shift, result, ids, ranks)
             for k in range(made):
                 out[n + k] = outer[ids[k]]
-            if length <= SHORT:
-                keep(cache, more, slot, low, high, out, n, made)
         else:
             made = merge_long(text, i, length, pairs, shift, result, out[n:])
             for k in range(made):
                 out[n + k] = outer[out[n + k]]
+        if length <= SHORT:
+            keep(cache, more, slot, low, high, out, n, made)
         n += made
         i = to
     return n, i

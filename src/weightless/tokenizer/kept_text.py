@@ -3,9 +3,11 @@
     kept(tokenizer, text, ids) -> KeptText           of one document; `+` adds documents up
     .refused                                         why bits per byte would not be those of the text, or ""
 
-Byte-level tokens give every byte back.  A SentencePiece model may rewrite: it makes line ends and runs of spaces one
+Byte-level tokens give every byte back, unless their tokenizer composes characters first (NFC, rules.py): then "e" and
+a combining accent come back as "é".  A SentencePiece model may rewrite: it makes line ends and runs of spaces one
 space and writes compatibility forms (½, ﬁ) by their NFKC.  That is lost too, but it is what everybody's bits per byte
-of such models leave out, and the bytes counted are those of the text that is left.  Anything else is refused: `<unk>`,
+of such models leave out, and the bytes counted are those of the text that is left, never those of the source; that a
+document came back as another one is counted, however many bytes it has.  Anything else is refused: `<unk>`,
 letters that became other letters, a space that became three bytes, and a text that decodes to more bytes than it had.
 
 Two texts are the same but for white space and compatibility when their NFKC forms hold the same characters, white
@@ -39,7 +41,10 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class KeptText:
-    """Sums over documents; `lost` and `grown` are characters and how often, at most MOST_NAMED of them."""
+    """Sums over documents; `lost` and `grown` are characters and how often, at most MOST_NAMED of them.
+
+    n_rewritten   documents that come back as another text
+    """
 
     source_bytes: int = 0
     decoded_bytes: int = 0
@@ -47,6 +52,7 @@ class KeptText:
     n_space_marks: int = 0
     lost: dict[str, int] = field(default_factory=dict)
     grown: dict[str, int] = field(default_factory=dict)
+    n_rewritten: int = 0
 
     def __add__(self, other: KeptText) -> KeptText:
         lost, grown = (_united(a, b) for a, b in ((self.lost, other.lost), (self.grown, other.grown)))
@@ -57,6 +63,7 @@ class KeptText:
             self.n_space_marks + other.n_space_marks,
             lost,
             grown,
+            self.n_rewritten + other.n_rewritten,
         )
 
     def plain(self) -> dict[str, Any]:
@@ -65,8 +72,8 @@ class KeptText:
 
     @property
     def is_source(self) -> bool:
-        """Whether as many bytes came back as went in, and nothing is missing."""
-        return self.source_bytes == self.decoded_bytes and not (self.n_unknown or self.lost)
+        """Whether the very bytes came back that went in."""
+        return self.source_bytes == self.decoded_bytes and not (self.n_unknown or self.lost or self.n_rewritten)
 
     @property
     def refused(self) -> str:
@@ -94,11 +101,11 @@ def kept(tokenizer: Encoder, text: bytes, ids: np.ndarray) -> KeptText:
 
 
 def changes(text: bytes, decoded: bytes) -> KeptText:
-    """Which characters are lost, and which make the decoded text longer; no bytes are counted."""
+    """Which characters are lost, and which make the decoded text of one document longer; no bytes are counted."""
     before, after = (part.decode("utf-8", "surrogateescape") for part in (text, decoded))
     lost = Counter(_essence(before)) - Counter(_essence(after))
     grown = Counter(after) - Counter(before) if len(decoded) > len(text) else Counter()
-    return KeptText(lost=_first(lost), grown=_first(grown))
+    return KeptText(lost=_first(lost), grown=_first(grown), n_rewritten=1)
 
 
 def _essence(text: str) -> str:

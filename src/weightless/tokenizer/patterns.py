@@ -1,8 +1,11 @@
 r"""Pre-tokenisation patterns, the byte alphabet, classes of characters: the facts that readable and fast code share.
 
     "gpt2"   '(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-    "gpt4"   cl100k as first published (what Hugging Face and llama.cpp run); tiktoken's later form differs from it only
-             where a text ends in whitespace that contains a newline
+    "gpt4"   cl100k as first published (what Hugging Face and llama.cpp run, and Llama 3); tiktoken's later form differs
+             from it only where a text ends in whitespace that contains a newline
+    "qwen2"  cl100k with every digit a word of its own (Qwen 2, 2.5 and 3)
+    "starcoder"  every digit is cut out first, and what is left of the text goes through GPT-2's pattern piece by piece
+             (StarCoder, SmolLM): said in one pattern, a digit ends a text
     "none"   no pattern: the bytes between two special tokens are one word
 
 Malformed bytes: text is a byte string and need not be UTF-8.  A byte that begins no valid sequence (stray continuation,
@@ -18,13 +21,15 @@ import numpy as np
 
 from weightless.base.errors import ConfigError, nearest
 
+_CL100K = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 PATTERNS = {
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    "gpt4": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "gpt4": _CL100K % r"\p{N}{1,3}",
+    "qwen2": _CL100K % r"\p{N}",
+    "starcoder": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+",
     "none": "",
 }
-PATTERN_CODES = {"gpt2": 0, "gpt4": 1, "none": 2}
+PATTERN_CODES = {"gpt2": 0, "gpt4": 1, "none": 2, "qwen2": 3, "starcoder": 4}
 OTHER, LETTER, NUMBER, SPACE = 0, 1, 2, 3
 END_OF_TEXT = "<|endoftext|>"
 N_CODE_POINTS = 0x110000

@@ -5,15 +5,19 @@ pair of every word, merge the most frequent pair everywhere from left to right. 
 with ties="hf" the least pair of ids, where bytes are ordered by their printable stand-ins (Hugging Face's order).
 Encoding: merge the pair of lowest rank, leftmost first, until no pair is in the list.
 Special tokens are found first (leftmost, the longest of those beginning there), are hard boundaries, are never counted.
+What other people's tokenizers do beside that is in rules.py: the stretches between special tokens are composed (NFC),
+and a word that is a token is not merged.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from weightless.tokenizer.patterns import PATTERNS, byte_characters
+from weightless.tokenizer.rules import NFC, Rules
 
 
 def split_special(text: bytes, special_tokens: Sequence[str]) -> Iterator[tuple[bytes, bool]]:
@@ -112,17 +116,25 @@ def encode(
     merges: Sequence[tuple[bytes, bytes]],
     special_tokens: dict[str, int],
     pattern: str = "gpt2",
+    rules: Rules | None = None,
 ) -> list[int]:
     """Token ids of a text, special tokens recognised."""
+    rules = rules or Rules()
     special_ids = set(special_tokens.values())
     ids = {token: i for i, token in vocab.items() if i not in special_ids}
     ranks: dict[tuple[bytes, bytes], int] = {}
     for rank, pair in enumerate(merges):
         ranks.setdefault(pair, rank)
+    names = {**special_tokens, **{name: ids[name.encode()] for name in rules.text_tokens}}
     out: list[int] = []
-    for piece, is_special in split_special(text, list(special_tokens)):
+    for piece, is_special in split_special(text, list(names)):
         if is_special:
-            out.append(special_tokens[piece.decode()])
-        else:
-            out.extend(ids[part] for word in words(piece, pattern) for part in encode_word(word, ranks))
+            out.append(names[piece.decode()])
+            continue
+        if rules.normaliser == NFC:
+            characters = piece.decode("utf-8", "surrogateescape")
+            piece = unicodedata.normalize("NFC", characters).encode("utf-8", "surrogateescape")
+        for word in words(piece, pattern):
+            whole = rules.whole_words and word in ids
+            out.extend([ids[word]] if whole else [ids[part] for part in encode_word(word, ranks)])
     return out

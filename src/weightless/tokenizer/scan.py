@@ -20,8 +20,10 @@ from weightless.tokenizer.patterns import LETTER, NUMBER, OTHER, SPACE
 # Reference counts of arrays passed between small functions cost two thirds of the time; a kernel that allocates nothing
 # needs none (and numba refuses to compile one that does allocate).
 KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
+# What several patterns share and every word goes through: a call of its own would cost about as much as its work.
+INLINED: dict[str, Any] = {**KERNEL, "forceinline": True}
 # As np.int64, so that numba does not compile a function again for each constant it is called with.
-GPT2, GPT4, NONE = np.int64(0), np.int64(1), np.int64(2)
+GPT2, GPT4, QWEN2, STARCODER = np.int64(0), np.int64(1), np.int64(3), np.int64(4)
 EVERY = np.uint64(0x0101010101010101)
 SIGNS, LOWER = np.uint64(0x80) * EVERY, np.uint64(0x20) * EVERY
 FROM_A, BEYOND_Z = np.uint64(0x80 - ord("a")) * EVERY, np.uint64(0x7F - ord("z")) * EVERY
@@ -128,7 +130,7 @@ def run_end(text, i, end, classes, kind):
     return i
 
 
-@njit(**KERNEL)
+@njit(**INLINED)
 def contraction_end(text, i, end, pattern):
     """End of 's 'd 'm 't 'll 've 're at i (an apostrophe), or i if there is none; cl100k takes any case."""
     if i + 1 >= end:
@@ -147,7 +149,7 @@ def contraction_end(text, i, end, pattern):
     return i
 
 
-@njit(**KERNEL)
+@njit(**INLINED)
 def blank_run_end(text, i, end, classes, pattern):
     r"""End of the whitespace word at i: `\s*[\r\n]+` (cl100k only), `\s+(?!\S)`, `\s+` in this order."""
     at, last, after_newline = i, i, i
@@ -166,7 +168,7 @@ def blank_run_end(text, i, end, classes, pattern):
     return last
 
 
-@njit(**KERNEL)
+@njit(**INLINED)
 def gpt2_end(text, i, end, classes):
     """End of the word at i under GPT-2's pattern."""
     if text[i] == APOSTROPHE:
@@ -185,8 +187,22 @@ def gpt2_end(text, i, end, classes):
 
 
 @njit(**KERNEL)
-def gpt4_end(text, i, end, classes):
-    """End of the word at i under cl100k's pattern."""
+def starcoder_end(text, i, end, classes):
+    """End of the word at i where digits are cut out before GPT-2's pattern: no word reaches over one."""
+    found = character(text, i, end, classes)
+    if found & 3 == NUMBER:
+        return i + (found >> 2)
+    to = gpt2_end(text, i, end, classes)
+    if found & 3 == SPACE:  # white space before a digit is white space at the end of a text
+        run = run_end(text, i, end, classes, np.int64(SPACE))
+        if run < end and character(text, run, end, classes) & 3 == NUMBER:
+            return run
+    return to
+
+
+@njit(**KERNEL)
+def gpt4_end(text, i, end, classes, pattern):
+    """End of the word at i under cl100k's pattern, or Qwen's, which takes digits one by one."""
     if text[i] == APOSTROPHE:
         to = contraction_end(text, i, end, GPT4)
         if to > i:
@@ -196,6 +212,8 @@ def gpt4_end(text, i, end, classes):
     if kind == LETTER:
         return run_end(text, at, end, classes, np.int64(LETTER))
     if kind == NUMBER:
+        if pattern == QWEN2:
+            return at
         for _ in range(2):
             after = character(text, at, end, classes) if at < end else np.int64(SPACE)
             if after & 3 != NUMBER:
@@ -219,8 +237,10 @@ def word_end(text, i, end, classes, pattern):
     """End of the word that begins at i < end."""
     if pattern == GPT2:
         return gpt2_end(text, i, end, classes)
-    if pattern == GPT4:
-        return gpt4_end(text, i, end, classes)
+    if pattern == GPT4 or pattern == QWEN2:
+        return gpt4_end(text, i, end, classes, pattern)
+    if pattern == STARCODER:
+        return starcoder_end(text, i, end, classes)
     return end
 
 
@@ -262,15 +282,15 @@ def _same(text, i, flat, j, length):
 
 
 @njit(**KERNEL)
-def last_safe_cut(text, low, high, classes):
+def last_safe_cut(text, low, high, classes, limit):
     """Largest position p in (low, high] where a letter or number ends and another class begins, or `low` if none.
 
-    There both patterns end a word, and nothing before p looks beyond it.  `high` leaves at least four bytes behind it,
-    so that the character at p is whole.
+    There every pattern ends a word, and nothing before p looks beyond it.  `high` leaves at least four bytes behind it,
+    so that the character at p is whole.  Only bytes below `limit` may begin what is cut off (256: all).
     """
     p = high
     while p > low:
-        if np.int64(text[p]) & 0xC0 != 0x80:
+        if np.int64(text[p]) & 0xC0 != 0x80 and np.int64(text[p]) < limit:
             q = p - 1
             while q > low and p - q < 4 and np.int64(text[q]) & 0xC0 == 0x80:
                 q -= 1

@@ -52,8 +52,13 @@ class SpecialFinder:
         """int64 [k, 2]: the stretches between special tokens."""
         return between(self.find(content), len(content))
 
-    def safe_cut(self, content: bytes, pattern: int) -> tuple[int, np.ndarray]:
-        """(n, segments of content[:n]) for the longest prefix known not to depend on what follows; n = 0 when none."""
+    def safe_cut(
+        self, content: bytes, pattern: int, classes: np.ndarray | None = None, limit: int = 256
+    ) -> tuple[int, np.ndarray]:
+        """(n, segments of content[:n]) for the longest prefix known not to depend on what follows; n = 0 when none.
+
+        `classes` and `limit` (bytes that may begin what is cut off) say where, if not wherever a word ends.
+        """
         high = max(0, len(content) - max(self.longest, 4))
         found = self.find(content, high)
         if len(found) and found[-1, 1] > high:  # a cut inside it would lose it; its start is a hard boundary
@@ -62,7 +67,8 @@ class SpecialFinder:
             cut = int(found[-1, 1]) if len(found) else 0
             if pattern != PATTERN_CODES["none"] and high > cut:
                 text = np.frombuffer(content, dtype=np.uint8)
-                cut = int(scan.last_safe_cut(text, cut, high, character_classes()))
+                classes = character_classes() if classes is None else classes
+                cut = int(scan.last_safe_cut(text, cut, high, classes, limit))
         return cut, between(found, cut)
 
 

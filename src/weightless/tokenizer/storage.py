@@ -4,7 +4,8 @@
      "special_tokens": {"<|endoftext|>": id}, "tokens": null or [n strings], "merges": ["Ġ t", ...]}
 
 Bytes are written with GPT-2's printable stand-ins.  "tokens" is null when ids are in the standard order: the 256 bytes,
-the merges, the special tokens.  sha256 is that of the rest as compact JSON with sorted keys.
+the merges, the special tokens.  A tokenizer that does more than merge (rules.py) is of version 2 and has one key more,
+"rules": {what it does}.  sha256 is that of the rest as compact JSON with sorted keys.
 """
 
 from __future__ import annotations
@@ -14,29 +15,35 @@ import json
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from weightless.base.errors import CorruptFileError
+from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.tokenizer.patterns import PATTERNS, from_visible, to_visible
+from weightless.tokenizer.rules import Rules
 
-FORMAT, VERSION = "weightless-tokenizer", 1
+FORMAT, VERSION, WITH_RULES, RULES = "weightless-tokenizer", 1, 2, "rules"
 KEYS = ("format", "version", "sha256", "pattern", "vocab_size", "special_tokens", "tokens", "merges")
 LARGEST_FILE = 1 << 28
 
-Parsed = tuple[list[bytes], list[tuple[bytes, bytes]], dict[str, int], str]
+Parsed = tuple[list[bytes], list[tuple[bytes, bytes]], dict[str, int], str, Rules]
 
 
 def content(
-    tokens: Sequence[bytes], merges: Sequence[tuple[bytes, bytes]], special_tokens: dict[str, int], pattern: str
+    tokens: Sequence[bytes],
+    merges: Sequence[tuple[bytes, bytes]],
+    special_tokens: dict[str, int],
+    pattern: str,
+    rules: Rules,
 ) -> dict[str, Any]:
     """All but the hash, as plain JSON values."""
-    standard = _standard_order(merges, special_tokens)
+    standard, said = _standard_order(merges, special_tokens), rules.plain()
     return {
         "format": FORMAT,
-        "version": VERSION,
+        "version": WITH_RULES if said else VERSION,
         "pattern": pattern,
         "vocab_size": len(tokens),
         "special_tokens": dict(sorted(special_tokens.items(), key=lambda item: item[1])),
         "tokens": None if standard == list(tokens) else [to_visible(token) for token in tokens],
         "merges": [f"{to_visible(a)} {to_visible(b)}" for a, b in merges],
+        **({RULES: said} if said else {}),
     }
 
 
@@ -52,8 +59,8 @@ def content_sha256(values: dict[str, Any]) -> str:
 
 def to_text(values: dict[str, Any]) -> str:
     """JSON with one line per key, and one per merge and token."""
-    ordered = {"format": FORMAT, "version": VERSION, "sha256": content_sha256(values), **values}
-    lines = [f"{json.dumps(key)}: {_value(ordered[key])}" for key in KEYS]
+    ordered = {"sha256": content_sha256(values), **values}
+    lines = [f"{json.dumps(key)}: {_value(ordered[key])}" for key in (*KEYS, RULES) if key in ordered]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
@@ -64,11 +71,11 @@ def _value(value: Any) -> str:
 
 
 def from_text(text: str | bytes, where: str) -> Parsed:
-    """(bytes of every id, merges, special tokens, pattern), or CorruptFileError."""
+    """(bytes of every id, merges, special tokens, pattern, rules), or CorruptFileError."""
     values = _object(text, where)
-    claimed = values.pop("sha256")
-    if values["format"] != FORMAT or values["version"] != VERSION:
-        _refuse(where, f"format {values['format']!r} version {values['version']!r}, not {FORMAT!r} version {VERSION}")
+    claimed, version = values.pop("sha256"), WITH_RULES if RULES in values else VERSION
+    if values["format"] != FORMAT or values["version"] != version:
+        _refuse(where, f"format {values['format']!r} version {values['version']!r}, not {FORMAT!r} version {version}")
     try:
         right = claimed == content_sha256(values)
     except (ValueError, RecursionError):
@@ -85,7 +92,14 @@ def from_text(text: str | bytes, where: str) -> Parsed:
         tokens = [_token(item, where) for item in _list(values["tokens"], "tokens", where)]
     if type(values["vocab_size"]) is not int or values["vocab_size"] != len(tokens):
         _refuse(where, f"vocab_size is {values['vocab_size']!r}, but there are {len(tokens)} tokens")
-    return tokens, merges, specials, values["pattern"]
+    return tokens, merges, specials, values["pattern"], _rules(values, where)
+
+
+def _rules(values: dict[str, Any], where: str) -> Rules:
+    try:
+        return Rules.read(values[RULES]) if RULES in values else Rules()
+    except ConfigError as error:
+        _refuse(where, str(error))
 
 
 def _refuse(where: str, why: str) -> NoReturn:
@@ -99,7 +113,7 @@ def _object(text: str | bytes, where: str) -> dict[str, Any]:
         values = json.loads(text, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{where} is not valid JSON ({error})") from error
-    if not isinstance(values, dict) or set(values) != set(KEYS):
+    if not isinstance(values, dict) or set(values) - {RULES} != set(KEYS):
         _refuse(where, f"not a tokenizer of ours, which has the keys {', '.join(KEYS)}")
     return values
 

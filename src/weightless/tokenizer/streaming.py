@@ -1,6 +1,6 @@
 """Streams: encoding chunk by chunk what encoding the whole would give, and decoding token by token.
 
-A stream is cut only where the ids before cannot depend on what follows (special.SpecialFinder.safe_cut).
+A stream is cut only where the ids before cannot depend on what follows (Encoder.safe_cut).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def encode_chunks(encoder: Encoder, chunks: Iterable[str | bytes]) -> Iterator[n
         if n_waiting < wanted:
             continue
         pending = b"".join(waiting)
-        cut, _ = encoder.finder.safe_cut(pending, encoder.pattern)
+        cut = encoder.safe_cut(pending)
         if cut:
             yield encoder.encode(pending[:cut], with_special=True)
         waiting = [pending[cut:]]

@@ -77,6 +77,11 @@ class WordCounter:
         word_table.export_words(self.slots, self.spans, self.arena, text, offsets, counts)
         return Words(text, offsets, counts)
 
+    @property
+    def table(self) -> tuple:
+        """(slots, shift, spans, arena) of word_table.find_word."""
+        return self._table()[:-1]
+
     def _table(self) -> tuple:
         return self.slots, self.shift, self.spans, self.arena, self.state
 

@@ -92,6 +92,21 @@ def add_word(text, i, length, weight, low, high, at, slots, spans, arena, state)
 
 
 @njit(**KERNEL)
+def find_word(text, i, length, low, high, slots, shift, spans, arena):
+    """The count of text[i:i + length], whose key is (low, high); 0 when it is not in the table."""
+    at = np.int64(slot_hash(low, high & ~LONG if length > SHORT else high) >> shift)
+    while slots[3 * at + 2] != 0:
+        if slots[3 * at] == low:
+            if length <= SHORT:
+                if slots[3 * at + 1] == high:
+                    return np.int64(slots[3 * at + 2])
+            elif slots[3 * at + 1] >= LONG and _is_long_word(text, i, length, slots[3 * at + 1], spans, arena):
+                return np.int64(slots[3 * at + 2])
+        at = at + 1 if 3 * at + 3 < slots.size else 0
+    return np.int64(0)
+
+
+@njit(**KERNEL)
 def _is_long_word(text, i, length, high, spans, arena):
     number = np.int64(high & ~LONG)
     begin = spans[number]

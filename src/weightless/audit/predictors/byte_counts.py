@@ -31,6 +31,8 @@ from weightless.tokenizer.sentencepiece import SentencePieceTokenizer
 IDENTITY_TOLERANCE = 1e-4
 """Relative: logs print four or five digits of a loss."""
 SHOWN = 3
+NORMALISED = {True: "how characters are composed (NFC)", False: "white space and compatibility characters"}
+"""What a byte-level tokenizer may rewrite, and what a SentencePiece model may."""
 
 
 class TokenBytes:
@@ -47,7 +49,7 @@ class TokenBytes:
 
     def decoded(self, tokens: np.ndarray) -> bytes:
         """The text of a stream, its marks and unknown tokens left out."""
-        if not self.table.rewrites:
+        if isinstance(self.tokenizer, Tokenizer):
             return self.tokenizer.decode_bytes(tokens[~self.table.boundary[tokens]])
         pieces = np.split(tokens, np.flatnonzero(self.table.boundary[tokens]))
         unknown = -1 if self.table.unknown is None else self.table.unknown
@@ -197,7 +199,8 @@ def bytes_of_the_text(table: TokenBytes, tokens: np.ndarray, source: bytes | Non
         return judged(
             name,
             "",
-            f"{told}: normalisation changed white space and compatibility characters; bits per byte count the first",
+            f"{told}: normalisation changed {NORMALISED[isinstance(table.tokenizer, Tokenizer)]}; "
+            "bits per byte count the first",
         )
     return judged(name, f"{told}, and they differ: the tokens are not those of this text", "")
 
