@@ -236,7 +236,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _entry(path: str, data: bytes) -> dict:
     digest = hashlib.sha256(data).hexdigest()
-    lfs = {"oid": digest, "size": len(data), "pointerSize": 134} if path.endswith(".parquet") else None
+    lfs = (
+        {"oid": digest, "size": len(data), "pointerSize": 134} if path.endswith((".parquet", ".safetensors")) else None
+    )
     return {"type": "file", "path": path, "size": len(data), "oid": digest[:40], **({"lfs": lfs} if lfs else {})}
 
 

@@ -37,8 +37,8 @@ class Count:
     """
 
     what: Annotated[str, tyro.conf.Positional]
-    """An artifact, a recipe (.toml), the folder of a model or of a run, a Hugging Face folder (config.json alone),
-    or a family: `weightless families` lists them."""
+    """An artifact, a recipe (.toml), the folder of a model or of a run, a Hugging Face folder or hub:OWNER/NAME
+    (config.json alone), or a family: `weightless families` lists them."""
     other: Annotated[str, tyro.conf.Positional] = ""
     """A second model: the two are compared line by line."""
     set: tuple[str, ...] = ()

@@ -72,7 +72,9 @@ def named_models(what: str, pairs: tuple[str, ...]) -> Iterator[Named]:
     from weightless.models.catalog import families, family
 
     path = Path(what)
-    if what in families() and not path.exists():
+    if what.startswith("hub:"):
+        yield _on_hub(what, pairs)
+    elif what in families() and not path.exists():
         room = family(what)
         config = from_dict(room.Config, settings(room.Config, pairs), what)
         yield Named(what, what, config, room.decode_program(config))
@@ -123,6 +125,14 @@ def _of_folder(path: Path, pairs: tuple[str, ...]) -> Iterator[Named]:
         if pairs:
             raise WeightlessError(f"{path} is a trained model: its configuration is fixed; leave out --set")
         yield Named(path.name, name, config, family(name).decode_program(config))
+
+
+def _on_hub(what: str, pairs: tuple[str, ...]) -> Named:
+    """A model on the hub, of which nothing but config.json is fetched."""
+    from weightless.export.hub_folder import config_of
+
+    found = config_of(what)
+    return dataclasses.replace(_of_foreign_folder(found.folder, pairs), name=found.name)
 
 
 def _of_foreign_folder(path: Path, pairs: tuple[str, ...]) -> Named:

@@ -24,7 +24,8 @@ class Import:
     """
 
     folder: Annotated[str, tyro.conf.Positional]
-    """A folder as transformers keeps a model: config.json, model.safetensors or its shards, tokenizer.json."""
+    """A folder as transformers keeps a model: config.json, model.safetensors or its shards, tokenizer.json; or
+    hub:OWNER/NAME[@REVISION], whose files are fetched (only what is read, and checked)."""
     out: str = "model.wl"
     """The artifact."""
     weight_format: Literal["", "f32", "bf16", "f16", "int8", "int4"] = ""
@@ -59,12 +60,19 @@ def main(verb: str, arguments: list[str]) -> int:
 
 def _import(options: Import) -> int:
     from weightless.export.from_folder import import_folder
+    from weightless.export.hub_folder import is_on_hub, model_of
     from weightless.program.cost import n_parameters, touched_by_formula
 
-    folder, out = Path(options.folder), Path(options.out)
-    if not folder.is_dir():
-        raise WeightlessError(f"{folder} is no folder: name one with config.json and model.safetensors")
-    made = import_folder(folder, out, options.weight_format, options.kv_format, options.context, options.tokenizer)
+    folder, out, source = Path(options.folder), Path(options.out), {}
+    if is_on_hub(options.folder):
+        found = model_of(options.folder, options.tokenizer)
+        folder, source = found.folder, {"repository": found.repository, "commit": found.commit}
+    elif not folder.is_dir():
+        raise WeightlessError(
+            f"{folder} is no folder: name one with config.json and model.safetensors, or hub:OWNER/NAME"
+        )
+    formats = (options.weight_format, options.kv_format, options.context, options.tokenizer)
+    made = import_folder(folder, out, *formats, source=source)
     found = {
         "artifact": str(out),
         "family": made.family,
@@ -76,6 +84,7 @@ def _import(options: Import) -> int:
         "file_bytes": out.stat().st_size,
         "sha256": sha256_file(out),
         "notes": list(made.notes),
+        **source,
     }
     if options.json:
         print(json.dumps(found))

@@ -171,15 +171,26 @@ def open_weights(folder: Path) -> Weights:
     raise WeightlessError(f"{folder} holds neither {WHOLE} nor {INDEX}: {FETCH}")
 
 
-def _sharded(folder: Path) -> Weights:
-    index = folder / INDEX
+def shards_of(index: Path) -> list[str]:
+    """The files that an index names, each of which may lie beside it."""
+    names = sorted(set(_table_of(index).values()))
+    for name in names:
+        if not _PLAIN_NAME.fullmatch(name):
+            raise CorruptFileError(f"{index} names a file {name!r:.80} that cannot be a shard in its folder")
+    return names
+
+
+def _table_of(index: Path) -> dict[str, str]:
     table = read_object(index).get("weight_map")
     if not isinstance(table, dict) or not table or any(not isinstance(name, str) for name in table.values()):
         raise CorruptFileError(f"{index} has no weight_map of tensors to files: download it again")
-    files = {}
-    for name in sorted(set(table.values())):
-        if not _PLAIN_NAME.fullmatch(name):
-            raise CorruptFileError(f"{index} names a file {name!r:.80} that cannot be a shard in its folder")
+    return table
+
+
+def _sharded(folder: Path) -> Weights:
+    index = folder / INDEX
+    table, files = _table_of(index), {}
+    for name in shards_of(index):
         if not (folder / name).is_file():
             raise WeightlessError(f"{index} names {name}, which is not in {folder}: {FETCH}")
         files[name] = open_safetensors(folder / name)

@@ -7,7 +7,7 @@ written before names, shapes and dtypes are known to fit, and what is written be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,13 @@ class Imported:
 
 
 def import_folder(
-    folder: Path, out: Path, weight_format: str = "", kv_format: str = "", context: int = 0, tokenizer: str = ""
+    folder: Path,
+    out: Path,
+    weight_format: str = "",
+    kv_format: str = "",
+    context: int = 0,
+    tokenizer: str = "",
+    source: Mapping[str, str] | None = None,
 ) -> Imported:
     """Write the artifact `out` of a folder.
 
@@ -49,6 +55,7 @@ def import_folder(
     kv_format       of the cache; empty: f32 for weights in f32 or f16, else bf16
     context         positions; 0: all of the model's, or as many as fit the memory of a program
     tokenizer       a file or folder; empty: the folder's own; "none": the model knows ids and no text
+    source          where the folder came from, for the record in the file
     """
     plain = describe(folder)
     plain.refuse_what_is_left_out()
@@ -57,10 +64,10 @@ def import_folder(
     described = describe(folder, context, weight_format=fmt, kv_format=kv_format or _cache_for(fmt))
     table = _table(described, weights)
     notes = [*described.notes, *_check(described, weights, table)]
-    text, more = _tokenizer_text(folder, tokenizer, described.config.vocab_size)
+    text, more = tokenizer_text(folder, tokenizer, described.config.vocab_size)
     arrays = {row.ours: _source(row, weights, shape) for row, shape in table}
     kept = {key: described.given[key] for key in KEPT_KEYS if is_kept(described.given.get(key))}
-    record = {"imported": {"architecture": described.foreign.architecture, **kept}}
+    record = {"imported": {"architecture": described.foreign.architecture, **kept, **(source or {})}}
     program = pack(out, described.name, described.config, arrays, text, record)
     return Imported(described.name, described.config, program, (*notes, *more))
 
@@ -163,7 +170,7 @@ def _source(row: Stacked, weights: Weights, shape: tuple[int, ...]) -> RowSource
     return RowSource((shape[0], shape[1]), blocks)
 
 
-def _tokenizer_text(folder: Path, named: str, vocab_size: int) -> tuple[str | None, list[str]]:
+def tokenizer_text(folder: Path, named: str, vocab_size: int) -> tuple[str | None, list[str]]:
     """(the tokenizer in our form, notes); ids behind its last one get names that stand for no text."""
     if named == NO_TEXT:
         return None, ["without a tokenizer: the model knows ids and no text"]

@@ -70,8 +70,11 @@ def parse(text: str, typed: str = "") -> HubName:
     return HubName(**{key: value or "" for key, value in found.groupdict().items()}, typed=typed)
 
 
-def repository(name: HubName, kind: str = "dataset") -> HubRepository:
-    """Ask the hub which commit the revision is; WeightlessError when there is no such data set, or no network."""
+def repository(name: HubName, kind: str = "dataset", without_network: str = "") -> HubRepository:
+    """Ask the hub which commit the revision is; WeightlessError when there is no such data set, or no network.
+
+    `without_network` says what to do then, where it is not the usual.
+    """
     server = os.environ.get("HF_ENDPOINT", "")
     print(f"asking the Hugging Face hub{f' at {server}' if server else ''} for {name}", file=sys.stderr, flush=True)
     try:
@@ -85,7 +88,7 @@ def repository(name: HubName, kind: str = "dataset") -> HubRepository:
     info: Any = _with_patience(
         str(name),
         lambda: _within(FIRST_ANSWER, lambda: ask(name.repo, revision=name.revision or None, timeout=FIRST_ANSWER)),
-        _elsewhere(name, kind),
+        without_network or _elsewhere(name, kind),
     )
     card = info.card_data.to_dict() if getattr(info, "card_data", None) else {}
     return HubRepository(name, kind, api, info.sha, card.get("configs") or [])
