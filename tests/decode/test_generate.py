@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError
-from weightless.decode.generate import Sampling, adjusted, generate, next_token, prompt_ids, token_stream
+from weightless.decode.answers import answered, beams, speculated
+from weightless.decode.generate import Sampling, adjusted, end_ids, generate, next_token, prompt_ids, token_stream
+from weightless.decode.speculate import Speculation
 from weightless.export.lower import pack
 from weightless.export.packed import Packed, open_packed
 
@@ -179,3 +181,27 @@ def test_bytes_of_a_prompt_that_are_no_text_are_fed_as_they_are():
     assert prompt_ids(Fake, "na\udcefve é") == list(b"na\xefve \xc3\xa9")
     assert prompt_ids(Fake, "plain") == list(b"plain")
     assert prompt_ids(Fake, "\ud800") == [ord("?")]
+
+
+def test_an_imported_model_ends_where_its_own_configuration_says(tmp_path, monkeypatch):
+    """Oracle: the same greedy draws without an end, cut before the first of the tokens named."""
+    monkeypatch.setattr(Packed, "tokenizer", Letters())
+    b = bench("dense", "tied_mha_swiglu_f32")
+    pack(tmp_path / "plain.wl", b.name, b.config, b.arrays)
+    greedy, plain = {"temperature": 0, "max_tokens": 12}, open_packed(tmp_path / "plain.wl")
+    runs = ([i, *tokens(plain, [i], **greedy)] for i in range(1, 60))
+    first, *free = next(run for run in runs if len({*run[1:4]}) == 3 and 0 not in run)
+    wanted, end, prompt = free[:2], free[2], chr(256 + first)
+    notes = {"imported": {"eos_token_id": [end, 10**9, "x"]}}
+    pack(tmp_path / "ends.wl", b.name, b.config, b.arrays, notes=notes)
+    packed = open_packed(tmp_path / "ends.wl")
+    assert end_ids(packed) == {0, end} and packed.imported_ends == (end,)
+    assert list(token_stream(packed, [first], Sampling(**greedy))) == wanted
+    assert answered(packed, [prompt], Sampling(**greedy)) == [Letters().decode(wanted)]
+    found = [token for token, _ in speculated(packed, prompt, Sampling(**greedy), None, Speculation()) if token >= 0]
+    assert found == wanted
+    (best,) = beams(packed, prompt, 1, 12, 0.0)
+    assert best["text"] == Letters().decode(wanted) and best["n_tokens"] == len(wanted) + 1
+    for odd in (7, None, True, [], {}, "imported"):
+        pack(tmp_path / "odd.wl", b.name, b.config, b.arrays, notes={"imported": odd})
+        assert open_packed(tmp_path / "odd.wl").imported_ends == ()

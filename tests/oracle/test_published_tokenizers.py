@@ -12,9 +12,13 @@ import random
 import unicodedata
 
 import pytest
+from export.foreign_folders import GPT2, LLAMA, QWEN3, make_folder
 from tokenizer.published import CL100K, KINDS, NAMES, TEXTS, published
 from tokenizer.texts import random_text
 
+from weightless.export.from_folder import import_folder
+from weightless.export.packed import open_packed
+from weightless.export.to_folder import export_folder
 from weightless.tokenizer import Tokenizer, interchange
 from weightless.tokenizer.patterns import LETTER, NUMBER, OTHER, SPACE, character_classes
 from weightless.tokenizer.rules import composed
@@ -121,3 +125,28 @@ def test_words_are_those_of_their_pre_tokenizers(newer):
         for pattern, split in theirs.items():
             words = [word for word, _ in split.pre_tokenize_str(text)]
             assert [word.decode() for word in reference.words(text.encode(), pattern)] == words
+
+
+@pytest.mark.parametrize("given", [GPT2, LLAMA, QWEN3], ids=lambda given: given["model_type"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exported_folder_has_these_ids_in_transformers(kind, given, newer, tmp_path):
+    """Whatever the model: transformers guesses another tokenizer by it when nothing tells it to read the file."""
+    transformers = pytest.importorskip("transformers")
+    values = published(kind)
+    ends = [item["id"] for item in values["added_tokens"][:2]]
+    kept = {"vocab_size": 720, "bos_token_id": ends[0], "eos_token_id": ends}
+    folder = make_folder(tmp_path / "theirs", {**given, **kept}, tokenizer=False)
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    import_folder(folder, tmp_path / "model.wl")
+    packed = open_packed(tmp_path / "model.wl")
+    export_folder(packed, tmp_path / "ours")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    mark = [packed.tokenizer.end_of_text] if kind == "llama3" else []
+    rng = random.Random(kind)
+    for n in (1, 5, 60) * 20:
+        text = texts(rng, kind, n, newer)
+        assert theirs(text).input_ids == mark + packed.tokenizer.encode(text)
+    said = json.loads((tmp_path / "ours/config.json").read_text())
+    assert {key: said[key] for key in kept} == kept
+    assert theirs.eos_token_id == ends[0] and theirs.bos_token_id == (mark[0] if mark else None)
+    assert set(packed.imported_ends) == set(ends)

@@ -2,7 +2,8 @@
 
     model.safetensors   matrices in the precision they are stored in (int8 and int4 as the float32 numbers they stand
                         for); vectors in that of the matrices where it holds them exactly, else in float32
-    tokenizer.json      if the artifact holds a tokenizer
+    tokenizer.json      if the artifact holds a tokenizer; and tokenizer_config.json, without which transformers puts
+                        the pattern that models of this kind usually have in the place of the file's
     config.json         written last: a folder without it is no model
 
 Families that have no name there are written as one that says the same, or refused by the field that it cannot say.
@@ -28,6 +29,7 @@ from weightless.models.catalog import Trained, family
 from weightless.quant.formats import decode_rows, encode_rows
 from weightless.tokenizer import Tokenizer
 from weightless.tokenizer.interchange import save_hf
+from weightless.tokenizer.patterns import END_OF_TEXT
 
 DTYPE_OF = {"f32": ("F32", "float32"), "bf16": ("BF16", "bfloat16"), "f16": ("F16", "float16")}
 BLOCK_ROWS = 4096
@@ -46,6 +48,7 @@ def export_folder(packed: Packed, folder: Path) -> str:
         write_safetensors(file, tensors)
     if packed.has_tokenizer:
         save_hf(_without_unused(packed.tokenizer), folder / "tokenizer.json")
+        write_json(folder / "tokenizer_config.json", _said_of_tokenizer(packed))
     kept = packed.notes.get("imported")
     kept = {key: kept[key] for key in KEPT_KEYS if is_kept(kept.get(key))} if isinstance(kept, dict) else {}
     write_json(folder / CONFIG, {**keys, "torch_dtype": dtype_name, **kept})
@@ -110,6 +113,16 @@ def _encoded(values: np.ndarray, dtype: str) -> np.ndarray:
 
 def _decoded(stored: np.ndarray, dtype: str, cols: int) -> np.ndarray:
     return decode_rows(stored, {"F32": "f32", "BF16": "bf16", "F16": "f16"}[dtype], cols)
+
+
+def _said_of_tokenizer(packed: Packed) -> dict[str, Any]:
+    """What transformers asks beside tokenizer.json: to read it as it stands, and which tokens begin and end a text."""
+    names = {i: name for name, i in packed.tokenizer.special_tokens.items()}
+    mark = packed.tokenizer.rules.mark
+    ends = [names[i] for i in packed.imported_ends if i in names]
+    ends += [name for name in (END_OF_TEXT,) if name in packed.tokenizer.special_tokens]
+    said = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    return said | ({"bos_token": mark} if mark else {}) | ({"eos_token": ends[0]} if ends else {})
 
 
 def _without_unused(tokenizer: Tokenizer) -> Tokenizer:
