@@ -5,6 +5,7 @@ A new family needs one file in configurations/; test_families.py refuses to run 
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from contract import exit_cases
+from contract import cache_cases, exit_cases
 
 from weightless.models import mixture
 from weightless.models.catalog import Trained, family
+from weightless.ops.window_cache import CLASSES
+from weightless.program.cached import CACHE_WEIGHTS
 from weightless.program.compose import COUNTED, NEURAL
 from weightless.program.engine import AuditEngine, Engine
 from weightless.program.logged_engine import LoggedEngine
@@ -35,11 +38,14 @@ CASES: dict[str, dict[str, Any]] = {
     if path.stem != "shared"
 }
 
-for name, more in exit_cases.CASES.items():
+for name, more in (*exit_cases.CASES.items(), *cache_cases.CASES.items()):
     CASES[name] |= more
 
 ALL = [(name, case) for name, cases in CASES.items() for case in cases]
-TRAINED = [(name, case) for name, case in ALL if isinstance(family(name), Trained)]
+TRAINED = [
+    (name, case) for name, case in ALL if isinstance(family(name), Trained) and not CASES[name][case].window_cache
+]
+"""Those that are PyTorch's from end to end: a window cache is not."""
 
 
 class Bench(NamedTuple):
@@ -106,6 +112,8 @@ def bench(name: str, case: str) -> Bench:
         arrays = lively_parameters(module.Model(config), text)
     else:
         config, arrays = module.count(config, text)
+    if config.window_cache:
+        arrays[CACHE_WEIGHTS] = lively_weights(config.window_cache)
     program = module.decode_program(config)
     stream = np.concatenate([text[: config.context // 2], rng.integers(0, config.vocab_size, config.context)])
     stream = stream[: config.context + 1].astype(np.int64)
@@ -116,10 +124,24 @@ def composed(config: Any, text: np.ndarray) -> tuple[Any, dict[str, np.ndarray]]
     """A mixture of a lively model and a table, with another weight in every class."""
     (neural, neural_config), (counted, counted_config) = (config.part(name) for name in (NEURAL, COUNTED))
     counted_config, counts = counted.count(counted_config, text)
-    made = mixture.compose(config, lively_parameters(neural.Model(neural_config), text), counted_config, counts)
+    made = mixture.FAMILY.compose(config, lively_parameters(neural.Model(neural_config), text), counted_config, counts)
     weights = made[1]["mixing.weights"]
     made[1]["mixing.weights"] = np.linspace(0.1, 0.9, len(weights), dtype=np.float32)[:, None]
     return made
+
+
+def lively_weights(orders: int) -> np.ndarray:
+    """Another weight of the window cache in every class, from 0.05 to 0.9."""
+    drawn = np.random.default_rng(13).uniform(0.05, 0.9, (1, orders * CLASSES))
+    return drawn.astype(np.float32)
+
+
+def uncached(b: Bench) -> Bench:
+    """The same model without the cache of its window."""
+    config = dataclasses.replace(b.config, window_cache=0)
+    arrays = {name: array for name, array in b.arrays.items() if name != CACHE_WEIGHTS}
+    program = b.family.decode_program(config)
+    return b._replace(config=config, program=program, arrays=arrays, weights=packed_bytes(program, arrays))
 
 
 def part_of(b: Bench, name: str) -> Bench:

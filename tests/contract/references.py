@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from contract.cases import Bench, part_of
+from contract.cases import Bench, part_of, uncached
 
 from weightless.ngram import score
 from weightless.ops import infinigram, suffix_array
 from weightless.ops.kneser_ney import QUANTA
+from weightless.ops.window_cache import cached_nats
+from weightless.program.cached import CACHE_WEIGHTS
 
 
 def reference_nats(b: Bench) -> np.ndarray:
     """-ln p of every target, float [n]."""
+    if b.config.window_cache:
+        weights = b.arrays[CACHE_WEIGHTS][0]
+        return cached_nats(reference_nats(uncached(b)), b.tokens.tolist(), b.targets.tolist(), weights)
     if b.name == "ngram":
         return -score.log_probs(flat(b), b.stream, b.config.order)[1:]
     if b.name == "infinigram":

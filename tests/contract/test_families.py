@@ -180,7 +180,7 @@ def test_8_the_engine_repeats_itself(b):
     one, two = (b.engine(poison) for poison in (True, False))
     assert np.array_equal(one.score_stream(b.tokens, b.targets), two.score_stream(b.tokens, b.targets))
     assert np.array_equal(one.distribution(), two.distribution())
-    uniforms = np.random.default_rng(0).random((20, 8))
+    uniforms = np.random.default_rng(0).random((20, b.program.n_uniforms))
     assert [one.sample(u) for u in uniforms] == [two.sample(u) for u in uniforms]
 
 
@@ -220,7 +220,9 @@ def test_11_sampling_follows_the_distribution(b):
     engine, n = b.engine(), 4000
     engine.score_stream(b.tokens, b.targets)
     p = engine.distribution().astype(np.float64)
-    drawn = np.bincount([engine.sample(u) for u in np.random.default_rng(2).random((n, 8))], minlength=len(p))
+    drawn = np.bincount(
+        [engine.sample(u) for u in np.random.default_rng(2).random((n, b.program.n_uniforms))], minlength=len(p)
+    )
     expected, rare = n * p / p.sum(), n * p < 8
     cells = [(drawn[~rare], expected[~rare]), (drawn[rare].sum(), max(expected[rare].sum(), 1e-9))]
     chi_square = sum(float(np.sum((have - want) ** 2 / want)) for have, want in cells)
@@ -233,8 +235,9 @@ def test_11_both_engines_draw_the_same_words(b):
     compiled, logging = b.engine(), b.audit_engine()
     compiled.score_stream(b.tokens, b.targets)
     logging.score_stream(b.tokens, b.targets)
-    uniforms = np.random.default_rng(3).random((60, 8))
-    edges = [np.zeros(8), np.full(8, np.nextafter(1.0, 0.0))]
+    n = b.program.n_uniforms
+    uniforms = np.random.default_rng(3).random((60, n))
+    edges = [np.zeros(n), np.full(n, np.nextafter(1.0, 0.0))]
     same = [compiled.sample(u) == logging.sample(u) for u in [*uniforms, *edges]]
     # A draw within 1e-5 of the border between two words may fall on either side.
     assert np.mean(same) > 0.98

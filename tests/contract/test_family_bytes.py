@@ -81,7 +81,7 @@ def run_head(engine, head: str, target: int, seed: int) -> None:
     if head == "score":
         engine.score(target)
     elif head == "sample":
-        engine.sample(np.random.default_rng(seed).random(8))
+        engine.sample(np.random.default_rng(seed).random(engine.program.n_uniforms))
     else:
         engine.distribution()
 

@@ -128,7 +128,7 @@ def test_the_fit_sees_a_table_without_the_held_out_tokens(corpus, made, tmp_path
         seen.append(len(tokens))
         return counted(config, tokens, **more)
 
-    monkeypatch.setattr(ngram, "FAMILY", dataclasses.replace(ngram.FAMILY, count=count))
+    monkeypatch.setattr(ngram, "FAMILY", dataclasses.replace(ngram.FAMILY, counted=count))
     making.make(MIXTURE, 0, corpus, made[1], "mixed")
     n = len(corpus.tokens("train"))
     assert [size for size in seen if size != making.WARM_UP_TOKENS] == [n - 700, n]

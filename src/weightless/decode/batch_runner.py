@@ -215,6 +215,16 @@ class _Rows:
         tails = [path[-order:] for item in self._items for path in item.paths]
         return np.array([[pad] * (order - len(tail)) + tail for tail in tails], dtype=np.uint64)
 
+    def fed(self) -> list[list[int]]:
+        found: list[list[int]] = []
+        for item in self._items:
+            tokens = self._runner._tokens[item.sequence]
+            past, new = tokens[: len(tokens) - len(item.above)], tokens[len(tokens) - len(item.above) :]
+            first = len(found)
+            for token, parent in zip(new, item.above):
+                found.append([*(found[first + parent] if parent >= 0 else past), token])
+        return found
+
     def append(self, cache: str, kv_NC: np.ndarray, n_kv_heads: int) -> None:
         """f32 rows are left as exact as the batch is; others become what reading them back would give."""
         format = self._runner.program.by_name[cache].format

@@ -21,7 +21,7 @@ from weightless.base.random import rng_for
 from weightless.decode.sampling import Sampling, StopStrings, adjusted, draw
 from weightless.export.packed import Packed
 from weightless.program.cost import fixed_bytes, is_exact, touched_by_formula
-from weightless.program.engine import N_UNIFORMS, Engine
+from weightless.program.engine import Engine
 from weightless.program.program import Program
 
 __all__ = ["Sampling", "adjusted", "generate", "next_token", "prompt_ids", "text_stream", "token_stream"]
@@ -40,7 +40,7 @@ def prompt_ids(packed: Packed, prompt: str) -> list[int]:
 def next_token(engine: Engine, sampling: Sampling, rng: np.random.Generator, seen: list[int] | None = None) -> int:
     """Draw one token after what was fed; `seen` matters to a repetition penalty only."""
     if sampling.mode == "sample":
-        return engine.sample(rng.random(N_UNIFORMS))
+        return engine.sample(rng.random(engine.program.n_uniforms))
     return draw(sampling.distribution(engine.distribution(), seen or []), rng.random())
 
 

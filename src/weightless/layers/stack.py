@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from weightless.base.errors import ConfigError
 from weightless.layers.layer import HISTORY, REGISTERS, Fused, Head, Layer, Record, Window
 from weightless.ledger.memory import Activation
+from weightless.program.cached import first_weights
 from weightless.program.operators.lookup import AcceptToken
 from weightless.program.program import Program
 from weightless.program.tensor import Parameter, Tensor
@@ -70,10 +71,13 @@ class Stack:
 
 
 class StackModel:
-    """How a stack is trained: parameter shapes, and losses as a function of them."""
+    """How a stack is trained: parameter shapes, and losses as a function of them.
 
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
+    Nothing of a window cache is PyTorch's: its weights are constants, which are fitted behind training.
+    """
+
+    def __init__(self, stack: Stack, window_cache: int = 0) -> None:
+        self.stack, self.window_cache = stack, window_cache
 
     def tensors(self) -> list[Parameter]:
         """Names and shapes as they are packed; matrices are (outputs, inputs)."""
@@ -81,7 +85,8 @@ class StackModel:
 
     def prepare(self, tokens: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         """What is computed from the data before training."""
-        return {name: array for part in self.stack.parts for name, array in part.prepare(tokens, seed).items()}
+        found = {name: array for part in self.stack.parts for name, array in part.prepare(tokens, seed).items()}
+        return found | first_weights(self.window_cache)
 
     def losses(
         self,

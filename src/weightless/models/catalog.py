@@ -5,8 +5,10 @@ A family file declares a `Config` (frozen dataclass with `at(size, vocab_size)`,
     Trained(Config, stack, foreign)              learns by gradient: a list of layers says everything else, and
                                                  `foreign` how other people's software writes the same model;
                                                  `elsewhere(config)` names a family that has that, and its fields
-    Counted(Config, count, decode_program, from_text)   is counted from the training text in one pass
-    Composed(Config, compose, fit, decode_program)   mixes a trained and a counted part
+    Counted(Config, counted, program, from_text)   is counted from the training text in one pass
+    Composed(Config, composed, fit, program)     mixes a trained and a counted part
+
+Every Config is a `WindowCache`: what its field asks for is put around the family's own program here, for all of them.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import ConfigError, nearest
+from weightless.program.cached import first_weights, with_window_cache
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +32,19 @@ if TYPE_CHECKING:
 _NOT_FAMILIES = {"catalog"}
 
 
+class _Kind:
+    """What all kinds do alike: the family's own program, and around it the cache that its configuration asks for."""
+
+    def uncached(self, config: Any) -> Program:
+        """The family's own program, without the cache of its window."""
+        raise AssertionError("each kind has its own")
+
+    def decode_program(self, config: Any) -> Program:
+        return with_window_cache(self.uncached(config), config.window_cache)
+
+
 @dataclass(frozen=True)
-class Trained:
+class Trained(_Kind):
     """`stack(config)` is the model as a list of layers."""
 
     Config: Any
@@ -42,33 +56,49 @@ class Trained:
         """Parameters, losses and steps in PyTorch, which is not imported before the first of them is asked for."""
         from weightless.layers.stack import StackModel
 
-        return StackModel(self.stack(config))
+        return StackModel(self.stack(config), config.window_cache)
 
-    def decode_program(self, config: Any) -> Program:
+    def uncached(self, config: Any) -> Program:
         return self.stack(config).program()
 
 
 @dataclass(frozen=True)
-class Counted:
-    """`count(config, tokens, show_progress)` gives the configuration completed with sizes, and the packed arrays.
+class Counted(_Kind):
+    """`counted(config, tokens, show_progress)` gives the configuration completed with sizes, and the packed arrays.
 
-    `from_text` names the fields that it completes, which nobody may set.
+    `program(config)` is its decode program; `from_text` names the fields that counting completes, which nobody may set.
     """
 
     Config: Any
-    count: Callable[..., tuple[Any, dict[str, np.ndarray]]]
-    decode_program: Callable[[Any], Program]
+    counted: Callable[..., tuple[Any, dict[str, np.ndarray]]]
+    program: Callable[[Any], Program]
     from_text: tuple[str, ...]
+
+    def count(self, config: Any, tokens: np.ndarray, show_progress: bool = False) -> tuple[Any, dict[str, np.ndarray]]:
+        """(the completed configuration, the packed arrays); a window cache has the weights that nobody fitted yet."""
+        config, arrays = self.counted(config, tokens, show_progress=show_progress)
+        return config, arrays | first_weights(config.window_cache)
+
+    def uncached(self, config: Any) -> Program:
+        return self.program(config)
 
 
 @dataclass(frozen=True)
-class Composed:
-    """`compose` joins the arrays of both parts, `fit` finds the weights between them; see `models/mixture.py`."""
+class Composed(_Kind):
+    """`composed` joins the arrays of both parts, `fit` finds the weights between them; see `models/mixture.py`."""
 
     Config: Any
-    compose: Callable[..., tuple[Any, dict[str, np.ndarray]]]
+    composed: Callable[..., tuple[Any, dict[str, np.ndarray]]]
     fit: Callable[..., np.ndarray]
-    decode_program: Callable[[Any], Program]
+    program: Callable[[Any], Program]
+
+    def compose(self, config: Any, *parts: Any) -> tuple[Any, dict[str, np.ndarray]]:
+        """(the completed configuration, the arrays); a window cache has the weights that nobody fitted yet."""
+        config, arrays = self.composed(config, *parts)
+        return config, arrays | first_weights(config.window_cache)
+
+    def uncached(self, config: Any) -> Program:
+        return self.program(config)
 
 
 Family = Trained | Counted | Composed

@@ -24,6 +24,7 @@ from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
+from weightless.program.cached import WindowCache
 from weightless.program.program import check_layers
 
 FFN_ROUNDING = 8
@@ -32,7 +33,7 @@ PAIRING = {"rope": "half_split", "rope_interleaved": "interleaved", "learned": "
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit):
+class Config(EarlyExit, WindowCache):
     """Shapes, variants, and the storage formats of what is packed.  `d_ff` 0 means 8/3 d_model rounded down to 8s."""
 
     vocab_size: int = 4096
@@ -110,6 +111,7 @@ class Config(EarlyExit):
         if self.match_d_ff and self.activation == "swiglu":
             raise ConfigError("match_d_ff widens a block without a gate, and swiglu has one: leave it out")
         self.check_exits(self.n_layers)
+        self.check_cache(self.context)
         self._check_window()
         self._check_rows()
         self._check_head()

@@ -17,11 +17,12 @@ from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
+from weightless.program.cached import WindowCache
 from weightless.program.program import check_layers
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit):
+class Config(EarlyExit, WindowCache):
     """Shapes, routing, and the storage formats of what is packed."""
 
     vocab_size: int = 4096
@@ -68,6 +69,7 @@ class Config(EarlyExit):
         check_least(self, "d_shared", 0)
         check_layers(self.n_layers)
         self.check_exits(self.n_layers)
+        self.check_cache(self.context)
         check_eps(self.eps)
         check_theta(self.rope_theta)
         if self.top_k > self.n_experts:

@@ -32,6 +32,7 @@ from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
+from weightless.program.cached import WindowCache
 from weightless.program.operators.scan import WIDTHS
 from weightless.program.program import check_layers
 
@@ -41,7 +42,7 @@ BALANCE = 0.01  # weight of the loss that keeps experts from lying idle
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit):
+class Config(EarlyExit, WindowCache):
     """`rows_2`, `rows_3`: rows of the hashed bigram and trigram tables (0: none).  `n_classes` 0 means sqrt(V)."""
 
     vocab_size: int = 4096
@@ -109,6 +110,7 @@ class Config(EarlyExit):
         if self.head == "full" and (self.n_classes or self.classes_by != Config.classes_by):
             raise ConfigError("n_classes and classes_by are of a class head, and the head is full: leave them out")
         self.check_exits(self.n_layers)
+        self.check_cache(self.context)
         self._check_pattern()
         self._check_experts()
 

@@ -30,12 +30,13 @@ from weightless.layers.unet import UNet, with_skips
 from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
+from weightless.program.cached import WindowCache
 from weightless.program.program import check_layers
 from weightless.program.tensor import Uniform
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit):
+class Config(EarlyExit, WindowCache):
     """Shapes and formats; as it comes it is the published model, known with 10 layers and with d_ff 1536 as well."""
 
     vocab_size: int = 1024
@@ -71,6 +72,7 @@ class Config(EarlyExit):
         check_least(self, "vocab_size d_model n_layers n_heads n_kv_heads context")
         check_layers(self.n_layers)
         self.check_exits(self.n_layers)
+        self.check_cache(self.context)
         check_eps(self.eps)
         check_theta(self.rope_theta)
         if self.d_ff < 0:

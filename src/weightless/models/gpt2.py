@@ -21,10 +21,11 @@ from weightless.layers.full_head import FullHead
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
+from weightless.program.cached import WindowCache
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit):
+class Config(EarlyExit, WindowCache):
     """Shapes, and the storage formats of what is packed."""
 
     vocab_size: int = 50_257
@@ -55,6 +56,7 @@ class Config(EarlyExit):
             raise ConfigError(f"d_ff = {self.d_ff} should not be negative; 0 means 4 d_model")
         check_shape(self, self.hidden)
         self.check_exits(self.n_layers)
+        self.check_cache(self.context)
 
     @property
     def n_kv_heads(self) -> int:

@@ -18,6 +18,7 @@ from weightless.base.errors import ConfigError
 from weightless.models.catalog import Counted
 from weightless.ngram.infinigram import build
 from weightless.ops.infinigram import N_BUCKETS
+from weightless.program.cached import WindowCache
 from weightless.program.operators.lookup import AcceptToken
 from weightless.program.operators.ngram import NgramFinish, NgramFull, NgramScore, UnigramSample
 from weightless.program.operators.suffix import MAX_LENGTH, SuffixExtend, SuffixFull, SuffixSample, SuffixScore
@@ -26,7 +27,7 @@ from weightless.program.tensor import Tensor
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(WindowCache):
     """`max_length`: longest context in words; `n_tokens`: size of the text, 0 while it is not known."""
 
     vocab_size: int = 4096
@@ -45,6 +46,7 @@ class Config:
             raise ConfigError(f"max_length {self.max_length} is not in 1..{MAX_LENGTH}")
         if self.context < 1 or min(self.max_tokens, self.n_tokens) < 0:
             raise ConfigError("context should be at least 1, and numbers of tokens not negative")
+        self.check_cache(self.context)
 
     @property
     def size(self) -> int:

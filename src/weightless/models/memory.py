@@ -23,11 +23,12 @@ from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
+from weightless.program.cached import WindowCache
 from weightless.program.program import check_layers
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit):
+class Config(EarlyExit, WindowCache):
     """Shapes, the memory, and the storage formats of what is packed."""
 
     vocab_size: int = 4096
@@ -80,6 +81,7 @@ class Config(EarlyExit):
         check_least(self, "memory_every memory_heads n_slots top_k d_key")
         check_layers(self.n_layers)
         self.check_exits(self.n_layers)
+        self.check_cache(self.context)
         check_eps(self.eps)
         check_theta(self.rope_theta)
         if self.d_model % (2 * self.n_heads) or self.n_heads % self.n_kv_heads:

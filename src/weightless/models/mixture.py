@@ -21,6 +21,7 @@ import numpy as np
 from weightless.base.config import from_dict, to_dict
 from weightless.base.errors import ConfigError
 from weightless.models.catalog import Composed, Counted, Family, Trained, family
+from weightless.program.cached import WindowCache
 from weightless.program.compose import COUNTED, NEURAL, WEIGHTS, mixture, n_classes, prefixed
 from weightless.program.program import Program
 
@@ -30,7 +31,7 @@ LEAST = 1e-3
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(WindowCache):
     """Families and configurations of the two parts; `vocab_size` and `context` are those of both."""
 
     vocab_size: int = 4096
@@ -58,12 +59,16 @@ class Config:
                 raise ConfigError(
                     f"family {name!r} is not {kind.__name__.lower()}: a mixture takes a trained and a counted one"
                 )
+        self.check_cache(self.context)
         decode_program(self)
 
     def part(self, name: str) -> tuple[Family, Any]:
         """(family, its Config) of the part called "neural" or "counted"."""
         room, values = (self.neural, self.neural_config) if name == NEURAL else (self.counted, self.counted_config)
         own = {"vocab_size": self.vocab_size, "context": self.context}
+        if values.get("window_cache"):
+            told = f"{name}_config.window_cache = {values['window_cache']!r:.20}"
+            raise ConfigError(f"{told}: a mixture counts its window once, for both parts: set window_cache beside them")
         for key in own.keys() & values.keys():
             if values[key] != own[key]:
                 raise ConfigError(f"{name}_config.{key} = {values[key]!r}: both parts have {own[key]}; leave it out")

@@ -16,6 +16,7 @@ import numpy as np
 from weightless.base.errors import ConfigError
 from weightless.models.catalog import Counted
 from weightless.ngram.kneser_ney import build, unigram_alias
+from weightless.program.cached import WindowCache
 from weightless.program.operators.lookup import AcceptToken
 from weightless.program.operators.ngram import (
     NgramContext,
@@ -30,7 +31,7 @@ from weightless.program.tensor import Tensor
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(WindowCache):
     """`nodes[k-1]`, `entries[k-1]`: contexts of length k and words listed under them (k = 1 .. order-1)."""
 
     vocab_size: int = 4096
@@ -56,6 +57,7 @@ class Config:
         if self.min_counts and (len(self.min_counts) != self.order or min(self.min_counts) < 1):
             told = f"{self.order} counts of at least 1, one per order"
             raise ConfigError(f"min_counts = {list(self.min_counts)} should be {told}")
+        self.check_cache(self.context)
         if self.max_tokens < 1:
             raise ConfigError(f"max_tokens = {self.max_tokens} should be at least 1")
         if len(self.nodes) != len(self.entries) or len(self.nodes) not in (0, self.order - 1):

@@ -21,10 +21,11 @@ from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
 from weightless.ops.rope import check_theta
+from weightless.program.cached import WindowCache
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit):
+class Config(EarlyExit, WindowCache):
     """Shapes, and the storage formats of what is packed."""
 
     vocab_size: int = 151_936
@@ -60,6 +61,7 @@ class Config(EarlyExit):
         check_shape(self)
         check_theta(self.rope_theta)
         self.check_exits(self.n_layers)
+        self.check_cache(self.context)
 
     @staticmethod
     def at(size: float, vocab_size: int = 4096) -> Config:

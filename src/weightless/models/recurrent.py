@@ -27,11 +27,12 @@ from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
+from weightless.program.cached import WindowCache
 from weightless.program.program import MAX_LAYERS, check_layers
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit):
+class Config(EarlyExit, WindowCache):
     """Shapes, passes, and the storage formats of what is packed.
 
     Exits count as one block what stands between two places where a token may leave: a block of the prelude, a pass, a
@@ -80,6 +81,7 @@ class Config(EarlyExit):
         if self.depth > MAX_LAYERS:
             raise ConfigError(f"passes = {self.passes} makes {self.depth} blocks, above {MAX_LAYERS}: take fewer")
         self.check_exits(self.prelude + self.passes + self.coda)
+        self.check_cache(self.context)
         check_eps(self.eps)
         check_theta(self.rope_theta)
         if self.d_model % (2 * self.n_heads) or self.n_heads % self.n_kv_heads:

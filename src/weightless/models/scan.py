@@ -20,6 +20,7 @@ from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
 from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
+from weightless.program.cached import WindowCache
 from weightless.program.operators.scan import WIDTHS
 from weightless.program.program import check_layers
 
@@ -27,7 +28,7 @@ MOST_STATE = 2**16
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit):
+class Config(EarlyExit, WindowCache):
     """Shapes, the kind of recurrence, and the storage formats of what is packed.  `d_ff` 0 means as in dense."""
 
     vocab_size: int = 4096
@@ -80,6 +81,7 @@ class Config(EarlyExit):
                 raise ConfigError(f"{name} = {getattr(self, name)} should not be negative; 0 means what suits d_model")
         check_layers(self.n_layers)
         self.check_exits(self.n_layers)
+        self.check_cache(self.context)
         check_eps(self.eps)
         check_theta(self.rope_theta)
         if self.conv is not None and self.conv not in WIDTHS:

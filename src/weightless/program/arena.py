@@ -19,6 +19,7 @@ import numpy as np
 
 from weightless.base.errors import CorruptFileError
 from weightless.program.operator import Access, Place
+from weightless.program.registers import N_UNIFORMS
 from weightless.program.tensor import LINE, Tensor, align
 from weightless.quant.formats import decode_rows, encode_rows
 
@@ -46,7 +47,7 @@ class Registers:
     t: int = 0
     token: int = 0
     target: int = 0
-    uniforms: np.ndarray = field(default_factory=lambda: np.zeros(8))
+    uniforms: np.ndarray = field(default_factory=lambda: np.zeros(N_UNIFORMS))
     probabilities: np.ndarray = field(default_factory=lambda: np.zeros(0))
     exit: bool = False
     path: int = 0
@@ -145,23 +146,23 @@ class Arena:
         """Encode and store one row."""
         self.put_rows(name, at, np.asarray(values)[None, :])
 
-    def span(self, name: str, first: int, n: int) -> np.ndarray:
-        """`n` elements of a one-row tensor of plain numbers."""
-        return self._plain(name, first, n, write=False).copy()
+    def span(self, name: str, first: int, n: int, row: int = 0) -> np.ndarray:
+        """`n` elements of one row of a tensor of plain numbers, packed tightly."""
+        return self._plain(name, first, n, row, write=False).copy()
 
-    def put_span(self, name: str, first: int, values: Any) -> None:
-        """Store elements of a one-row state tensor of plain numbers."""
+    def put_span(self, name: str, first: int, values: Any, row: int = 0) -> None:
+        """Store elements of one row of a state tensor of plain numbers, packed tightly."""
         values = np.atleast_1d(values)
-        self._plain(name, first, len(values), write=True)[:] = values
+        self._plain(name, first, len(values), row, write=True)[:] = values
 
-    def _plain(self, name: str, first: int, n: int, write: bool) -> np.ndarray:
+    def _plain(self, name: str, first: int, n: int, row: int, write: bool) -> np.ndarray:
         tensor = self.layout.places[name].tensor
-        if first < 0 or first + n > tensor.shape[1] or tensor.shape[0] != 1:
-            raise CorruptFileError(f"elements {first}..{first + n} lie outside {name} {tensor.shape}")
-        numbers = self._numbers[name][0]
+        if not (0 <= first <= first + n <= tensor.shape[1] and 0 <= row < tensor.shape[0]):
+            raise CorruptFileError(f"elements {first}..{first + n} of row {row} lie outside {name} {tensor.shape}")
+        numbers = self._numbers[name][row]
         if self.log is not None:
-            entry = Access(name, first * numbers.itemsize, n * numbers.itemsize, write)
-            self.log.append((self.operator_index, entry))
+            start = row * tensor.row_stride + first * numbers.itemsize
+            self.log.append((self.operator_index, Access(name, start, n * numbers.itemsize, write)))
         return numbers[first : first + n]
 
     def _segment(self, tensor: Tensor) -> np.ndarray:

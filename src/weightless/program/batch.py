@@ -54,6 +54,10 @@ class Batch(Protocol):
         """uint64 [N, order]: the last tokens at every row, oldest first; `pad` before the first."""
         ...
 
+    def fed(self) -> list[list[int]]:
+        """Of every row the tokens of its sequence up to it, oldest first."""
+        ...
+
     def append(self, cache: str, kv_NC: np.ndarray, n_kv_heads: int) -> None:
         """Append a row [k | v] to the cache of every row's sequence, rounded as the program stores it."""
 

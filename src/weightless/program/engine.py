@@ -20,8 +20,8 @@ from weightless.program.flow import BIT, EXITED, NEXT
 from weightless.program.linking import Compiling, Instructions
 from weightless.program.operator import SCRATCH_BYTES, Access
 from weightless.program.program import HEADS, OUTCOME, PROBABILITIES, Program
+from weightless.program.registers import N_UNIFORMS
 
-N_UNIFORMS = 8
 POINTS_OUTSIDE = "an index of the model points outside its data; pack the model again"
 
 
@@ -75,6 +75,7 @@ class Engine:
         return float(self._head("score", target)[0])
 
     def sample(self, uniforms: np.ndarray) -> int:
+        _check_uniforms(self.program, uniforms)
         self.uniforms[: len(uniforms)] = uniforms
         return _drawn(self.program, float(self._head("sample")[0]))
 
@@ -102,7 +103,7 @@ class Engine:
         return self.score_stream_with_traffic(tokens, targets)[0]
 
     def score_stream_with_traffic(self, tokens: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(nats [n], bytes touched at each step by operators whose cost the data decides [n, 6]).
+        """(nats [n], bytes touched at each step by operators whose cost the data decides [n, N_TRAFFIC]).
 
         The columns are those of `cost.decided_components`.
         """
@@ -191,6 +192,7 @@ class AuditEngine:
         return float(self._result(OUTCOME)[0])
 
     def sample(self, uniforms: np.ndarray) -> int:
+        _check_uniforms(self.program, uniforms)
         self.arena.registers.uniforms[: len(uniforms)] = uniforms
         self._run(self.program.heads["sample"])
         return _drawn(self.program, float(self._result(OUTCOME)[0]))
@@ -245,6 +247,13 @@ def _check_pairs(tokens: np.ndarray, targets: np.ndarray) -> None:
 def _check_room(program: Program, position: int, n: int) -> None:
     if position + n > program.context:
         raise ConfigError(f"{position + n} tokens do not fit the model's context of {program.context}: reset first")
+
+
+def _check_uniforms(program: Program, uniforms: np.ndarray) -> None:
+    if len(uniforms) < program.n_uniforms:
+        raise ConfigError(
+            f"{len(uniforms)} uniform numbers are given, and a draw of this model takes {program.n_uniforms}"
+        )
 
 
 def _check_ids(program: Program, ids: np.ndarray) -> None:

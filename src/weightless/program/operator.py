@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, 
 
 from weightless.base.errors import ConfigError, CorruptFileError, NewerFileError, nearest
 from weightless.kernels.codes import FORMAT_CODES
+from weightless.program.registers import USUAL_UNIFORMS
 from weightless.program.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
 SCRATCH_BYTES = 256 * 1024
 N_INTS, N_FLOATS = 36, 4  # width of a lowered instruction
 BISECTED, WITHOUT_WORD, SILENT, UNCHOSEN = "what is searched", "slots without word", "silent units", "not chosen"
+NOT_SET = "rows never set"
 """Why a value that is read may not matter (`Operator.indifferent`): a probe asks "less, equal or greater"; the last
 class is read whole; with ReLU^2 a hidden unit below zero hides its weights, with GELU one far below zero hides what
-leads to it; a router's scores of those that are not chosen only say that they are not."""
+leads to it; a router's scores of those that are not chosen only say that they are not; where a table is never cleared,
+the row of a word that has not occurred may hold anything."""
 
 Tensors = Mapping[str, Tensor]
 
@@ -124,6 +127,10 @@ class Operator(Protocol):
     def state_rows(self, bounds: Bounds) -> Mapping[str, int]:
         """{state: rows it may have} of states that may have more than a row per position (and FEW_ROWS)."""
         return {}
+
+    def n_uniforms(self) -> int:
+        """How many uniform numbers there have to be for it to draw by."""
+        return USUAL_UNIFORMS
 
     def slot_tables(self) -> tuple[str, str]:
         """Tables of a class head (slot of token, token of slot) that it reads, empty where it reads none."""

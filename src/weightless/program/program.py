@@ -83,6 +83,11 @@ class Program:
         """The ways through the body."""
         return Flow.of(self.body)
 
+    @cached_property
+    def n_uniforms(self) -> int:
+        """How many uniform numbers a draw takes."""
+        return max(op.n_uniforms() for op in self.heads["sample"])
+
     def operators(self, head: str) -> tuple[Any, ...]:
         """The body and one head, in order: all that can run."""
         return (*self.body, *self.heads[head])

@@ -11,6 +11,7 @@ Some bytes are read and yet may change without changing the output, whatever the
                        in the column and in the token that is looked for
     slots without word the last class is read whole, but its slots behind the vocabulary have probability zero
     fill bytes         the zero byte that keeps the scales of an odd number of codes on even addresses
+    rows never set     a table that is never cleared is asked whether a word has occurred: if not, any row says so
     silent units       with ReLU^2 a hidden unit below zero hides the weights into and out of it
 
 At position 1 there is one row to attend to, and no query or key can change that: blocks are damaged from position 2 on.
@@ -30,7 +31,7 @@ from weightless.audit.counters.addresses import Addresses, Replay, addresses
 from weightless.audit.counters.subjects import Runnable
 from weightless.base.errors import CorruptFileError
 from weightless.base.random import rng_for
-from weightless.program.operator import BISECTED, SILENT, UNCHOSEN, WITHOUT_WORD
+from weightless.program.operator import BISECTED, NOT_SET, SILENT, UNCHOSEN, WITHOUT_WORD
 from weightless.program.program import Program
 from weightless.program.tensor import LINE, Tensor
 from weightless.quant.formats import code_bytes, is_quantised
@@ -40,7 +41,7 @@ TRIALS = 200
 MUST_CHANGE = 0.99
 FILL = 0xFF
 FILLED = "fill bytes"
-REASONS = (BISECTED, WITHOUT_WORD, FILLED, SILENT, UNCHOSEN)
+REASONS = (BISECTED, WITHOUT_WORD, FILLED, SILENT, UNCHOSEN, NOT_SET)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from weightless.audit.counters.subjects import Runnable
 from weightless.base.errors import WeightlessError
 from weightless.base.random import rng_for
 from weightless.program.cost import HEADLINE_POSITIONS, Touched
-from weightless.program.engine import N_UNIFORMS
 from weightless.program.log_reduction import T
 from weightless.program.logged_engine import LoggedEngine
 
@@ -60,7 +59,7 @@ def windows(tokens: np.ndarray, length: int, limit: int) -> Iterator[np.ndarray]
 def run_head(engine: LoggedEngine, head: str, rng: np.random.Generator) -> None:
     """Draw a token, or compute all probabilities, after a feed."""
     if head == "sample":
-        engine.sample(rng.random(N_UNIFORMS))
+        engine.sample(rng.random(engine.program.n_uniforms))
     else:
         engine.distribution()
 
@@ -77,7 +76,7 @@ def mode_s_costs(
     totals: dict[str, list[int]] = {"score": [], "sample": []}
     for i in range(min(len(tokens) - 1, runnable.program.context)):
         engine.feed(token)
-        drawn = engine.sample(rng.random(N_UNIFORMS))
+        drawn = engine.sample(rng.random(engine.program.n_uniforms))
         token = drawn if continue_with == "samples" else int(tokens[i + 1])
         engine.score(token)
         for head, of_steps in totals.items():

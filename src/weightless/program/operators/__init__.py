@@ -22,6 +22,7 @@ from weightless.program.operators import (
     scan,
     start,
     suffix,
+    window_cache,
 )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "scan",
     "start",
     "suffix",
+    "window_cache",
 ]
 
 
