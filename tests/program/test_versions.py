@@ -44,6 +44,10 @@ CAME_LATER = {
     "scan",
     "convolve",
     "exit_test",
+    "cache_update",
+    "cache_score",
+    "cache_sample",
+    "cache_full",
     "linear_attend",
 }
 """Operators that no file of the first version can have."""

@@ -161,7 +161,7 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
     from weightless.lab.training import train_model
     from weightless.models.catalog import family
     from weightless.train.divergence import ADVICE
-    from weightless.train.settling import SETTLED
+    from weightless.train.settling import CACHE_SETTLED, SETTLED
     from weightless.train.usage import load_told
 
     folder = Path(options.data)
@@ -196,8 +196,9 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
     print(f"{out}: trained for {result.observed['training time counted']['detail']}")
     for line in load_told(result.used):
         print(f"{out}: {line}")
-    if SETTLED in result.observed:
-        print(f"{out}: {SETTLED}: {result.observed[SETTLED]['detail']}")
+    for fitted in (SETTLED, CACHE_SETTLED):
+        if fitted in result.observed:
+            print(f"{out}: {fitted}: {result.observed[fitted]['detail']}")
     if "document mask" in result.observed:
         print(f"{out}: {result.observed['document mask']['detail']}")
     if (picture := draw_curve(out, data, name)) is not None:

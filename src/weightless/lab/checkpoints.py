@@ -6,6 +6,7 @@ model.toml says so too, for whoever reads the folder; where the two contradict e
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,9 @@ def _pack_locked(folder: Path, data: Path, out: Path, weight_format: str) -> Pat
         if "weight_format" not in vars(config):
             raise ConfigError(f"family {name!r} has no weight_format to change")
         config = dataclasses.replace(config, weight_format=weight_format)
+        if config.window_cache and weight_format != trained.weight_format:
+            told = f"its window cache keeps the weights that were fitted for {trained.weight_format}"
+            print(f"{folder}: packed as {weight_format}; {told}", file=sys.stderr)
     saved = load_checkpoint(folder / CHECKPOINT)
     if saved is None:
         raise WeightlessError(f"{folder} holds no checkpoint yet: train first")

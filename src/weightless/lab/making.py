@@ -7,6 +7,7 @@ the compiled engine that runs the packed parts; then the table is counted again 
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,13 +24,17 @@ from weightless.export.packed import Packed, open_packed
 from weightless.lab.recipe import ModelRecipe
 from weightless.lab.training import train_model
 from weightless.models.catalog import Composed, Counted, family
+from weightless.ops.window_cache import CLASSES
+from weightless.ops.window_weights import fit_on, side_by_side
+from weightless.program.cached import CACHE_WEIGHTS
 from weightless.program.compose import COUNTED, GATE, NEURAL, WEIGHTS, prefixed
 from weightless.program.cost import n_parameters
 from weightless.program.program import OUTCOME
 from weightless.program.warm import warm
 
 FITTING = "fitting.wl"
-HELD_OUT_SHARE = 0.1
+HELD_OUT_TOKENS, HELD_OUT_SHARE = 32_768, 0.1
+CACHE_FITTED = "weights of the window cache"
 WARM_UP_TOKENS = 256
 FLOOR_NATS = 2e-3
 """What the least weight that a part can have may cost: -ln(1 - 0.001), and some."""
@@ -51,6 +56,8 @@ def make(model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str
         made = mixed(room, config, model, seed, corpus, tokens, folder, label)
     elif isinstance(room, Counted):
         made = counted(room, config, tokens)
+        if config.window_cache:
+            made = with_fitted_cache(made, room, config, model, tokens, folder)
     else:
         made = trained(model.family, config, model, seed, corpus, tokens, folder, label)
     return Made(made.config, made.arrays, {**made.record, "train_tokens": len(tokens)})
@@ -93,6 +100,31 @@ def counted(room: Any, config: Any, tokens: Any) -> Made:
     return Made(config, arrays, record)
 
 
+def with_fitted_cache(made: Made, room: Counted, config: Any, model: ModelRecipe, tokens: Any, folder: Path) -> Made:
+    """The weights of its window cache, fitted on the last training tokens by a table that was counted without them."""
+    started = time.perf_counter()
+    earlier, held_out = divided(model, HELD_OUT_TOKENS, tokens)
+    table = room.count(dataclasses.replace(config, window_cache=0), np.asarray(earlier[:]))
+    pack(folder / FITTING, model.family, *table)
+    windows = side_by_side(held_out, config.context)
+    weights, told = fit_on(window_nats(open_packed(folder / FITTING), windows), windows, config.window_cache)
+    (folder / FITTING).unlink()
+    record = {**made.record, "observed": {**made.record["observed"], CACHE_FITTED: {"ok": True, "detail": told}}}
+    record["train_seconds"] += time.perf_counter() - started
+    return Made(made.config, {**made.arrays, CACHE_WEIGHTS: weights}, record)
+
+
+def window_nats(packed: Packed, windows: list[tuple[list[int], list[int]]]) -> np.ndarray:
+    """Nats of every target of windows, each of which begins anew."""
+    engine, found = packed.engine(), []
+    with progress("fitting the window cache", sum(len(tokens) for tokens, _ in windows), "tokens") as tick:
+        for tokens, targets in windows:
+            engine.reset()
+            found.append(engine.score_stream(np.array(tokens), np.array(targets)))
+            tick(len(tokens))
+    return np.concatenate(found)
+
+
 def trained(
     name: str, config: Any, model: ModelRecipe, seed: int, corpus: Corpus, tokens: Any, folder: Path, label: str
 ) -> Made:
@@ -108,7 +140,7 @@ def trained(
         "steps": result.steps,
         "train_seconds": result.seconds,
         "optimizer_bytes": result.optimizer_bytes,
-        "n_parameters": int(sum(tensor.numel() for tensor in result.params.values())),
+        "n_parameters": int(sum(tensor.numel() for tensor in result.params.values())) + config.window_cache * CLASSES,
         "curve": result.curve,
         "observed": result.observed,
         "used": result.used,
@@ -122,7 +154,7 @@ def mixed(
     room: Any, config: Any, model: ModelRecipe, seed: int, corpus: Corpus, tokens: Any, folder: Path, label: str
 ) -> Made:
     """Both parts and the weights between them.  The learning curve is left out: it would be that of one part."""
-    earlier, held_out = divided(model, config, tokens)
+    earlier, held_out = divided(model, config.held_out, tokens)
     (_, neural_config), (counted_room, counted_config) = (config.part(name) for name in (NEURAL, COUNTED))
     (folder / NEURAL).mkdir(exist_ok=True)
     neural = trained(config.neural, neural_config, model, seed, corpus, earlier, folder / NEURAL, label)
@@ -144,25 +176,36 @@ def mixed(
     record["n_parameters"] += table.record["n_parameters"] + len(weights)
     record["observed"] = {**neural.record["observed"], "the mixture is no worse than its parts": gain(*nats, weights)}
     config, arrays = room.compose(config, neural.arrays, table.config, table.arrays, weights)
+    if config.window_cache:
+        windows = side_by_side(held_out, config.context)
+        arrays[CACHE_WEIGHTS], told = fit_on(mixed_nats(*nats, weights), windows, config.window_cache)
+        record["observed"][CACHE_FITTED] = {"ok": True, "detail": told}
+        record["n_parameters"] += arrays[CACHE_WEIGHTS].size
     return Made(config, arrays, record)
 
 
-def divided(model: ModelRecipe, config: Any, tokens: Any) -> tuple[Any, np.ndarray]:
-    """The training tokens of a mixture: those that its parts learn from, and the last ones, for the weights."""
-    n_held = min(config.held_out, int(HELD_OUT_SHARE * len(tokens)))
+def divided(model: ModelRecipe, held_out: int, tokens: Any) -> tuple[Any, np.ndarray]:
+    """The training tokens: those that a table or the parts of a mixture learn from, and the last ones, for weights."""
+    n_held = min(held_out, int(HELD_OUT_SHARE * len(tokens)))
     if n_held < 2:
-        raise ConfigError(f"model {model.name!r}: {len(tokens):,} training tokens leave none to fit the mixture on")
+        what = "mixture" if model.family == "mixture" else "window cache"
+        raise ConfigError(f"model {model.name!r}: {len(tokens):,} training tokens leave none to fit the {what} on")
     return tokens[: len(tokens) - n_held], np.asarray(tokens[len(tokens) - n_held :], dtype=np.int64)
 
 
 def gain(neural: np.ndarray, counted: np.ndarray, gates: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
     """An assertion for the run record: nats per token of both parts and of the mixture, where it was fitted."""
-    w = weights[:, 0].astype(np.float64)[gates]
     parts = [float(neural.mean()), float(counted.mean())]
-    mixture = -float(np.log(w * np.exp(-neural) + (1 - w) * np.exp(-counted)).mean())
+    mixture = float(mixed_nats(neural, counted, gates, weights).mean())
     told = f"{mixture:.4f} nats per token of {len(gates):,}; neural {parts[0]:.4f}, counted {parts[1]:.4f}; "
     told += f"neural weight {weights.min():.3f} to {weights.max():.3f} in {len(weights)} classes"
     return {"ok": mixture <= min(parts) + FLOOR_NATS, "detail": told}
+
+
+def mixed_nats(neural: np.ndarray, counted: np.ndarray, gates: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Nats of the mixture, from those of its parts."""
+    w = weights[:, 0].astype(np.float64)[gates]
+    return -np.log(w * np.exp(-neural) + (1 - w) * np.exp(-counted))
 
 
 def part_nats(packed: Packed, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

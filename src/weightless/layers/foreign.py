@@ -148,6 +148,9 @@ class Foreign:
         if config.exit_after:
             told = f"exit_after = {list(config.exit_after)!s:.40}"
             raise ConfigError(f"{told}: a {self.model_type} of transformers never leaves early; it cannot be written")
+        if config.window_cache:
+            told = f"window_cache = {config.window_cache}"
+            raise ConfigError(f"{told}: a {self.model_type} of transformers has no window cache; it cannot be written")
         if self.divided and config.d_model % config.n_heads:
             told = f"d_model = {config.d_model} is no multiple of n_heads = {config.n_heads}"
             raise ConfigError(f"{told}, and transformers refuses such a {self.model_type}")

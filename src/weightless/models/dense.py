@@ -241,6 +241,7 @@ AS_LLAMA = {
     "head": "full",
     "softcap": None,
     "exit_after": (),
+    "window_cache": 0,
 }
 """What a Llama is among the variants; with norms of heads that have weights it is a Qwen3."""
 

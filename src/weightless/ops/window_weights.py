@@ -87,6 +87,26 @@ def fitted(nats: np.ndarray, seen: Seen) -> np.ndarray:
     return weights.clip(LEAST, LARGEST).astype(np.float32)[None, :]
 
 
+def fit_on(
+    nats: np.ndarray, windows: Sequence[tuple[Sequence[int], Sequence[int]]], orders: int
+) -> tuple[np.ndarray, str]:
+    """(weights for the model's own nats [N] of all targets of windows (tokens, targets), what was found, told)."""
+    seen = seen_in(windows, orders)
+    weights = fitted(nats, seen)
+    with_cache, unfitted = (mean_nats(nats, seen, w) for w in (weights, initial_weights(orders)))
+    return weights, (
+        f"{weights.size} weights, fitted on {len(nats):,} held-out training tokens: {nats.mean():.4f} nats per token "
+        f"there without the cache, {with_cache:.4f} with it ({unfitted:.4f} with the weights that it begins with)"
+    )
+
+
+def side_by_side(tokens: np.ndarray, context: int) -> list[tuple[list[int], list[int]]]:
+    """(tokens, targets) of windows of `context` positions, as held-out text is scored."""
+    stream = tokens.tolist()
+    starts = range(0, len(stream) - 1, context)
+    return [(stream[i : i + context][: len(stream) - 1 - i], stream[i + 1 : i + 1 + context]) for i in starts]
+
+
 def _expected(nats: np.ndarray, seen: Seen, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(how often each weight's context gave the target, how often the chain came down to it), expected."""
     (p, lam), n = chain(nats, seen, weights), len(weights)

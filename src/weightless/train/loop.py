@@ -52,7 +52,7 @@ from weightless.train.metrics import AUXILIARY, MetricsLog
 from weightless.train.optimizers.groups import grouped_optimizer
 from weightless.train.run_state import Counters, observations, schedule_factor
 from weightless.train.same_run import check_same, identity
-from weightless.train.settling import SETTLED, Settling, settle
+from weightless.train.settling import Settling, settle
 from weightless.train.step import constant_tensor, train_step, warm_up
 from weightless.train.usage import Usage, Used
 from weightless.train.validation import Validation
@@ -179,7 +179,7 @@ class _Run:
             val_tokens, config.context, config.batch_size, config.eval_tokens, config.device, end_of_text
         )
         self.with_gradient: set[str] = set()
-        self.settled = ""
+        self.settled: dict[str, str] = {}
         self.auxiliary: float | None = None
         self.used = Usage.from_plain(saved.state.get("used") if saved else None)
         self.clock = StepClock(config)
@@ -377,8 +377,7 @@ class _Run:
         groups = self.optimizer.membership()
         found = observations(self.config, self.counters, groups, names, silent, self.feeding.description)
         found |= self.used.told()
-        if self.settled:
-            found[SETTLED] = {"ok": True, "detail": self.settled}
+        found |= {name: {"ok": True, "detail": told} for name, told in self.settled.items()}
         if self.config.document_mask:
             across, apart = (self.validation.loss(self.model, self.weights.inputs, mask) for mask in (False, True))
             detail = (

@@ -1,13 +1,18 @@
-"""Behind training: the threshold of an early exit, fitted on training text that the weights have not learned from.
+"""Behind training: what a model chooses instead of learning it, fitted on training text that it has not learned from.
 
 The last tokens of the training text are held out (never any of the validation text).  When training is over, the
-weights are rounded as they will be packed, and thresholds are tried from the strictest on, each with every exit really
+weights are rounded as they will be packed.
+
+The threshold of an early exit.  Thresholds are tried from the strictest on, each with every exit really
 taken, so that what an early token leaves for later ones is paid for.  The first that costs too much ends the search: a
 sequence of tests in fixed order, as in CALM (Schuster et al. 2022), needs no correction for their number.  Too much:
 
     mean rise of the nats + Z standard errors over windows > the allowed rise (`exit_loss`)
 
 Between the last that passed and the first that failed it is looked once more, more finely.
+
+The weights of a window cache, by expectation maximisation over the nats that the model has without it, exits taken
+(`ops/window_weights.py`).
 """
 
 from __future__ import annotations
@@ -22,45 +27,52 @@ import torch
 from weightless.base.errors import ConfigError
 from weightless.layers.exits import NEVER, THRESHOLD, ExitAfter
 from weightless.layers.stack import StackModel
+from weightless.ops.window_weights import fit_on
+from weightless.program.cached import CACHE_WEIGHTS
 from weightless.train.step import as_tensor
 from weightless.train.working_weights import WorkingWeights
 
-HELD_OUT_TOKENS = 16_384
+HELD_OUT_TOKENS, TOKENS_FOR_A_CACHE = 16_384, 32_768
 HELD_OUT_SHARE = 0.1
 Z = 1.645  # one-sided, 95 %
 THRESHOLDS = (0.98, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 HALVINGS = 3
 ROWS = 8
 SETTLED = "threshold of the exits"
-"""Its name in the run's record."""
+CACHE_SETTLED = "weights of the window cache"
+"""Their names in the run's record."""
 
 
 class Settling(NamedTuple):
-    """What is held out of the training text int64 [n, context + 1], and the rise in nats per token that is allowed."""
+    """What is held out of the training text int64 [n, context + 1]; the rise in nats per token that exits are allowed,
+    None where no threshold is fitted; the orders of the window cache, 0 where there is none."""
 
     rows_NT: np.ndarray
-    allowed: float
+    allowed: float | None
+    orders: int = 0
 
 
 def divided(model: StackModel, tokens: Any) -> tuple[Any, Settling | None]:
-    """(tokens to learn from, what is held out): all of them and None unless the model has a threshold to fit.
+    """(tokens to learn from, what is held out): all of them and None unless the model has something to fit.
 
     ConfigError when the text is too short for it.
     """
     allowed = next((layer.allowed for layer in exits_in(model.stack.layers) if layer.allowed is not None), None)
-    if allowed is None:
+    orders = model.window_cache
+    if allowed is None and not orders:
         return tokens, None
     context = model.stack.context
-    n_windows = min(HELD_OUT_TOKENS, int(HELD_OUT_SHARE * len(tokens))) // context
+    most = TOKENS_FOR_A_CACHE if orders else HELD_OUT_TOKENS
+    n_windows = min(most, int(HELD_OUT_SHARE * len(tokens))) // context
     if n_windows < 2:
-        raise ConfigError(
-            f"{len(tokens):,} training tokens leave no two windows of {context} to fit the threshold of an exit on: "
-            "give exit_threshold, or a longer text"
-        )
+        what = "a window cache on: give a longer text, or window_cache = 0"
+        if allowed is not None:
+            what = "the threshold of an exit on: give exit_threshold, or a longer text"
+        raise ConfigError(f"{len(tokens):,} training tokens leave no two windows of {context} to fit {what}")
     first = len(tokens) - n_windows * context - 1
     held = np.asarray(tokens[first:]).astype(np.int64)
     rows_NT = np.stack([held[i * context : (i + 1) * context + 1] for i in range(n_windows)])
-    return tokens[:first], Settling(rows_NT, allowed)
+    return tokens[:first], Settling(rows_NT, allowed, orders)
 
 
 def exits_in(layers: Any) -> Iterator[ExitAfter]:
@@ -76,11 +88,31 @@ def exits_in(layers: Any) -> Iterator[ExitAfter]:
 
 
 @torch.no_grad()
-def settle(model: StackModel, weights: WorkingWeights, settling: Settling) -> str:
-    """Put the threshold among the constants; what is found, in words."""
+def settle(model: StackModel, weights: WorkingWeights, settling: Settling) -> dict[str, str]:
+    """Put what is fitted among the constants; {its name: what is found, in words}."""
+    found = {}
+    if settling.allowed is not None:
+        found[SETTLED] = _settle_threshold(model, weights, settling.rows_NT, settling.allowed)
+    if settling.orders:
+        found[CACHE_SETTLED] = _settle_cache(model, weights, settling.rows_NT, settling.orders)
+    return found
+
+
+def _settle_cache(model: StackModel, weights: WorkingWeights, rows_NT: np.ndarray, orders: int) -> str:
+    packed = weights.packed()
+    device = packed[CACHE_WEIGHTS].device
+    parts = as_tensor(rows_NT, str(device)).split(ROWS)
+    nats_NT = torch.cat([model.losses(packed, rows[:, :-1], rows[:, 1:]) for rows in parts])
+    windows = [(row[:-1], row[1:]) for row in rows_NT.tolist()]
+    fitted, told = fit_on(nats_NT.double().cpu().numpy().reshape(-1), windows, orders)
+    weights.constants[CACHE_WEIGHTS] = torch.from_numpy(fitted).to(device)
+    return told
+
+
+def _settle_threshold(model: StackModel, weights: WorkingWeights, held_NT: np.ndarray, allowed: float) -> str:
     packed = weights.packed()
     device = packed[THRESHOLD].device
-    rows_NT = as_tensor(settling.rows_NT, str(device))
+    rows_NT = as_tensor(held_NT, str(device))
 
     def nats(threshold: float) -> np.ndarray:
         """Mean per window [N]."""
@@ -89,13 +121,13 @@ def settle(model: StackModel, weights: WorkingWeights, settling: Settling) -> st
         return torch.cat(parts).double().cpu().numpy()
 
     deepest = nats(NEVER)
-    threshold, rise = searched(lambda t: nats(t) - deepest, settling.allowed)
-    n_tokens = settling.rows_NT.shape[0] * (settling.rows_NT.shape[1] - 1)
+    threshold, rise = searched(lambda t: nats(t) - deepest, allowed)
+    n_tokens = held_NT.shape[0] * (held_NT.shape[1] - 1)
     told = f"{threshold:.4f}" if threshold < NEVER else "none is sure enough: every token goes through all layers"
     weights.constants[THRESHOLD] = torch.full((1, 1), threshold, device=device)
     return (
         f"{told}; on {n_tokens:,} held-out training tokens {deepest.mean():.4f} nats at full depth, {rise:+.4f} with "
-        f"exits, {settling.allowed:.4f} allowed"
+        f"exits, {allowed:.4f} allowed"
     )
 
 

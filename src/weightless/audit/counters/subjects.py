@@ -7,6 +7,7 @@ except where the data decides what is read.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -179,6 +180,14 @@ def packed_weights(program: Program, arrays: dict[str, np.ndarray]) -> np.ndarra
 def same_program(subject: Subject) -> bool:
     """Whether the program that is run is the one its configuration asks for."""
     return family(subject.family).decode_program(subject.config).to_plain() == subject.program.to_plain()
+
+
+def trained_part(subject: Subject) -> Subject:
+    """The subject without its window cache, which no PyTorch model has; itself where it has none."""
+    if not subject.config.window_cache:
+        return subject
+    config = dataclasses.replace(subject.config, window_cache=0)
+    return dataclasses.replace(subject, config=config, program=family(subject.family).decode_program(config))
 
 
 def described(subject: Subject) -> dict[str, Any]:

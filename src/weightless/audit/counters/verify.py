@@ -5,7 +5,7 @@
     compiled engine   must score what the readable engine scores, and count the same where the data decides
     compiled log      the same engine compiled with its log: the same nats, and the same addresses as the readable log
     torch trace       must equal the formula, per operator and component (families that train in PyTorch), and its
-                      nats must be the engine's
+                      nats must be the engine's; of a model with a window cache it sees the rest, and says so
     pages             the operating system must see exactly the pages that the log names
     poison            the log must be complete, and tight in 99 % of the trials
 
@@ -14,6 +14,7 @@ A counter that cannot run says so and why; it is then "skipped", never silently.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ import numpy as np
 from weightless.audit.counters.agreement import Audited, DisagreementError, examine
 from weightless.audit.counters.pages import PagesUnavailableError, visited
 from weightless.audit.counters.poison import TRIALS, Poisoned, poison
-from weightless.audit.counters.subjects import Subject, described, same_program
+from weightless.audit.counters.subjects import Subject, described, same_program, trained_part
 from weightless.base.errors import WeightlessError
 from weightless.program.cost import is_exact
 
@@ -150,7 +151,14 @@ def _engines(steps: list[Audited], failure: str) -> list[Counter]:
 def _traced(subject: Subject, positions: Sequence[int], steps: list[Audited]) -> Counter:
     if not subject.has_torch_model:
         return Counter("torch trace", SKIPPED, f"the family {subject.family} has no PyTorch model to trace", {})
-    return _guarded("torch trace", lambda: _torch(subject, positions, {s.position: s for s in steps}))
+    part = trained_part(subject)
+    if part is subject:
+        return _guarded("torch trace", lambda: _torch(subject, positions, {s.position: s for s in steps}))
+    found = _guarded(
+        "torch trace", lambda: _torch(part, positions, {s.position: s for s in _examined(part, positions)[0]})
+    )
+    told = "the model without its window cache, which is not PyTorch's: formula, both logs, pages and poison count that"
+    return dataclasses.replace(found, detail=f"{found.detail}; {told}")
 
 
 def _torch(subject: Subject, positions: Sequence[int], steps: Mapping[int, Audited]) -> Counter:
