@@ -29,6 +29,7 @@ from weightless.artifact.safetensors import SIZES
 from weightless.export.lower import pack
 from weightless.models import dense
 from weightless.models.catalog import family
+from weightless.program.cached import first_weights
 from weightless.train.initialise import initial_parameters
 
 DATA = Path(os.environ.get("WEIGHTLESS_DATA", "/nonexistent"))
@@ -226,6 +227,17 @@ def test_a_model_that_leaves_early_is_not_written_as_one_that_never_does(name, t
     pack(tmp_path / "model.wl", name, config, {**arrays, "exit.threshold": np.full((1, 1), 0.5, np.float32)})
     code, _, wrong = command("export", tmp_path / "model.wl", "--out", tmp_path / "hf")
     assert code == 2 and "exit_after = " in wrong and wrong.count("\n") == 1
+    assert not (tmp_path / "hf").exists()
+
+
+@pytest.mark.parametrize("name", ["dense", "gpt2", "llama", "qwen3"])
+def test_a_window_cache_is_not_left_behind_without_a_word(name, tmp_path, command):
+    config = dataclasses.replace(family(name).Config.at(1, V), window_cache=2)
+    drawn = initial_parameters(family(name).Model(config).tensors(), seed=1)
+    arrays = {key: value.detach().numpy() for key, value in drawn.items()} | first_weights(2)
+    pack(tmp_path / "model.wl", name, config, arrays)
+    code, _, wrong = command("export", tmp_path / "model.wl", "--out", tmp_path / "hf")
+    assert code == 2 and "window_cache = 2" in wrong and wrong.count("\n") == 1
     assert not (tmp_path / "hf").exists()
 
 

@@ -55,8 +55,8 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "ngram": {
         "cached": ngram.Config(V, 3, context=33, window_cache=4),
-        "cached_full_lists": ngram.Config(29, 1, context=130, window_cache=3),
-        "cached_six_orders": ngram.Config(17, 2, context=63, window_cache=6),
+        "cached_full_lists": ngram.Config(19, 1, context=560, window_cache=3),
+        "cached_six_orders": ngram.Config(19, 2, context=63, window_cache=6),
     },
     "qwen3": {"cached": qwen3.Config(V, 36, 1, 4, 1, 14, 45, 23, window_cache=3, **EXACT)},
     "recurrent": {"cached": recurrent.Config(V, 40, n_heads=2, n_kv_heads=1, context=23, window_cache=4, **EXACT)},

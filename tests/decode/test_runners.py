@@ -13,7 +13,8 @@ from weightless.decode.answers import prefix_model
 from weightless.decode.batch_runner import BatchRunner, Work
 from weightless.decode.engine_runner import EngineRunner, runner_for
 
-ALL = [(name, case) for name in ("dense", "scan", "feather", "memory", "recurrent", "ngram") for case in CASES[name]]
+FAMILIES = ("dense", "scan", "feather", "memory", "recurrent", "ngram")
+ALL = [(name, case) for name in FAMILIES for case in CASES[name] if CASES[name][case].vocab_size >= 280]
 BATCHED = [(name, case) for name, case in ALL if name != "ngram"]
 
 

@@ -20,6 +20,8 @@ from weightless.lab import making, stages
 from weightless.lab.corpora import prepared
 from weightless.lab.recipe import DataRecipe, ModelRecipe, fingerprint, load_recipe
 from weightless.models import ngram
+from weightless.ops.window_weights import fit_on, side_by_side
+from weightless.program.cached import CACHE_WEIGHTS
 from weightless.program.compose import WEIGHTS
 
 TRAIN = {"num_steps": 400, "batch_size": 2, "threads": 1, "eval_tokens": 128, "max_lr": 1e-2}
@@ -132,6 +134,45 @@ def test_the_fit_sees_a_table_without_the_held_out_tokens(corpus, made, tmp_path
     making.make(MIXTURE, 0, corpus, made[1], "mixed")
     n = len(corpus.tokens("train"))
     assert [size for size in seen if size != making.WARM_UP_TOKENS] == [n - 700, n]
+
+
+def test_a_cache_of_counts_is_fitted_without_the_held_out_tokens(corpus, tmp_path, monkeypatch):
+    """Oracle: a table of all but the last tenth, its own artifact, and what that scores; the table itself is of all."""
+    table, seen = ngram.FAMILY.counted, []
+
+    def count(config, tokens, **more):
+        seen.append(len(tokens))
+        return table(config, tokens, **more)
+
+    monkeypatch.setattr(ngram, "FAMILY", dataclasses.replace(ngram.FAMILY, counted=count))
+    recipe = ModelRecipe("cached", "ngram", config={"order": 2, "context": 64, "window_cache": 3})
+    made = making.make(recipe, 0, corpus, tmp_path, "cached")
+    tokens = corpus.tokens("train")
+    n_held = min(making.HELD_OUT_TOKENS, len(tokens) // 10)
+    assert seen[1:] == [len(tokens), len(tokens) - n_held] and not (tmp_path / making.FITTING).exists()
+    plain = ngram.FAMILY.count(ngram.Config(corpus.vocab_size, 2, 64), np.asarray(tokens[: len(tokens) - n_held]))
+    pack(tmp_path / "plain.wl", "ngram", *plain)
+    windows = side_by_side(np.asarray(tokens[len(tokens) - n_held :], dtype=np.int64), 64)
+    nats = making.window_nats(open_packed(tmp_path / "plain.wl"), windows)
+    weights, told = fit_on(nats, windows, 3)
+    assert np.array_equal(made.arrays[CACHE_WEIGHTS], weights)
+    assert made.record["observed"][making.CACHE_FITTED] == {"ok": True, "detail": told}
+    whole = ngram.FAMILY.count(ngram.Config(corpus.vocab_size, 2, 64), np.asarray(tokens[:]))[1]
+    assert all(np.array_equal(made.arrays[name], array) for name, array in whole.items())
+
+
+def test_a_mixture_fits_its_cache_where_it_fits_its_weights(corpus, made, tmp_path):
+    """The same parts and weights as without a cache; its weights from the nats of the mixture, on the same tokens."""
+    mixture, _ = made
+    recipe = dataclasses.replace(MIXTURE, config={**MIXTURE.config, "window_cache": 2})
+    cached = making.make(recipe, 0, corpus, tmp_path, "cached")
+    assert all(np.array_equal(cached.arrays[name], array) for name, array in mixture.arrays.items())
+    assert set(cached.arrays) == {*mixture.arrays, CACHE_WEIGHTS}
+    assert cached.record["n_parameters"] == mixture.record["n_parameters"] + cached.arrays[CACHE_WEIGHTS].size
+    detail = cached.record["observed"][making.CACHE_FITTED]["detail"]
+    assert "100 weights, fitted on 699 held-out training tokens" in detail
+    pack(tmp_path / "cached.wl", "mixture", cached.config, cached.arrays)
+    assert open_packed(tmp_path / "cached.wl").engine().score_stream(np.arange(9), np.arange(9)).shape == (9,)
 
 
 def test_models_by_number_of_training_tokens(corpus, tmp_path):

@@ -20,7 +20,7 @@ from weightless.program.compose import n_classes
 from weightless.program.cost import formula, is_exact, step_bytes
 from weightless.program.program import Program
 
-EVERY = list(CASES["mixture"])
+EVERY = [case for case, config in CASES["mixture"].items() if not config.window_cache]
 
 
 @pytest.fixture(params=EVERY)
@@ -124,3 +124,9 @@ def test_any_trained_family_mixes_with_any_counted_one():
             assert program.context == 16 and len(program.by_name) == len(program.tensors)
             assert program.by_name["mixing.weights"].shape == (n_classes(programs[1]), 1)
             assert dataclasses.replace(program).validate() == program
+
+
+@pytest.mark.parametrize("part", ["neural", "counted"])
+def test_a_window_is_counted_once_for_both_parts(part):
+    with pytest.raises(ConfigError, match=f"{part}_config.window_cache = 4: .* set window_cache beside them"):
+        mixture.Config(**{f"{part}_config": {"window_cache": 4}})

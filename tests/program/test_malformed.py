@@ -118,7 +118,7 @@ def run_both(program: Program, seed: int) -> None:
                 for token in (0, program.vocab_size - 1)[: program.context]:
                     engine.feed(token)
                     engine.score(program.vocab_size - 1)
-                    assert 0 <= engine.sample(np.full(8, 0.99)) < program.vocab_size
+                    assert 0 <= engine.sample(np.full(program.n_uniforms, 0.99)) < program.vocab_size
                     assert engine.distribution().shape == (program.vocab_size,)
             except (CorruptFileError, ConfigError):
                 continue

@@ -78,7 +78,7 @@ def _enter(c, S, R, k, row, word, here):  # type: ignore[no-untyped-def]
     if not fresh:
         header = _window(S, R, line)
         hand, used = header >> BITS, header & MOST
-        if used > WORDS or hand >= WORDS:
+        if used < 1 or used > WORDS or hand >= WORDS:
             R[STATUS] = 1
             return np.int64(0)
     for i in range(used):
@@ -111,8 +111,9 @@ def _line_of(c, S, R, k):  # type: ignore[no-untyped-def]
         R[STATUS] = 1
         return np.int64(0), np.int64(0)
     line = c[LINES] + row * c[STRIDE] + LINE * (k - 1)
-    used = _window(S, R, line) & MOST
-    if used > WORDS:
+    header = _window(S, R, line)
+    used = header & MOST
+    if used < 1 or used > WORDS or header >> BITS >= WORDS:
         R[STATUS] = 1
         return np.int64(0), np.int64(0)
     return line, used

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from weightless.base.errors import CorruptFileError
 from weightless.ops.window_cache import WORDS
 from weightless.program.arena import Arena
 from weightless.program.operator import (
@@ -64,10 +65,6 @@ def header_of(hand: int, used: int) -> int:
     return hand << BITS | used
 
 
-def hand_and_used(header: int) -> tuple[int, int]:
-    return header >> BITS, header & (1 << BITS) - 1
-
-
 class Cached(Operator):
     """What the operators of a window cache have in common: its memory."""
 
@@ -91,6 +88,18 @@ class Cached(Operator):
             need(not tensor.by_row, self, f"{name} should be packed tightly")
         need_history(self, bounds, self.history)
         need(len({self.history, *wanted}) == 1 + len(wanted), self, "history, words, known and lines should be apart")
+
+    def line(self, arena: Arena, k: int, row: int) -> tuple[int, int]:
+        """(hand, words in use) of a line of order k; CorruptFileError where no window leaves such numbers."""
+        header = int(arena.span(self.lines, line_of(k), 1, row)[0])
+        hand, used = header >> BITS, header & (1 << BITS) - 1
+        if hand >= WORDS or not 1 <= used <= WORDS:
+            raise CorruptFileError(f"a line of the window cache says that {used} of {WORDS} words are in use")
+        return hand, used
+
+    def holds(self, arena: Arena, place: int, word: int) -> bool:
+        """Whether this window has the word at a position."""
+        return int(arena.span(self.history, place, 1)[0]) == word
 
     def orders(self, arena: Arena) -> int:
         return arena.tensor(self.known).shape[1]

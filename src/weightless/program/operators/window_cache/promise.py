@@ -36,7 +36,7 @@ from weightless.program.operator import (
     span_of,
     whole,
 )
-from weightless.program.operators.window_cache.layout import BITS, FRESH, Cached, cells, hand_and_used, line_of
+from weightless.program.operators.window_cache.layout import BITS, FRESH, Cached, cells, line_of
 from weightless.program.registers import N_UNIFORMS, USUAL_UNIFORMS
 
 CHOICE = USUAL_UNIFORMS  # the uniform that chooses: no model draws by it
@@ -98,7 +98,7 @@ class _Head(Cached):
             if row & FRESH:
                 read.append(0)
                 continue
-            _, used = hand_and_used(int(arena.span(self.lines, line_of(k), 1, row)[0]))
+            _, used = self.line(arena, k, row)
             entries = arena.span(self.lines, line_of(k) + 1, used, row).tolist()
             words, counts = [entry >> BITS for entry in entries], [entry & MOST for entry in entries]
             found.append(self._order(arena, k, sum(counts), used, words, counts))
@@ -106,6 +106,8 @@ class _Head(Cached):
         return found[::-1], tuple(read)
 
     def _order(self, arena: Arena, k: int, total: int, distinct: int, words: list[int], counts: list[int]) -> _Order:
+        if not 1 <= distinct <= total:
+            raise CorruptFileError(f"a context of the window is said to have had {distinct} words {total} times")
         number = class_of(k, total, distinct)
         return _Order(usable(float(arena.span(self.weights, number, 1)[0])), words, counts)
 
@@ -136,7 +138,7 @@ class CacheScore(_Head):
             added += rest * weight * hits / sum(counts)
             rest *= 1 - weight
         first, count = self._row_of(arena, target)
-        has_occurred = int(arena.span(self.history, min(first, t - 1), 1)[0]) == target and first < t
+        has_occurred = self.holds(arena, min(first, t - 1), target) and first < t
         added += rest * orders[-1].weight * (count if has_occurred else 0) / t
         rest *= 1 - orders[-1].weight
         nats = mixed_nats(float(arena.row(self.own)[0]), rest, added)

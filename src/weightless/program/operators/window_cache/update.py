@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from weightless.base.errors import CorruptFileError
 from weightless.ops.window_cache import MOST, WORDS
 from weightless.program.arena import Arena
 from weightless.program.batch import Batch
@@ -15,7 +16,6 @@ from weightless.program.operators.window_cache.layout import (
     FRESH,
     Cached,
     cells,
-    hand_and_used,
     header_of,
     line_of,
     onward_of,
@@ -65,13 +65,15 @@ class CacheUpdate(Cached):
         t, orders = arena.registers.t, self.orders(arena)
         here, n = t - 1, min(orders - 1, t - 1)
         word = int(arena.span(self.history, here, 1)[0])
+        if 2 * word >= arena.tensor(self.words).shape[1]:
+            raise CorruptFileError(f"the history holds a word {word} that is none")
         rows = arena.span(self.known, 1, n).tolist() if n else []
         data, onward = list[int](), [0] * orders
         for k in range(n, 0, -1):
             onward[k], read, listed = self._enter(arena, k, rows[k - 1], word)
             data += [read, listed]
         first = int(arena.span(self.words, 2 * word, 1)[0])
-        is_known = first < here and int(arena.span(self.history, first, 1)[0]) == word
+        is_known = first < here and self.holds(arena, first, word)
         if is_known:
             arena.put_span(self.words, 2 * word + 1, arena.span(self.words, 2 * word + 1, 1) + np.uint32(1))
         else:
@@ -87,7 +89,7 @@ class CacheUpdate(Cached):
         """(row in which the context goes on that the word makes longer, words read, whether the word was listed)."""
         orders, at, fresh = self.orders(arena), line_of(k), bool(row & FRESH)
         row, entries = row & ~FRESH, list[int]()
-        hand, used = (0, 0) if fresh else hand_and_used(int(arena.span(self.lines, at, 1, row)[0]))
+        hand, used = (0, 0) if fresh else self.line(arena, k, row)
         for place in range(used):
             entries.append(int(arena.span(self.lines, at + 1 + place, 1, row)[0]))
             if entries[-1] >> BITS == word:
