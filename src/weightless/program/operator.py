@@ -34,7 +34,7 @@ NOT_SET = "rows never set"
 """Why a value that is read may not matter (`Operator.indifferent`): a probe asks "less, equal or greater"; the last
 class is read whole; with ReLU^2 a hidden unit below zero hides its weights, with GELU one far below zero hides what
 leads to it; a router's scores of those that are not chosen only say that they are not; where a table is never cleared,
-the row of a word that has not occurred may hold anything."""
+the row of a word that has not occurred may hold anything, and so may the token that it points at."""
 
 Tensors = Mapping[str, Tensor]
 

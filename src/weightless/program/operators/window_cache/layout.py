@@ -112,7 +112,7 @@ class Cached(Operator):
         return 0
 
     def indifferent(self) -> list[tuple[str, str, int]]:
-        return [(NOT_SET, self.words, 0)]
+        return [(NOT_SET, self.words, 0), (NOT_SET, self.history, 0)]
 
     def operands(self, places: Mapping[str, Place]) -> list[int]:
         """[history, words, known, lines, bytes of a row of lines, rows, orders, V]."""
