@@ -2,7 +2,7 @@
 
     check_on_machine    is the device there, do the weights fit into memory?  before the text is prepared
     check_on_text       is there a window to train on and one to validate on, are there as many training tokens as were
-                        asked for, does a mixture leave tokens to be fitted on?
+                        asked for, does a mixture or a window cache leave tokens to be fitted on?
 
 What the recipe alone tells is checked when it is read (recipe.py).
 """
@@ -17,7 +17,7 @@ from typing import Any
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.units import human_bytes
 from weightless.data.shards.corpus import Corpus
-from weightless.lab.making import divided, training_tokens
+from weightless.lab.making import HELD_OUT_TOKENS, divided, training_tokens
 from weightless.lab.recipe import ModelRecipe
 from weightless.models.catalog import Composed, family, trained
 
@@ -51,9 +51,11 @@ def check_on_text(model: ModelRecipe, corpus: Corpus) -> None:
         )
     training = model.build_training(config, seed=0)
     if training is None:
+        if config.window_cache:
+            divided(model, HELD_OUT_TOKENS, tokens)
         return
     if isinstance(family(model.family), Composed):
-        tokens, _ = divided(model, config, tokens)
+        tokens, _ = divided(model, config.held_out, tokens)
     try:
         _check_training(training, tokens, n_validation, corpus)
     except WeightlessError as error:
