@@ -5,6 +5,9 @@ As in test_variant_mutants.py every test plants one fault, in one of three imple
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+
 import numpy as np
 import pytest
 from audit.test_mutants import change_formula, disagreeing
@@ -21,6 +24,7 @@ from weightless.program.operators.feedforward import promise as feedforward
 
 LLAMA = ("llama", "untied_gqa_wide_heads_f32")
 QWEN3 = ("qwen3", "tied_gqa_wide_heads_f32")
+STRETCHED = ("llama", "stretched_f32")
 GPT2 = ("gpt2", "tied_f32")
 D_MODEL, D_HEAD = 52, 18
 PUBLISHED = pytest.mark.parametrize("case", [LLAMA, QWEN3], ids="-".join)
@@ -57,10 +61,26 @@ def test_heads_that_are_normed_with_another_eps(monkeypatch):
 
     def lower(self, places):
         row = honest(self, places)
-        return row._replace(floats=[row.floats[0], 1e-6])
+        return row._replace(floats=[row.floats[0], 1e-6, *row.floats[2:]])
 
     monkeypatch.setattr(attention.RopeAppend, "lower", lower)
     assert disagreeing(QWEN3, "nats") == {"compiled engine"}
+
+
+def test_angles_that_are_not_stretched(monkeypatch):
+    """In each of the three programs by itself: nats, not bytes, tell."""
+
+    def changed(where, name, make):
+        with monkeypatch.context() as planted:
+            planted.setattr(where, name, make(getattr(where, name)))
+            return disagreeing(STRETCHED, "nats")
+
+    plain = functools.partial(dataclasses.replace, stretch=1.0, low=1.0, high=4.0, learned=8192)
+    readable = changed(attention.RopeAppend, "turned", lambda f: lambda self, *given: f(plain(self), *given))
+    compiled = changed(attention.RopeAppend, "lower", lambda f: lambda self, *given: f(plain(self), *given))
+    trained = changed(torch_step, "rotary_tables", lambda f: lambda *given, stretch, **more: f(*given, **more))
+    assert readable == READABLE and trained == {"torch trace"}
+    assert compiled == {"compiled engine", "torch trace"}, "the trace is held to the compiled engine's nats"
 
 
 def test_a_layer_norm_that_does_not_centre(monkeypatch):

@@ -10,7 +10,7 @@ from weightless.kernels.numba.attend import ATTEND
 from weightless.kernels.numba.layers import exp, exp_64, exp_shifted, largest, rotate_heads, sum_of_exp
 from weightless.kernels.numba.rows import FAST, KERNEL, views
 from weightless.ops.attention import decode_attention
-from weightless.ops.rope import rope
+from weightless.ops.rope import Stretch, rope
 from weightless.quant.formats import decode_rows, encode_rows
 
 
@@ -76,12 +76,13 @@ def test_softmax_is_numpys(n):
 
 @pytest.mark.parametrize("position", [0, 1, 511, 100_000])
 @pytest.mark.parametrize(("pairing", "step", "apart"), [("half_split", 1, 17), ("interleaved", 2, 1)])
-def test_rotation_is_the_readable_twin(position, pairing, step, apart):
+@pytest.mark.parametrize("stretch", [Stretch(), Stretch(8.0, 1.0, 4.0, 700)], ids=["as it comes", "stretched"])
+def test_rotation_is_the_readable_twin(position, pairing, step, apart, stretch):
     """Angles by repeated multiplication in float64: float32 rounding is all that differs."""
     rng = np.random.default_rng(0)
     q, k = rng.standard_normal((4, 34)).astype(np.float32), rng.standard_normal((2, 34)).astype(np.float32)
-    wanted = [rope(x[None], np.array([position]), 1e4, pairing)[0] for x in (q, k)]
-    have = q.copy(), k.copy()
-    rotate_heads(have[0].reshape(-1), 4, have[1].reshape(-1), 2, 34, position, 1e4, step, apart)
+    wanted = [rope(x[None], np.array([position]), 1e4, pairing, stretch)[0] for x in (q, k)]
+    have, by = (q.copy(), k.copy()), np.array(stretch, np.float64)
+    rotate_heads(have[0].reshape(-1), 4, have[1].reshape(-1), 2, 34, position, 1e4, step, apart, by)
     for x, y in zip(have, wanted, strict=True):
         np.testing.assert_allclose(x, y, rtol=0, atol=2e-6)

@@ -11,7 +11,7 @@ from weightless.ops.class_head import class_log_probs, slot_log_prob
 from weightless.ops.cross_entropy import log_softmax, nll
 from weightless.ops.feedforward import feedforward, silu
 from weightless.ops.norm import rms_norm
-from weightless.ops.rope import half_split_order, rope, rope_angles
+from weightless.ops.rope import Stretch, half_split_order, rope, rope_angles
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -58,6 +58,23 @@ def test_rope_keeps_lengths_and_depends_on_distance_only():
     scores = [float((rope(q, np.array([t + 9]), 100.0) * rope(k, np.array([t]), 100.0)).sum()) for t in (0, 3, 1000)]
     np.testing.assert_allclose(scores, scores[0], rtol=1e-11)
     np.testing.assert_allclose(np.linalg.norm(rope(q, np.array([77]), 100.0)), np.linalg.norm(q), **CLOSE)
+
+
+@pytest.mark.parametrize("by", [Stretch(8.0, 1.0, 4.0, 40), Stretch(32.0, 1.0, 4.0, 8192), Stretch(1.5, 0.25, 3.0, 7)])
+def test_stretched_angles_are_the_three_published_cases(by):
+    """Long waves are slowed, short ones stay, and those between are mixed: one wave at a time."""
+    theta, K = 500.0, 22
+    for j in range(K // 2):
+        frequency = theta ** (-2 * j / K)
+        wave = 2 * np.pi / frequency
+        if wave < by.learned / by.high:
+            wanted = frequency
+        elif wave > by.learned / by.low:
+            wanted = frequency / by.factor
+        else:
+            smooth = (by.learned / wave - by.low) / (by.high - by.low)
+            wanted = (1 - smooth) * frequency / by.factor + smooth * frequency
+        np.testing.assert_allclose(rope_angles(np.array([0, 9]), K, theta, by)[:, j], [0, 9 * wanted], rtol=1e-12)
 
 
 def test_rope_refusals():

@@ -41,6 +41,23 @@ CASES = {
             "rope_parameters": {"rope_type": "default", "rope_theta": 300.0},
         },
     ),
+    "llama_stretched": (
+        "Llama",
+        {
+            **GATED,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 18,
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 500.0,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 40,
+            },
+        },
+    ),
     "qwen3_tied_gqa_wide_heads": (
         "Qwen3",
         {**GATED, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 22, "tie_word_embeddings": True},

@@ -23,6 +23,7 @@ VALUES = ("memory", "values_of_two_heads")
 NEURONS = ("memory", "silu_neurons_int4")
 CAPPED = ("dense", "factorised_tied_softcap_windows")
 GAINED = ("dense", "nope_with_gain_and_norm")
+STRETCHED = ("llama", "stretched_f32")
 POSITIONS = ("dense", "sandwich_learned_positions")
 LEVELS = ("dense", "three_levels")
 POST_NORM = ("dense", "post_norm_gelu_matched")
@@ -146,6 +147,14 @@ REFUSALS = {
     "a norm behind in the state": (POST_NORM, with_kind("block.0.ffn_post_norm", "kind", "state")),
     "transposed by itself": (CAPPED, with_field("norm_matvec", "transposed", True)),
     "a factor turned over too wide": (CAPPED, with_shape("embed_widen", [40, 2**20])),
+    "a stretch below 1": (STRETCHED, with_field("rope_append", "stretch", 0.5)),
+    "a stretch that is no number": (STRETCHED, with_field("rope_append", "stretch", NAN)),
+    "a stretch without end": (STRETCHED, with_field("rope_append", "stretch", INF)),
+    "a stretch between equals": (STRETCHED, with_field("rope_append", "low", 4.0)),
+    "a stretch of turns without end": (STRETCHED, with_field("rope_append", "high", INF)),
+    "a stretch of nothing": (STRETCHED, with_field("rope_append", "learned", 0)),
+    "a stretch of no positions": (STRETCHED, with_field("rope_append", "rotary", "none")),
+    "parts of no stretch": (GAINED, with_field("rope_append", "learned", 63)),
     "unknown pairs": (GAINED, with_field("rope_append", "rotary", "x")),
     "weights of a norm that is not there": (GAINED, with_field("rope_append", "qk_norm", False)),
     "a query norm of another width": (GAINED, with_shape("block.0.q_norm", [1, 19])),

@@ -15,6 +15,7 @@ from weightless.layers import functions as L
 from weightless.layers.layer import HISTORY, STREAM, Fused, Layer, Window, register
 from weightless.layers.residual import Residual, vector
 from weightless.ledger.memory import Activation
+from weightless.ops.rope import UNSTRETCHED, Stretch
 from weightless.program.operators.attention import Attend, MatvecAdd, NormMatvec, RopeAppend
 from weightless.program.operators.lookup import GatherRow
 from weightless.program.tensor import Constant, Parameter, Tensor, Uniform
@@ -36,6 +37,7 @@ class Attention(Layer):
     apart     let Muon make queries, keys and values orthogonal each by itself, not as the one matrix that they are in
     values    tokens that add a row of their own to v; 0: none (the table is called value.`block`)
     biases    which products add a vector: qkv, or qkv and out          qk_eps    of the norms of q and k
+    stretch   of positions beyond those that were learned first (`ops.rope`)
     """
 
     block: int
@@ -57,6 +59,7 @@ class Attention(Layer):
     biases: Literal["none", "qkv", "both"] = "none"
     qk_eps: float = QK_EPS
     apart: bool = False
+    stretch: Stretch = UNSTRETCHED
 
     @property
     def d_model(self) -> int:
@@ -133,7 +136,8 @@ class Attention(Layer):
         return self.rotary != "none" or self.qk_norm != "none" or bool(self.q_gain)
 
     def _turn(self, p: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        return {"rotary": self.rotary, "qk_eps": self.qk_eps, **{role: p[name] for role, name in self.vectors.items()}}
+        turn = {"rotary": self.rotary, "qk_eps": self.qk_eps, "stretch": self.stretch}
+        return {**turn, **{role: p[name] for role, name in self.vectors.items()}}
 
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
         import torch.nn.functional as F
@@ -197,6 +201,10 @@ class Attention(Layer):
                 **self.vectors,
                 rotary=self.rotary,
                 qk_eps=self.qk_eps,
+                stretch=self.stretch.factor,
+                low=self.stretch.low,
+                high=self.stretch.high,
+                learned=self.stretch.learned,
                 **turn,
             ),
         ]

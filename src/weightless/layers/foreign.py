@@ -21,6 +21,14 @@ from weightless.program.program import MAX_CONTEXT, MAX_VOCAB, check_layers
 from weightless.program.tensor import Parameter
 
 ROPE, THETA = ("rope_parameters", "rope_scaling"), "rope_theta"
+STRETCHED = "llama3"
+STRETCH_KEYS = {
+    "factor": "rope_stretch",
+    "low_freq_factor": "rope_low",
+    "high_freq_factor": "rope_high",
+    "original_max_position_embeddings": "rope_learned",
+}
+"""Their scaling of rotary positions that is computed here, and our fields for its numbers (`ops.rope.Stretch`)."""
 USUAL_THETA = 10_000.0
 LARGEST_WIDTH = 2**24
 IDLE_EVERYWHERE = (
@@ -84,6 +92,7 @@ class Foreign:
     transposed   which of ours (by their last names) are stored (inputs, outputs)
     prefix       what stands before their names in some files and not in others
     rotary       whether there is a `rope_theta`, wherever it stands
+    stretches    whether a scaling of the type llama3 is computed
     divided      whether they ask that the heads divide the width, whatever the width of a head is
     """
 
@@ -101,6 +110,7 @@ class Foreign:
     prefix: str = ""
     rotary: bool = True
     divided: bool = False
+    stretches: bool = False
 
     def config_of(self, Config: Any, given: Mapping[str, Any], where: str, **ours: Any) -> tuple[Any, list[str]]:
         """(our Config, what it leaves out of theirs: a scaling of rotary positions, by name)."""
@@ -108,7 +118,8 @@ class Foreign:
         values = {name: self._value(key, given, where) for key, name in self.keys.items()}
         left_out: list[str] = []
         if self.rotary:
-            values["rope_theta"], left_out = rope_of(given, where)
+            more, left_out = rope_of(given, where, self.stretches)
+            values |= more
         try:
             return from_dict(Config, {**values, **ours}), left_out
         except ConfigError as error:
@@ -159,6 +170,9 @@ class Foreign:
         out |= {key: None if type(value) is int and value == 0 else value for key, value in values.items()}
         if self.rotary:
             out |= {THETA: config.rope_theta, "rope_scaling": None}
+        if self.stretches and config.rope_stretch != 1:
+            numbers = {key: getattr(config, name) for key, name in STRETCH_KEYS.items()}
+            out |= {"rope_scaling": {"rope_type": STRETCHED, **numbers}}
         return out | {key: values[0] for key, values in self.fixed.items() if values[0] is not None}
 
     def stacked(self, config: Any, parameters: Iterable[Parameter]) -> list[Stacked]:
@@ -187,9 +201,12 @@ def rows_of(c: Any, parts: int, rows: int) -> tuple[int, ...]:
     return (rows // parts,) * parts
 
 
-def rope_of(given: Mapping[str, Any], where: str) -> tuple[Any, list[str]]:
-    """(theta, names of a scaling of rotary positions): from rope_parameters, or rope_theta and rope_scaling."""
-    theta, scaling = given.get(THETA), []
+def rope_of(given: Mapping[str, Any], where: str, stretches: bool = False) -> tuple[dict[str, Any], list[str]]:
+    """(our fields, names of a scaling that none of them is): of rope_parameters, or of rope_theta and rope_scaling.
+
+    `stretches`: a scaling of the type llama3 is among the fields.
+    """
+    theta, scaling, fields = given.get(THETA), [], {}
     for key in ROPE:
         part = given.get(key)
         if part is None:
@@ -199,9 +216,12 @@ def rope_of(given: Mapping[str, Any], where: str) -> tuple[Any, list[str]]:
         theta = part.get(THETA, theta)
         kind = part.get("rope_type", part.get("type", "default"))
         odd = sorted({str(name) for name in part} - {THETA, "rope_type", "type"})
+        if stretches and kind == STRETCHED and set(odd) == set(STRETCH_KEYS):
+            fields = {ours: part[key] for key, ours in STRETCH_KEYS.items()}
+            continue
         if kind != "default" or odd:
             scaling.append(f"{key} of type {kind!s:.40}" + (f" ({', '.join(odd)!s:.120})" if odd else ""))
-    return USUAL_THETA if theta is None else theta, scaling
+    return {"rope_theta": USUAL_THETA if theta is None else theta, **fields}, scaling
 
 
 def width_of_head(given: Mapping[str, Any]) -> Any:

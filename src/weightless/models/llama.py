@@ -2,7 +2,8 @@
 
     x += W_o attend(rope(W_qkv norm(x)))        x += W_down (silu(W_gate norm(x)) * W_up norm(x))
 
-The defaults are the shape of Llama 3.2 1B, with a shorter context and without its scaling of rotary positions.
+The defaults are the shape of Llama 3.2 1B, with a shorter context and without its stretch of rotary positions
+(`rope_stretch` = 32).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from weightless.layers.full_head import FullHead
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
-from weightless.ops.rope import check_theta
+from weightless.ops.rope import UNSTRETCHED, Stretch, check_theta
 from weightless.program.cached import WindowCache
 
 
@@ -54,6 +55,14 @@ class Config(EarlyExit, WindowCache):
     """Let embedding and head be one matrix."""
     rope_theta: float = 500_000.0
     """Base of the rotary wavelengths (RoPE)."""
+    rope_stretch: float = 1.0
+    """How many times slower the slowest rotations are for longer texts (Llama 3.1: 8, 3.2: 32); 1: not stretched."""
+    rope_low: float = UNSTRETCHED.low
+    """Rotations of fewer turns within rope_learned positions are the slowest."""
+    rope_high: float = UNSTRETCHED.high
+    """Rotations of more turns within rope_learned positions stay as they are."""
+    rope_learned: int = UNSTRETCHED.learned
+    """Positions that the model knew before it was stretched."""
     eps: float = 1e-5
     """Added to the mean square in every RMSNorm."""
     attention_bias: bool = False
@@ -68,8 +77,13 @@ class Config(EarlyExit, WindowCache):
     def __post_init__(self) -> None:
         check_shape(self)
         check_theta(self.rope_theta)
+        self.stretch.check("rope_")
         self.check_exits(self.n_layers)
         self.check_cache(self.context)
+
+    @property
+    def stretch(self) -> Stretch:
+        return Stretch(self.rope_stretch, self.rope_low, self.rope_high, self.rope_learned)
 
     @staticmethod
     def at(size: float, vocab_size: int = 4096) -> Config:
@@ -87,7 +101,7 @@ def stack(c: Config) -> Stack:
     head, blocks = FullHead(c.vocab_size, d, c.eps, fmt, 0.02, "embed" if c.tied else ""), []
     for i in range(c.n_layers):
         attention, ffn = (Residual(f"block.{i}.{half}_", d, c.eps) for half in ("attn", "ffn"))
-        looking = Attention(i, attention, *heads, biases=biases)
+        looking = Attention(i, attention, *heads, biases=biases, stretch=c.stretch)
         blocks.append((looking, FeedForward(i, ffn, c.d_ff, "swiglu", fmt, std, out_std, c.mlp_bias)))
     embedding = Embedding(c.vocab_size, d, fmt, 0.02, c.tied)
     return Stack(c.vocab_size, c.context, (embedding, *c.exits(blocks, head, d, c.eps)), head)
@@ -113,6 +127,7 @@ FOREIGN = Foreign(
     ends=GATED_ENDS,
     at="model.layers.*.",
     divided=True,
+    stretches=True,
     block=NAMES,
 )
 FAMILY = Trained(Config, stack, FOREIGN)

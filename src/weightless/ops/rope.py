@@ -8,11 +8,20 @@ Two conventions of what a pair is, equal up to a fixed permutation of the head's
     half_split    (j, j + K/2)      Hugging Face, GGUF's "neox" and this project
     interleaved   (2j, 2j + 1)      the paper, GGUF's "norm"
 
+A model that was trained on short texts first may be stretched to longer ones (Llama 3.1): what turns seldom within the
+`learned` positions turns `factor` times slower, what turns often stays, and what lies between is interpolated,
+
+    turns(j) = learned * theta^(-2j / K) / 2 pi        kept(j) = clip((turns(j) - low) / (high - low), 0, 1)
+    angle(t, j) = t * theta^(-2j / K) * (kept(j) + (1 - kept(j)) / factor)
+
 Worked out in float32 at least, given back in the dtype of the input.
-Errors: ConfigError for an odd K, an unknown pairing, or a theta that is not above 1 and at most 1e300.
+Errors: ConfigError for an odd K, an unknown pairing, a theta that is not above 1 and at most 1e300, a stretch that
+cannot be.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,18 +32,65 @@ LARGEST_THETA = 1e300
 PAIRINGS = ("half_split", "interleaved")
 
 
-def rope_angles(positions_T: np.ndarray, d_head: int, theta: float) -> np.ndarray:
+LARGEST_STRETCH = 1e6
+MOST_LEARNED = 2**31 - 1
+
+
+class Stretch(NamedTuple):
+    """How far positions reach beyond those that were learned first; a factor of 1: not at all."""
+
+    factor: float = 1.0
+    low: float = 1.0
+    high: float = 4.0
+    learned: int = 8192
+
+    def check(self, prefix: str = "") -> None:
+        """ConfigError unless it says something that can be, or nothing; fields are called by their names here.
+
+        `prefix` stands before the names, of which the first is `stretch`.
+        """
+        if not 1 <= self.factor <= LARGEST_STRETCH:
+            raise ConfigError(f"{prefix}stretch = {self.factor!r} is not in 1..{LARGEST_STRETCH:g}; 1 means none")
+        if self.factor == 1 and self != UNSTRETCHED:
+            names = ", ".join(f"{prefix}{name}" for name in ("low", "high", "learned"))
+            raise ConfigError(f"{names} say how positions are stretched, and {prefix}stretch = 1: leave them out")
+        if not 0 < self.low < self.high <= LARGEST_STRETCH:
+            told = f"{prefix}low = {self.low!r} and {prefix}high = {self.high!r}"
+            raise ConfigError(f"{told} are numbers of turns, the second above the first and that above 0")
+        if not 1 <= self.learned <= MOST_LEARNED:
+            raise ConfigError(f"{prefix}learned = {self.learned!r} positions are not in 1..{MOST_LEARNED}")
+
+
+UNSTRETCHED = Stretch()
+
+
+def stretched(frequency_J: np.ndarray, by: Stretch) -> np.ndarray:
+    """The frequencies of a stretched model, float64 [K/2]."""
+    kept_J = np.clip((by.learned * frequency_J / (2 * np.pi) - by.low) / (by.high - by.low), 0, 1)
+    return frequency_J * (kept_J + (1 - kept_J) / by.factor)
+
+
+def rope_angles(positions_T: np.ndarray, d_head: int, theta: float, stretch: Stretch = UNSTRETCHED) -> np.ndarray:
     """float64 [T, K/2]."""
     if d_head % 2:
         raise ConfigError(f"RoPE turns pairs: d_head = {d_head} must be even")
     check_theta(theta)
     frequency_J = float(theta) ** (-2.0 * np.arange(d_head // 2) / d_head)
+    if stretch != UNSTRETCHED:
+        stretch.check()
+        frequency_J = stretched(frequency_J, stretch)
     return np.asarray(positions_T, np.float64)[:, None] * frequency_J
 
 
-def rope(x_THK: np.ndarray, positions_T: np.ndarray, theta: float, pairing: str = "half_split") -> np.ndarray:
+def rope(
+    x_THK: np.ndarray,
+    positions_T: np.ndarray,
+    theta: float,
+    pairing: str = "half_split",
+    stretch: Stretch = UNSTRETCHED,
+) -> np.ndarray:
     """Turn every head of every position; any leading axes may stand before T."""
-    angle_T1J = rope_angles(positions_T, x_THK.shape[-1], theta)[:, None, :]
+    angle_T1J = rope_angles(positions_T, x_THK.shape[-1], theta, stretch)[:, None, :]
     work = working_dtype(x_THK)
     cos, sin = np.cos(angle_T1J).astype(work), np.sin(angle_T1J).astype(work)
     first, second = _pairs(x_THK.shape[-1], pairing)

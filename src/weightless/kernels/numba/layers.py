@@ -119,15 +119,20 @@ def normalise_heads(vector, n_heads, d_head, eps):  # type: ignore[no-untyped-de
 
 
 @njit(**KERNEL)
-def rotate_heads(q, n_heads, k, n_kv_heads, d_head, position, theta, step, apart):  # type: ignore[no-untyped-def]
+def rotate_heads(q, n_heads, k, n_kv_heads, d_head, position, theta, step, apart, stretch):  # type: ignore[no-untyped-def]
     """RoPE of queries and keys in place: pair j is (j step, j step + apart), angle position * theta^(-2j/d_head).
 
-    step 1, apart d_head/2: half-split pairs; step 2, apart 1: interleaved ones.
+    step 1, apart d_head/2: half-split pairs; step 2, apart 1: interleaved ones.  stretch float64 [4]: of `ops.rope`.
     """
     half = d_head // 2
-    ratio, angle = theta ** (-2.0 / d_head), np.float64(position)
+    ratio, angle, learned = theta ** (-2.0 / d_head), np.float64(position), stretch[3] / (2.0 * math.pi)
     for j in range(half):
-        cos, sin = np.float32(math.cos(angle)), np.float32(math.sin(angle))
+        turned = angle
+        if stretch[0] > 1.0:
+            kept = min(max((learned - stretch[1]) / (stretch[2] - stretch[1]), 0.0), 1.0)
+            turned = angle * (kept + (1.0 - kept) / stretch[0])
+            learned *= ratio
+        cos, sin = np.float32(math.cos(turned)), np.float32(math.sin(turned))
         _rotate(q, n_heads, d_head, j * step, apart, cos, sin)
         _rotate(k, n_kv_heads, d_head, j * step, apart, cos, sin)
         angle *= ratio

@@ -7,6 +7,7 @@ With `documents` (documents.py) attention and positions stay within a document.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,14 +16,19 @@ from torch.autograd.function import once_differentiable
 
 from weightless.layers.functions.documents import DocumentLayout
 from weightless.layers.functions.norm import rms_norm, widened
-from weightless.ops.rope import check_theta
+from weightless.ops.rope import UNSTRETCHED, Stretch, check_theta
 from weightless.quant.straight_through import fake_quantise
 
 QK_EPS = 1e-6
 
 
 def rotary_tables(
-    n_positions: int, d_head: int, theta: float, device: torch.device, first: int = 0
+    n_positions: int,
+    d_head: int,
+    theta: float,
+    device: torch.device,
+    first: int = 0,
+    stretch: Stretch = UNSTRETCHED,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(cos, sin) of the rotary angles, float32 [n_positions, d_head / 2], worked out in float64.
 
@@ -31,11 +37,20 @@ def rotary_tables(
     theta         above 1 and at most 1e300 (ConfigError)
     device        where the tables go
     first         the first position
+    stretch       (factor, low, high, learned): what turns less than `low` times within `learned` positions is turned
+                  `factor` times slower, what turns more than `high` times is not, and in between it is interpolated
+                  (ConfigError where that cannot be)
     """
     check_theta(theta)
     exponents = torch.arange(0, d_head, 2, dtype=torch.float64, device=device) / d_head
     positions = torch.arange(first, first + n_positions, dtype=torch.float64, device=device)
-    angles = positions[:, None] * theta ** (-exponents)
+    frequencies = theta ** (-exponents)
+    if stretch != UNSTRETCHED:
+        stretch.check()
+        turns = frequencies * (stretch.learned / (2 * math.pi))
+        kept = ((turns - stretch.low) / (stretch.high - stretch.low)).clamp(0, 1)
+        frequencies = frequencies * (kept * (1 - 1 / stretch.factor) + 1 / stretch.factor)
+    angles = positions[:, None] * frequencies
     return angles.cos().float(), angles.sin().float()
 
 
@@ -94,6 +109,7 @@ def causal_attention(
     q_gain: torch.Tensor | None = None,
     window: int | None = None,
     qk_eps: float = QK_EPS,
+    stretch: Stretch = UNSTRETCHED,
 ) -> torch.Tensor:
     """Causal attention with grouped queries and rotary positions: output [B, T, n_heads K] in the dtype of qkv.
 
@@ -110,6 +126,7 @@ def causal_attention(
     q_gain       a factor for every query head, n_heads elements, after the rotation; None for ones
     window       how many positions a position sees, itself included; None for all
     qk_eps       stands inside the root of the norms of q and k
+    stretch      of positions, as `rotary_tables` takes it
 
     Scores are divided by sqrt(K); those of half-precision inputs are made in float32.  Position t sees itself and what
     precedes it.  Raises ConfigError for a theta or format that cannot be; shapes that do not fit raise PyTorch's
@@ -122,7 +139,7 @@ def causal_attention(
     if qk_norm:
         q_BTHK, k_BTHK = rms_norm(q_BTHK, q_norm, qk_eps), rms_norm(k_BTHK, k_norm, qk_eps)
     if rotary != "none":
-        cos, sin = rotary_tables(T, d_head, theta, qkv_BTC.device)
+        cos, sin = rotary_tables(T, d_head, theta, qkv_BTC.device, stretch=stretch)
         if documents is not None:
             cos, sin = cos[documents.position_BT], sin[documents.position_BT]
         q_BTHK, k_BTHK = (rotate(z, cos, sin, rotary == "interleaved") for z in (q_BTHK, k_BTHK))

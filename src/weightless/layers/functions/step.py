@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from weightless.layers.functions.attention import QK_EPS, rotary_tables, rotate
 from weightless.layers.functions.norm import rms_norm
+from weightless.ops.rope import UNSTRETCHED, Stretch
 from weightless.quant.straight_through import fake_quantise
 
 
@@ -30,6 +31,7 @@ def append_row(
     k_norm: torch.Tensor | None = None,
     q_gain: torch.Tensor | None = None,
     qk_eps: float = QK_EPS,
+    stretch: Stretch = UNSTRETCHED,
 ) -> torch.Tensor:
     """Write one position's row [k | v] into a cache; returns its query heads [H, K] as they will ask.
 
@@ -40,8 +42,8 @@ def append_row(
     theta       base of the rotary angles
     qk_norm     whether every head of q and k is first divided by its root mean square
     kv_format   the format that the cache is stored in
-    rotary, q_norm, k_norm, q_gain, qk_eps   as in `causal_attention`: pairs, weights of the norms, factors of query
-                heads, and what stands in the root of the norms
+    rotary, q_norm, k_norm, q_gain, qk_eps, stretch   as in `causal_attention`: pairs, weights of the norms, factors of
+                query heads, what stands in the root of the norms, and how far positions are stretched
 
     Raises ConfigError for a theta or format that cannot be.
     """
@@ -52,7 +54,7 @@ def append_row(
     if qk_norm:
         q_HK, k_HK = rms_norm(q_HK, q_norm, qk_eps), rms_norm(k_HK, k_norm, qk_eps)
     if rotary != "none":
-        cos, sin = rotary_tables(1, d_head, theta, qkv.device, first=t - 1)
+        cos, sin = rotary_tables(1, d_head, theta, qkv.device, first=t - 1, stretch=stretch)
         q_HK, k_HK = (rotate(z[None, None], cos, sin, rotary == "interleaved")[0, 0] for z in (q_HK, k_HK))
     if q_gain is not None:
         q_HK = q_HK * q_gain.reshape(-1, 1)

@@ -62,9 +62,9 @@ def rope_append(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
         if k_norm >= 0:
             multiply_heads(kv, n_kv, d_head, loaded(W, k_norm, d_head))
     if rotary == HALF_SPLIT:
-        rotate_heads(q, asking, kv, n_kv, d_head, R[T] - 1, f[0], 1, d_head // 2)
+        rotate_heads(q, asking, kv, n_kv, d_head, R[T] - 1, f[0], 1, d_head // 2, f[2:6])
     elif rotary == INTERLEAVED:
-        rotate_heads(q, asking, kv, n_kv, d_head, R[T] - 1, f[0], 2, 1)
+        rotate_heads(q, asking, kv, n_kv, d_head, R[T] - 1, f[0], 2, 1, f[2:6])
     if q_gain >= 0 and asking > 0:
         gains = loaded(W, q_gain, n_heads)
         for head in range(asking):

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from weightless.base.errors import ConfigError
 from weightless.kernels.codes import QK_EPS, ROTARY_CODES
 from weightless.ops.attention import decode_attention
 from weightless.ops.norm import SMALLEST_EPS, rms_norm
-from weightless.ops.rope import PAIRINGS, rope
+from weightless.ops.rope import PAIRINGS, UNSTRETCHED, Stretch, rope
 from weightless.program.arena import Arena
 from weightless.program.batch import Batch, normed_rows, times
 from weightless.program.operator import (
@@ -126,14 +127,15 @@ class NormMatvec(Operator):
         return 2 * (self.count or rows) * cols
 
 
-@operator("rope_append", version=4)
+@operator("rope_append", version=5)
 class RopeAppend(Operator):
     """Rotate q and k of qkv = [q | k | v] to position t - 1 and append [k | v] to the cache.
 
     With `qk_norm` every head of q and k is first divided by its root mean square (`qk_eps`), and multiplied with the
     weights `q_norm` and `k_norm` (1, d_head) where these are named.  `rotary` says which elements are a pair
-    (`ops.rope`), or "none".  `q_gain` (1, n_heads): a factor for every query head, behind all that.  Without `queries`
-    q is neither read nor written: what a token leaves that asks nothing itself.
+    (`ops.rope`), or "none"; `stretch`, `low`, `high` and `learned` are its `Stretch`.  `q_gain` (1, n_heads): a factor
+    for every query head, behind all that.  Without `queries` q is neither read nor written: what a token leaves that
+    asks nothing itself.
     """
 
     qkv: str
@@ -149,6 +151,14 @@ class RopeAppend(Operator):
     q_gain: str = ""
     qk_eps: float = QK_EPS
     queries: bool = True
+    stretch: float = 1.0
+    low: float = UNSTRETCHED.low
+    high: float = UNSTRETCHED.high
+    learned: int = UNSTRETCHED.learned
+
+    @property
+    def stretching(self) -> Stretch:
+        return Stretch(self.stretch, self.low, self.high, self.learned)
 
     def check(self, bounds: Bounds) -> None:
         tensors = bounds.tensors
@@ -161,6 +171,11 @@ class RopeAppend(Operator):
         need_vector(self, tensors, self.qkv, (self.n_heads + 2 * self.n_kv_heads) * self.d_head)
         check_cache(self, bounds, self.cache, 2 * self.n_kv_heads * self.d_head)
         need(self.theta > 1.0, self, f"theta {self.theta} should be above 1")
+        need(self.rotary != "none" or self.stretch == 1, self, "a stretch of positions that there are none of")
+        try:
+            self.stretching.check()
+        except ConfigError as error:
+            need(False, self, str(error))
         need(SMALLEST_EPS <= self.qk_eps <= 1, self, f"qk_eps {self.qk_eps} is not between {SMALLEST_EPS} and 1")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
@@ -197,7 +212,7 @@ class RopeAppend(Operator):
             heads = rms_norm(heads, arena.row(norm) if norm else None, self.qk_eps)
         if self.rotary == "none":
             return heads
-        return rope(heads[None], np.array([position]), self.theta, self.rotary)[0]
+        return rope(heads[None], np.array([position]), self.theta, self.rotary, self.stretching)[0]
 
     def batch(self, rows: Batch) -> None:
         n_q, n_kv = self.n_heads * self.d_head, self.n_kv_heads * self.d_head
@@ -214,14 +229,17 @@ class RopeAppend(Operator):
         x_NHK = x_ND.reshape(len(x_ND), -1, self.d_head)
         if self.qk_norm:
             x_NHK = rms_norm(x_NHK, rows.weight(norm) if norm else None, self.qk_eps)
-        return x_NHK if self.rotary == "none" else rope(x_NHK, rows.position_N, self.theta, self.rotary)
+        if self.rotary == "none":
+            return x_NHK
+        return rope(x_NHK, rows.position_N, self.theta, self.rotary, self.stretching)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         cache = packed(places[self.cache], "encode_row")
         heads = [self.n_heads, self.n_kv_heads, self.d_head, int(self.qk_norm)]
         vectors = [offset_or_none(places, name) for name in (self.q_norm, self.k_norm, self.q_gain)]
         turn = [ROTARY_CODES[self.rotary], *vectors, int(self._turns), int(self.queries)]
-        return Lowered([*cache, places[self.qkv].offset, *heads, *turn], [self.theta, self.qk_eps])
+        numbers = [self.theta, self.qk_eps, *map(float, self.stretching)]
+        return Lowered([*cache, places[self.qkv].offset, *heads, *turn], numbers)
 
     def kept(self) -> tuple[str, ...]:
         return (self.cache,)
