@@ -46,7 +46,8 @@ def next_token(engine: Engine, sampling: Sampling, rng: np.random.Generator, see
 
 def end_ids(packed: Packed) -> frozenset[int]:
     """Tokens that end a text: the mark before every document, and what an imported model's own configuration names."""
-    return frozenset({packed.tokenizer.end_of_text, *packed.imported_ends} - {None})
+    mark = packed.tokenizer.end_of_text
+    return frozenset(packed.imported_ends if mark is None else (mark, *packed.imported_ends))
 
 
 def token_stream(

@@ -57,7 +57,8 @@ class Rules:
         for key, value in values.items():
             if key not in kinds or type(value) is not kinds[key] or not value:
                 raise ConfigError(f"rules say {str(key)!r:.40} = {value!r:.60}, which means nothing here")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**given)
 
     def check(self, ordinary: Mapping[bytes, int], special_tokens: Mapping[str, int]) -> None:
         """ConfigError for names that the vocabulary has not."""
