@@ -25,7 +25,7 @@ from weightless.ops.window_cache import (
     mixed_nats,
     usable,
 )
-from weightless.ops.window_weights import fitted, initial_weights, mean_nats, seen_in, side_by_side
+from weightless.ops.window_weights import fitted, held_out_from, initial_weights, mean_nats, seen_in, side_by_side
 
 
 def counted_anew(tokens: list[int], k: int) -> Counter[int]:
@@ -126,6 +126,23 @@ def test_first_weights_are_probabilities_that_grow_with_what_repeats():
 def test_windows_side_by_side():
     assert side_by_side(np.arange(6), 2) == [([0, 1], [1, 2]), ([2, 3], [3, 4]), ([4], [5])]
     assert side_by_side(np.arange(5), 2) == [([0, 1], [1, 2]), ([2, 3], [3, 4])]
+
+
+def test_what_is_held_out_begins_with_a_document_where_one_does():
+    """800 tokens, of which the last eighth are 100; documents begin with a 0."""
+    tokens = np.ones(800, np.uint16)
+    tokens[[0, 699, 700, 720, 760, 790]] = 0
+    assert [held_out_from(tokens, n, 0) for n in (10, 11, 40, 41, 80, 81, 100, 101)] == [
+        790,
+        760,
+        760,
+        720,
+        720,
+        700,
+        700,
+        699,
+    ]
+    assert held_out_from(tokens, 90, None) == held_out_from(tokens, 90, 7) == 710
 
 
 def test_one_weight_is_where_a_search_finds_it():

@@ -77,5 +77,9 @@ def test_the_last_tokens_are_held_out_and_too_few_are_refused():
     learned, settling = divided(model, tokens)
     assert settling is not None and settling.allowed is None and settling.orders == 3
     assert settling.rows_NT.shape == (5, 34) and len(learned) + 5 * 33 + 1 == 1750
+    tokens[1500] = 60
+    learned, settling = divided(model, np.where(tokens == 60, 60, tokens % 60).astype(np.uint16)[:1750], 60)
+    assert settling is not None and len(learned) in range(1531, 1585), "the first document of the last eighth"
+    assert settling.rows_NT[0, 0] == 60 and settling.rows_NT.shape == (5, 34)
     with pytest.raises(ConfigError, match="no two windows of 33 to fit a window cache on: give a longer text, or"):
         divided(model, text(659))

@@ -25,7 +25,7 @@ from weightless.lab.recipe import ModelRecipe
 from weightless.lab.training import train_model
 from weightless.models.catalog import Composed, Counted, family
 from weightless.ops.window_cache import CLASSES
-from weightless.ops.window_weights import fit_on, side_by_side
+from weightless.ops.window_weights import fit_on, held_out_from, side_by_side
 from weightless.program.cached import CACHE_WEIGHTS
 from weightless.program.compose import COUNTED, GATE, NEURAL, WEIGHTS, prefixed
 from weightless.program.cost import n_parameters
@@ -57,7 +57,7 @@ def make(model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str
     elif isinstance(room, Counted):
         made = counted(room, config, tokens)
         if config.window_cache:
-            made = with_fitted_cache(made, room, config, model, tokens, folder)
+            made = with_fitted_cache(made, room, config, model, corpus, tokens, folder)
     else:
         made = trained(model.family, config, model, seed, corpus, tokens, folder, label)
     return Made(made.config, made.arrays, {**made.record, "train_tokens": len(tokens)})
@@ -100,10 +100,12 @@ def counted(room: Any, config: Any, tokens: Any) -> Made:
     return Made(config, arrays, record)
 
 
-def with_fitted_cache(made: Made, room: Counted, config: Any, model: ModelRecipe, tokens: Any, folder: Path) -> Made:
+def with_fitted_cache(
+    made: Made, room: Counted, config: Any, model: ModelRecipe, corpus: Corpus, tokens: Any, folder: Path
+) -> Made:
     """The weights of its window cache, fitted on the last training tokens by a table that was counted without them."""
     started = time.perf_counter()
-    earlier, held_out = divided(model, HELD_OUT_TOKENS, tokens)
+    earlier, held_out = divided(model, HELD_OUT_TOKENS, tokens, corpus.end_of_text)
     table = room.count(dataclasses.replace(config, window_cache=0), np.asarray(earlier[:]))
     pack(folder / FITTING, model.family, *table)
     windows = side_by_side(held_out, config.context)
@@ -154,7 +156,8 @@ def mixed(
     room: Any, config: Any, model: ModelRecipe, seed: int, corpus: Corpus, tokens: Any, folder: Path, label: str
 ) -> Made:
     """Both parts and the weights between them.  The learning curve is left out: it would be that of one part."""
-    earlier, held_out = divided(model, config.held_out, tokens)
+    by_documents = corpus.end_of_text if config.window_cache else None
+    earlier, held_out = divided(model, config.held_out, tokens, by_documents)
     (_, neural_config), (counted_room, counted_config) = (config.part(name) for name in (NEURAL, COUNTED))
     (folder / NEURAL).mkdir(exist_ok=True)
     neural = trained(config.neural, neural_config, model, seed, corpus, earlier, folder / NEURAL, label)
@@ -184,13 +187,15 @@ def mixed(
     return Made(config, arrays, record)
 
 
-def divided(model: ModelRecipe, held_out: int, tokens: Any) -> tuple[Any, np.ndarray]:
-    """The training tokens: those that a table or the parts of a mixture learn from, and the last ones, for weights."""
+def divided(model: ModelRecipe, held_out: int, tokens: Any, end_of_text: int | None = None) -> tuple[Any, np.ndarray]:
+    """The training tokens: those that a table or the parts of a mixture learn from, and later ones, for weights: the
+    last, or, where `end_of_text` is said, the first of the last documents (`held_out_from`)."""
     n_held = min(held_out, int(HELD_OUT_SHARE * len(tokens)))
     if n_held < 2:
         what = "mixture" if model.family == "mixture" else "window cache"
         raise ConfigError(f"model {model.name!r}: {len(tokens):,} training tokens leave none to fit the {what} on")
-    return tokens[: len(tokens) - n_held], np.asarray(tokens[len(tokens) - n_held :], dtype=np.int64)
+    first = held_out_from(tokens, n_held, end_of_text)
+    return tokens[:first], np.asarray(tokens[first : first + n_held], dtype=np.int64)
 
 
 def gain(neural: np.ndarray, counted: np.ndarray, gates: np.ndarray, weights: np.ndarray) -> dict[str, Any]:

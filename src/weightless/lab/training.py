@@ -56,7 +56,7 @@ def train_model(
         on_begin()
 
     model = room.Model(config)
-    learned, settling = divided(model, corpus.tokens("train") if tokens is None else tokens)
+    learned, settling = divided(model, corpus.tokens("train") if tokens is None else tokens, corpus.end_of_text)
     return train(
         model,
         learned,

@@ -5,12 +5,15 @@ Begin     lam(k, total, distinct) = GAIN_k (total - distinct + 1/2) / (total + 1
 Fit       expectation maximisation of the chain p_{k+1} = lam_k q_k + (1 - lam_k) p_k: of every target, the share of its
           probability that came from q_k, over how often the chain came down to k.  A class is also given STRENGTH
           positions of the weight that suits all classes of its order together, so that rare ones do not follow noise.
+
+Held out are whole documents where there are any: in the rest of a book that was learned from, names are no news, and a
+cache fitted there is taken for worth less than it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +23,7 @@ GAINS = (0.05, 0.2, 0.4, 0.6)
 PASSES = 30
 STRENGTH = 8.0
 LEAST = 1e-4
+SHARE = 1 / 8
 
 
 def initial_weights(orders: int) -> np.ndarray:
@@ -98,6 +102,17 @@ def fit_on(
         f"{weights.size} weights, fitted on {len(nats):,} held-out training tokens: {nats.mean():.4f} nats per token "
         f"there without the cache, {with_cache:.4f} with it ({unfitted:.4f} with the weights that it begins with)"
     )
+
+
+def held_out_from(tokens: Any, wanted: int, end_of_text: int | None) -> int:
+    """Where the text begins that is held out to fit on: the last document that leaves `wanted` tokens, if that is in
+    the last SHARE of the text; else those last tokens."""
+    n, most = len(tokens), max(wanted, int(SHARE * len(tokens)))
+    if end_of_text is not None:
+        starts = np.flatnonzero(np.asarray(tokens[n - most :]) == end_of_text)
+        if len(starts := starts[starts <= most - wanted]):
+            return n - most + int(starts[-1])
+    return n - wanted
 
 
 def side_by_side(tokens: np.ndarray, context: int) -> list[tuple[list[int], list[int]]]:

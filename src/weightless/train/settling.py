@@ -27,7 +27,7 @@ import torch
 from weightless.base.errors import ConfigError
 from weightless.layers.exits import NEVER, THRESHOLD, ExitAfter
 from weightless.layers.stack import StackModel
-from weightless.ops.window_weights import fit_on
+from weightless.ops.window_weights import fit_on, held_out_from
 from weightless.program.cached import CACHE_WEIGHTS
 from weightless.train.step import as_tensor
 from weightless.train.working_weights import WorkingWeights
@@ -52,9 +52,10 @@ class Settling(NamedTuple):
     orders: int = 0
 
 
-def divided(model: StackModel, tokens: Any) -> tuple[Any, Settling | None]:
+def divided(model: StackModel, tokens: Any, end_of_text: int | None = None) -> tuple[Any, Settling | None]:
     """(tokens to learn from, what is held out): all of them and None unless the model has something to fit.
 
+    For a window cache that begins with a document, where `end_of_text` says which token does (`held_out_from`).
     ConfigError when the text is too short for it.
     """
     allowed = next((layer.allowed for layer in exits_in(model.stack.layers) if layer.allowed is not None), None)
@@ -69,8 +70,9 @@ def divided(model: StackModel, tokens: Any) -> tuple[Any, Settling | None]:
         if allowed is not None:
             what = "the threshold of an exit on: give exit_threshold, or a longer text"
         raise ConfigError(f"{len(tokens):,} training tokens leave no two windows of {context} to fit {what}")
-    first = len(tokens) - n_windows * context - 1
-    held = np.asarray(tokens[first:]).astype(np.int64)
+    n_held = n_windows * context + 1
+    first = held_out_from(tokens, n_held, end_of_text) if orders else len(tokens) - n_held
+    held = np.asarray(tokens[first : first + n_held]).astype(np.int64)
     rows_NT = np.stack([held[i * context : (i + 1) * context + 1] for i in range(n_windows)])
     return tokens[:first], Settling(rows_NT, allowed, orders)
 
