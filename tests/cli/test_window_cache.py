@@ -64,7 +64,7 @@ def test_another_format_keeps_the_weights_and_says_so(trained, small_run, comman
     assert code == 0 and "window cache" not in told
 
 
-@pytest.mark.parametrize("name, own", [("ngram", "order=2"), ("mixture", 'counted_config={"order":2}')])
+@pytest.mark.parametrize("name, own", [("ngram", "order=2"), ("mixture", "counted_config={order=2}")])
 def test_a_variant_by_one_field_is_verified(name, own, command):
     """Every family is in the contract suite, which runs the same counters."""
     code, out, wrong = command("count", name, "--set", "vocab_size=97", "context=17", "window_cache=3", own, "--verify")
@@ -72,7 +72,7 @@ def test_a_variant_by_one_field_is_verified(name, own, command):
 
 
 def test_a_field_that_would_do_nothing_is_refused_in_a_line(command):
-    code, _, wrong = command("count", "mixture", "--set", 'neural_config={"window_cache":4}')
+    code, _, wrong = command("count", "mixture", "--set", "neural_config={window_cache=4}")
     assert code == 2 and "neural_config.window_cache = 4" in wrong and wrong.count("\n") == 1
 
 
