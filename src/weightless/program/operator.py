@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from weightless.program.batch import Batch
 
 SCRATCH_BYTES = 256 * 1024
-N_INTS, N_FLOATS = 36, 6  # width of a lowered instruction
+N_INTS, N_FLOATS = 192, 6  # width of a lowered instruction
 BISECTED, WITHOUT_WORD, SILENT, UNCHOSEN = "what is searched", "slots without word", "silent units", "not chosen"
 NOT_SET = "rows never set"
 """Why a value that is read may not matter (`Operator.indifferent`): a probe asks "less, equal or greater"; the last

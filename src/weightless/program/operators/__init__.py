@@ -10,6 +10,7 @@ from typing import Any
 from weightless.program.operators import (
     attention,
     class_head,
+    countmix,
     exits,
     experts,
     feedforward,
@@ -29,6 +30,7 @@ __all__ = [
     "attention",
     "class_head",
     "compiled_twin",
+    "countmix",
     "exits",
     "experts",
     "feedforward",

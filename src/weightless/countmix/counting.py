@@ -1,0 +1,174 @@
+"""From a training text to the arrays of a packed model.
+
+    1. a tree over the tokens                                   (tree.py)
+    2. count and learn from all but the last `held_out` tokens  (learning.py)
+    3. keep what the budget has room for                        (packing.py)
+    4. learn on from the tokens held out, with what is packed: the mixers meet text that the tables have not seen
+    5. count those, too, and pack again, with the mixers of 4
+
+What is learned in the end is rounded to a byte each: maps to logits of 1/16, weights to 1/32, the last sums' to 1/64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from weightless.base.errors import ConfigError
+from weightless.countmix.learning import Learner, Shape, fresh_learned, growing_tables, mixer_rows
+from weightless.countmix.packing import LINE, Plan, census, packed_tables, plan
+from weightless.countmix.tree import Tree, build_tree, group_places
+from weightless.kernels.numba import count_mixing as fast
+from weightless.ops.context_hashes import token_records
+from weightless.ops.count_mixing import (
+    LAST_SHIFT,
+    MAP_STEP,
+    MIDDLE,
+    N_LEVELS,
+    WEIGHT_BITS,
+    WEIGHT_SHIFT,
+)
+from weightless.program.operators.countmix.shape import LEFT, ORDER0, PLACE, RECORD, WEIGHTS
+
+LEAST_BITS, MOST_BITS = 8, 25
+TUNED_FASTEST, TUNED_SLOWEST = 0.002, 0.0004
+
+
+class Request(NamedTuple):
+    """What is asked for: shape, vocabulary, bytes of all that is stored, tokens held out of the counting."""
+
+    shape: Shape
+    vocab_size: int
+    budget: int
+    held_out: int
+
+
+class Counted(NamedTuple):
+    """The packed arrays, the lines of every stretch, bits of the hashes, the tree's root, nats of both passes."""
+
+    arrays: dict[str, np.ndarray]
+    node_lines: list[int]
+    list_lines: list[int]
+    bits: tuple[int, int]
+    root: int
+    observed: dict[str, Any]
+
+
+def count_text(
+    request: Request, tokens: np.ndarray, token_bytes: Sequence[bytes] | None, show_progress: bool = False
+) -> Counted:
+    """Count, choose, tune, pack; ConfigError when the text is too short or the budget too small."""
+    if len(tokens) < 2:
+        raise ConfigError(f"{len(tokens)} training tokens have no follower to count: give more text")
+    shape, vocab_size = request.shape, request.vocab_size
+    tree = build_tree(tokens, vocab_size)
+    counts = np.bincount(tokens, minlength=vocab_size)
+    records = token_records(token_bytes if token_bytes is not None else [b""] * vocab_size)
+    bits = _bits(len(tokens), len(shape.lists))
+    learned = fresh_learned(shape, tree, counts)
+    learner = Learner(shape, tree, growing_tables(shape, vocab_size, *bits), learned, records)
+    places, n_roots = group_places(tree, N_LEVELS)
+    room = request.budget - fixed_bytes(shape, vocab_size)
+    n_counted = len(tokens) - request.held_out
+    online = learner.go_over(tokens[:n_counted], "counting", show_progress=show_progress)
+    tuned = float("nan")
+    if request.held_out > 1:
+        kept = plan(census(learner.tables, len(shape.dense)), room, n_roots)
+        packed = packed_tables(learner.tables, kept, places, learned.stretch)
+        tuner = Learner(shape, tree, packed, learned, records)
+        tuned = tuner.go_over(
+            tokens[n_counted:],
+            "tuning the mixers",
+            counts=False,
+            fastest=TUNED_FASTEST,
+            slowest=TUNED_SLOWEST,
+            show_progress=show_progress,
+        )
+        learner.go_over(tokens, "counting the rest", first=n_counted - 1, learns=False, show_progress=show_progress)
+    kept = plan(census(learner.tables, len(shape.dense)), room, n_roots)
+    packed = packed_tables(learner.tables, kept, places, learned.stretch)
+    arrays = tree_arrays(shape, tree, places, learned, records) | mixer_arrays(shape, vocab_size, learned)
+    arrays |= {"nodes": packed.nodes[:, None], "lists": packed.lists[:, None]}
+    observed = {"online_nats": online, "tuned_nats": tuned, "fewest_visits": int(kept.fewest.max(initial=1))}
+    return Counted(arrays, *_lines(kept), bits, tree.root, observed)
+
+
+def _bits(n_tokens: int, n_lists: int) -> tuple[int, int]:
+    """Buckets of growing tables, by their bits: two slots each, three slots of nodes for two tokens, a list for each."""
+    node_bits = int(np.ceil(np.log2(max(2, 0.75 * n_tokens))))
+    bits = [min(max(LEAST_BITS, b), MOST_BITS) for b in (node_bits, node_bits)]
+    return bits[0], min(bits[1], MOST_BITS - 1)
+
+
+def _lines(kept: Plan) -> tuple[list[int], list[int]]:
+    return kept.regions[..., 1].reshape(-1).tolist(), kept.list_regions[..., 1].reshape(-1).tolist()
+
+
+def tree_arrays(
+    shape: Shape, tree: Tree, places: np.ndarray, learned: fast.Learned, records: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The tree: a record per node, both orders of the tokens, what tokens do to words."""
+    vocab_size = len(tree.rank)
+    tree_VB = np.zeros((vocab_size, RECORD), np.uint8)
+    tree_VB[:, LEFT : LEFT + 4] = np.ascontiguousarray(tree.child.astype("<u2")).view(np.uint8)
+    tree_VB[:, ORDER0] = map_bytes(learned.order0, learned.stretch)
+    tree_VB[:, PLACE : PLACE + 2] = places.astype("<u2")[:, None].view(np.uint8)
+    if "node" in shape.mixers:
+        weights = mixer_weights(shape, vocab_size, learned)["node"]
+        tree_VB[:, WEIGHTS : WEIGHTS + shape.n_inputs] = weights.reshape(vocab_size, shape.n_inputs)
+    found = {
+        "tree.nodes": tree_VB.reshape(-1, 1),
+        "tree.rank": tree.rank.astype(np.uint16)[:, None],
+        "tree.token": tree.token.astype(np.uint16)[:, None],
+    }
+    return found | ({"words.records": records} if needs_words(shape) else {})
+
+
+def needs_words(shape: Shape) -> bool:
+    """Whether a context is made of words."""
+    return any("w" in name for name in shape.contexts)
+
+
+def mixer_arrays(shape: Shape, vocab_size: int, learned: fast.Learned) -> dict[str, np.ndarray]:
+    """Maps and weights, a byte each."""
+    found = {
+        "maps.dense": map_bytes(learned.dense_map, learned.stretch)[:, None],
+        "maps.lists": map_bytes(learned.list_map, learned.stretch)[:, None],
+        "maps.pairs": map_bytes(learned.pair_map, learned.stretch)[:, None],
+        "mix.last": weight_bytes(learned.last, LAST_SHIFT)[:, None],
+    }
+    weights = mixer_weights(shape, vocab_size, learned)
+    return found | {f"mix.{name}": column[:, None] for name, column in weights.items() if name != "node"}
+
+
+def mixer_weights(shape: Shape, vocab_size: int, learned: fast.Learned) -> dict[str, np.ndarray]:
+    """uint8 [rows * inputs] of every mixer."""
+    rows, found = mixer_rows(shape, vocab_size), {}
+    for name, first, n in zip(shape.mixers, learned.first_row, rows, strict=True):
+        found[name] = weight_bytes(learned.weights[first : first + n], WEIGHT_SHIFT)
+    return found
+
+
+def map_bytes(counters: np.ndarray, stretch: np.ndarray) -> np.ndarray:
+    """Logits of counters in 1/16, around the middle of a byte."""
+    logits = stretch[counters >> np.uint32(20)]
+    return np.clip((logits + MAP_STEP // 2) // MAP_STEP + MIDDLE, 0, 255).astype(np.uint8)
+
+
+def weight_bytes(weights: np.ndarray, shift: int) -> np.ndarray:
+    """Weights in 1 / 2^shift, around the middle of a byte, in one column."""
+    drop = WEIGHT_BITS - shift
+    rounded = (weights.astype(np.int64) + (1 << (drop - 1))) >> drop
+    return np.clip(rounded + MIDDLE, 0, 255).astype(np.uint8).reshape(-1)
+
+
+def fixed_bytes(shape: Shape, vocab_size: int) -> int:
+    """What is stored beside the tables, and a little for the file."""
+    n_lists = len(shape.lists) + len(shape.window)
+    maps = max(1, len(shape.dense)) * fast.MAX_DEPTH * 9 + max(1, n_lists) * fast.MAX_DEPTH * 243 + fast.MAX_DEPTH * 144
+    rows = dict(zip(shape.mixers, mixer_rows(shape, vocab_size), strict=True))
+    weights = sum(n for name, n in rows.items() if name != "node") * shape.n_inputs
+    tree = vocab_size * (RECORD + 4 + (20 if needs_words(shape) else 0))
+    return maps + weights + tree + fast.MAX_DEPTH * len(shape.mixers) + 16 * LINE

@@ -1,0 +1,148 @@
+"""What the operators of count mixing share: which tensors there are, how their bytes are laid out, what must fit.
+
+    tree      32 bytes per node: left, right (u16), order 0 (u8), unused, number in its group (u16), weights (u8)
+    nodes     lines of four slots: check, 15 codes          lists   lines of four: check, 6 counts (4 bits), 6 ranks (u16)
+    slots     the window's, 32 bytes: where it was made (u16), K ranks (u16), K counts (u8)        pairs   (u8, u8) per node
+    hashes    of the window's contexts at every position (u32); what a slot is checked against, so that none is cleared
+
+A node is named by the first rank on its right side; a child must lie between its parent's ends, so that whatever a
+file holds, a walk ends at a token, and every token is reached in one way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from weightless.base.errors import ConfigError
+from weightless.ops.context_hashes import ContextParts, context_parts
+from weightless.ops.count_mixing import (
+    EXACT_CODES,
+    MAX_DEPTH,
+    N_CLASSES,
+    N_CONFIDENCES,
+    N_GROUPS,
+    N_SPREADS,
+)
+from weightless.program.operator import Bounds, Operator, Place, need, need_history
+
+RECORD, LEFT, ORDER0, PLACE, WEIGHTS = 32, 0, 4, 6, 8
+LINE, SLOT = 64, 16
+WINDOW_SLOT, MOST_FOLLOWERS = 32, 9
+MOST_INPUTS = RECORD - WEIGHTS
+MIXERS = ("depth", "node", "confidence", "input", "token")
+MAX_VOCAB = 2**16
+
+
+def numbers(text: str) -> list[int]:
+    """Whole numbers of a field."""
+    return [int(word) for word in text.split()]
+
+
+def regions(lines: list[int]) -> np.ndarray:
+    """(first line, lines) of every stretch, one behind the other, int64 [n, 2]."""
+    counted = np.asarray(lines, np.int64)
+    return np.stack([np.cumsum(counted) - counted, counted], -1)
+
+
+@dataclass(frozen=True)
+class Walking(Operator):
+    """Fields of all of them.  `records` is empty where no context is made of words.
+
+    dense, lists, window: contexts by name, with a space between; mixers likewise.  node_lines: lines of every dense
+    context and group; list_lines: of every list.  node_bits, list_bits: of the hashes that choose a line.
+    """
+
+    history: str
+    records: str
+    words: str
+    hashes: str
+    slots: str
+    pairs: str
+    tree: str
+    rank: str
+    root: int
+    window: str
+    n_slots: int
+    n_followers: int
+
+    @cached_property
+    def window_parts(self) -> list[ContextParts]:
+        return [context_parts(name) for name in self.window.split()]
+
+    def window_operands(self, places: Mapping[str, Place]) -> list[int]:
+        """What every compiled twin begins with."""
+        names = (self.history, self.hashes, self.slots, self.pairs, self.tree, self.rank)
+        words = [places[name].offset if name else -1 for name in (self.records, self.words)]
+        vocab_size = places[self.rank].tensor.shape[0]
+        sizes = [self.root, vocab_size, len(self.window_parts), self.n_slots, self.n_followers]
+        return [*(places[name].offset for name in names), *words, *sizes]
+
+    def _check_window(self, bounds: Bounds) -> None:
+        tensors, vocab_size = bounds.tensors, bounds.vocab_size
+        need(vocab_size <= MAX_VOCAB, self, f"a vocabulary of {vocab_size} is above {MAX_VOCAB}")
+        need(bounds.context < MAX_VOCAB, self, f"a context of {bounds.context} is not below {MAX_VOCAB}")
+        need_history(self, bounds, self.history)
+        self._need_bytes(bounds, self.tree, RECORD * vocab_size, "weight")
+        need(0 < self.root < vocab_size, self, f"a root of {self.root} is none")
+        self._need_ids(bounds, self.rank)
+        self._need_bytes(bounds, self.pairs, 2 * vocab_size, "state")
+        n = len(_parts(self, self.window))
+        need(1 <= self.n_followers <= MOST_FOLLOWERS, self, f"{self.n_followers} followers do not fit a slot")
+        need(1 <= self.n_slots <= 2**20, self, f"{self.n_slots} slots of a window are too many or none")
+        self._need_bytes(bounds, self.slots, max(1, n * self.n_slots) * WINDOW_SLOT, "state")
+        hashes = tensors[self.hashes]
+        fits = hashes.shape == (1, max(1, n * bounds.context)) and hashes.format == "u32" and hashes.kind == "state"
+        need(fits, self, f"{self.hashes} should hold {n} hashes for every position")
+        need((self.records == "") == (self.words == ""), self, "words and what tokens do to them go together")
+        if self.records:
+            records, words = tensors[self.records], tensors[self.words]
+            fits = records.shape == (vocab_size, 5) and records.format == "u32" and records.kind != "state"
+            need(fits and not records.by_row, self, f"{self.records} should have five u32 per token")
+            need(words.shape == (1, 3) and words.format == "u32" and words.kind == "state", self, "words are three u32")
+
+    def _need_bytes(self, bounds: Bounds, name: str, n: int, kind: str) -> None:
+        """A column of so many bytes."""
+        tensor = bounds.tensors[name]
+        fits = tensor.shape == (n, 1) and tensor.format == "u8" and not tensor.by_row
+        need(fits and (tensor.kind == "state") == (kind == "state"), self, f"{name} should be a column of {n} bytes")
+
+    def _need_ids(self, bounds: Bounds, name: str) -> None:
+        tensor = bounds.tensors[name]
+        fits = tensor.shape == (bounds.vocab_size, 1) and tensor.format == "u16" and tensor.kind != "state"
+        need(fits and not tensor.by_row, self, f"{name} should be a column of {bounds.vocab_size} u16")
+
+    def _needs_words(self, names: str) -> None:
+        used = any(parts.words for parts in _parts(self, names))
+        need(bool(self.records) or not used, self, "a context of words needs what tokens do to them")
+
+
+def _parts(op: object, names: str) -> list[ContextParts]:
+    try:
+        return [context_parts(name) for name in names.split()]
+    except ConfigError as error:
+        need(False, op, str(error))
+        raise
+
+
+def map_sizes(n_dense: int, n_lists: int) -> tuple[int, int, int]:
+    """Bytes of the three maps: of exact counts, of lists, of pairs."""
+    return (
+        max(1, n_dense) * MAX_DEPTH * EXACT_CODES,
+        max(1, n_lists) * MAX_DEPTH * N_SPREADS * N_CLASSES**2,
+        MAX_DEPTH * N_CONFIDENCES**2,
+    )
+
+
+def mixer_rows(name: str, n_lists: int, vocab_size: int) -> int:
+    """How many rows of weights a mixer selects from."""
+    return {
+        "depth": (n_lists + 1) * MAX_DEPTH,
+        "node": vocab_size,
+        "confidence": MAX_DEPTH * N_CONFIDENCES**2,
+        "input": MAX_DEPTH * N_CONFIDENCES,
+        "token": vocab_size * N_GROUPS,
+    }[name]
