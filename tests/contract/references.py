@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from contract.cases import Bench, part_of, uncached
 
+from weightless.countmix.reopening import packed_learner
 from weightless.ngram import score
 from weightless.ops import infinigram, suffix_array
 from weightless.ops.kneser_ney import QUANTA
@@ -21,6 +22,10 @@ def reference_nats(b: Bench) -> np.ndarray:
         return -score.log_probs(flat(b), b.stream, b.config.order)[1:]
     if b.name == "infinigram":
         return -np.log([p[target] for p, target in zip(infinigram_distributions(b), b.targets, strict=True)])
+    if b.name == "countmix":
+        c = b.config
+        lines, bits = (list(c.node_lines), list(c.list_lines)), (c.node_bits, c.list_bits)
+        return packed_learner(c.shape, b.arrays, c.root, lines, bits).score(b.stream)
     if b.name == "mixture":
         w = np.array([b.arrays["mixing.weights"][gate, 0] for gate in gates(b)], dtype=np.float64)
         neural, counted = (

@@ -108,7 +108,7 @@ def test_6_unpacked_within_the_stated_error(b, packed):
         view = packed.artifact.view(tensor.name)
         have = decode_rows(view, tensor.format, tensor.shape[1])
         wanted = b.arrays[tensor.name].reshape(tensor.shape)
-        if tensor.format in ("f32", "u16", "u32"):
+        if tensor.format in ("f32", "u8", "u16", "u32"):
             assert np.array_equal(have, wanted)
         elif tensor.format in STEP:
             assert (np.abs(have - wanted) <= STEP[tensor.format] * np.abs(wanted) + 2.0**-25).all()

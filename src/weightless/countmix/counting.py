@@ -66,7 +66,7 @@ def count_text(
     tree = build_tree(tokens, vocab_size)
     counts = np.bincount(tokens, minlength=vocab_size)
     records = token_records(token_bytes if token_bytes is not None else [b""] * vocab_size)
-    bits = _bits(len(tokens), len(shape.lists))
+    bits = _bits(len(tokens), shape)
     learned = fresh_learned(shape, tree, counts)
     learner = Learner(shape, tree, growing_tables(shape, vocab_size, *bits), learned, records)
     places, n_roots = group_places(tree, N_LEVELS)
@@ -95,11 +95,10 @@ def count_text(
     return Counted(arrays, *_lines(kept), bits, tree.root, observed)
 
 
-def _bits(n_tokens: int, n_lists: int) -> tuple[int, int]:
-    """Buckets of growing tables, by their bits: two slots each, three slots of nodes for two tokens, a list for each."""
-    node_bits = int(np.ceil(np.log2(max(2, 0.75 * n_tokens))))
-    bits = [min(max(LEAST_BITS, b), MOST_BITS) for b in (node_bits, node_bits)]
-    return bits[0], min(bits[1], MOST_BITS - 1)
+def _bits(n_tokens: int, shape: Shape) -> tuple[int, int]:
+    """Buckets of growing tables, by their bits: of two slots each, three slots of nodes for two tokens."""
+    bits = min(max(LEAST_BITS, int(np.ceil(np.log2(max(2, 0.75 * n_tokens))))), MOST_BITS)
+    return bits if shape.dense else 1, min(bits, MOST_BITS - 1) if shape.lists else 1
 
 
 def _lines(kept: Plan) -> tuple[list[int], list[int]]:

@@ -4,8 +4,8 @@ At every token the tables and the mixers that stand so far predict it, then lear
 how to predict text that has not been counted.  In windows of the model's context the window's own memory starts empty,
 as it does when the model is used; the counted contexts reach over the windows' ends.
 
-Rates fall as 1 / (1 + i / RATE_HALVED) down to a floor; i counts tokens.  Everything is in integers: the same text gives
-the same bits.  One core does it, because every token depends on the one before.
+Rates fall as 1 / (1 + i / RATE_HALVED) down to a floor; i counts tokens.  Everything is in integers: the same text
+gives the same bits.  One core does it, because every token depends on the one before.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Plan(NamedTuple):
 
 def census(tables: fast.Tables, n_dense: int) -> Census:
     """Count the slots of growing tables by visits."""
-    nodes = np.zeros((max(1, n_dense), N_GROUPS, MOST_VISITS + 1), np.int64)
+    nodes = np.zeros((n_dense, N_GROUPS, MOST_VISITS + 1), np.int64)
     lists = np.zeros((tables.lists.shape[0], MOST_VISITS + 1), np.int64)
     node_census(tables.nodes, nodes)
     list_census(tables.lists, lists)

@@ -41,7 +41,7 @@ SLOTS_PER_POSITION = 8
 
 @dataclass(frozen=True)
 class Config:
-    """Contexts are named as in `ops/context_hashes.py`: o3 (three last tokens), t2 (the second last), w0, w1 (words)."""
+    """Contexts are named as in `ops/context_hashes.py`: o3 (three last tokens), t2 (the second last), w01 (words)."""
 
     vocab_size: int = 4096
     """Tokens that the model knows; in training that of the corpus.  At most 65,536."""

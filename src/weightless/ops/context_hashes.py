@@ -10,7 +10,7 @@ Words are read off the tokens' bytes: a-z, the apostrophe and all bytes from 128
 a polynomial, h(uv) = h(u) B^|v| + h(v) mod 2^32, so that it does not matter how tokens cut it, and every token has a
 record of what it does to the word (`token_records`).  Before the first token of a window there is nothing.
 
-    context:  h = start(c);  h = mix(h, token + 1 or NOTHING) for its tokens, newest first;  mix(h, word + i) for its words
+    context:  h = start(c);  mix(h, token + 1 or NOTHING) for its tokens, newest first;  mix(h, word + i) for its words
     mix(h, x) = y ^ (y >> 32)  with  y = (h ^ x) * MULTIPLIER mod 2^64
 
 Errors: ConfigError for a context that is none.

@@ -4,14 +4,14 @@ A token is a path through a binary tree, and at every node each context says how
 saying becomes an input x in the logistic domain, the inputs are added up with weights that the situation selects, and
 several such sums are added up again (Mahoney 2005, PAQ; here over tokens instead of bits of bytes):
 
-    stretch(p) = ln(p / (1 - p))       s_m = sum_i w_mi x_i        P(right) = squash(sum_m v_m s_m),  squash = 1 / (1 + e^-s)
-    learning:   w_mi += rate (y - squash(s_m)) x_i                  v_m += rate (y - P) s_m          y = 1 where it went right
+    stretch(p) = ln(p / (1 - p))    s_m = sum_i w_mi x_i    P(right) = squash(sum_m v_m s_m)    squash = 1 / (1 + e^-s)
+    learning   w_mi += rate (y - squash(s_m)) x_i      v_m += rate (y - P) s_m      y = 1 where it went right
 
 All of it is done in integers, so that the same text gives the same bits on every machine:
 
-    logits      in 1/256, from -LIMIT to LIMIT (12)               probabilities   22 bits: P / 2^22
-    weights     while learning in 1/2^24; packed one byte each, (byte - 128) / 32, those of the last sum (byte - 128) / 64
-    a counter   p (22 bits) and n (10 bits) in a uint32:  p += (y - p) / (n + 1.5), n += 1; from n = 512 on n counts 16 steps
+    logits      in 1/256, from -LIMIT to LIMIT (12)            probabilities   22 bits: P / 2^22
+    weights     while learning in 1/2^24; packed in a byte, (byte - 128) / 32, those of the last sum (byte - 128) / 64
+    a counter   p (22 bits), n (10 bits) in a uint32:  p += (y - p) / (n + 1.5), n += 1; from 512 on n counts 16 steps
 
 Errors: none; arguments are what the compiled twin gives (`kernels.numba.count_mixing`), which is held to this module.
 """
@@ -92,7 +92,7 @@ def probability(logit: int) -> float:
 # Packed: one byte per node, one byte per weight.
 
 MAP_STEP, WEIGHT_SHIFT, LAST_SHIFT, MIDDLE = 16, 5, 6, 128
-"""A map's byte is a logit of (byte - 128) / 16, in 1/256 sixteen times as many; weights are in 1/32, the last sums' in 1/64."""
+"""A map's byte is a logit of (byte - 128) / 16, in 1/256 sixteen times as many; weights 1/32, the last sums' 1/64."""
 
 LEVELS = (12, 16, 20, 26, 32, 38, 46, 56)
 """How many logits a packed node can have, by confidence 4..11."""

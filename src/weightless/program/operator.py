@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 SCRATCH_BYTES = 256 * 1024
 N_INTS, N_FLOATS = 192, 6  # width of a lowered instruction
 BISECTED, WITHOUT_WORD, SILENT, UNCHOSEN = "what is searched", "slots without word", "silent units", "not chosen"
-NOT_SET = "rows never set"
+NOT_SET, WEIGHTLESS = "rows never set", "inputs of no weight"
 """Why a value that is read may not matter (`Operator.indifferent`): a probe asks "less, equal or greater"; the last
 class is read whole; with ReLU^2 a hidden unit below zero hides its weights, with GELU one far below zero hides what
 leads to it; a router's scores of those that are not chosen only say that they are not; where a table is never cleared,
-the row of a word that has not occurred may hold anything, and so may the token that it points at."""
+the row of a word that has not occurred may hold anything, and so may the token that it points at; an input may have a
+weight of zero, or its share be rounded away."""
 
 Tensors = Mapping[str, Tensor]
 

@@ -57,8 +57,9 @@ class Tree(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """`regions` int64: (first line, lines) of packed nodes [contexts, groups, 2] and of packed lists [lists, 1, 2];
-    for growing ones of no use; `places` int64 [V]: number of a node among those of its group.  `bits` = (of nodes, of lists).  The window: slots uint32 [W, S, 1 + K], pairs [V, 2]."""
+    """`regions` int64: (first line, lines) of packed nodes [contexts, groups, 2], `list_regions` of packed lists
+    [lists, 2]; for growing ones of no use.  `places` int64 [V]: number of a node among those of its group.  `bits` =
+    (of nodes, of lists).  The window: slots uint32 [W, S, 1 + K], pairs uint8 [V, 2]."""
 
     nodes: Any
     lists: Any
@@ -71,9 +72,8 @@ class Tables(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """Counters uint32 of the maps and the order 0, weights int32 in 1/2^24 [rows, inputs], where a mixer's rows begin
-    and which they are, the last sums int32 [MAX_DEPTH, mixers]; `fixed` float-free tables: stretch, squash, reciprocals.
-    """
+    """Counters uint32 of the maps and the order 0; weights int32 in 1/2^24 [rows, inputs], where a mixer's rows begin
+    and which they are; the last sums int32 [MAX_DEPTH, mixers]; the tables of stretch, squash, reciprocals."""
 
     order0: Any
     dense_map: Any

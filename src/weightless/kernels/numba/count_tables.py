@@ -1,13 +1,14 @@
 """What count mixing counts in: slots of tree nodes and lists of followers, found by hash; growing and packed.
 
     growing   nodes   uint32 [2 << bits, 16]: check | context << 10 | group << 13 | node << 16, then 15 counters
-              lists   uint32 [lists, 2 << bits, 8]: check | visits << 16, then 7 of rank << 16 | count; two ways a bucket
-    packed    nodes   uint8, lines of 64: four slots of a check and 15 codes                (`ops.count_mixing.node_code`)
+              lists   uint32 [lists, 2 << bits, 8]: check | visits << 16, then 7 of rank << 16 | count
+    packed    nodes   uint8, lines of 64: four slots of a check and 15 codes           (`ops.count_mixing.node_code`)
               lists   uint8, lines of 64: four of a check, 6 counts of four bits, 6 ranks of 16 bits
 
-A slot of nodes holds four levels of the tree below one node, numbered 1; 2, 3; 4 .. 7; 8 .. 15 as in a heap.  Packed,
-every context and every fourth level (group) has a stretch of lines of its own, in which the nodes of a group lie side by
-side from where the context's hash points: so no token, and no whole distribution, meets a byte twice.
+Growing tables have two ways a bucket.  A slot of nodes holds four levels of the tree below one node, numbered 1; 2, 3;
+4 .. 7; 8 .. 15 as in a heap.  Packed, every context and every fourth level (group) has a stretch of lines of its own,
+in which the nodes of a group lie side by side from where the context's hash points: so no token, and no whole
+distribution, meets a byte twice.
 """
 
 from __future__ import annotations
@@ -123,7 +124,10 @@ def visit(row):  # type: ignore[no-untyped-def]
 
 @njit(**KERNEL)
 def count_in(row, rank, most):  # type: ignore[no-untyped-def]
-    """Count a follower, at most so often; where no place is free, the last of the least frequent goes.  More frequent ones move ahead."""
+    """Count a follower, at most so often; where no place is free, the last of the least frequent goes.
+
+    More frequent ones move ahead.
+    """
     least, fewest = 1, _CHECK
     for k in range(1, row.shape[0]):
         value = row[k]

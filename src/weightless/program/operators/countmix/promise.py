@@ -26,6 +26,7 @@ from weightless.ops.count_mixing import MAX_DEPTH, N_GROUPS, N_LEVELS, probabili
 from weightless.program.arena import Arena
 from weightless.program.operator import (
     BISECTED,
+    WEIGHTLESS,
     Access,
     Bounds,
     Lowered,
@@ -35,6 +36,7 @@ from weightless.program.operator import (
     need_result,
     need_vector,
     operator,
+    whole,
 )
 from weightless.program.operators.countmix.reading import (
     COUNTS,
@@ -93,7 +95,7 @@ class CountmixWindow(Walking):
             window = 2 * path + n * (4 + 4 + slot if t > 1 else 4) + (tensors[self.pairs].nbytes if t == 1 else 0)
             data = (4 * (t if t < 8 else 8) + 4 + 24 * words, window, 2 * path + 2 + 20 * words)
         names = (self.history, self.pairs, self.tree)
-        return [Access(name, 0, n, False) for name, n in zip(names, data, strict=True)]
+        return [Access(name, 0, n, False) for name, n in zip(names, data, strict=True) if n]
 
     def run(self, arena: Arena) -> tuple[int, ...]:
         memory, t = Memory(arena), arena.registers.t
@@ -193,7 +195,7 @@ class CountmixWindow(Walking):
         return (self.pairs, self.slots, self.hashes, *([self.words] if self.words else []))
 
     def indifferent(self) -> list[tuple[str, str, int]]:
-        return [(BISECTED, name, 0) for name in (self.slots, self.hashes)]
+        return [(BISECTED, name, 0) for name in (self.slots, self.hashes, self.history)]
 
 
 @dataclass(frozen=True)
@@ -303,10 +305,11 @@ class Path(Walking):
         return self.outcome
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
-        """`data` = bytes by register, in the order of ORDER; without it at most."""
+        """`data` = bytes by register, in the order of ORDER, without the outcome; without it at most."""
         names = [self.decided()[register] for register in ORDER]
         data = data or self._most(tensors, t)
-        return [Access(name, 0, n, False) for name, n in zip(names, data, strict=True)]
+        read = [Access(name, 0, n, False) for name, n in zip(names, data, strict=True) if n]
+        return [*read, *whole(tensors[self.outcome], write=True)]
 
     def _most(self, tensors: Tensors, t: int) -> tuple[int, ...]:
         """What the longest path reads where every context is known, or all paths."""
@@ -314,7 +317,7 @@ class Path(Walking):
         vocab_size, n, m = tensors[self.rank].shape[0], self.n_inputs, len(self.mixer_names)
         nodes = vocab_size - 1 if self.full else MAX_DEPTH
         groups = nodes if self.full else N_GROUPS
-        moment = 4 * min(t, 8) + 12 + 4 + tensors[self.outcome].nbytes
+        moment = 4 * min(t, 8) + 12 + 4
         counts = n_dense * (4 * groups + nodes) + n_lists * (4 + 3 + 12)
         window = n_window * (4 + 2 + 4 + 3 * self.n_followers) + 2 * nodes
         if self.full:
@@ -332,7 +335,9 @@ class Path(Walking):
         return 2 * nodes * m * (self.n_inputs + (1 if m > 1 else 0))
 
     def indifferent(self) -> list[tuple[str, str, int]]:
-        return [(BISECTED, name, 0) for name in (self.nodes, self.lists, self.slots, self.hashes)]
+        searched = (self.nodes, self.lists, self.slots, self.hashes, self.history)
+        maps = (self.dense_map, self.list_map, self.pair_map)
+        return [*((BISECTED, name, 0) for name in searched), *((WEIGHTLESS, name, 0) for name in maps)]
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         names = (self.token, self.nodes, self.lists, self.dense_map, self.list_map, self.pair_map)
@@ -355,7 +360,7 @@ class CountmixScore(Path):
         reader = Reader(self, arena)
         rank = reader.memory.number(self.rank, arena.registers.target, TREE)
         nats = 0.0
-        for node, p in _walk(self, reader, lambda node, p: rank >= node):
+        for _, p in _walk(self, reader, lambda node, p: rank >= node):
             nats -= math.log(p)
         return _left(self, reader, np.array([nats]))
 
@@ -423,5 +428,4 @@ def _left(op: Path, reader: Reader, values: np.ndarray) -> tuple[int, ...]:
     """Store the outcome; the bytes by register."""
     memory = reader.memory
     memory.arena.put_row(op.outcome, values.astype(np.float32))
-    memory.spent[MOMENT] += 4 * len(values)
     return tuple(memory.spent[register] for register in ORDER)

@@ -1,8 +1,10 @@
 """What the operators of count mixing share: which tensors there are, how their bytes are laid out, what must fit.
 
     tree      32 bytes per node: left, right (u16), order 0 (u8), unused, number in its group (u16), weights (u8)
-    nodes     lines of four slots: check, 15 codes          lists   lines of four: check, 6 counts (4 bits), 6 ranks (u16)
-    slots     the window's, 32 bytes: where it was made (u16), K ranks (u16), K counts (u8)        pairs   (u8, u8) per node
+    nodes     lines of four slots: check, 15 codes
+    lists     lines of four: check, 6 counts (4 bits), 6 ranks (u16)
+    slots     the window's, 32 bytes: where it was made (u16), K ranks (u16), K counts (u8)
+    pairs     (u8, u8) per node
     hashes    of the window's contexts at every position (u32); what a slot is checked against, so that none is cleared
 
 A node is named by the first rank on its right side; a child must lie between its parent's ends, so that whatever a

@@ -1,11 +1,11 @@
 """One position and one node of count mixing in compiled code: the fast twin of `reading.py`.
 
 Operands are named by their place in the instruction (`Walking.window_operands`, `Path.lower`).  Bytes that the data
-decides are added up in the registers of traffic; where all nodes are visited (`whole`), what they share was read before.
+decides are added up in the registers of traffic; where all nodes are visited (`whole`), what they share was read
+before.  scratch, in float32 that hold whole numbers below 2^24:
 
-scratch, in float32 that hold whole numbers below 2^24:
-    X, SURE        inputs and confidences         SLOT      per group and dense context, line and way of its slot, -1: none
-    FOUND          followers per list             RANKS, COUNTS   sixteen per list
+    X, SURE   inputs and confidences     SLOT      per group and dense context: line and way of its slot, or -1
+    FOUND     followers per list         RANKS, COUNTS   sixteen per list
 """
 
 from __future__ import annotations

@@ -1,0 +1,76 @@
+"""A packed model as a learner: the very numbers of its bytes, to score, and to go on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from weightless.countmix.learning import MIXERS, Learner, Shape, mixer_rows
+from weightless.countmix.tree import Tree
+from weightless.kernels.numba import count_mixing as fast
+from weightless.ops.count_mixing import (
+    LAST_SHIFT,
+    MAP_STEP,
+    MIDDLE,
+    WEIGHT_BITS,
+    WEIGHT_SHIFT,
+    reciprocal_table,
+    squash_table,
+)
+from weightless.program.operators.countmix.shape import LEFT, ORDER0, PLACE, RECORD, WEIGHTS, regions
+
+N_GROUPS = fast.MAX_DEPTH // fast.N_LEVELS
+
+
+def packed_learner(
+    shape: Shape, arrays: Mapping[str, np.ndarray], root: int, lines: tuple[list[int], list[int]], bits: tuple[int, int]
+) -> Learner:
+    """Scores what the engine scores: maps are their bytes, and the table of logits says what a byte means."""
+    tree_VB = arrays["tree.nodes"].reshape(-1, RECORD)
+    vocab_size = len(tree_VB)
+    child = np.ascontiguousarray(tree_VB[:, LEFT : LEFT + 4]).view("<u2").astype(np.int64)
+    places = np.ascontiguousarray(tree_VB[:, PLACE : PLACE + 2]).view("<u2")[:, 0].astype(np.int64)
+    tree = Tree(arrays["tree.rank"][:, 0].astype(np.int64), arrays["tree.token"][:, 0].astype(np.int64), child, root)
+    tables = fast.Tables(
+        nodes=arrays["nodes"][:, 0].copy(),
+        lists=arrays["lists"][:, 0].copy(),
+        regions=regions(lines[0]).reshape(-1, N_GROUPS, 2),
+        list_regions=regions(lines[1]),
+        places=places,
+        bits=np.array(bits),
+        window=np.zeros((len(shape.window), shape.n_slots, 1 + shape.n_followers), np.uint32),
+        pairs=np.zeros((vocab_size, 2), np.uint8),
+    )
+    records = arrays.get("words.records", np.zeros((vocab_size, 5), np.uint32))
+    return Learner(shape, tree, tables, _learned(shape, arrays, tree_VB), records)
+
+
+def _learned(shape: Shape, arrays: Mapping[str, np.ndarray], tree_VB: np.ndarray) -> fast.Learned:
+    vocab_size, n, m = len(tree_VB), shape.n_inputs, len(shape.mixers)
+    rows = mixer_rows(shape, vocab_size)
+    own = {"node": tree_VB[:, WEIGHTS : WEIGHTS + n]}
+    columns = [own.get(name, arrays.get(f"mix.{name}", tree_VB)).reshape(-1, n) for name in shape.mixers]
+    logits = (np.arange(4096) - MIDDLE) * MAP_STEP
+    return fast.Learned(
+        order0=_as_counters(tree_VB[:, ORDER0]),
+        dense_map=_as_counters(arrays["maps.dense"][:, 0]),
+        list_map=_as_counters(arrays["maps.lists"][:, 0]),
+        pair_map=_as_counters(arrays["maps.pairs"][:, 0]),
+        weights=_weights(np.concatenate(columns), WEIGHT_SHIFT),
+        first_row=np.cumsum([0, *rows[:-1]]),
+        kinds=np.array([MIXERS[name] for name in shape.mixers]),
+        last=_weights(arrays["mix.last"].reshape(-1, m), LAST_SHIFT),
+        stretch=logits.astype(np.int64),
+        squash=squash_table(),
+        reciprocals=reciprocal_table(),
+    )
+
+
+def _as_counters(bytes_: np.ndarray) -> np.ndarray:
+    """Counters whose first twelve bits are the byte."""
+    return bytes_.astype(np.uint32) << np.uint32(20)
+
+
+def _weights(bytes_: np.ndarray, shift: int) -> np.ndarray:
+    return ((bytes_.astype(np.int64) - MIDDLE) << (WEIGHT_BITS - shift)).astype(np.int32)
