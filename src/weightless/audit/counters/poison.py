@@ -31,7 +31,7 @@ from weightless.audit.counters.addresses import Addresses, Replay, addresses
 from weightless.audit.counters.subjects import Runnable
 from weightless.base.errors import CorruptFileError
 from weightless.base.random import rng_for
-from weightless.program.operator import BISECTED, NOT_SET, SILENT, UNCHOSEN, WITHOUT_WORD
+from weightless.program.operator import BISECTED, NOT_SET, SILENT, UNCHOSEN, WEIGHTLESS, WITHOUT_WORD
 from weightless.program.program import Program
 from weightless.program.tensor import LINE, Tensor
 from weightless.quant.formats import code_bytes, is_quantised
@@ -41,7 +41,7 @@ TRIALS = 200
 MUST_CHANGE = 0.99
 FILL = 0xFF
 FILLED = "fill bytes"
-REASONS = (BISECTED, WITHOUT_WORD, FILLED, SILENT, UNCHOSEN, NOT_SET)
+REASONS = (BISECTED, WITHOUT_WORD, FILLED, SILENT, UNCHOSEN, NOT_SET, WEIGHTLESS)
 
 
 @dataclass(frozen=True)
