@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from weightless.base.errors import ConfigError
-from weightless.countmix.learning import Learner, Shape, fresh_learned, growing_tables, mixer_rows
+from weightless.countmix.learning import Learner, fresh_learned, growing_tables, mixer_rows
 from weightless.countmix.packing import LINE, Plan, census, packed_tables, plan
+from weightless.countmix.shape import Shape
 from weightless.countmix.tree import Tree, build_tree, group_places
 from weightless.kernels.numba import count_mixing as fast
 from weightless.ops.context_hashes import token_records
@@ -90,7 +91,7 @@ def count_text(
     kept = plan(census(learner.tables, len(shape.dense)), room, n_roots)
     packed = packed_tables(learner.tables, kept, places, learned.stretch)
     arrays = tree_arrays(shape, tree, places, learned, records) | mixer_arrays(shape, vocab_size, learned)
-    arrays |= {"nodes": packed.nodes[:, None], "lists": packed.lists[:, None]}
+    arrays |= {"counts.nodes": packed.nodes[:, None], "counts.lists": packed.lists[:, None]}
     observed = {"online_nats": online, "tuned_nats": tuned, "fewest_visits": int(kept.fewest.max(initial=1))}
     return Counted(arrays, *_lines(kept), bits, tree.root, observed)
 
@@ -122,12 +123,7 @@ def tree_arrays(
         "tree.rank": tree.rank.astype(np.uint16)[:, None],
         "tree.token": tree.token.astype(np.uint16)[:, None],
     }
-    return found | ({"words.records": records} if needs_words(shape) else {})
-
-
-def needs_words(shape: Shape) -> bool:
-    """Whether a context is made of words."""
-    return any("w" in name for name in shape.contexts)
+    return found | ({"words.records": records} if shape.has_words else {})
 
 
 def mixer_arrays(shape: Shape, vocab_size: int, learned: fast.Learned) -> dict[str, np.ndarray]:
@@ -169,5 +165,5 @@ def fixed_bytes(shape: Shape, vocab_size: int) -> int:
     maps = max(1, len(shape.dense)) * fast.MAX_DEPTH * 9 + max(1, n_lists) * fast.MAX_DEPTH * 243 + fast.MAX_DEPTH * 144
     rows = dict(zip(shape.mixers, mixer_rows(shape, vocab_size), strict=True))
     weights = sum(n for name, n in rows.items() if name != "node") * shape.n_inputs
-    tree = vocab_size * (RECORD + 4 + (20 if needs_words(shape) else 0))
+    tree = vocab_size * (RECORD + 4 + (20 if shape.has_words else 0))
     return maps + weights + tree + fast.MAX_DEPTH * len(shape.mixers) + 16 * LINE

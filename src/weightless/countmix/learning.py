@@ -10,13 +10,12 @@ gives the same bits.  One core does it, because every token depends on the one b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import NamedTuple
 
 import numpy as np
 
 from weightless.base.progress import progress
+from weightless.countmix.shape import Shape
 from weightless.countmix.tree import Tree, order_zero
 from weightless.kernels.numba import count_mixing as fast
 from weightless.kernels.numba.context_hashes import context_start, hash_contexts
@@ -45,27 +44,6 @@ FIRST_WEIGHT = 0.3
 FASTEST, SLOWEST, RATE_HALVED, LAST_RATE = 0.01, 0.0007, 200_000, 0.0005
 MOST_STEPS = 1000
 BLOCK, REACH = 1 << 16, 64
-
-
-class Shape(NamedTuple):
-    """Contexts by name, mixers by name, the window's slots per context and followers per slot, the model's context."""
-
-    dense: Sequence[str]
-    lists: Sequence[str]
-    window: Sequence[str]
-    mixers: Sequence[str]
-    context: int
-    n_slots: int
-    n_followers: int
-
-    @property
-    def contexts(self) -> tuple[str, ...]:
-        return (*self.dense, *self.lists, *self.window)
-
-    @property
-    def n_inputs(self) -> int:
-        """Order 0, every context, the window's pairs, and what is always there."""
-        return 1 + len(self.contexts) + 2
 
 
 def mixer_rows(shape: Shape, vocab_size: int) -> list[int]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from weightless.countmix.learning import MIXERS, Learner, Shape, mixer_rows
+from weightless.countmix.learning import MIXERS, Learner, mixer_rows
+from weightless.countmix.shape import Shape
 from weightless.countmix.tree import Tree
 from weightless.kernels.numba import count_mixing as fast
 from weightless.ops.count_mixing import (
@@ -33,8 +34,8 @@ def packed_learner(
     places = np.ascontiguousarray(tree_VB[:, PLACE : PLACE + 2]).view("<u2")[:, 0].astype(np.int64)
     tree = Tree(arrays["tree.rank"][:, 0].astype(np.int64), arrays["tree.token"][:, 0].astype(np.int64), child, root)
     tables = fast.Tables(
-        nodes=arrays["nodes"][:, 0].copy(),
-        lists=arrays["lists"][:, 0].copy(),
+        nodes=arrays["counts.nodes"][:, 0].copy(),
+        lists=arrays["counts.lists"][:, 0].copy(),
         regions=regions(lines[0]).reshape(-1, N_GROUPS, 2),
         list_regions=regions(lines[1]),
         places=places,

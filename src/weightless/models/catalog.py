@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,16 +67,25 @@ class Counted(_Kind):
     """`counted(config, tokens, show_progress)` gives the configuration completed with sizes, and the packed arrays.
 
     `program(config)` is its decode program; `from_text` names the fields that counting completes, which nobody may set.
+    One that `reads_text` is also given the bytes of every token, as `token_bytes`.
     """
 
     Config: Any
     counted: Callable[..., tuple[Any, dict[str, np.ndarray]]]
     program: Callable[[Any], Program]
     from_text: tuple[str, ...]
+    reads_text: bool = False
 
-    def count(self, config: Any, tokens: np.ndarray, show_progress: bool = False) -> tuple[Any, dict[str, np.ndarray]]:
+    def count(
+        self,
+        config: Any,
+        tokens: np.ndarray,
+        show_progress: bool = False,
+        token_bytes: Sequence[bytes] | None = None,
+    ) -> tuple[Any, dict[str, np.ndarray]]:
         """(the completed configuration, the packed arrays); a window cache has the weights that nobody fitted yet."""
-        config, arrays = self.counted(config, tokens, show_progress=show_progress)
+        text = {"token_bytes": token_bytes} if self.reads_text else {}
+        config, arrays = self.counted(config, tokens, show_progress=show_progress, **text)
         return config, arrays | first_weights(config.window_cache)
 
     def uncached(self, config: Any) -> Program:

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from weightless.base.errors import ConfigError
-from weightless.countmix.counting import Request, count_text, needs_words
-from weightless.countmix.learning import Shape
+from weightless.countmix.shape import Shape
 from weightless.models.catalog import Counted
 from weightless.ops.context_hashes import context_parts
 from weightless.ops.count_mixing import MAX_DEPTH, N_GROUPS
@@ -110,6 +109,8 @@ def count(
     config: Config, tokens: np.ndarray, show_progress: bool = False, token_bytes: Sequence[bytes] | None = None
 ) -> tuple[Config, dict[str, np.ndarray]]:
     """Count the training tokens: (the configuration with its sizes, the packed arrays by tensor name)."""
+    from weightless.countmix.counting import Request, count_text
+
     n_held = min(config.held_out, int(HELD_OUT_SHARE * len(tokens)))
     request = Request(config.shape, config.vocab_size, int(config.stored_mb * 1e6), n_held)
     found = count_text(request, tokens, token_bytes, show_progress)
@@ -127,7 +128,7 @@ def count(
 def decode_program(config: Config) -> Program:
     """The window's counts in the body, a walk in every head; without sizes, the bound that the budget sets."""
     c, shape = _sized(config), config.shape
-    words = ("words.records", "words") if needs_words(shape) else ("", "")
+    words = ("words.records", "words") if shape.has_words else ("", "")
     window = {
         "history": "history",
         "records": words[0],
@@ -144,8 +145,8 @@ def decode_program(config: Config) -> Program:
     }
     path = {
         "token": "tree.token",
-        "nodes": "nodes",
-        "lists": "lists",
+        "nodes": "counts.nodes",
+        "lists": "counts.lists",
         "dense": " ".join(c.dense),
         "listed": " ".join(c.lists),
         "node_lines": " ".join(map(str, c.node_lines)),
@@ -193,8 +194,8 @@ def _memory(c: Config, shape: Shape) -> list[Tensor]:
         Tensor("tree.nodes", (RECORD * vocab_size, 1), "u8", "tree", "constant"),
         Tensor("tree.rank", (vocab_size, 1), "u16", "tree", "constant"),
         Tensor("tree.token", (vocab_size, 1), "u16", "tree", "constant"),
-        Tensor("nodes", (LINE * max(1, sum(c.node_lines)), 1), "u8", "counts", "constant"),
-        Tensor("lists", (LINE * max(1, sum(c.list_lines)), 1), "u8", "counts", "constant"),
+        Tensor("counts.nodes", (LINE * max(1, sum(c.node_lines)), 1), "u8", "counts", "constant"),
+        Tensor("counts.lists", (LINE * max(1, sum(c.list_lines)), 1), "u8", "counts", "constant"),
         *(Tensor(name, (size, 1), "u8", "maps", "weight") for name, size in maps),
         Tensor("mix.last", (MAX_DEPTH * len(c.mixers), 1), "u8", "mixers", "weight"),
     ]
@@ -202,7 +203,7 @@ def _memory(c: Config, shape: Shape) -> list[Tensor]:
         if name != "node":
             rows = mixer_rows(name, len(c.lists), vocab_size)
             tensors.append(Tensor(f"mix.{name}", (rows * shape.n_inputs, 1), "u8", "mixers", "weight"))
-    if needs_words(shape):
+    if shape.has_words:
         tensors.append(Tensor("words.records", (vocab_size, 5), "u32", "tree", "constant"))
         tensors.append(Tensor("words", (1, 3), "u32", "activations", "state"))
     n_window = max(1, len(c.window) * shape.n_slots) * WINDOW_SLOT
@@ -217,4 +218,5 @@ def _memory(c: Config, shape: Shape) -> list[Tensor]:
     return tensors
 
 
-FAMILY = Counted(Config, count, decode_program, ("root", "node_lines", "list_lines", "node_bits", "list_bits"))
+FROM_TEXT = ("root", "node_lines", "list_lines", "node_bits", "list_bits")
+FAMILY = Counted(Config, count, decode_program, FROM_TEXT, reads_text=True)

@@ -25,7 +25,7 @@ from weightless.program.registers import N_TRAFFIC
 from weightless.program.tensor import LINE
 
 Spans = list[tuple[int, int]]  # half-open intervals of byte addresses
-COUNTED_NUMBERS = (".cum", "weights", "suffixes")
+COUNTED_NUMBERS = (".cum", "weights", "suffixes", "counts.nodes", "counts.lists")
 HEADLINE_POSITIONS = 512  # positions 1..512, or the context if it is shorter
 
 

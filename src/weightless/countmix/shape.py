@@ -1,0 +1,32 @@
+"""What a model of count mixing is made of, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Shape(NamedTuple):
+    """Contexts by name, mixers by name, the window's slots per context and followers per slot, the model's context."""
+
+    dense: Sequence[str]
+    lists: Sequence[str]
+    window: Sequence[str]
+    mixers: Sequence[str]
+    context: int
+    n_slots: int
+    n_followers: int
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        return (*self.dense, *self.lists, *self.window)
+
+    @property
+    def n_inputs(self) -> int:
+        """Order 0, every context, the window's pairs, and what is always there."""
+        return 1 + len(self.contexts) + 2
+
+    @property
+    def has_words(self) -> bool:
+        """Whether a context is made of words."""
+        return any("w" in name for name in self.contexts)
