@@ -24,6 +24,7 @@ FLOORS = {
     "tokenizer": 2,
     "program": 3,
     "ngram": 3,
+    "countmix": 3,
     "data": 3,
     "layers": 4,
     "models": 5,

@@ -21,8 +21,9 @@ from weightless.countmix.learning import Learner, fresh_learned, growing_tables,
 from weightless.countmix.packing import LINE, Plan, census, packed_tables, plan
 from weightless.countmix.shape import Shape
 from weightless.countmix.tree import Tree, build_tree, group_places
-from weightless.kernels.numba import count_mixing as fast
+from weightless.kernels.numba import count_inputs as fast
 from weightless.ops.context_hashes import token_records
+from weightless.ops.count_layout import LEFT, ORDER0, PLACE, RECORD, WEIGHTS
 from weightless.ops.count_mixing import (
     LAST_SHIFT,
     MAP_STEP,
@@ -31,7 +32,6 @@ from weightless.ops.count_mixing import (
     WEIGHT_BITS,
     WEIGHT_SHIFT,
 )
-from weightless.program.operators.countmix.shape import LEFT, ORDER0, PLACE, RECORD, WEIGHTS
 
 LEAST_BITS, MOST_BITS = 8, 25
 TUNED_FASTEST, TUNED_SLOWEST = 0.002, 0.0004

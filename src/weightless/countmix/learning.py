@@ -17,9 +17,10 @@ import numpy as np
 from weightless.base.progress import progress
 from weightless.countmix.shape import Shape
 from weightless.countmix.tree import Tree, order_zero
-from weightless.kernels.numba import count_mixing as fast
+from weightless.kernels.numba import count_inputs as fast
 from weightless.kernels.numba.context_hashes import context_start, hash_contexts
-from weightless.kernels.numba.count_tables import LISTED, WAYS
+from weightless.kernels.numba.count_mixing import learn_window
+from weightless.kernels.numba.count_tables import LISTED, NODES, WAYS
 from weightless.ops.context_hashes import context_parts
 from weightless.ops.count_mixing import (
     N_CONFIDENCES,
@@ -94,7 +95,7 @@ def growing_tables(shape: Shape, vocab_size: int, node_bits: int, list_bits: int
     """Empty tables; memory is taken as they fill."""
     regions = np.zeros((1, 1, 2), np.int64)
     return fast.Tables(
-        nodes=np.zeros((WAYS << node_bits, fast.NODES + 1), np.uint32),
+        nodes=np.zeros((WAYS << node_bits, NODES + 1), np.uint32),
         lists=np.zeros((len(shape.lists), WAYS << list_bits, LISTED + 1), np.uint32),
         regions=regions,
         list_regions=regions[0],
@@ -127,7 +128,7 @@ class Learner:
         """Nats of tokens[1:], float64."""
         nats = np.zeros(len(tokens) - 1)
         n_lists = len(self.shape.lists)
-        fast.learn_window(
+        learn_window(
             tokens,
             hashes,
             n_lists,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from weightless.base.errors import ConfigError
-from weightless.kernels.numba import count_mixing as fast
+from weightless.kernels.numba import count_inputs as fast
 from weightless.kernels.numba.count_packing import list_census, node_census, pack_lists, pack_nodes
 from weightless.kernels.numba.count_tables import PACKED_WAYS, SLOT
 

@@ -9,7 +9,8 @@ import numpy as np
 from weightless.countmix.learning import MIXERS, Learner, mixer_rows
 from weightless.countmix.shape import Shape
 from weightless.countmix.tree import Tree
-from weightless.kernels.numba import count_mixing as fast
+from weightless.kernels.numba import count_inputs as fast
+from weightless.ops.count_layout import LEFT, ORDER0, PLACE, RECORD, WEIGHTS, regions
 from weightless.ops.count_mixing import (
     LAST_SHIFT,
     MAP_STEP,
@@ -19,7 +20,6 @@ from weightless.ops.count_mixing import (
     reciprocal_table,
     squash_table,
 )
-from weightless.program.operators.countmix.shape import LEFT, ORDER0, PLACE, RECORD, WEIGHTS, regions
 
 N_GROUPS = fast.MAX_DEPTH // fast.N_LEVELS
 

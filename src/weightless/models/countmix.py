@@ -18,9 +18,7 @@ from weightless.base.errors import ConfigError
 from weightless.countmix.shape import Shape
 from weightless.models.catalog import Counted
 from weightless.ops.context_hashes import context_parts
-from weightless.ops.count_mixing import MAX_DEPTH, N_GROUPS
-from weightless.program.operators.countmix import CountmixFull, CountmixSample, CountmixScore, CountmixWindow
-from weightless.program.operators.countmix.shape import (
+from weightless.ops.count_layout import (
     LINE,
     MAX_VOCAB,
     MIXERS,
@@ -30,6 +28,8 @@ from weightless.program.operators.countmix.shape import (
     map_sizes,
     mixer_rows,
 )
+from weightless.ops.count_mixing import MAX_DEPTH, N_GROUPS
+from weightless.program.operators.countmix import CountmixFull, CountmixSample, CountmixScore, CountmixWindow
 from weightless.program.operators.lookup import AcceptToken
 from weightless.program.program import OUTCOME, PROBABILITIES, Program
 from weightless.program.tensor import Tensor

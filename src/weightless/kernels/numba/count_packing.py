@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.kernels.numba.count_mixing import confidence
+from weightless.kernels.numba.count_inputs import confidence
 from weightless.kernels.numba.count_tables import (
     LISTED,
     NODES,

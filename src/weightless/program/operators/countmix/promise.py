@@ -20,8 +20,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from weightless.base.errors import CorruptFileError
-from weightless.ops.context_hashes import ContextParts, WordState, context_hash, context_parts, word_behind
+from weightless.ops.context_hashes import ContextParts, context_parts
+from weightless.ops.count_layout import (
+    LINE,
+    MIXERS,
+    MOST_INPUTS,
+    map_sizes,
+    mixer_rows,
+    regions,
+)
 from weightless.ops.count_mixing import MAX_DEPTH, N_GROUPS, N_LEVELS, probability
 from weightless.program.arena import Arena
 from weightless.program.operator import (
@@ -45,157 +52,11 @@ from weightless.program.operators.countmix.reading import (
     MOMENT,
     TREE,
     WINDOW,
-    Memory,
     Reader,
-    tokens_needed,
-    window_place,
 )
-from weightless.program.operators.countmix.shape import (
-    LINE,
-    MIXERS,
-    MOST_INPUTS,
-    WINDOW_SLOT,
-    Walking,
-    map_sizes,
-    mixer_rows,
-    numbers,
-    regions,
-)
+from weightless.program.operators.countmix.shape import Walking, numbers, packed_parts
 
-MOST_COUNTED = 255
 ORDER = (MOMENT, COUNTS, WINDOW, MAPS, MIXING, TREE)
-
-
-def packed_parts(parts: Sequence[ContextParts]) -> list[int]:
-    """Contexts as operands: bits of the tokens, and above them those of the words."""
-    return [part.tokens | part.words << 8 for part in parts]
-
-
-@operator("countmix_window")
-class CountmixWindow(Walking):
-    """pairs and slots take the last token in; hashes and words of the position after it."""
-
-    def check(self, bounds: Bounds) -> None:
-        self._check_window(bounds)
-        self._needs_words(self.window)
-
-    def state_rows(self, bounds: Bounds) -> Mapping[str, int]:
-        n = max(1, len(self.window_parts) * self.n_slots)
-        return {self.slots: n * WINDOW_SLOT, self.pairs: 2 * bounds.vocab_size}
-
-    def decided(self) -> Mapping[int, str]:
-        return {MOMENT: self.history, WINDOW: self.pairs, TREE: self.tree}
-
-    def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
-        """`data` = bytes of activations, the window, the tree; without it what a longest path would take."""
-        if not data:
-            n, words = len(self.window_parts), bool(self.records)
-            path = MAX_DEPTH if t > 1 else 0
-            slot = 2 + 4 + 4 * self.n_followers + 6
-            window = 2 * path + n * (4 + 4 + slot if t > 1 else 4) + (tensors[self.pairs].nbytes if t == 1 else 0)
-            data = (4 * (t if t < 8 else 8) + 4 + 24 * words, window, 2 * path + 2 + 20 * words)
-        names = (self.history, self.pairs, self.tree)
-        return [Access(name, 0, n, False) for name, n in zip(names, data, strict=True) if n]
-
-    def run(self, arena: Arena) -> tuple[int, ...]:
-        memory, t = Memory(arena), arena.registers.t
-        (token,) = memory.span(self.history, t - 1, 1, MOMENT)
-        if t == 1:
-            n = arena.tensor(self.pairs).shape[0]
-            arena.put_rows(self.pairs, 0, np.zeros((n, 1), np.uint8))
-            memory.spent[WINDOW] += n
-        else:
-            rank = memory.number(self.rank, token, TREE)
-            self._enter_pairs(memory, rank)
-            self._enter_lists(memory, t - 2, rank)
-        state = self._words(memory, t, token) if self.records else WordState()
-        self._hash(memory, t, token, state)
-        return tuple(memory.spent[register] for register in (MOMENT, WINDOW, TREE))
-
-    def _enter_pairs(self, memory: Memory, rank: int) -> None:
-        """One more on every side that the path took."""
-        node, low, high = self.root, 0, memory.arena.tensor(self.rank).shape[0]
-        for _ in range(MAX_DEPTH):
-            side = int(rank >= node)
-            n = memory.byte(self.pairs, 2 * node + side, WINDOW)
-            memory.put(self.pairs, 2 * node + side, [min(n + 1, MOST_COUNTED)], WINDOW)
-            low, high = (node, high) if side else (low, node)
-            if high - low < 2:
-                return
-            node = memory.child(self, node, side, low, high)
-        raise CorruptFileError(f"the tree is deeper than {MAX_DEPTH}")
-
-    def _enter_lists(self, memory: Memory, i: int, rank: int) -> None:
-        """One more behind every context of the position before."""
-        n, K = len(self.window_parts), self.n_followers
-        for w in range(n):
-            (h,) = memory.span(self.hashes, i * n + w, 1, WINDOW)
-            at, holds = window_place(memory, self, w, i, h)
-            counts_at = at + 2 + 2 * K
-            if not holds:
-                memory.put(self.slots, at, [i & 255, i >> 8, rank & 255, rank >> 8], WINDOW)
-                memory.put(self.slots, counts_at, [1, *[0] * (K - 1)], WINDOW)
-                continue
-            self._count_follower(memory, at + 2, counts_at, rank)
-
-    def _count_follower(self, memory: Memory, ranks_at: int, counts_at: int, rank: int) -> None:
-        """`kernels.numba.count_tables.count_in`: found, free, or in the place of the last of the least frequent."""
-        counts: list[int] = []
-        for k in range(self.n_followers):
-            n = memory.byte(self.slots, counts_at + k, WINDOW)
-            if n == 0:
-                memory.put(self.slots, ranks_at + 2 * k, [rank & 255, rank >> 8], WINDOW)
-                memory.put(self.slots, counts_at + k, [1], WINDOW)
-                return
-            counts.append(n)
-            if memory.pair(self.slots, ranks_at + 2 * k, WINDOW) == rank:
-                self._raise(memory, ranks_at, counts_at, k, counts)
-                return
-        least = max(k for k in range(len(counts)) if counts[k] == min(counts))
-        memory.put(self.slots, ranks_at + 2 * least, [rank & 255, rank >> 8], WINDOW)
-        memory.put(self.slots, counts_at + least, [1], WINDOW)
-
-    def _raise(self, memory: Memory, ranks_at: int, counts_at: int, k: int, counts: list[int]) -> None:
-        """One more for place k, which changes places with the one ahead where it has more now."""
-        n = min(counts[k] + 1, MOST_COUNTED)
-        if k == 0 or n <= counts[k - 1]:
-            memory.put(self.slots, counts_at + k, [n], WINDOW)
-            return
-        ranks = memory.peek(self.slots, ranks_at + 2 * (k - 1), 4)
-        memory.put(self.slots, counts_at + k - 1, [n, counts[k - 1]], WINDOW)
-        memory.put(self.slots, ranks_at + 2 * (k - 1), [*ranks[2:], *ranks[:2]], WINDOW)
-
-    def _words(self, memory: Memory, t: int, token: int) -> WordState:
-        state = WordState(*memory.span(self.words, 0, 3, MOMENT)) if t > 1 else WordState()
-        record = memory.arena.rows(self.records, token, 1)[0]
-        memory.spent[TREE] += 4 * len(record)
-        state = word_behind(state, record)
-        memory.put_span(self.words, 0, list(state), MOMENT)
-        return state
-
-    def _hash(self, memory: Memory, t: int, token: int, state: WordState) -> None:
-        n = len(self.window_parts)
-        if n == 0:
-            return
-        bits = tokens_needed(self.window_parts)
-        tokens = [
-            memory.span(self.history, t - back, 1, MOMENT)[0] if bits >> (back - 1) & 1 else -1
-            for back in range(min(bits.bit_length(), t), 1, -1)
-        ]
-        found = [context_hash(parts, [*tokens, token], state) >> 32 for parts in self.window_parts]
-        memory.put_span(self.hashes, (t - 1) * n, found, WINDOW)
-
-    def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(self.window_operands(places) + packed_parts(self.window_parts))
-
-    def flops(self, tensors: Tensors, t: int) -> int:
-        return 0
-
-    def kept(self) -> tuple[str, ...]:
-        return (self.pairs, self.slots, self.hashes, *([self.words] if self.words else []))
-
-    def indifferent(self) -> list[tuple[str, str, int]]:
-        return [(BISECTED, name, 0) for name in (self.slots, self.hashes, self.history)]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,16 @@ import numpy as np
 
 from weightless.base.errors import CorruptFileError
 from weightless.ops.context_hashes import WordState, context_hash
+from weightless.ops.count_layout import (
+    LINE,
+    ORDER0,
+    PLACE,
+    RECORD,
+    SLOT,
+    WEIGHTS,
+    WINDOW_SLOT,
+    regions,
+)
 from weightless.ops.count_mixing import (
     BIAS,
     EXACT_CODES,
@@ -37,16 +47,6 @@ from weightless.ops.count_mixing import (
     node_of_code,
 )
 from weightless.program.arena import Arena
-from weightless.program.operators.countmix.shape import (
-    LINE,
-    ORDER0,
-    PLACE,
-    RECORD,
-    SLOT,
-    WEIGHTS,
-    WINDOW_SLOT,
-    regions,
-)
 from weightless.program.registers import CONTEXT_INDEX, PROBABILITY, STATE, SUFFIX, TEXT, WORD_INDEX
 
 MOMENT, COUNTS, WINDOW, MAPS, MIXING, TREE = STATE, CONTEXT_INDEX, WORD_INDEX, PROBABILITY, SUFFIX, TEXT

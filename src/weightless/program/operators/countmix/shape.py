@@ -1,11 +1,4 @@
-"""What the operators of count mixing share: which tensors there are, how their bytes are laid out, what must fit.
-
-    tree      32 bytes per node: left, right (u16), order 0 (u8), unused, number in its group (u16), weights (u8)
-    nodes     lines of four slots: check, 15 codes
-    lists     lines of four: check, 6 counts (4 bits), 6 ranks (u16)
-    slots     the window's, 32 bytes: where it was made (u16), K ranks (u16), K counts (u8)
-    pairs     (u8, u8) per node
-    hashes    of the window's contexts at every position (u32); what a slot is checked against, so that none is cleared
+"""What the operators of count mixing share: which tensors there are, and what must fit (`ops/count_layout.py`).
 
 A node is named by the first rank on its right side; a child must lie between its parent's ends, so that whatever a
 file holds, a walk ends at a token, and every token is reached in one way.
@@ -13,30 +6,14 @@ file holds, a walk ends at a token, and every token is reached in one way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from weightless.base.errors import ConfigError
 from weightless.ops.context_hashes import ContextParts, context_parts
-from weightless.ops.count_mixing import (
-    EXACT_CODES,
-    MAX_DEPTH,
-    N_CLASSES,
-    N_CONFIDENCES,
-    N_GROUPS,
-    N_SPREADS,
-)
+from weightless.ops.count_layout import MAX_VOCAB, MOST_FOLLOWERS, RECORD, WINDOW_SLOT
 from weightless.program.operator import Bounds, Operator, Place, need, need_history
-
-RECORD, LEFT, ORDER0, PLACE, WEIGHTS = 32, 0, 4, 6, 8
-LINE, SLOT = 64, 16
-WINDOW_SLOT, MOST_FOLLOWERS = 32, 9
-MOST_INPUTS = RECORD - WEIGHTS
-MIXERS = ("depth", "node", "confidence", "input", "token")
-MAX_VOCAB = 2**16
 
 
 def numbers(text: str) -> list[int]:
@@ -44,10 +21,9 @@ def numbers(text: str) -> list[int]:
     return [int(word) for word in text.split()]
 
 
-def regions(lines: list[int]) -> np.ndarray:
-    """(first line, lines) of every stretch, one behind the other, int64 [n, 2]."""
-    counted = np.asarray(lines, np.int64)
-    return np.stack([np.cumsum(counted) - counted, counted], -1)
+def packed_parts(parts: Sequence[ContextParts]) -> list[int]:
+    """Contexts as operands: bits of the tokens, and above them those of the words."""
+    return [part.tokens | part.words << 8 for part in parts]
 
 
 @dataclass(frozen=True)
@@ -128,23 +104,3 @@ def _parts(op: object, names: str) -> list[ContextParts]:
     except ConfigError as error:
         need(False, op, str(error))
         raise
-
-
-def map_sizes(n_dense: int, n_lists: int) -> tuple[int, int, int]:
-    """Bytes of the three maps: of exact counts, of lists, of pairs."""
-    return (
-        max(1, n_dense) * MAX_DEPTH * EXACT_CODES,
-        max(1, n_lists) * MAX_DEPTH * N_SPREADS * N_CLASSES**2,
-        MAX_DEPTH * N_CONFIDENCES**2,
-    )
-
-
-def mixer_rows(name: str, n_lists: int, vocab_size: int) -> int:
-    """How many rows of weights a mixer selects from."""
-    return {
-        "depth": (n_lists + 1) * MAX_DEPTH,
-        "node": vocab_size,
-        "confidence": MAX_DEPTH * N_CONFIDENCES**2,
-        "input": MAX_DEPTH * N_CONFIDENCES,
-        "token": vocab_size * N_GROUPS,
-    }[name]

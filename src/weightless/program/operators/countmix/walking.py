@@ -16,7 +16,7 @@ import numpy as np
 
 from weightless.base.compiled import njit
 from weightless.kernels.numba.context_hashes import context_start, mix, word_seen
-from weightless.kernels.numba.count_mixing import coded_logit, confidence, count_class
+from weightless.kernels.numba.count_inputs import coded_logit, confidence, count_class
 from weightless.kernels.numba.count_tables import bucket_of, packed_check, packed_line
 from weightless.kernels.numba.memory import READ, WRITE, load_id, touch
 from weightless.kernels.numba.rows import KERNEL
