@@ -29,6 +29,7 @@ from weightless.ops.count_layout import (
     mixer_rows,
 )
 from weightless.ops.count_mixing import MAX_DEPTH, N_GROUPS
+from weightless.program.cached import WindowCache
 from weightless.program.operators.countmix import CountmixFull, CountmixSample, CountmixScore, CountmixWindow
 from weightless.program.operators.lookup import AcceptToken
 from weightless.program.program import OUTCOME, PROBABILITIES, Program
@@ -39,7 +40,7 @@ SLOTS_PER_POSITION = 8
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(WindowCache):
     """Contexts are named as in `ops/context_hashes.py`: o3 (three last tokens), t2 (the second last), w01 (words)."""
 
     vocab_size: int = 4096
@@ -89,6 +90,7 @@ class Config:
             raise ConfigError(f"{len(self.shape.contexts)} contexts are more than {MOST_INPUTS - 3}")
         if not self.mixers or list(self.mixers) != [name for name in MIXERS if name in self.mixers]:
             raise ConfigError(f"mixers = {list(self.mixers)} should be some of {list(MIXERS)}, in this order")
+        self.check_cache(self.context)
         if not 1 <= self.followers <= 9:
             raise ConfigError(f"followers = {self.followers} is not in 1..9")
         if not 0 < self.stored_mb < 1e5 or self.held_out < 0:
