@@ -66,7 +66,7 @@ def fresh_learned(shape: Shape, tree: Tree, counts: np.ndarray) -> fast.Learned:
     rows = mixer_rows(shape, vocab_size)
     standing = np.array([0, 1, 2, 3, 4, 6, 11, 30, 100.0])
     right = (standing + 0.4) / (standing + standing[:, None] + 0.8)
-    exact = np.array([(r + 0.75) / (n + 1.5) for n in (1, 2, 3) for r in range(n + 1)])
+    exact = np.array([(r + 0.25) / (n + 0.5) for n in (1, 2, 3) for r in range(n + 1)])
     m = len(rows)
     return fast.Learned(
         order0=counter(order_zero(tree, counts)),

@@ -11,7 +11,7 @@ All of it is done in integers, so that the same text gives the same bits on ever
 
     logits      in 1/256, from -LIMIT to LIMIT (12)            probabilities   22 bits: P / 2^22
     weights     while learning in 1/2^24; packed in a byte, (byte - 128) / 32, those of the last sum (byte - 128) / 64
-    a counter   p (22 bits), n (10 bits) in a uint32:  p += (y - p) / (n + 1.5), n += 1; from 512 on n counts 16 steps
+    a counter   p (22 bits), n (10 bits) in a uint32:  p += (y - p) / (n + 1.5), n += 1, from 512 on by 16 steps
 
 Errors: none; arguments are what the compiled twin gives (`kernels.numba.count_mixing`), which is held to this module.
 """
@@ -27,7 +27,7 @@ ONE_LOGIT, LIMIT = 256, 3071
 P_BITS, N_BITS = 22, 10
 ONE_P, LARGEST_P, LARGEST_N = 1 << P_BITS, (1 << P_BITS) - 1, (1 << N_BITS) - 1
 EXACT_STEPS, SLOWER = 512, 16
-WEIGHT_BITS, RATE_BITS = 24, 20
+WEIGHT_BITS, RATE_BITS, STEP_BITS = 24, 20, 20
 BIAS = 77
 """The input that is always there, 0.3."""
 N_CONFIDENCES, N_CLASSES, N_SPREADS = 12, 9, 3
@@ -48,10 +48,10 @@ def squash_table() -> np.ndarray:
 
 
 def reciprocal_table() -> np.ndarray:
-    """int64 [1024]: 2^16 / (n + 1.5) where n stands for n steps up to 512, and beyond for sixteen each."""
+    """int64 [1024]: 2^20 / (n + 1.5) where n stands for n steps up to 512, and beyond for sixteen each."""
     n = np.arange(LARGEST_N + 1)
     steps = np.where(n <= EXACT_STEPS, n, EXACT_STEPS + SLOWER * (n - EXACT_STEPS))
-    return np.round(65536 / (steps + 1.5)).astype(np.int64)
+    return np.round((1 << STEP_BITS) / (steps + 1.5)).astype(np.int64)
 
 
 def counter(p: np.ndarray | float, n: int = 0) -> np.ndarray:
@@ -63,7 +63,7 @@ def counter(p: np.ndarray | float, n: int = 0) -> np.ndarray:
 def stepped(value: int, y: int, most: int, reciprocals: np.ndarray) -> int:
     """A counter behind one more outcome y; its n does not grow beyond `most`."""
     p, n = value >> N_BITS, value & LARGEST_N
-    p += ((LARGEST_P if y else 0) - p) * int(reciprocals[n]) >> 16
+    p += ((LARGEST_P if y else 0) - p) * int(reciprocals[n]) >> STEP_BITS
     return min(max(p, 0), LARGEST_P) << N_BITS | (n + 1 if n < most else n)
 
 
@@ -110,7 +110,7 @@ def node_code(value: int, stretches: np.ndarray) -> int:
     if n == 0:
         return 0
     if n < 4:
-        right = min(n, max(0, round(p / ONE_P * (n + 1.5) - 0.75)))
+        right = min(n, p * (4 * n + 2) + ONE_P >> P_BITS + 2)
         return n * (n + 1) // 2 + right
     row = confidence(n) - 4
     reach, levels = REACHES[row], LEVELS[row]

@@ -28,6 +28,7 @@ from weightless.ops import count_mixing as truth
 
 LIMIT, LARGEST_P, LARGEST_N = truth.LIMIT, truth.LARGEST_P, truth.LARGEST_N
 WEIGHT_BITS, RATE_BITS, BIAS = truth.WEIGHT_BITS, truth.RATE_BITS, truth.BIAS
+STEP_BITS = truth.STEP_BITS
 N_CONFIDENCES, N_CLASSES = truth.N_CONFIDENCES, truth.N_CLASSES
 MAX_DEPTH = truth.MAX_DEPTH
 DEPTH, NODE, CONFIDENCE, INPUT, TOKEN = range(5)
@@ -152,8 +153,8 @@ def _of_tables(i, node, depth, place, H, tables, learned, work, grows):  # type:
             if n > 3:
                 work.x[1 + c] = learned.stretch[value >> TOP]
                 continue
-            # p = (right + 3/4) / (n + 3/2) while n is small
-            right = min(max(((np.int64(value >> P_SHIFT) * (4 * n + 6) >> 22) - 3 + 2) // 4, 0), n)
+            # p = (right + 1/4) / (n + 1/2) while n is small
+            right = min((np.int64(value >> P_SHIFT) * (4 * n + 2) + (1 << 22)) >> 24, n)
             cell = (c * MAX_DEPTH + depth) * _EXACT + n * (n + 1) // 2 + right - 1
             work.cell[c] = cell
             work.x[1 + c] = learned.stretch[learned.dense_map[cell] >> TOP]

@@ -24,6 +24,7 @@ from weightless.kernels.numba.count_inputs import (
     P_SHIFT,
     PAIR_CELL,
     RATE_BITS,
+    STEP_BITS,
     TOP,
     dense_inputs,
     list_inputs,
@@ -52,7 +53,7 @@ _UNCACHED = {key: value for key, value in KERNEL.items() if key != "cache"}
 @njit(inline="always", **KERNEL)
 def stepped(value, y, most, reciprocals):  # type: ignore[no-untyped-def]
     p, n = np.int64(value >> P_SHIFT), np.int64(value & N_MASK)
-    p += ((LARGEST_P if y else 0) - p) * reciprocals[n] >> 16
+    p += ((LARGEST_P if y else 0) - p) * reciprocals[n] >> STEP_BITS
     p = min(max(p, 0), LARGEST_P)
     return np.uint32(p << 10 | (n + 1 if n < most else n))
 

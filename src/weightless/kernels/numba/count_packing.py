@@ -57,8 +57,8 @@ def node_code(value, stretch):  # type: ignore[no-untyped-def]
     if n == 0:
         return 0
     if n < 4:
-        right = ((np.int64(value >> _P_SHIFT) * (4 * n + 6) >> 22) - 3 + 2) // 4
-        return n * (n + 1) // 2 + min(max(right, 0), n)
+        right = (np.int64(value >> _P_SHIFT) * (4 * n + 2) + (1 << 22)) >> 24
+        return n * (n + 1) // 2 + min(right, n)
     row, before = confidence(n) - 4, 0
     for k in range(row):
         before += _LEVELS[k]

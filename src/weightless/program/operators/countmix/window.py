@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from weightless.base.errors import CorruptFileError
 from weightless.ops.context_hashes import WordState, context_hash, word_behind
 from weightless.ops.count_layout import WINDOW_SLOT
@@ -54,9 +52,7 @@ class CountmixWindow(Walking):
         memory, t = Memory(arena), arena.registers.t
         (token,) = memory.span(self.history, t - 1, 1, MOMENT)
         if t == 1:
-            n = arena.tensor(self.pairs).shape[0]
-            arena.put_rows(self.pairs, 0, np.zeros((n, 1), np.uint8))
-            memory.spent[WINDOW] += n
+            self._clear(memory)
         else:
             rank = memory.number(self.rank, token, TREE)
             self._enter_pairs(memory, rank)
@@ -64,6 +60,10 @@ class CountmixWindow(Walking):
         state = self._words(memory, t, token) if self.records else WordState()
         self._hash(memory, t, token, state)
         return tuple(memory.spent[register] for register in (MOMENT, WINDOW, TREE))
+
+    def _clear(self, memory: Memory) -> None:
+        """Nothing has been counted."""
+        memory.put(self.pairs, 0, [0] * memory.arena.tensor(self.pairs).shape[0], WINDOW)
 
     def _enter_pairs(self, memory: Memory, rank: int) -> None:
         """One more on every side that the path took."""
