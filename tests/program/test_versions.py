@@ -49,6 +49,10 @@ CAME_LATER = {
     "cache_sample",
     "cache_full",
     "linear_attend",
+    "countmix_window",
+    "countmix_score",
+    "countmix_sample",
+    "countmix_full",
 }
 """Operators that no file of the first version can have."""
 
