@@ -179,7 +179,7 @@ def test_the_sampler_that_turns_around(monkeypatch):
     for engine in (fast, slow):
         for token in b.tokens[:9]:
             engine.feed(int(token))
-    draws = np.random.default_rng(0).random((20, 1))
+    draws = np.random.default_rng(0).random((20, 8))
     assert [fast.sample(u) for u in draws] == [slow.sample(u) for u in draws]
     monkeypatch.setattr(promise, "probability", lambda logit: count_mixing.probability(-logit))
     assert [fast.sample(u) for u in draws] != [slow.sample(u) for u in draws]

@@ -197,7 +197,7 @@ def outlives(packed, n_files: int) -> int:
         try:
             nats = engine.score_stream(tokens[:8], tokens[1:9])
             assert np.isfinite(nats).all()
-            assert 0 <= engine.sample(np.array([seed % 97 / 97])) < V
+            assert 0 <= engine.sample(np.full(8, seed % 97 / 97)) < V
             if seed % 5 == 0:
                 assert np.isfinite(engine.distribution()).all()
         except CorruptFileError:

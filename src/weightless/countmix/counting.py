@@ -18,12 +18,12 @@ import numpy as np
 
 from weightless.base.errors import ConfigError
 from weightless.countmix.learning import Learner, fresh_learned, growing_tables, mixer_rows
-from weightless.countmix.packing import LINE, Plan, census, packed_tables, plan
+from weightless.countmix.packing import Plan, census, packed_tables, plan
 from weightless.countmix.shape import Shape
 from weightless.countmix.tree import Tree, build_tree, group_places
 from weightless.kernels.numba import count_inputs as fast
 from weightless.ops.context_hashes import token_records
-from weightless.ops.count_layout import LEFT, ORDER0, PLACE, RECORD, WEIGHTS
+from weightless.ops.count_layout import LEFT, ORDER0, PLACE, RECORD, WEIGHTS, map_sizes
 from weightless.ops.count_mixing import (
     LAST_SHIFT,
     MAP_STEP,
@@ -35,6 +35,8 @@ from weightless.ops.count_mixing import (
 
 LEAST_BITS, MOST_BITS = 8, 25
 TUNED_FASTEST, TUNED_SLOWEST = 0.002, 0.0004
+OWN_TABLES, PER_TOKEN = 16_384, 10
+"""Bytes for the program, the table of sections and what aligns them; for a token in a tokenizer's JSON."""
 
 
 class Request(NamedTuple):
@@ -71,7 +73,7 @@ def count_text(
     learned = fresh_learned(shape, tree, counts)
     learner = Learner(shape, tree, growing_tables(shape, vocab_size, *bits), learned, records)
     places, n_roots = group_places(tree, N_LEVELS)
-    room = request.budget - fixed_bytes(shape, vocab_size)
+    room = request.budget - fixed_bytes(shape, vocab_size, token_bytes)
     n_counted = len(tokens) - request.held_out
     online = learner.go_over(tokens[:n_counted], "counting", show_progress=show_progress)
     tuned = float("nan")
@@ -159,11 +161,11 @@ def weight_bytes(weights: np.ndarray, shift: int) -> np.ndarray:
     return np.clip(rounded + MIDDLE, 0, 255).astype(np.uint8).reshape(-1)
 
 
-def fixed_bytes(shape: Shape, vocab_size: int) -> int:
-    """What is stored beside the tables, and a little for the file."""
-    n_lists = len(shape.lists) + len(shape.window)
-    maps = max(1, len(shape.dense)) * fast.MAX_DEPTH * 9 + max(1, n_lists) * fast.MAX_DEPTH * 243 + fast.MAX_DEPTH * 144
+def fixed_bytes(shape: Shape, vocab_size: int, token_bytes: Sequence[bytes] | None) -> int:
+    """What is stored beside the tables: maps, weights, the tree, the program and the file's own tables, a tokenizer."""
+    maps = sum(map_sizes(len(shape.dense), len(shape.lists) + len(shape.window)))
     rows = dict(zip(shape.mixers, mixer_rows(shape, vocab_size), strict=True))
     weights = sum(n for name, n in rows.items() if name != "node") * shape.n_inputs
     tree = vocab_size * (RECORD + 4 + (20 if shape.has_words else 0))
-    return maps + weights + tree + fast.MAX_DEPTH * len(shape.mixers) + 16 * LINE
+    tokenizer = sum(PER_TOKEN + sum(2 if byte < 128 else 6 for byte in piece) for piece in token_bytes or ())
+    return maps + weights + tree + fast.MAX_DEPTH * len(shape.mixers) + OWN_TABLES + tokenizer

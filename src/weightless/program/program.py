@@ -44,6 +44,7 @@ MAX_CONTEXT = 2**20
 MAX_LAYERS = 4096  # each takes some tensors of a program: a number from a stranger must not fill the memory
 MAX_STATE_BYTES = 2**31
 FEW_ROWS = 64  # registers of an operator, whatever the context
+SMALL_STATE = 2**20  # numbers that a state may have however little is stored
 assert _operators and REGISTRY
 
 
@@ -211,7 +212,8 @@ def _check_tensors(program: Program, bounds: Bounds) -> None:
 def _check_state(program: Program, bounds: Bounds) -> None:
     """Memory in proportion to what is stored: a row per position, no wider than weights or vocabulary are.
 
-    A state of another kind has as many rows as its operator says, and no more numbers than all weights together.  So a
+    A state of another kind has as many rows as its operator says, and no more numbers than all weights together, unless
+    it is small.  So a
     small file cannot ask for a large memory but by its context, and that has a limit of its own.
     """
     weights = [size for tensor in program.stored() for size in tensor.shape]
@@ -221,7 +223,7 @@ def _check_state(program: Program, bounds: Bounds) -> None:
     for tensor in program.tensors:
         rows, cols = tensor.shape
         most = max(program.context, FEW_ROWS)
-        if rows * cols <= n_stored:
+        if rows * cols <= max(n_stored, SMALL_STATE):
             most = max(most, said.get(tensor.name, 0))
         if tensor.kind == "state" and (rows > most or cols > 2 * widest):
             told = f"it may have a row for each of {program.context} positions, and {2 * widest} numbers in a row"

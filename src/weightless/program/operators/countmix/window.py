@@ -148,4 +148,5 @@ class CountmixWindow(Walking):
         return (self.pairs, self.slots, self.hashes, *([self.words] if self.words else []))
 
     def indifferent(self) -> list[tuple[str, str, int]]:
-        return [(BISECTED, name, 0) for name in (self.slots, self.hashes, self.history)]
+        searched = (self.slots, self.hashes, self.history, *([self.records] if self.records else []))
+        return [(BISECTED, name, 0) for name in searched]
