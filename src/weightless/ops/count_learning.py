@@ -124,55 +124,37 @@ def _walk(
     rank: int,
     i: int,
 ) -> float:
-    node, low, high, depth, root, nats = rules.root, 0, len(rules.rank), 0, rules.root, 0.0
-    stretch, reciprocals = stretch_table(), reciprocal_table()
+    """Nats of the token of that rank, which is counted on the way."""
+    node, low, high, depth, root, nats, reciprocals = (
+        rules.root,
+        0,
+        len(rules.rank),
+        0,
+        rules.root,
+        0.0,
+        reciprocal_table(),
+    )
     while high - low > 1:
         y = int(rank >= node)
         root = node if depth % N_LEVELS == 0 else root
         keys = [(c, h, root, node) for c, h in enumerate(dense)]
-        cells, x, sure = [], [int(stretch[rules.order0[node] >> (P_BITS + N_BITS - 12)])], [0]
-
-        def add(cell: Any, first: float, sure_: int) -> None:
-            cells.append(cell)  # noqa: B023
-            value = memory.maps.setdefault(cell, int(counter(first)))
-            x.append(int(stretch[value >> (P_BITS + N_BITS - 12)]))  # noqa: B023
-            sure.append(sure_)  # noqa: B023
-
+        said = _Said(memory, [], [], [])
+        said.logit(rules.order0[node], 0)
         for c, key in enumerate(keys):
-            value = memory.nodes.get(key, FRESH)
-            p, n = value >> N_BITS, value & LARGEST_N
-            if 0 < n < 4:
-                right = min(n, p * (4 * n + 2) + ONE_P >> P_BITS + 2)
-                add(("dense", c, depth, n, right), (right + 0.25) / (n + 0.5), n)
-            else:
-                x.append(int(stretch[p >> (P_BITS - 12)]) if n else 0)
-                sure.append(confidence(n))
+            _ask_counter(said, memory.nodes.get(key, FRESH), c, depth)
         deepest = 0
         for j, entries in enumerate(followers):
             there = [entry for entry in entries if low <= entry[0] < high]
-            right = sum(count for at, count in there if at >= node)
-            left = sum(count for _, count in there) - right
-            if not there:
-                x.append(0)
-                sure.append(0)
-                continue
-            deepest = j + 1 if j < len(rules.lists) else deepest
-            standing = (0, 1, 2, 3, 4, 6, 11, 30, 100)
-            a, b = standing[count_class(left)], standing[count_class(right)]
-            known = count_class(left + right)
-            cell = ("list", j, depth, min(len(entries), 3), count_class(left), count_class(right))
-            add(cell, (b + 0.4) / (a + b + 0.8), known if left and right else min(known + 2, N_CONFIDENCES - 1))
+            deepest = j + 1 if there and j < len(rules.lists) else deepest
+            _ask_followers(said, there, min(len(entries), 3), j, node, depth)
         left, right = pairs.get((node, 0), 0), pairs.get((node, 1), 0)
         if left + right:
-            add(("pair", depth, confidence(left), confidence(right)), 0.5, confidence(left + right))
+            said.mapped(("pair", depth, confidence(left), confidence(right)), 0.5, confidence(left + right))
         else:
-            x.append(0)
-            sure.append(0)
-        x.append(BIAS)
-        sure.append(0)
-        P = _mix_and_learn(rules, memory, node, depth, deepest, token, x, sure, y)
+            said.nothing()
+        P = _mix_and_learn(rules, memory, node, depth, deepest, token, [*said.x, BIAS], [*said.sure, 0], y)
         nats -= math.log((P if y else ONE_P - P) / ONE_P)
-        for cell in cells:
+        for cell in said.cells:
             memory.maps[cell] = stepped(memory.maps[cell], y, rules.rates[2], reciprocals)
         for key in keys:
             value = memory.nodes.get(key, FRESH)
@@ -182,6 +164,57 @@ def _walk(
         low, high = (node, high) if y else (low, node)
         node, depth = int(rules.child[node][y]), depth + 1
     return nats
+
+
+@dataclass
+class _Said:
+    """What was answered at a node: inputs, confidences, and the cells of maps that translated counts."""
+
+    memory: Memory
+    x: list[int]
+    sure: list[int]
+    cells: list[Any]
+
+    def logit(self, value: int, sure: int) -> None:
+        """The share of a counter as it is."""
+        self.x.append(int(stretch_table()[value >> (P_BITS + N_BITS - 12)]))
+        self.sure.append(sure)
+
+    def mapped(self, cell: Any, first: float, sure: int) -> None:
+        """What has been learned that such counts mean; `first` while nothing has."""
+        self.cells.append(cell)
+        self.logit(self.memory.maps.setdefault(cell, int(counter(first))), sure)
+
+    def nothing(self) -> None:
+        self.x.append(0)
+        self.sure.append(0)
+
+
+def _ask_counter(said: _Said, value: int, c: int, depth: int) -> None:
+    """A dense context's counter of this node."""
+    p, n = value >> N_BITS, value & LARGEST_N
+    if n == 0:
+        said.nothing()
+    elif n < 4:
+        right = min(n, p * (4 * n + 2) + ONE_P >> P_BITS + 2)
+        said.mapped(("dense", c, depth, n, right), (right + 0.25) / (n + 0.5), n)
+    else:
+        said.logit(value, confidence(n))
+
+
+def _ask_followers(said: _Said, there: list[list[int]], spread: int, j: int, node: int, depth: int) -> None:
+    """A list's followers that are still on the path."""
+    if not there:
+        said.nothing()
+        return
+    right = sum(count for at, count in there if at >= node)
+    left = sum(count for _, count in there) - right
+    standing = (0, 1, 2, 3, 4, 6, 11, 30, 100)
+    a, b = standing[count_class(left)], standing[count_class(right)]
+    known = count_class(left + right)
+    cell = ("list", j, depth, spread, count_class(left), count_class(right))
+    sure = known if left and right else min(known + 2, N_CONFIDENCES - 1)
+    said.mapped(cell, (b + 0.4) / (a + b + 0.8), sure)
 
 
 def _mix_and_learn(
