@@ -21,11 +21,19 @@ from weightless.program.cost import Bytes, Spans, decided_components, is_exact, 
 from weightless.program.engine import AuditEngine, Engine
 from weightless.program.logged_engine import LoggedEngine
 from weightless.program.operator import Access
+from weightless.program.program import Program
+from weightless.quant.formats import decode_rows
 
 TOLERANCE_SURE = 1e-4
 """How near to its threshold a confidence has to be, for rounding to decide (float32 sums of some hundred terms)."""
 TOLERANCE_NATS = 2e-4
 """float32 sums in another order; a wrong row or cache entry shows as 1e-2 and more."""
+TOLERANCE_CODES = 5e-3
+"""The same where a key, value or state that the step itself stores and reads fell to the code next to it."""
+CODE_STEPS = {"bf16": 2.0**-8, "f16": 2.0**-11, "int8": 1 / 127, "int4": 1 / 7}
+"""From one code to the next, as a share of the largest number of a row."""
+NEXT_CODES = 2.0
+"""How many of them a stored number may differ by: what rounds otherwise in one layer moves the next a little, too."""
 
 
 class DisagreementError(WeightlessError):
@@ -105,7 +113,7 @@ def _audit_step(engines: _Engines, token: int, target: int, t: int) -> Audited:
     by_log = step_bytes(program, [accesses for _, accesses, _ in readable.steps])
     formula = step_bytes(program, [op.accesses(program.by_name, t, data) for op, _, data in readable.steps])  # type: ignore[attr-defined]
     between = _engines_differ(readable, t, traffic[0])
-    if not abs(nats - scored[0]) <= TOLERANCE_NATS * max(1.0, abs(nats)):
+    if not abs(nats - scored[0]) <= _tolerance(program, readable.arena.state, compiled.S) * max(1.0, abs(nats)):
         between = f"position {t}: the readable engine scores {nats:.6f} nats, the compiled {scored[0]:.6f}"
     logged.feed(token)
     with_log = logged.score(target)
@@ -114,11 +122,31 @@ def _audit_step(engines: _Engines, token: int, target: int, t: int) -> Audited:
         told = _route_differs(engines, t)
         return Audited(t, by_log, nats, float(scored[0]), formula, by_compiled, differs, told, "", path, not told)
     logs = _logs_differ(engines, t)
-    if not abs(with_log - scored[0]) <= TOLERANCE_NATS * max(1.0, abs(nats)):
+    if not abs(with_log - scored[0]) <= _tolerance(program, logged.S, compiled.S) * max(1.0, abs(nats)):
         logs = f"position {t}: with a log the compiled engine scores {with_log:.6f} nats, without {scored[0]:.6f}"
     elif not logs and by_compiled != by_log:
         logs = f"position {t}: the compiled engine's log amounts to {by_compiled}, the readable engine's to {by_log}"
     return Audited(t, by_log, nats, float(scored[0]), formula, by_compiled, differs, between, logs, path)
+
+
+def _tolerance(program: Program, one: np.ndarray, other: np.ndarray) -> float:
+    """Of the nats of two engines whose state is this: what they store may be rounded to neighbouring codes."""
+    is_same = True
+    for place in program.layout.places.values():
+        offset, tensor = place
+        if tensor.kind != "state" or tensor.format not in CODE_STEPS:
+            continue
+        part = slice(offset, offset + tensor.nbytes)
+        stored = [memory[part].reshape(tensor.shape[0], -1) for memory in (one, other)]
+        rows = np.flatnonzero((stored[0] != stored[1]).any(axis=1))
+        if not len(rows):
+            continue
+        is_same = False
+        a, b = (decode_rows(np.ascontiguousarray(memory[rows]), tensor.format, tensor.shape[1]) for memory in stored)
+        largest = np.maximum(np.abs(a), np.abs(b)).max(axis=1, keepdims=True)
+        if not (np.abs(a - b) <= NEXT_CODES * CODE_STEPS[tensor.format] * largest).all():
+            return TOLERANCE_NATS
+    return TOLERANCE_NATS if is_same else TOLERANCE_CODES
 
 
 def _route_differs(engines: _Engines, t: int) -> str:
