@@ -15,7 +15,7 @@ from contract.cases import ALL, bench
 from weightless.base.errors import CorruptFileError
 from weightless.program.engine import Engine
 from weightless.program.operator import REGISTRY, Operator, need, operator
-from weightless.program.program import MAX_CONTEXT, MAX_STATE_BYTES, Program
+from weightless.program.program import MAX_CONTEXT, MAX_STATE_BYTES, SMALL_STATE, Program
 from weightless.program.tensor import Tensor
 
 
@@ -109,10 +109,12 @@ def test_an_operator_may_own_a_state_of_more_rows_than_positions(recurrent, rows
 
 
 def test_a_state_that_its_operator_makes_larger_than_all_weights_is_refused(recurrent):
-    """Whatever an operator says, a small file cannot ask for a large memory: it holds as many numbers at most."""
+    """Whatever an operator says, a small file cannot ask for a large memory: a million numbers at most, or as many as
+    it holds itself."""
     program = bench("dense", "tied_mha_swiglu_f32").program
     n_stored = sum(rows * cols for rows, cols in (tensor.shape for tensor in program.stored()))
-    for rows, fits in ((n_stored // 64, True), (n_stored // 64 + 1, False)):
+    most = max(n_stored, SMALL_STATE) // 64
+    for rows, fits in ((most, True), (most + 1, False)):
         grown = with_memory(program, recurrent, rows, 64, rows)
         if fits:
             grown.validate()
