@@ -15,7 +15,13 @@ from weightless.lab.report import check_summary, markdown_table
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDED = sorted((ROOT / "runs/recorded").glob("*/summary.json"))
-SHOWN = {"books": "README.md", "ablation": "LOG.md", "tokens_curve": "LOG.md"}
+SHOWN = {
+    "books": "README.md",
+    "families": "README.md",
+    "ablation": "LOG.md",
+    "tokens_curve": "LOG.md",
+    "feather_anew": "LOG.md",
+}
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.parent.name)
