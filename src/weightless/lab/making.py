@@ -55,7 +55,7 @@ def make(model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str
     if isinstance(room, Composed):
         made = mixed(room, config, model, seed, corpus, tokens, folder, label)
     elif isinstance(room, Counted):
-        made = counted(room, config, tokens, corpus)
+        made = counted(room, config, tokens, bytes_of_tokens(room, corpus))
         if config.window_cache:
             made = with_fitted_cache(made, room, config, model, corpus, tokens, folder)
     else:
@@ -77,17 +77,17 @@ def training_tokens(model: ModelRecipe, corpus: Corpus) -> Any:
     return tokens[:wanted]
 
 
-def counted(room: Any, config: Any, tokens: Any, corpus: Corpus) -> Made:
+def counted(room: Any, config: Any, tokens: Any, token_bytes: list[bytes] | None = None) -> Made:
     """A table of counts, timed after the same was done to a few tokens, which compiles what has to be."""
     stream = np.asarray(tokens[:])
-    text = bytes_of_tokens(corpus) if room.reads_text else None
+    text = {} if token_bytes is None else {"token_bytes": token_bytes}
     repeating = np.tile(
         stream[: WARM_UP_TOKENS // 2], 2
     )  # so that counts reach 2; a table that wants more asks for text
     with told_if_slow("compiling what counts (once per machine and version)"), suppress(ConfigError):
-        room.count(config, repeating, token_bytes=text)
+        room.count(config, repeating, **text)
     started = time.perf_counter()
-    config, arrays = room.count(config, stream, show_progress=True, token_bytes=text)
+    config, arrays = room.count(config, stream, show_progress=True, **text)
     record = {
         "tokens_seen": len(stream),
         "train_seconds": time.perf_counter() - started,
@@ -107,7 +107,7 @@ def with_fitted_cache(
     """The weights of its window cache, fitted on the last training tokens by a table that was counted without them."""
     started = time.perf_counter()
     earlier, held_out = divided(model, HELD_OUT_TOKENS, tokens, corpus.end_of_text)
-    text = bytes_of_tokens(corpus) if room.reads_text else None
+    text = bytes_of_tokens(room, corpus)
     table = room.count(dataclasses.replace(config, window_cache=0), np.asarray(earlier[:]), token_bytes=text)
     pack(folder / FITTING, model.family, *table)
     windows = side_by_side(held_out, config.context)
@@ -129,8 +129,13 @@ def window_nats(packed: Packed, windows: list[tuple[list[int], list[int]]]) -> n
     return np.concatenate(found)
 
 
-def bytes_of_tokens(corpus: Corpus) -> list[bytes]:
-    """The bytes behind every id; none behind special tokens.  WeightlessError when nobody knows them."""
+def bytes_of_tokens(room: Counted, corpus: Corpus) -> list[bytes] | None:
+    """The bytes behind every id, for a family that reads them; none behind special tokens.
+
+    WeightlessError when nobody knows them.
+    """
+    if not room.reads_text:
+        return None
     corpus.require_tokenizer("reading words off tokens")
     tokenizer = corpus.tokenizer()
     lengths = tokenizer.byte_table.base
@@ -174,7 +179,7 @@ def mixed(
     if "diverged" in neural.record:
         told = {**neural.record["diverged"], "detail": f"its neural part {neural.record['diverged']['detail']}"}
         return Made(config, {}, {**neural.record, "diverged": told})
-    table = counted(counted_room, counted_config, earlier, corpus)
+    table = counted(counted_room, counted_config, earlier, bytes_of_tokens(counted_room, corpus))
     warm({model.family: room.decode_program(config)})
     started = time.perf_counter()
     trial = room.compose(config, neural.arrays, table.config, table.arrays)
@@ -183,7 +188,7 @@ def mixed(
     weights = room.fit(*nats, len(trial[1][WEIGHTS]))
     (folder / FITTING).unlink()
     seconds = table.record["train_seconds"] + time.perf_counter() - started
-    table = counted(counted_room, counted_config, tokens, corpus)
+    table = counted(counted_room, counted_config, tokens, bytes_of_tokens(counted_room, corpus))
     record = {**neural.record, "curve": None}
     record["train_seconds"] += seconds + table.record["train_seconds"]
     record["n_parameters"] += table.record["n_parameters"] + len(weights)

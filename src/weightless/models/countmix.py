@@ -1,4 +1,4 @@
-"""Count mixing: what a dozen contexts have counted, mixed node by node on the way through a tree over tokens.
+"""Countmix: what a dozen contexts have counted, mixed node by node on the way through a tree over tokens.
 
 PAQ's idea (Mahoney 2005), learned in one pass over the text and then frozen; only the counts of the window it is in go
 on.  `ops/count_mixing.py` has the equations, `program/operators/countmix/reading.py` is the page to follow, and
