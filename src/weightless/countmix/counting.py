@@ -12,7 +12,7 @@ What is learned in the end is rounded to a byte each: maps to logits of 1/16, we
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,14 +49,13 @@ class Request(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """The packed arrays, the lines of every stretch, bits of the hashes, the tree's root, nats of both passes."""
+    """The packed arrays, the lines of every stretch, bits of the hashes, the tree's root."""
 
     arrays: dict[str, np.ndarray]
     node_lines: list[int]
     list_lines: list[int]
     bits: tuple[int, int]
     root: int
-    observed: dict[str, Any]
 
 
 def count_text(
@@ -75,13 +74,12 @@ def count_text(
     places, n_roots = group_places(tree, N_LEVELS)
     room = request.budget - fixed_bytes(shape, vocab_size, token_bytes)
     n_counted = len(tokens) - request.held_out
-    online = learner.go_over(tokens[:n_counted], "counting", show_progress=show_progress)
-    tuned = float("nan")
+    learner.go_over(tokens[:n_counted], "counting", show_progress=show_progress)
     if request.held_out > 1:
         kept = plan(census(learner.tables, len(shape.dense)), room, n_roots)
         packed = packed_tables(learner.tables, kept, places, learned.stretch)
         tuner = Learner(shape, tree, packed, learned, records)
-        tuned = tuner.go_over(
+        tuner.go_over(
             tokens[n_counted:],
             "tuning the mixers",
             counts=False,
@@ -94,8 +92,7 @@ def count_text(
     packed = packed_tables(learner.tables, kept, places, learned.stretch)
     arrays = tree_arrays(shape, tree, places, learned, records) | mixer_arrays(shape, vocab_size, learned)
     arrays |= {"counts.nodes": packed.nodes[:, None], "counts.lists": packed.lists[:, None]}
-    observed = {"online_nats": online, "tuned_nats": tuned, "fewest_visits": int(kept.fewest.max(initial=1))}
-    return Counted(arrays, *_lines(kept), bits, tree.root, observed)
+    return Counted(arrays, *_lines(kept), bits, tree.root)
 
 
 def _bits(n_tokens: int, shape: Shape) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 A slot of nodes or a list takes 16 bytes, four of them a line.  Every context and every fourth level has lines of its
 own, in proportion to the slots that it keeps, filled to FILL on average; where a line is full the least visited goes.
-The threshold is the least number of visits at which everything kept has room (`KEEN` more for some).
+The threshold is the least number of visits at which everything kept has room.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from weightless.base.errors import ConfigError
 from weightless.kernels.numba import count_inputs as fast
 from weightless.kernels.numba.count_packing import list_census, node_census, pack_lists, pack_nodes
 from weightless.kernels.numba.count_tables import PACKED_WAYS, SLOT
+from weightless.ops.count_layout import regions
 
 LINE, FILL = 64, 0.85
 MOST_VISITS = 1023
@@ -69,8 +70,7 @@ def plan(found: Census, budget: int, n_roots: np.ndarray) -> Plan:
     nodes, lists = (
         np.where(part, np.maximum(part * min(spare, 1.25), 1), 0).astype(np.int64) for part in (nodes, lists)
     )
-    regions, first = _regions(nodes, 0), 0
-    return Plan(np.full(nodes.shape, low), np.full(lists.shape, low), regions, _regions(lists, first))
+    return Plan(np.full(nodes.shape, low), np.full(lists.shape, low), _regions(nodes), _regions(lists))
 
 
 def _lines(found: Census, fewest: int, n_roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,10 +84,9 @@ def _bytes(lines: tuple[np.ndarray, np.ndarray]) -> int:
     return LINE * int(lines[0].sum() + lines[1].sum())
 
 
-def _regions(lines: np.ndarray, first: int) -> np.ndarray:
-    ends = first + np.cumsum(lines.reshape(-1))
-    starts = np.concatenate([[first], ends[:-1]]) if len(ends) else ends
-    return np.stack([starts.reshape(lines.shape), lines], -1).astype(np.int64)
+def _regions(lines: np.ndarray) -> np.ndarray:
+    """(first line, lines) of every stretch, in the shape of `lines`."""
+    return regions(lines.reshape(-1).tolist()).reshape(*lines.shape, 2)
 
 
 def packed_tables(tables: fast.Tables, kept: Plan, places: np.ndarray, stretch: np.ndarray) -> fast.Tables:

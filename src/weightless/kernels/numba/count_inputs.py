@@ -96,7 +96,7 @@ class Work(NamedTuple):
     state: Any
 
 
-PAIR_CELL, DEEPEST, SEEN = range(3)
+PAIR_CELL, DEEPEST = range(2)
 
 
 @njit(inline="always", **KERNEL)

@@ -16,7 +16,7 @@ import numpy as np
 
 from weightless.base.compiled import njit
 from weightless.kernels.numba.context_hashes import context_start, mix, word_seen
-from weightless.kernels.numba.count_inputs import coded_logit, confidence, count_class
+from weightless.kernels.numba.count_inputs import coded_logit, confidence, count_class, limited
 from weightless.kernels.numba.count_tables import bucket_of, packed_check, packed_line
 from weightless.kernels.numba.memory import READ, WRITE, load_id, touch
 from weightless.kernels.numba.rows import KERNEL
@@ -250,11 +250,6 @@ def _pair_input(c, W, S, R, scratch, node, depth, q, whole):  # type: ignore[no-
         cell = (depth * CONFIDENCES + confidence(left)) * CONFIDENCES + confidence(right)
         scratch[X + q] = _mapped(W, R, c[PAIR_MAP] + cell, whole)
         scratch[SURE + q] = confidence(left + right)
-
-
-@njit(**KERNEL)
-def limited(total, shift):  # type: ignore[no-untyped-def]
-    return min(max((total + (np.int64(1) << (shift - 1))) >> shift, -LIMIT), LIMIT)
 
 
 @njit(**KERNEL)
