@@ -11,16 +11,24 @@ What is learned in the end is rounded to a byte each: maps to logits of 1/16, we
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from contextlib import nullcontext
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from weightless.base.compiled import PACKAGE, source_key
 from weightless.base.errors import ConfigError
+from weightless.base.interrupts import Interrupts
+from weightless.base.progress import told_if_slow
+from weightless.base.saved_work import SavedWork
 from weightless.countmix.learning import Learner, fresh_learned, growing_tables, mixer_rows
 from weightless.countmix.packing import Plan, census, packed_tables, plan
+from weightless.countmix.saving import COUNTING, COUNTING_THE_REST, LEARNED, Session
 from weightless.countmix.shape import Shape
-from weightless.countmix.tree import Tree, build_tree, group_places
+from weightless.countmix.tree import Tree, build_tree, group_places, token_counts
 from weightless.kernels.numba import count_inputs as fast
 from weightless.ops.context_hashes import token_records
 from weightless.ops.count_layout import LEFT, ORDER0, PLACE, RECORD, WEIGHTS, map_sizes
@@ -35,6 +43,7 @@ from weightless.ops.count_mixing import (
 
 LEAST_BITS, MOST_BITS = 8, 25
 TUNED_FASTEST, TUNED_SLOWEST = 0.002, 0.0004
+READ = 1 << 22
 OWN_TABLES, PER_TOKEN = 16_384, 10
 """Bytes for the program, the table of sections and what aligns them; for a token in a tokenizer's JSON."""
 
@@ -59,40 +68,104 @@ class Counted(NamedTuple):
 
 
 def count_text(
-    request: Request, tokens: np.ndarray, token_bytes: Sequence[bytes] | None, show_progress: bool = False
+    request: Request,
+    tokens: Any,
+    token_bytes: Sequence[bytes] | None,
+    show_progress: bool = False,
+    saved: SavedWork | None = None,
 ) -> Counted:
-    """Count, choose, tune, pack; ConfigError when the text is too short or the budget too small."""
+    """Count, choose, tune, pack; ConfigError when the text is too short or the budget too small.
+
+    `tokens` is read in stretches.  With `saved`, what is counted is kept there, and a count that was killed goes on.
+    """
     if len(tokens) < 2:
         raise ConfigError(f"{len(tokens)} training tokens have no follower to count: give more text")
     shape, vocab_size = request.shape, request.vocab_size
-    tree = build_tree(tokens, vocab_size)
-    counts = np.bincount(tokens, minlength=vocab_size)
+    with told_if_slow("building the tree over the tokens"):
+        tree, counts = build_tree(tokens, vocab_size), token_counts(tokens, vocab_size)
     records = token_records(token_bytes if token_bytes is not None else [b""] * vocab_size)
     bits = _bits(len(tokens), shape)
-    learned = fresh_learned(shape, tree, counts)
-    learner = Learner(shape, tree, growing_tables(shape, vocab_size, *bits), learned, records)
-    places, n_roots = group_places(tree, N_LEVELS)
+
+    def fresh() -> Learner:
+        learned = fresh_learned(shape, tree, counts)
+        return Learner(shape, tree, growing_tables(shape, vocab_size, *bits), learned, records)
+
     room = request.budget - fixed_bytes(shape, vocab_size, token_bytes)
-    n_counted = len(tokens) - request.held_out
-    learner.go_over(tokens[:n_counted], "counting", show_progress=show_progress)
-    if request.held_out > 1:
-        kept = plan(census(learner.tables, len(shape.dense)), room, n_roots)
-        packed = packed_tables(learner.tables, kept, places, learned.stretch)
-        tuner = Learner(shape, tree, packed, learned, records)
-        tuner.go_over(
-            tokens[n_counted:],
-            "tuning the mixers",
-            counts=False,
-            fastest=TUNED_FASTEST,
-            slowest=TUNED_SLOWEST,
-            show_progress=show_progress,
-        )
-        learner.go_over(tokens, "counting the rest", first=n_counted - 1, learns=False, show_progress=show_progress)
-    kept = plan(census(learner.tables, len(shape.dense)), room, n_roots)
-    packed = packed_tables(learner.tables, kept, places, learned.stretch)
-    arrays = tree_arrays(shape, tree, places, learned, records) | mixer_arrays(shape, vocab_size, learned)
+    choice = Choice(tree, room, *group_places(tree, N_LEVELS))
+    with Interrupts() if saved else nullcontext() as interrupts:
+        session = Session(saved, interrupts)
+        learner = session.begin(_identity(request, tokens, records) if saved else {}, fresh, vocab_size)
+        _go_over(session, learner, tokens, request.held_out, choice, show_progress)
+    kept, packed = choice.packed(learner)
+    arrays = tree_arrays(shape, tree, choice.places, learner.learned, records)
+    arrays |= mixer_arrays(shape, vocab_size, learner.learned)
     arrays |= {"counts.nodes": packed.nodes[:, None], "counts.lists": packed.lists[:, None]}
     return Counted(arrays, *_lines(kept), bits, tree.root)
+
+
+class Choice(NamedTuple):
+    """What decides what is kept: the tree, bytes for the tables, number of every node in its group, nodes per group."""
+
+    tree: Tree
+    room: int
+    places: np.ndarray
+    n_roots: np.ndarray
+
+    def packed(self, learner: Learner) -> tuple[Plan, fast.Tables]:
+        kept = plan(census(learner.tables, len(learner.shape.dense)), self.room, self.n_roots)
+        return kept, packed_tables(learner.tables, kept, self.places, learner.learned.stretch)
+
+
+def _go_over(
+    session: Session, learner: Learner, tokens: Any, held_out: int, choice: Choice, show_progress: bool
+) -> None:
+    """Count and learn, tune on what is held out, count that; each from where an earlier session has come to."""
+    n_counted = len(tokens) - held_out
+    if session.stage == COUNTING:
+        learner.go_over(
+            tokens,
+            "counting",
+            end=n_counted,
+            reached=session.reached,
+            after=lambda at: session.after(learner, COUNTING, at),
+            show_progress=show_progress,
+        )
+        if held_out > 1:
+            _tune(session, learner, tokens[n_counted:], n_counted - 1, choice, show_progress)
+    if held_out > 1:
+        learner.go_over(
+            tokens,
+            "counting the rest",
+            first=n_counted - 1,
+            reached=session.reached if session.stage == COUNTING_THE_REST else None,
+            learns=False,
+            after=lambda at: session.after(learner, COUNTING_THE_REST, at),
+            show_progress=show_progress,
+        )
+
+
+def _tune(session: Session, learner: Learner, tokens: np.ndarray, at: int, choice: Choice, show_progress: bool) -> None:
+    """The mixers meet text that the tables have not seen.  Who is stopped meanwhile begins the tuning again."""
+    before = learner.learned._replace(**{name: getattr(learner.learned, name).copy() for name in LEARNED})
+    tuner = Learner(learner.shape, choice.tree, choice.packed(learner)[1], learner.learned, learner.records)
+    tuner.go_over(
+        tokens,
+        "tuning the mixers",
+        counts=False,
+        fastest=TUNED_FASTEST,
+        slowest=TUNED_SLOWEST,
+        after=lambda _: session.after(learner, COUNTING, at, before),
+        show_progress=show_progress,
+    )
+
+
+def _identity(request: Request, tokens: Any, records: np.ndarray) -> dict[str, Any]:
+    """What decides a count: all of the text, what is asked for, and the sources that do it."""
+    digest = hashlib.sha256(records.tobytes())
+    for first in range(0, len(tokens), READ):
+        digest.update(np.asarray(tokens[first : first + READ]).astype("<u4").tobytes())
+    asked = json.dumps([*request.shape, *request[1:]])
+    return {"text": digest.hexdigest(), "configuration": asked, "version of the code": source_key(PACKAGE)}
 
 
 def _bits(n_tokens: int, shape: Shape) -> tuple[int, int]:

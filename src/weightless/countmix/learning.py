@@ -10,6 +10,7 @@ gives the same bits.  One core does it, because every token depends on the one b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import numpy as np
@@ -159,23 +160,30 @@ class Learner:
         slowest: float = SLOWEST,
         last_rate: float = LAST_RATE,
         show_progress: bool = False,
+        end: int | None = None,
+        reached: int | None = None,
+        after: Callable[[int], None] = lambda at: None,
     ) -> float:
-        """Mean nats of tokens[first + 1:] while learning from them, window after window."""
-        n, total = len(tokens) - 1 - first, 0.0
-        bar = progress(what, n, "tokens") if show_progress else nullcontext(lambda amount, note="": None)
-        with bar as tick:
-            for start in range(first, len(tokens) - 1, BLOCK):
+        """Mean nats of tokens[first + 1 : end] while learning from them, window after window.
+
+        `reached` is where an earlier call has come to: one of the places that `after` was told, behind each block.
+        """
+        stop, total = (len(tokens) if end is None else end) - 1, 0.0
+        here = first if reached is None else reached
+        shown = progress(what, stop - first, "tokens", start=here - first) if show_progress else None
+        with shown or nullcontext(lambda amount, note="": None) as tick:
+            for start in range(here, stop, BLOCK):
                 begin = max(0, start - REACH)
-                end = min(start + BLOCK, len(tokens) - 1)
-                stretch = np.ascontiguousarray(tokens[begin : end + 1], np.int64)
+                until = min(start + BLOCK, stop)
+                stretch = np.ascontiguousarray(tokens[begin : until + 1], np.int64)
                 hashes, at = self.hashes(stretch), start - begin
                 rates = rates_at(start, fastest, slowest, last_rate)
                 for window in range(at, len(stretch) - 1, self.shape.context):
-                    stop = min(window + self.shape.context, len(stretch) - 1)
-                    part = slice(window, stop + 1)
+                    part = slice(window, min(window + self.shape.context, len(stretch) - 1) + 1)
                     total += float(self.window(stretch[part], hashes[part], rates, counts, learns).sum())
-                tick(end - start)
-        return total / max(n, 1)
+                tick(until - start)
+                after(until)
+        return total / max(stop - here, 1)
 
 
 def rates_at(i: int, fastest: float, slowest: float, last_rate: float = LAST_RATE) -> np.ndarray:

@@ -14,7 +14,7 @@ All arithmetic that decides is in integers (square roots are exact in IEEE 754):
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class _Rows(NamedTuple):
     width: int
 
 
-def build_tree(tokens: np.ndarray, vocab_size: int) -> Tree:
+def build_tree(tokens: Any, vocab_size: int) -> Tree:
     """The tree of a training text (its first SAMPLE_TOKENS)."""
     sample = np.asarray(tokens[:SAMPLE_TOKENS]).astype(np.int64)
     rows = _context_rows(sample, vocab_size)
@@ -59,6 +59,14 @@ def build_tree(tokens: np.ndarray, vocab_size: int) -> Tree:
         for side, ends in enumerate(((low, middle), (middle, high))):
             child[middle, side] = splits.get(ends, 0)
     return Tree(rank, order, child, splits[0, vocab_size])
+
+
+def token_counts(tokens: Any, vocab_size: int) -> np.ndarray:
+    """int64 [V]: how often every token occurs; read in stretches, since counting makes eight bytes of a token."""
+    counts = np.zeros(vocab_size, np.int64)
+    for first in range(0, len(tokens), SAMPLE_TOKENS):
+        counts += np.bincount(tokens[first : first + SAMPLE_TOKENS], minlength=vocab_size)
+    return counts
 
 
 def _context_rows(tokens: np.ndarray, vocab_size: int) -> _Rows:

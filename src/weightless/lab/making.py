@@ -18,6 +18,7 @@ import numpy as np
 
 from weightless.base.errors import ConfigError
 from weightless.base.progress import progress, told_if_slow
+from weightless.base.saved_work import SavedWork
 from weightless.data.shards.corpus import Corpus
 from weightless.export.lower import pack
 from weightless.export.packed import Packed, open_packed
@@ -33,6 +34,8 @@ from weightless.program.program import OUTCOME
 from weightless.program.warm import warm
 
 FITTING = "fitting.wl"
+COUNTING, COUNTING_FIRST = "counting.part", "counting-first.part"
+"""What a long count is saved in: of all training tokens, and of those that weights are not fitted on."""
 HELD_OUT_TOKENS, HELD_OUT_SHARE = 32_768, 0.1
 CACHE_FITTED = "weights of the window cache"
 WARM_UP_TOKENS = 256
@@ -55,7 +58,7 @@ def make(model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str
     if isinstance(room, Composed):
         made = mixed(room, config, model, seed, corpus, tokens, folder, label)
     elif isinstance(room, Counted):
-        made = counted(room, config, tokens, bytes_of_tokens(room, corpus))
+        made = counted(room, config, tokens, bytes_of_tokens(room, corpus), folder / COUNTING)
         if config.window_cache:
             made = with_fitted_cache(made, room, config, model, corpus, tokens, folder)
     else:
@@ -77,20 +80,26 @@ def training_tokens(model: ModelRecipe, corpus: Corpus) -> Any:
     return tokens[:wanted]
 
 
-def counted(room: Any, config: Any, tokens: Any, token_bytes: list[bytes] | None = None) -> Made:
-    """A table of counts, timed after the same was done to a few tokens, which compiles what has to be."""
-    stream = np.asarray(tokens[:])
+def counted(
+    room: Any, config: Any, tokens: Any, token_bytes: list[bytes] | None = None, saved_in: Path | None = None
+) -> Made:
+    """A table of counts, timed after the same was done to a few tokens, which compiles what has to be.
+
+    A family that counts for minutes is saved in `saved_in` meanwhile, until `forget_counted`.
+    """
+    stream = tokens if room.is_saved else np.asarray(tokens[:])
     text = {} if token_bytes is None else {"token_bytes": token_bytes}
     repeating = np.tile(
-        stream[: WARM_UP_TOKENS // 2], 2
+        np.asarray(stream[: WARM_UP_TOKENS // 2]), 2
     )  # so that counts reach 2; a table that wants more asks for text
     with told_if_slow("compiling what counts (once per machine and version)"), suppress(ConfigError):
         room.count(config, repeating, **text)
-    started = time.perf_counter()
-    config, arrays = room.count(config, stream, show_progress=True, **text)
+    saved, started = SavedWork(saved_in) if room.is_saved and saved_in else None, time.perf_counter()
+    config, arrays = room.count(config, stream, show_progress=True, saved=saved, **text)
+    earlier = saved.seconds if saved else 0.0
     record = {
         "tokens_seen": len(stream),
-        "train_seconds": time.perf_counter() - started,
+        "train_seconds": earlier + time.perf_counter() - started,
         "optimizer_bytes": 0,
         "wasted_share": 0.0,
         "n_parameters": n_parameters(room.decode_program(config)),
@@ -101,6 +110,12 @@ def counted(room: Any, config: Any, tokens: Any, token_bytes: list[bytes] | None
     return Made(config, arrays, record)
 
 
+def forget_counted(folder: Path) -> None:
+    """What was counted is packed."""
+    for name in (COUNTING, COUNTING_FIRST):
+        SavedWork(folder / name).forget()
+
+
 def with_fitted_cache(
     made: Made, room: Counted, config: Any, model: ModelRecipe, corpus: Corpus, tokens: Any, folder: Path
 ) -> Made:
@@ -108,7 +123,8 @@ def with_fitted_cache(
     started = time.perf_counter()
     earlier, held_out = divided(model, HELD_OUT_TOKENS, tokens, corpus.end_of_text)
     text = bytes_of_tokens(room, corpus)
-    table = room.count(dataclasses.replace(config, window_cache=0), np.asarray(earlier[:]), token_bytes=text)
+    stream, saved = (earlier, SavedWork(folder / COUNTING_FIRST)) if room.is_saved else (np.asarray(earlier[:]), None)
+    table = room.count(dataclasses.replace(config, window_cache=0), stream, token_bytes=text, saved=saved)
     pack(folder / FITTING, model.family, *table)
     windows = side_by_side(held_out, config.context)
     weights, told = fit_on(window_nats(open_packed(folder / FITTING), windows), windows, config.window_cache)
@@ -179,7 +195,8 @@ def mixed(
     if "diverged" in neural.record:
         told = {**neural.record["diverged"], "detail": f"its neural part {neural.record['diverged']['detail']}"}
         return Made(config, {}, {**neural.record, "diverged": told})
-    table = counted(counted_room, counted_config, earlier, bytes_of_tokens(counted_room, corpus))
+    text = bytes_of_tokens(counted_room, corpus)
+    table = counted(counted_room, counted_config, earlier, text, folder / COUNTING_FIRST)
     warm({model.family: room.decode_program(config)})
     started = time.perf_counter()
     trial = room.compose(config, neural.arrays, table.config, table.arrays)
@@ -188,7 +205,7 @@ def mixed(
     weights = room.fit(*nats, len(trial[1][WEIGHTS]))
     (folder / FITTING).unlink()
     seconds = table.record["train_seconds"] + time.perf_counter() - started
-    table = counted(counted_room, counted_config, tokens, bytes_of_tokens(counted_room, corpus))
+    table = counted(counted_room, counted_config, tokens, text, folder / COUNTING)
     record = {**neural.record, "curve": None}
     record["train_seconds"] += seconds + table.record["train_seconds"]
     record["n_parameters"] += table.record["n_parameters"] + len(weights)

@@ -24,7 +24,7 @@ from weightless.export.lower import pack
 from weightless.export.packed import open_packed
 from weightless.lab import measure
 from weightless.lab.checkpoints import artifact_notes
-from weightless.lab.making import Made, make
+from weightless.lab.making import Made, forget_counted, make
 from weightless.lab.recipe import ModelRecipe, Recipe, fingerprint
 from weightless.lab.report.summary import check_entry
 from weightless.program.cost import n_parameters, training_flops
@@ -84,6 +84,7 @@ def _made(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder:
     write_json(folder / TRAINING, made.record)
     notes = artifact_notes(seed, made.record["steps"], corpus)
     pack(folder / ARTIFACT, model.family, made.config, made.arrays, corpus.tokenizer_json(), notes)
+    forget_counted(folder)
     return _measured(recipe, model, seed, corpus, folder, made)
 
 

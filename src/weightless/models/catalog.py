@@ -25,6 +25,7 @@ from weightless.program.cached import first_weights, with_window_cache
 if TYPE_CHECKING:
     import numpy as np
 
+    from weightless.base.saved_work import SavedWork
     from weightless.layers.foreign import Foreign
     from weightless.layers.stack import Stack, StackModel
     from weightless.program.program import Program
@@ -67,7 +68,8 @@ class Counted(_Kind):
     """`counted(config, tokens, show_progress)` gives the configuration completed with sizes, and the packed arrays.
 
     `program(config)` is its decode program; `from_text` names the fields that counting completes, which nobody may set.
-    One that `reads_text` is also given the bytes of every token, as `token_bytes`.
+    One that `reads_text` is also given the bytes of every token, as `token_bytes`; one that `is_saved` reads its tokens
+    in stretches and keeps what it has counted, which takes minutes, in a file while it goes on (`saved`).
     """
 
     Config: Any
@@ -75,17 +77,20 @@ class Counted(_Kind):
     program: Callable[[Any], Program]
     from_text: tuple[str, ...]
     reads_text: bool = False
+    is_saved: bool = False
 
     def count(
         self,
         config: Any,
-        tokens: np.ndarray,
+        tokens: Any,
         show_progress: bool = False,
         token_bytes: Sequence[bytes] | None = None,
+        saved: SavedWork | None = None,
     ) -> tuple[Any, dict[str, np.ndarray]]:
         """(the completed configuration, the packed arrays); a window cache has the weights that nobody fitted yet."""
-        text = {"token_bytes": token_bytes} if self.reads_text else {}
-        config, arrays = self.counted(config, tokens, show_progress=show_progress, **text)
+        more: dict[str, Any] = {"token_bytes": token_bytes} if self.reads_text else {}
+        more |= {"saved": saved} if self.is_saved else {}
+        config, arrays = self.counted(config, tokens, show_progress=show_progress, **more)
         return config, arrays | first_weights(config.window_cache)
 
     def uncached(self, config: Any) -> Program:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from weightless.base.errors import ConfigError
+from weightless.base.saved_work import SavedWork
 from weightless.countmix.shape import Shape
 from weightless.models.catalog import Counted
 from weightless.ops.context_hashes import context_parts
@@ -108,14 +109,18 @@ class Config(WindowCache):
 
 
 def count(
-    config: Config, tokens: np.ndarray, show_progress: bool = False, token_bytes: Sequence[bytes] | None = None
+    config: Config,
+    tokens: np.ndarray,
+    show_progress: bool = False,
+    token_bytes: Sequence[bytes] | None = None,
+    saved: SavedWork | None = None,
 ) -> tuple[Config, dict[str, np.ndarray]]:
     """Count the training tokens: (the configuration with its sizes, the packed arrays by tensor name)."""
     from weightless.countmix.counting import Request, count_text
 
     n_held = min(config.held_out, int(HELD_OUT_SHARE * len(tokens)))
     request = Request(config.shape, config.vocab_size, int(config.stored_mb * 1e6), n_held)
-    found = count_text(request, tokens, token_bytes, show_progress)
+    found = count_text(request, tokens, token_bytes, show_progress, saved)
     config = dataclasses.replace(
         config,
         root=found.root,
@@ -221,4 +226,4 @@ def _memory(c: Config, shape: Shape) -> list[Tensor]:
 
 
 FROM_TEXT = ("root", "node_lines", "list_lines", "node_bits", "list_bits")
-FAMILY = Counted(Config, count, decode_program, FROM_TEXT, reads_text=True)
+FAMILY = Counted(Config, count, decode_program, FROM_TEXT, reads_text=True, is_saved=True)

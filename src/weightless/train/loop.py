@@ -29,6 +29,7 @@ import torch
 
 from weightless.base.errors import WeightlessError
 from weightless.base.folder_lock import folder_lock
+from weightless.base.interrupts import Interrupts
 from weightless.base.progress import progress, told_if_slow
 from weightless.base.random import seed_for
 from weightless.data.batches.packing import Batch
@@ -47,7 +48,6 @@ from weightless.train.device import check_device, threads
 from weightless.train.divergence import Diverged, Divergence, fits, is_sound
 from weightless.train.feeding import TextSource, feeding
 from weightless.train.initialise import initial_parameters
-from weightless.train.interrupts import Interrupts
 from weightless.train.metrics import AUXILIARY, MetricsLog
 from weightless.train.optimizers.groups import grouped_optimizer
 from weightless.train.run_state import Counters, observations, schedule_factor
