@@ -64,6 +64,32 @@ def test_it_learns():
     assert then < np.log(V) - 0.5
 
 
+def test_tuning_goes_over_every_window_and_counts_nothing():
+    tokens = text(4000)
+    made = learner(tokens)
+    made.go_over(tokens[:3000], "first", end=3000)
+    tables = [part.copy() for part in (made.tables.nodes, made.tables.lists)]
+    context, seen = made.shape.context, []
+    before = [made.score(tokens[i : i + context + 1]).sum() for i in range(3000, 3999, context)]
+    untouched = made.window
+
+    def window(tokens, hashes, rates, counts, learns):
+        seen.append((tuple(tokens), int(rates[0])))
+        return untouched(tokens, hashes, rates, counts, learns)
+
+    made.window = window
+    made.tune(tokens, 3000)
+    made.window = untouched
+    windows = [tuple(tokens[i : i + context + 1]) for i in range(3000, 3999, context)]
+    assert sorted(w for w, _ in seen) == sorted(windows) and [w for w, _ in seen] != windows
+    rates = [rate for _, rate in seen]
+    assert rates == sorted(rates, reverse=True) and rates[0] > rates[-1]
+    for part, kept in zip((made.tables.nodes, made.tables.lists), tables, strict=True):
+        assert np.array_equal(part, kept)
+    after = [made.score(tokens[i : i + context + 1]).sum() for i in range(3000, 3999, context)]
+    assert sum(after) < sum(before)
+
+
 def test_scoring_changes_nothing():
     tokens = text(1500)
     made = learner(tokens)

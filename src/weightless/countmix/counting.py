@@ -1,10 +1,11 @@
 """From a training text to the arrays of a packed model.
 
     1. a tree over the tokens                                   (tree.py)
-    2. count and learn from all but the last `held_out` tokens  (learning.py)
-    3. keep what the budget has room for                        (packing.py)
-    4. learn on from the tokens held out, with what is packed: the mixers meet text that the tables have not seen
-    5. count those, too, and pack again, with the mixers of 4
+    2. documents of about `held_out` tokens are put last        (arranging.py)
+    3. count and learn from all but those                       (learning.py)
+    4. keep what the budget has room for                        (packing.py)
+    5. learn on from what is held out, with what is packed: the mixers meet books that the tables have not seen
+    6. count those, too, and pack again, with the mixers of 5
 
 What is learned in the end is rounded to a byte each: maps to logits of 1/16, weights to 1/32, the last sums' to 1/64.
 """
@@ -24,6 +25,7 @@ from weightless.base.errors import ConfigError
 from weightless.base.interrupts import Interrupts
 from weightless.base.progress import told_if_slow
 from weightless.base.saved_work import SavedWork
+from weightless.countmix.arranging import arranged
 from weightless.countmix.learning import Learner, fresh_learned, growing_tables, mixer_rows
 from weightless.countmix.packing import Plan, census, packed_tables, plan
 from weightless.countmix.saving import COUNTING, COUNTING_THE_REST, LEARNED, Session
@@ -42,7 +44,6 @@ from weightless.ops.count_mixing import (
 )
 
 LEAST_BITS, MOST_BITS = 8, 25
-TUNED_FASTEST, TUNED_SLOWEST = 0.002, 0.0004
 READ = 1 << 22
 OWN_TABLES, PER_TOKEN = 16_384, 10
 """Bytes for the program, the table of sections and what aligns them; for a token in a tokenizer's JSON."""
@@ -95,7 +96,8 @@ def count_text(
     with Interrupts() if saved else nullcontext() as interrupts:
         session = Session(saved, interrupts)
         learner = session.begin(_identity(request, tokens, records) if saved else {}, fresh, vocab_size)
-        _go_over(session, learner, tokens, request.held_out, choice, show_progress)
+        text = arranged(tokens, token_bytes, request.held_out)
+        _go_over(session, learner, text, text.n_last, choice, show_progress)
     kept, packed = choice.packed(learner)
     arrays = tree_arrays(shape, tree, choice.places, learner.learned, records)
     arrays |= mixer_arrays(shape, vocab_size, learner.learned)
@@ -131,7 +133,7 @@ def _go_over(
             show_progress=show_progress,
         )
         if held_out > 1:
-            _tune(session, learner, tokens[n_counted:], n_counted - 1, choice, show_progress)
+            _tune(session, learner, tokens, n_counted - 1, choice, show_progress)
     if held_out > 1:
         learner.go_over(
             tokens,
@@ -144,19 +146,11 @@ def _go_over(
         )
 
 
-def _tune(session: Session, learner: Learner, tokens: np.ndarray, at: int, choice: Choice, show_progress: bool) -> None:
+def _tune(session: Session, learner: Learner, tokens: Any, at: int, choice: Choice, show_progress: bool) -> None:
     """The mixers meet text that the tables have not seen.  Who is stopped meanwhile begins the tuning again."""
     before = learner.learned._replace(**{name: getattr(learner.learned, name).copy() for name in LEARNED})
     tuner = Learner(learner.shape, choice.tree, choice.packed(learner)[1], learner.learned, learner.records)
-    tuner.go_over(
-        tokens,
-        "tuning the mixers",
-        counts=False,
-        fastest=TUNED_FASTEST,
-        slowest=TUNED_SLOWEST,
-        after=lambda _: session.after(learner, COUNTING, at, before),
-        show_progress=show_progress,
-    )
+    tuner.tune(tokens, at + 1, show_progress, after=lambda _: session.after(learner, COUNTING, at, before))
 
 
 def _identity(request: Request, tokens: Any, records: np.ndarray) -> dict[str, Any]:

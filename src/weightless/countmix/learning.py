@@ -10,19 +10,22 @@ gives the same bits.  One core does it, because every token depends on the one b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 
 from weightless.base.progress import progress
+from weightless.countmix.arranging import DRAWN
 from weightless.countmix.shape import Shape
 from weightless.countmix.tree import Tree, order_zero
 from weightless.kernels.numba import count_inputs as fast
 from weightless.kernels.numba.context_hashes import context_start, hash_contexts
 from weightless.kernels.numba.count_mixing import learn_window
 from weightless.kernels.numba.count_tables import LISTED, NODES, WAYS
-from weightless.ops.context_hashes import context_parts
+from weightless.ops.context_hashes import context_parts, mix
 from weightless.ops.count_mixing import (
     N_CONFIDENCES,
     RATE_BITS,
@@ -44,6 +47,7 @@ MIXERS = {
 and every input's own confidence; the last token and depth."""
 FIRST_WEIGHT = 0.3
 FASTEST, SLOWEST, RATE_HALVED, LAST_RATE = 0.01, 0.0007, 200_000, 0.0005
+TUNED_FASTEST, TUNED_SLOWEST, TUNED_MOST, ENOUGH = 0.006, 0.0002, 0.03, 30_000_000
 MOST_STEPS = 1000
 BLOCK, REACH = 1 << 16, 64
 
@@ -156,9 +160,6 @@ class Learner:
         first: int = 0,
         counts: bool = True,
         learns: bool = True,
-        fastest: float = FASTEST,
-        slowest: float = SLOWEST,
-        last_rate: float = LAST_RATE,
         show_progress: bool = False,
         end: int | None = None,
         reached: int | None = None,
@@ -177,7 +178,7 @@ class Learner:
                 until = min(start + BLOCK, stop)
                 stretch = np.ascontiguousarray(tokens[begin : until + 1], np.int64)
                 hashes, at = self.hashes(stretch), start - begin
-                rates = rates_at(start, fastest, slowest, last_rate)
+                rates = rates_at(start, FASTEST, SLOWEST)
                 for window in range(at, len(stretch) - 1, self.shape.context):
                     part = slice(window, min(window + self.shape.context, len(stretch) - 1) + 1)
                     total += float(self.window(stretch[part], hashes[part], rates, counts, learns).sum())
@@ -185,8 +186,41 @@ class Learner:
                 after(until)
         return total / max(stop - here, 1)
 
+    def tune(
+        self,
+        tokens: Any,
+        first: int,
+        show_progress: bool = False,
+        after: Callable[[int], None] = lambda at: None,
+    ) -> float:
+        """Mean nats of tokens[first + 1 :] while the mixers learn from them and nothing is counted.
+
+        Windows of `context` that begin anew, as in use, in an order drawn by hash, so that the weights do not end as
+        those of the last document.  The rate falls evenly to TUNED_SLOWEST, from TUNED_FASTEST where ENOUGH tokens were
+        learned from before; of fewer the mixers have learned less, and it begins higher, with the root of their number.
+        """
+        context, n = self.shape.context, len(tokens) - 1 - first
+        starts = [first + i for i in range(0, n, context)]
+        order = sorted(range(len(starts)), key=lambda k: mix(k, DRAWN))
+        fastest = min(max(TUNED_FASTEST, TUNED_FASTEST * math.sqrt(ENOUGH / max(first, 1))), TUNED_MOST)
+        total, seen = 0.0, 0
+        shown = progress("tuning the mixers", n, "tokens") if show_progress else None
+        with shown or nullcontext(lambda amount, note="": None) as tick:
+            for done, k in enumerate(order):
+                window = np.ascontiguousarray(tokens[starts[k] : starts[k] + context + 1], np.int64)
+                rates = _rates(fastest + (TUNED_SLOWEST - fastest) * done / len(order), LAST_RATE)
+                total += float(self.window(window, self.hashes(window), rates, counts=False, learns=True).sum())
+                seen += len(window) - 1
+                tick(len(window) - 1)
+                after(seen)
+        return total / max(seen, 1)
+
 
 def rates_at(i: int, fastest: float, slowest: float, last_rate: float = LAST_RATE) -> np.ndarray:
     """int64 (rate of the weights, of the last sums, most steps of a map) at token i."""
     rate = max(slowest, fastest / (1 + i / RATE_HALVED))
+    return _rates(rate, last_rate)
+
+
+def _rates(rate: float, last_rate: float) -> np.ndarray:
     return np.array([int(rate * 2**RATE_BITS), int(last_rate * 2**RATE_BITS), MOST_STEPS])
