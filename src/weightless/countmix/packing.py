@@ -1,8 +1,9 @@
 """What is kept of what was counted, and where: slots that were visited often enough, as many as a budget has bytes for.
 
 A slot of nodes or a list takes 16 bytes, four of them a line.  Every context and every fourth level has lines of its
-own, in proportion to the slots that it keeps, filled to FILL on average; where a line is full the least visited goes.
-The threshold is the least number of visits at which everything kept has room.
+own, in proportion to the slots that it keeps.  Where a line is full the least visited goes, so FILL slots are wanted for
+every place: what is lost of the seldom visited costs less than places that stay empty.  The threshold is the least
+number of visits at which so many places are enough; bytes that are left make more lines, up to MOST_ROOM times as many.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from weightless.kernels.numba.count_packing import list_census, node_census, pac
 from weightless.kernels.numba.count_tables import PACKED_WAYS, SLOT
 from weightless.ops.count_layout import regions
 
-LINE, FILL = 64, 0.85
+LINE, FILL, MOST_ROOM = 64, 1.2, 2.4
 MOST_VISITS = 1023
 N_GROUPS = fast.MAX_DEPTH // fast.N_LEVELS
 
@@ -68,7 +69,7 @@ def plan(found: Census, budget: int, n_roots: np.ndarray) -> Plan:
     nodes, lists = _lines(found, low, n_roots)
     spare = budget / max(1, _bytes((nodes, lists)))
     nodes, lists = (
-        np.where(part, np.maximum(part * min(spare, 1.25), 1), 0).astype(np.int64) for part in (nodes, lists)
+        np.where(part, np.maximum(part * min(spare, MOST_ROOM), 1), 0).astype(np.int64) for part in (nodes, lists)
     )
     return Plan(np.full(nodes.shape, low), np.full(lists.shape, low), _regions(nodes), _regions(lists))
 

@@ -61,7 +61,7 @@ class Config(WindowCache):
     followers: int = 7
     """Tokens that a slot of the window holds, 1 to 9."""
     held_out: int = 1_000_000
-    """Training tokens at the end that the mixers are tuned on before they are counted (a tenth of all, at most)."""
+    """About so many training tokens, in whole documents, tune the mixers before they are counted; at most a tenth."""
     root: int = 0
     """The tree's first node (filled in by counting)."""
     node_lines: tuple[int, ...] = ()
