@@ -47,18 +47,40 @@ class _Rows(NamedTuple):
     width: int
 
 
-def build_tree(tokens: Any, vocab_size: int) -> Tree:
-    """The tree of a training text (its first SAMPLE_TOKENS)."""
+class Blocks(NamedTuple):
+    """Parts of the vocabulary that are to be subtrees: the classes of a head, and the groups within them.
+
+    slot int64 [V] of every token; sizes of the blocks, each a multiple of the next: block b of `size` has the slots
+    b size .. (b + 1) size - 1, and the last one what is left.
+    """
+
+    slot: np.ndarray
+    sizes: tuple[int, ...]
+
+
+def build_tree(tokens: Any, vocab_size: int, blocks: Blocks | None = None) -> Tree:
+    """The tree of a training text (its first SAMPLE_TOKENS).
+
+    With `blocks` a tree of blocks has a tree of tokens at each of its leaves.  The last block, which may be short, is
+    the rightmost, so that of the tokens by rank, too, every `size` are a block.
+    """
     sample = np.asarray(tokens[:SAMPLE_TOKENS]).astype(np.int64)
-    rows = _context_rows(sample, vocab_size)
-    order, splits = _halvings(rows, vocab_size)
+    slot, sizes = blocks if blocks is not None else (np.arange(vocab_size), ())
+    order, depth, above = np.zeros(1, np.int64), np.zeros(1, np.int64), vocab_size
+    splits: dict[tuple[int, int], int] = {}
+    for size in (*sizes, 1):
+        rows, per_block = _context_rows(sample, slot // size), -(-above // size)
+        order, depth, found = _arranged(rows, order, depth, per_block, size)
+        splits |= {_ranks(ends, size, vocab_size): middle * size for ends, middle in found.items()}
+        above = size
+    token = np.argsort(slot, kind="stable")[order]
     rank = np.empty(vocab_size, np.int64)
-    rank[order] = np.arange(vocab_size)
+    rank[token] = np.arange(vocab_size)
     child = np.zeros((vocab_size, 2), np.int64)
     for (low, high), middle in splits.items():
         for side, ends in enumerate(((low, middle), (middle, high))):
             child[middle, side] = splits.get(ends, 0)
-    return Tree(rank, order, child, splits[0, vocab_size])
+    return Tree(rank, token, child, splits[0, vocab_size])
 
 
 def token_counts(tokens: Any, vocab_size: int) -> np.ndarray:
@@ -69,7 +91,33 @@ def token_counts(tokens: Any, vocab_size: int) -> np.ndarray:
     return counts
 
 
-def _context_rows(tokens: np.ndarray, vocab_size: int) -> _Rows:
+def _ranks(ends: tuple[int, int], size: int, vocab_size: int) -> tuple[int, int]:
+    """First rank and end of a stretch of blocks; the last block may be short."""
+    return ends[0] * size, min(ends[1] * size, vocab_size)
+
+
+def _arranged(
+    rows: _Rows, blocks: np.ndarray, depths: np.ndarray, per_block: int, size: int
+) -> tuple[np.ndarray, np.ndarray, dict[tuple[int, int], int]]:
+    """The parts of all blocks from left to right, their depths, and {(first place, end): first place of the right}.
+
+    A part has `size` tokens, for which levels are left below it.
+    """
+    most = MAX_DEPTH - (size - 1).bit_length()
+    n, orders, below, splits, start = len(rows.totals), [], [], dict[tuple[int, int], int](), 0
+    for block, depth in zip(blocks.tolist(), depths.tolist(), strict=True):
+        members = np.arange(block * per_block, min((block + 1) * per_block, n))
+        order, found_depths, found = _halvings(rows, members, depth, most, n - 1 if size > 1 else -1)
+        orders.append(order)
+        below.append(found_depths)
+        splits |= {(low + start, high + start): middle + start for (low, high), middle in found.items()}
+        start += len(members)
+    return np.concatenate(orders), np.concatenate(below), splits
+
+
+def _context_rows(tokens: np.ndarray, part: np.ndarray) -> _Rows:
+    """Counts of the contexts of every part, which int64 [V] gives each token."""
+    vocab_size, n_parts = len(part), int(part.max()) + 1
     counts = np.bincount(tokens, minlength=vocab_size)
     frequent = np.argsort(-counts, kind="stable")[:N_PREVIOUS]
     width = len(frequent) + 1
@@ -77,38 +125,46 @@ def _context_rows(tokens: np.ndarray, vocab_size: int) -> _Rows:
     column[frequent] = np.arange(width - 1)
     keys, values = [], []
     for back, times in ((1, 2), (2, 1)):
-        pairs = tokens[back:] * (2 * width) + column[tokens[:-back]] + (back - 1) * width
+        pairs = part[tokens[back:]] * (2 * width) + column[tokens[:-back]] + (back - 1) * width
         found, n = np.unique(pairs, return_counts=True)
         keys.append(found)
         values.append(n * times)
     key, value = np.concatenate(keys), np.concatenate(values).astype(np.int64)
     order = np.argsort(key, kind="stable")
     key, value = key[order], value[order]
-    token = key // (2 * width)
-    start = np.searchsorted(token, np.arange(vocab_size + 1))
-    totals = np.bincount(token, value, vocab_size).astype(np.int64)
-    share = value / totals[token]
+    part_of_key = key // (2 * width)
+    start = np.searchsorted(part_of_key, np.arange(n_parts + 1))
+    totals = np.bincount(part_of_key, value, n_parts).astype(np.int64)
+    share = value / totals[part_of_key]
     amplitude = (AMPLITUDE * np.sqrt(share)).astype(np.int64)
     weight = np.sqrt(np.maximum(totals, 1)).astype(np.int64)
     return _Rows(start, key % (2 * width), value, totals, amplitude, weight, 2 * width)
 
 
-def _halvings(rows: _Rows, vocab_size: int) -> tuple[np.ndarray, dict[tuple[int, int], int]]:
-    """(tokens from left to right, {(first rank, end): first rank of the right half})."""
+def _halvings(
+    rows: _Rows, members: np.ndarray, depth: int, most: int, last: int
+) -> tuple[np.ndarray, np.ndarray, dict[tuple[int, int], int]]:
+    """(members from left to right, their depths, {(first place, end): first place of the right half}).
+
+    The tree begins at `depth` and is at most `most` deep; member `last`, if it is among them, is the rightmost.
+    """
     space = [np.zeros(rows.width, np.int64) for _ in range(4)]
-    logs, order, splits = log_table(), np.arange(vocab_size), {}
-    waiting = [(0, vocab_size, 0)]
+    logs, order, splits = log_table(), members.copy(), dict[tuple[int, int], int]()
+    depths, waiting = np.full(len(members), depth), [(0, len(members), depth)]
     while waiting:
         low, high, depth = waiting.pop()
+        depths[low:high] = depth
         if high - low < 2:
             continue
         members = order[low:high]
-        side = _halved(members, rows, MAX_DEPTH - depth - 1, space, logs)
+        side = _halved(members, rows, most - depth - 1, space, logs)
+        if (side[members == last] == 0).any():
+            side = 1 - side
         order[low:high] = np.concatenate([members[side == 0], members[side == 1]])
         middle = low + int((side == 0).sum())
         splits[low, high] = middle
         waiting += [(low, middle, depth + 1), (middle, high, depth + 1)]
-    return order, splits
+    return order, depths, splits
 
 
 def _halved(
