@@ -128,14 +128,23 @@ class Learner:
         return found
 
     def window(
-        self, tokens: np.ndarray, hashes: np.ndarray, rates: np.ndarray, counts: bool, learns: bool
+        self,
+        tokens: np.ndarray,
+        hashes: np.ndarray,
+        rates: np.ndarray,
+        counts: bool,
+        learns: bool,
+        said: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Nats of tokens[1:], float64."""
+        """Nats of tokens[1:], float64; `said` int64 [n, MAX_DEPTH] is what a neural model says of them."""
+        if said is None:
+            said = np.zeros((len(tokens) - 1 if self.shape.beside else 0, fast.MAX_DEPTH), np.int64)
         nats = np.zeros(len(tokens) - 1)
         n_lists = len(self.shape.lists)
         learn_window(
             tokens,
             hashes,
+            said,
             n_lists,
             self._tree,
             self.tables,
@@ -164,10 +173,12 @@ class Learner:
         end: int | None = None,
         reached: int | None = None,
         after: Callable[[int], None] = lambda at: None,
+        said_of: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> float:
         """Mean nats of tokens[first + 1 : end] while learning from them, window after window.
 
         `reached` is where an earlier call has come to: one of the places that `after` was told, behind each block.
+        `said_of` gives what a neural model says on the paths to all tokens of a window but the first.
         """
         stop, total = (len(tokens) if end is None else end) - 1, 0.0
         here = first if reached is None else reached
@@ -181,7 +192,8 @@ class Learner:
                 rates = rates_at(start, FASTEST, SLOWEST)
                 for window in range(at, len(stretch) - 1, self.shape.context):
                     part = slice(window, min(window + self.shape.context, len(stretch) - 1) + 1)
-                    total += float(self.window(stretch[part], hashes[part], rates, counts, learns).sum())
+                    said = said_of(stretch[part]) if said_of else None
+                    total += float(self.window(stretch[part], hashes[part], rates, counts, learns, said).sum())
                 tick(until - start)
                 after(until)
         return total / max(stop - here, 1)

@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 
 class Shape(NamedTuple):
-    """Contexts by name, mixers by name, the window's slots per context and followers per slot, the model's context."""
+    """Contexts by name, mixers by name, the window's slots per context and followers per slot, the model's context.
+
+    `beside`: whether a neural model has an input, too.
+    """
 
     dense: Sequence[str]
     lists: Sequence[str]
@@ -16,6 +19,7 @@ class Shape(NamedTuple):
     context: int
     n_slots: int
     n_followers: int
+    beside: bool = False
 
     @property
     def contexts(self) -> tuple[str, ...]:
@@ -23,8 +27,8 @@ class Shape(NamedTuple):
 
     @property
     def n_inputs(self) -> int:
-        """Order 0, every context, the window's pairs, and what is always there."""
-        return 1 + len(self.contexts) + 2
+        """Order 0, every context, the window's pairs, what is always there, and a neural model."""
+        return 1 + len(self.contexts) + 2 + self.beside
 
     @property
     def has_words(self) -> bool:

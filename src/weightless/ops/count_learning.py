@@ -34,6 +34,7 @@ from weightless.ops.count_mixing import (
     squash_table,
     stepped,
     stretch_table,
+    sureness,
 )
 
 FRESH = 1 << 31
@@ -74,27 +75,28 @@ class Rules:
     first_last: int
     rates: tuple[int, int, int]
 
-    @property
-    def n_inputs(self) -> int:
-        return len(self.dense) + len(self.lists) + len(self.window) + 3
 
+def learn(
+    rules: Rules, memory: Memory, tokens: Sequence[int], said: Sequence[Sequence[int]] | None = None
+) -> list[float]:
+    """Nats of tokens[1:] in one window that begins with tokens[0], each predicted before it is counted.
 
-def learn(rules: Rules, memory: Memory, tokens: Sequence[int]) -> list[float]:
-    """Nats of tokens[1:] in one window that begins with tokens[0], each predicted before it is counted."""
+    `said` is what a neural model says at every node of every path, where there is an input for it.
+    """
     window, pairs, state, nats = dict[Any, list[list[int]]](), dict[tuple[int, int], int](), WordState(), []
     for i in range(len(tokens) - 1):
         state = word_behind(state, rules.records[tokens[i]])
-        said = [
+        hashes = [
             [context_hash(parts, tokens[: i + 1], state) for parts in group]
             for group in (rules.dense, rules.lists, rules.window)
         ]
-        followers = [memory.lists.get((j, h), []) for j, h in enumerate(said[1])]
-        followers += [window.get((w, h >> 32), []) for w, h in enumerate(said[2])]
-        nats.append(_walk(rules, memory, pairs, said[0], followers, tokens[i], rules.rank[tokens[i + 1]], i))
-        rank = int(rules.rank[tokens[i + 1]])
-        for j, h in enumerate(said[1]):
+        followers = [memory.lists.get((j, h), []) for j, h in enumerate(hashes[1])]
+        followers += [window.get((w, h >> 32), []) for w, h in enumerate(hashes[2])]
+        rank, beside = int(rules.rank[tokens[i + 1]]), None if said is None else said[i]
+        nats.append(_walk(rules, memory, pairs, hashes[0], followers, tokens[i], rank, i, beside))
+        for j, h in enumerate(hashes[1]):
             count_in(memory.lists.setdefault((j, h), []), rank, LISTED, 60_000)
-        for w, h in enumerate(said[2]):
+        for w, h in enumerate(hashes[2]):
             count_in(window.setdefault((w, h >> 32), []), rank, rules.followers, 255)
     return nats
 
@@ -123,6 +125,7 @@ def _walk(
     token: int,
     rank: int,
     i: int,
+    beside: Sequence[int] | None,
 ) -> float:
     """Nats of the token of that rank, which is counted on the way."""
     node, low, high, depth, root, nats, reciprocals = (
@@ -152,7 +155,12 @@ def _walk(
             said.mapped(("pair", depth, confidence(left), confidence(right)), 0.5, confidence(left + right))
         else:
             said.nothing()
-        P = _mix_and_learn(rules, memory, node, depth, deepest, token, [*said.x, BIAS], [*said.sure, 0], y)
+        said.x.append(BIAS)
+        said.sure.append(0)
+        if beside is not None:
+            said.x.append(int(beside[depth]))
+            said.sure.append(sureness(int(beside[depth])))
+        P = _mix_and_learn(rules, memory, node, depth, deepest, token, said.x, said.sure, y)
         nats -= math.log((P if y else ONE_P - P) / ONE_P)
         for cell in said.cells:
             memory.maps[cell] = stepped(memory.maps[cell], y, rules.rates[2], reciprocals)

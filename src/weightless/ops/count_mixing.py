@@ -78,6 +78,22 @@ def count_class(n: int) -> int:
     return n if n < 5 else 5 + sum(n >= bound for bound in (8, 16, 64))
 
 
+SURENESS = (64, 128, 256, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
+"""Logits, in 1/256, from which a neural model is surer of a side than the class before."""
+
+
+def odds(left: float, right: float) -> int:
+    """ln(right / left) in whole 1/256: what a neural model says at a node, from the probabilities of both sides."""
+    if left <= 0 or right <= 0:
+        return 0 if left <= 0 and right <= 0 else LIMIT if left <= 0 else -LIMIT
+    return min(max(math.floor(ONE_LOGIT * math.log(right / left) + 0.5), -LIMIT), LIMIT)
+
+
+def sureness(logit: int) -> int:
+    """0..11: how sure a neural model is of a side."""
+    return sum(abs(logit) >= bound for bound in SURENESS)
+
+
 def mixed(inputs: Sequence[int], weights: Sequence[int], shift: int) -> int:
     """The weighted sum of logits, rounded and limited; weights in 1/2^shift."""
     total = sum(int(x) * int(w) for x, w in zip(inputs, weights, strict=True))

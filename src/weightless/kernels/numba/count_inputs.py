@@ -6,6 +6,7 @@ each), what is learned, and work space.  The oracle is `ops.count_mixing`.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +37,7 @@ _UNCACHED = {key: value for key, value in KERNEL.items() if key != "cache"}
 N_MASK, P_SHIFT, TOP = np.uint32(LARGEST_N), np.uint32(truth.N_BITS), np.uint32(truth.N_BITS + 10)
 _LEVELS, _REACHES, _EXACT = truth.LEVELS, truth.REACHES, truth.EXACT_CODES
 _LIST_COUNTS = truth.LIST_COUNTS
+_SURENESS = truth.SURENESS
 
 
 class Tree(NamedTuple):
@@ -111,6 +113,23 @@ def confidence(n):  # type: ignore[no-untyped-def]
 @njit(inline="always", **KERNEL)
 def count_class(n):  # type: ignore[no-untyped-def]
     return n if n < 5 else 5 if n < 8 else 6 if n < 16 else 7 if n < 64 else 8
+
+
+@njit(**KERNEL)
+def sureness(logit):  # type: ignore[no-untyped-def]
+    found = 0
+    for bound in _SURENESS:
+        if abs(logit) >= bound:
+            found += 1
+    return found
+
+
+@njit(**KERNEL)
+def odds(left, right):  # type: ignore[no-untyped-def]
+    """`ops.count_mixing.odds`."""
+    if left <= 0.0 or right <= 0.0:
+        return np.int64(0) if left <= 0.0 and right <= 0.0 else np.int64(LIMIT) if left <= 0.0 else np.int64(-LIMIT)
+    return np.int64(min(max(math.floor(256.0 * math.log(right / left) + 0.5), -LIMIT), LIMIT))
 
 
 @njit(inline="always", **KERNEL)

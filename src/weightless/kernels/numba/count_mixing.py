@@ -31,6 +31,7 @@ from weightless.kernels.numba.count_inputs import (
     pair_input,
     static_lists,
     sums,
+    sureness,
     window_lists,
 )
 from weightless.kernels.numba.count_tables import (
@@ -185,11 +186,11 @@ def _of_fetch(i, rank, H, tree, tables):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _walk(i, rank, token, H, n_lists, tree, tables, learned, work, rates, counts, learns):  # type: ignore[no-untyped-def]
+def _walk(i, rank, token, H, said, n_lists, tree, tables, learned, work, rates, counts, learns):  # type: ignore[no-untyped-def]
     """Nats of the token of that rank, in floats only for the record."""
     n_dense = work.slot.shape[0]
     node, low, high, depth, place = tree.root[0], np.int64(0), np.int64(tree.rank.shape[0]), 0, 1
-    last = work.x.shape[0] - 1
+    last = n_dense + work.n_left.shape[0] + 2
     nats = 0.0
     for j in range(work.n_left.shape[0]):
         work.spread[j] = min(work.n_left[j], 3) - 1
@@ -202,6 +203,8 @@ def _walk(i, rank, token, H, n_lists, tree, tables, learned, work, rates, counts
         list_inputs(node, depth, n_dense, n_lists, learned, work)
         pair_input(node, depth, last - 1, tables, learned, work)
         work.x[last], work.sure[last] = BIAS, 0
+        if work.x.shape[0] > last + 1:
+            work.x[last + 1], work.sure[last + 1] = said[i, depth], sureness(said[i, depth])
         P = learned.squash[sums(node, depth, token, n_dense, learned, work) + LIMIT]
         nats -= math.log((P if y else (1 << 22) - P) / 4194304.0)
         if learns:
@@ -221,9 +224,10 @@ def _walk(i, rank, token, H, n_lists, tree, tables, learned, work, rates, counts
 
 
 @njit(**KERNEL)
-def learn_window(tokens, H, n_lists, tree, tables, learned, work, rates, counts, learns, nats):  # type: ignore[no-untyped-def]
+def learn_window(tokens, H, said, n_lists, tree, tables, learned, work, rates, counts, learns, nats):  # type: ignore[no-untyped-def]
     """nats[i] of tokens[i + 1] behind tokens[.. i], whose contexts hash to H[i]; a window begins with tokens[0].
 
+    said int64 [n, MAX_DEPTH]: what a neural model says at every node of the path, if there is an input for it.
     rates int64 = (of the weights, of the last sums, the most a map's n grows); `counts`, `learns`: what it may change.
     """
     n_dense, n = work.slot.shape[0], len(nats)
@@ -234,7 +238,9 @@ def learn_window(tokens, H, n_lists, tree, tables, learned, work, rates, counts,
             _fetch(i + 1, tree.rank[tokens[i + 2]], H, tree, tables)
         static_lists(i, H, n_dense, tables, work)
         window_lists(i, H, n_dense, n_lists, tables, work)
-        nats[i] = _walk(i, rank, np.int64(tokens[i]), H, n_lists, tree, tables, learned, work, rates, counts, learns)
+        nats[i] = _walk(
+            i, rank, np.int64(tokens[i]), H, said, n_lists, tree, tables, learned, work, rates, counts, learns
+        )
         if counts:
             _count_lists(rank, i, H, n_dense, tables, work)
         _enter_window(rank, i, H, n_dense, n_lists, tables, work)
