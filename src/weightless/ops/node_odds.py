@@ -3,8 +3,8 @@
     x = ln( sum of p over the tokens on the right / sum of p over those on the left )      in whole 1/256, +- LIMIT
 
 Tokens are named by their rank, their place in the tree from left to right.  A model with a class head need not know all
-of p: where the classes are subtrees, both sums go over whole classes, or over words of one class, and a factor that both
-have does not change x (`kernels.numba.node_odds`, `program.operators.countmix.beside`).
+of p: where the classes are subtrees, both sums go over whole classes, or over words of one class, and a factor that
+both have does not change x (`kernels.numba.node_odds`).
 """
 
 from __future__ import annotations
