@@ -69,7 +69,8 @@ class Counted(_Kind):
 
     `program(config)` is its decode program; `from_text` names the fields that counting completes, which nobody may set.
     One that `reads_text` is also given the bytes of every token, as `token_bytes`; one that `is_saved` reads its tokens
-    in stretches and keeps what it has counted, which takes minutes, in a file while it goes on (`saved`).
+    in stretches and keeps what it has counted, which takes minutes, in a file while it goes on (`saved`); one that
+    `mixes` has mixers that can hear a neural model, too (`beside`: a `countmix.counting.Beside`).
     """
 
     Config: Any
@@ -78,6 +79,7 @@ class Counted(_Kind):
     from_text: tuple[str, ...]
     reads_text: bool = False
     is_saved: bool = False
+    mixes: bool = False
 
     def count(
         self,
@@ -86,10 +88,12 @@ class Counted(_Kind):
         show_progress: bool = False,
         token_bytes: Sequence[bytes] | None = None,
         saved: SavedWork | None = None,
+        beside: Any = None,
     ) -> tuple[Any, dict[str, np.ndarray]]:
         """(the completed configuration, the packed arrays); a window cache has the weights that nobody fitted yet."""
         more: dict[str, Any] = {"token_bytes": token_bytes} if self.reads_text else {}
         more |= {"saved": saved} if self.is_saved else {}
+        more |= {"beside": beside} if self.mixes else {}
         config, arrays = self.counted(config, tokens, show_progress=show_progress, **more)
         return config, arrays | first_weights(config.window_cache)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,9 @@ from weightless.program.operators.countmix import CountmixFull, CountmixSample, 
 from weightless.program.operators.lookup import AcceptToken
 from weightless.program.program import OUTCOME, PROBABILITIES, Program
 from weightless.program.tensor import Tensor
+
+if TYPE_CHECKING:
+    from weightless.countmix.counting import Beside
 
 HELD_OUT_SHARE = 0.1
 SLOTS_PER_POSITION = 8
@@ -114,13 +117,18 @@ def count(
     show_progress: bool = False,
     token_bytes: Sequence[bytes] | None = None,
     saved: SavedWork | None = None,
+    beside: Beside | None = None,
 ) -> tuple[Config, dict[str, np.ndarray]]:
-    """Count the training tokens: (the configuration with its sizes, the packed arrays by tensor name)."""
+    """Count the training tokens: (the configuration with its sizes, the packed arrays by tensor name).
+
+    With a neural model `beside` the mixers have an input more, and the arrays a weight more in every row.
+    """
     from weightless.countmix.counting import Request, count_text
 
     n_held = min(config.held_out, int(HELD_OUT_SHARE * len(tokens)))
-    request = Request(config.shape, config.vocab_size, int(config.stored_mb * 1e6), n_held)
-    found = count_text(request, tokens, token_bytes, show_progress, saved)
+    shape = config.shape._replace(beside=beside is not None)
+    request = Request(shape, config.vocab_size, int(config.stored_mb * 1e6), n_held)
+    found = count_text(request, tokens, token_bytes, show_progress, saved, beside)
     config = dataclasses.replace(
         config,
         root=found.root,
@@ -226,4 +234,4 @@ def _memory(c: Config, shape: Shape) -> list[Tensor]:
 
 
 FROM_TEXT = ("root", "node_lines", "list_lines", "node_bits", "list_bits")
-FAMILY = Counted(Config, count, decode_program, FROM_TEXT, reads_text=True, is_saved=True)
+FAMILY = Counted(Config, count, decode_program, FROM_TEXT, reads_text=True, is_saved=True, mixes=True)

@@ -5,7 +5,8 @@
 
 Tensors take the part's name as a prefix ("neural.block.0.qkv"), except the history of tokens, which both read; lines
 of the ledger keep their names, and equal names add up.  The parts are programs, so any two families can be mixed, as
-long as one of them knows how well the context is known: a Kneser-Ney model or a suffix array.
+long as one of them knows how well the context is known: a Kneser-Ney model or a suffix array.  Counts that have mixers
+of their own take a neural model as one more input instead (`compose_inside.py`).
 """
 
 from __future__ import annotations
@@ -56,9 +57,9 @@ def mixture(neural: Program, counted: Program) -> Program:
     parts = ((NEURAL, neural), (COUNTED, counted))
     context = min(neural.context, counted.context)
     body = [AcceptToken(HISTORY)]
-    body += [_renamed(op, part, p) for part, p in parts for op in p.body if not isinstance(op, AcceptToken)]
+    body += [renamed(op, part, p) for part, p in parts for op in p.body if not isinstance(op, AcceptToken)]
     heads = {
-        head: (*(_renamed(op, part, p) for part, p in parts for op in p.heads[head]), mix)
+        head: (*(renamed(op, part, p) for part, p in parts for op in p.heads[head]), mix)
         for head, mix in _mixes().items()
     }
     return Program(
@@ -73,7 +74,7 @@ def _contexts(counted: Program) -> list[Any]:
 
 
 def _gates(counted: Program) -> list[Any]:
-    contexts = [_renamed(op, COUNTED, counted) for op in _contexts(counted)]
+    contexts = [renamed(op, COUNTED, counted) for op in _contexts(counted)]
     if isinstance(contexts[0], SuffixExtend):
         return [GateByMatch(contexts[0].matched, contexts[0].found, GATE)]
     return [GateByList(op.found, GATE, op.level) for op in contexts]
@@ -89,7 +90,7 @@ def _mixes() -> dict[str, Any]:
     }
 
 
-def _renamed(op: Any, part: str, program: Program) -> Any:
+def renamed(op: Any, part: str, program: Program) -> Any:
     """The operator over the part's tensors under their names in the mixture."""
     names = {f.name: getattr(op, f.name) for f in dataclasses.fields(op) if isinstance(getattr(op, f.name), str)}
     return dataclasses.replace(

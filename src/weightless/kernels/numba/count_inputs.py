@@ -127,8 +127,8 @@ def sureness(logit):  # type: ignore[no-untyped-def]
 @njit(**KERNEL)
 def odds(left, right):  # type: ignore[no-untyped-def]
     """`ops.count_mixing.odds`."""
-    if left <= 0.0 or right <= 0.0:
-        return np.int64(0) if left <= 0.0 and right <= 0.0 else np.int64(LIMIT) if left <= 0.0 else np.int64(-LIMIT)
+    if not (left > 0.0 and right > 0.0):
+        return np.int64(LIMIT) if right > 0.0 else np.int64(-LIMIT) if left > 0.0 else np.int64(0)
     return np.int64(min(max(math.floor(256.0 * math.log(right / left) + 0.5), -LIMIT), LIMIT))
 
 

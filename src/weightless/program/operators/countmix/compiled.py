@@ -17,8 +17,6 @@ from weightless.program.operators.countmix.walking import (
     HISTORY,
     LEVELS,
     MAX_DEPTH,
-    N_DENSE,
-    N_LISTS,
     N_WINDOW,
     OUT,
     PAIRS,
@@ -35,6 +33,7 @@ from weightless.program.operators.countmix.walking import (
     context_hash,
     holds_context,
     logit_at,
+    n_inputs,
     number_of,
     read_whole,
     right_share,
@@ -255,7 +254,7 @@ def _push(scratch, at, node, low, high, depth, place, p):  # type: ignore[no-unt
 @njit(**KERNEL)
 def countmix_full(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     words = begin_walk(c, W, S, R, scratch)
-    read_whole(c, W, S, R, c[N_DENSE] + c[N_LISTS] + c[N_WINDOW] + 3)
+    read_whole(c, W, S, R, n_inputs(c))
     out = S[1][c[OUT] // 4 : c[OUT] // 4 + c[VOCAB]]
     touch(S, c[OUT], 4 * c[VOCAB], WRITE)
     R[IN_STATE] += 4 * c[VOCAB]

@@ -45,6 +45,7 @@ from weightless.program.operator import (
     operator,
     whole,
 )
+from weightless.program.operators.countmix.beside import check_beside, flops_beside, most_beside, operands_beside
 from weightless.program.operators.countmix.reading import (
     COUNTS,
     MAPS,
@@ -55,6 +56,7 @@ from weightless.program.operators.countmix.reading import (
     Reader,
 )
 from weightless.program.operators.countmix.shape import Walking, numbers, packed_parts
+from weightless.program.registers import HEAD
 
 ORDER = (MOMENT, COUNTS, WINDOW, MAPS, MIXING, TREE)
 
@@ -65,6 +67,9 @@ class Path(Walking):
 
     dense_map, list_map, pair_map: a byte each cell.  mix_*: rows of n_inputs bytes; empty where the mixer is not in
     `mixers` ("node" has its weights in the tree).  mix_last: a byte per depth and mixer.
+
+    above .. n_words: the head of a neural model that is asked, too (`beside.py`): classes of n_words tokens, or of
+    n_groups groups of so many; empty where there is none.
     """
 
     token: str
@@ -86,6 +91,12 @@ class Path(Walking):
     mix_token: str
     mix_last: str
     outcome: str
+    above: str = ""
+    h: str = ""
+    group_rows: str = ""
+    word_rows: str = ""
+    n_groups: int = 0
+    n_words: int = 0
     full: ClassVar[bool] = False
 
     @cached_property
@@ -110,8 +121,13 @@ class Path(Walking):
 
     @property
     def n_inputs(self) -> int:
-        """Order 0, every context, the window's pairs, and what is always there."""
-        return len(self.dense_parts) + len(self.list_parts) + len(self.window_parts) + 3
+        """Order 0, every context, the window's pairs, what is always there, and a neural model."""
+        return len(self.dense_parts) + len(self.list_parts) + len(self.window_parts) + 3 + bool(self.above)
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The registers that its bytes are counted in."""
+        return (*ORDER, HEAD) if self.above else ORDER
 
     def check(self, bounds: Bounds) -> None:
         self._check_window(bounds)
@@ -120,6 +136,7 @@ class Path(Walking):
         self._need_ids(bounds, self.token)
         self._check_tables(bounds)
         self._check_mixers(bounds)
+        check_beside(self, bounds)
         need_vector(self, bounds.tensors, self.outcome, bounds.vocab_size if self.full else 1)
         need_result(self, bounds, self.outcome, self.full)
 
@@ -157,6 +174,7 @@ class Path(Walking):
             MAPS: self.list_map,
             MIXING: self.mix_last,
             TREE: self.tree,
+            **({HEAD: self.word_rows} if self.above else {}),
         }
 
     def slot_tables(self) -> tuple[str, str]:
@@ -166,8 +184,8 @@ class Path(Walking):
         return self.outcome
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
-        """`data` = bytes by register, in the order of ORDER, without the outcome; without it at most."""
-        names = [self.decided()[register] for register in ORDER]
+        """`data` = bytes by register, in this `order`, without the outcome; without it at most."""
+        names = [self.decided()[register] for register in self.order]
         data = data or self._most(tensors, t)
         read = [Access(name, 0, n, False) for name, n in zip(names, data, strict=True) if n]
         return [*read, *whole(tensors[self.outcome], write=True)]
@@ -187,17 +205,21 @@ class Path(Walking):
             mixing = sum(tensors[name].nbytes for name in tables) + N_GROUPS * n
         else:
             maps, mixing = (n - 2) * nodes, m * (n + 1) * nodes
-        return moment, counts, window, maps, mixing, 2 * vocab_size + nodes * (4 + 1 + n) + 2 * groups
+        tree = 2 * vocab_size + nodes * (4 + 1 + n) + 2 * groups
+        said, rows = most_beside(self, tensors)
+        most = (moment + said, counts, window, maps, mixing, tree)
+        return (*most, rows) if self.above else most
 
     def flops(self, tensors: Tensors, t: int) -> int:
         """Multiply-adds of the mixers on a path of the balanced length."""
         nodes = tensors[self.rank].shape[0] - 1 if self.full else (tensors[self.rank].shape[0] - 1).bit_length()
         m = len(self.mixer_names)
-        return 2 * nodes * m * (self.n_inputs + (1 if m > 1 else 0))
+        return 2 * nodes * m * (self.n_inputs + (1 if m > 1 else 0)) + flops_beside(self, tensors)
 
     def indifferent(self) -> list[tuple[str, str, int]]:
         searched = (self.nodes, self.lists, self.slots, self.hashes, self.history)
-        maps = (self.dense_map, self.list_map, self.pair_map)
+        maps = [self.dense_map, self.list_map, self.pair_map]
+        maps += [name for name in (self.above, self.h, self.group_rows, self.word_rows) if name]
         return [*((BISECTED, name, 0) for name in searched), *((WEIGHTLESS, name, 0) for name in maps)]
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
@@ -207,13 +229,16 @@ class Path(Walking):
         at += [places[name].offset if name else -1 for name in mixing] + [places[self.mix_last].offset]
         sizes = [self.node_bits, self.list_bits, len(self.dense_parts), len(self.list_parts)]
         sizes += [sum(1 << MIXERS.index(name) for name in self.mixer_names), places[self.outcome].offset]
+        beside = operands_beside(self, places)
         parts = packed_parts([*self.dense_parts, *self.list_parts])
         lines = regions(self.node_line_numbers + self.list_line_numbers)
         lines[len(self.node_line_numbers) :, 0] -= sum(self.node_line_numbers)
-        return Lowered(self.window_operands(places) + at + sizes + parts + lines.reshape(-1).tolist())
+        before = [*self.window_operands(places), *at, *sizes]
+        rest = [*parts, *lines.reshape(-1).tolist()]
+        return Lowered([*before, len(before) + 1 + len(rest) if beside else -1, *rest, *beside])
 
 
-@operator("countmix_score")
+@operator("countmix_score", version=2)
 class CountmixScore(Path):
     """outcome = -log p(target)."""
 
@@ -226,7 +251,7 @@ class CountmixScore(Path):
         return _left(self, reader, np.array([nats]))
 
 
-@operator("countmix_sample")
+@operator("countmix_sample", version=2)
 class CountmixSample(Path):
     """outcome = the token that uniform number 0 falls to."""
 
@@ -245,7 +270,7 @@ class CountmixSample(Path):
         return _left(self, reader, np.array([reader.memory.number(self.token, at, TREE)]))
 
 
-@operator("countmix_full")
+@operator("countmix_full", version=2)
 class CountmixFull(Path):
     """outcome (1, V) = p of every token."""
 
@@ -289,4 +314,4 @@ def _left(op: Path, reader: Reader, values: np.ndarray) -> tuple[int, ...]:
     """Store the outcome; the bytes by register."""
     memory = reader.memory
     memory.arena.put_row(op.outcome, values.astype(np.float32))
-    return tuple(memory.spent[register] for register in ORDER)
+    return tuple(memory.spent[register] for register in op.order)

@@ -45,8 +45,10 @@ from weightless.ops.count_mixing import (
     count_class,
     mixed,
     node_of_code,
+    sureness,
 )
 from weightless.program.arena import Arena
+from weightless.program.operators.countmix.beside import Head
 from weightless.program.registers import CONTEXT_INDEX, PROBABILITY, STATE, SUFFIX, TEXT, WORD_INDEX
 
 MOMENT, COUNTS, WINDOW, MAPS, MIXING, TREE = STATE, CONTEXT_INDEX, WORD_INDEX, PROBABILITY, SUFFIX, TEXT
@@ -157,6 +159,7 @@ class Reader:
         self.op, self.memory = op, Memory(arena)
         self.t, self.vocab_size = arena.registers.t, arena.tensor(op.tree).shape[0] // RECORD
         self.whole = shared_is_whole
+        self.head = Head(op, self.memory) if op.above else None
         op_parts = [*op.dense_parts, *op.list_parts]
         said = context_of(op, self.memory, self.t, op_parts)
         self.hashes = [context_hash(parts, said.tokens, said.state) for parts in op_parts]
@@ -234,6 +237,9 @@ class Reader:
             self._add(x, sure, *self._followers(j, node, depth, followers, there))
         self._add(x, sure, *self._pair(node, depth))
         self._add(x, sure, BIAS, 0)
+        if self.head is not None:
+            said = self.head.odds(node, low, high)
+            self._add(x, sure, said, sureness(said))
         return self._mixed(node, depth, deepest, x, sure)
 
     @staticmethod

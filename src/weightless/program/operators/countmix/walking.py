@@ -16,12 +16,13 @@ import numpy as np
 
 from weightless.base.compiled import njit
 from weightless.kernels.numba.context_hashes import context_start, mix, word_seen
-from weightless.kernels.numba.count_inputs import coded_logit, confidence, count_class, limited
+from weightless.kernels.numba.count_inputs import coded_logit, confidence, count_class, limited, sureness
 from weightless.kernels.numba.count_tables import bucket_of, packed_check, packed_line
 from weightless.kernels.numba.memory import READ, WRITE, load_id, touch
 from weightless.kernels.numba.rows import KERNEL
 from weightless.ops import count_mixing as truth
 from weightless.ops.context_hashes import MOST_BACK, NOTHING
+from weightless.program.operators.countmix.beside_walking import begin_beside, odds_beside
 from weightless.program.registers import IN_CONTEXT, IN_CUM, IN_STATE, IN_SUFFIXES, IN_TEXT, IN_WORDS, STATUS, T
 
 HISTORY, HASHES, SLOTS, PAIRS, TREE, RANK, RECORDS, WORDS, ROOT, VOCAB, N_WINDOW, N_SLOTS, FOLLOWERS = range(13)
@@ -29,8 +30,8 @@ WINDOW_CONTEXTS = 13
 (TOKENS, NODES, LISTS, DENSE_MAP, LIST_MAP, PAIR_MAP, MIX_DEPTH, MIX_CONFIDENCE, MIX_INPUT, MIX_TOKEN, MIX_LAST) = (
     range(13, 24)
 )
-NODE_BITS, LIST_BITS, N_DENSE, N_LISTS, MIXERS, OUT = range(24, 30)
-CONTEXTS = 30
+NODE_BITS, LIST_BITS, N_DENSE, N_LISTS, MIXERS, OUT, BESIDE = range(24, 31)
+CONTEXTS = 31
 RECORD, ORDER0, PLACE, WEIGHTS = 32, 4, 6, 8
 SLOT_BYTES, LINE, WINDOW_SLOT = 16, 64, 32
 X, SURE, SLOT, FOUND, RANKS, COUNTS = 0, 32, 64, 192, 224, 640
@@ -97,8 +98,16 @@ def holds_context(c, S, R, w, i, h):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
+def n_inputs(c):  # type: ignore[no-untyped-def]
+    """Of the mixers: order 0, every context, the window's pairs, what is always there, and a neural model."""
+    return c[N_DENSE] + c[N_LISTS] + c[N_WINDOW] + (3 if c[BESIDE] < 0 else 4)
+
+
+@njit(**KERNEL)
 def begin_walk(c, W, S, R, scratch):  # type: ignore[no-untyped-def]
     """Followers of all lists; the words, three uint64."""
+    if c[BESIDE] >= 0:
+        begin_beside(c, S, R, scratch, c[BESIDE])
     t, n_static = R[T], c[N_DENSE] + c[N_LISTS]
     first = CONTEXTS
     bits = token_bits(c, first, n_static)
@@ -310,13 +319,16 @@ def logit_at(c, W, S, R, scratch, words, node, low, high, depth, place, whole): 
         return np.int64(0)
     if depth % LEVELS == 0:
         _find_slots(c, W, S, R, scratch, words, node, depth // LEVELS)
-    n = c[N_DENSE] + c[N_LISTS] + c[N_WINDOW] + 3
+    n, pair = n_inputs(c), c[N_DENSE] + c[N_LISTS] + c[N_WINDOW] + 1
     scratch[X], scratch[SURE] = (byte_of(W, c[TREE] + RECORD * node + ORDER0) - MIDDLE) * MAP_STEP, 0
     R[IN_TEXT] += 1
     _dense_inputs(c, W, R, scratch, depth, place, whole)
     deepest = _list_inputs(c, W, R, scratch, node, low, high, depth, whole)
-    _pair_input(c, W, S, R, scratch, node, depth, n - 2, whole)
-    scratch[X + n - 1], scratch[SURE + n - 1] = BIAS, 0
+    _pair_input(c, W, S, R, scratch, node, depth, pair, whole)
+    scratch[X + pair + 1], scratch[SURE + pair + 1] = BIAS, 0
+    if c[BESIDE] >= 0:
+        said = odds_beside(c, W, S, R, scratch, c[BESIDE], node, low, high, c[VOCAB])
+        scratch[X + n - 1], scratch[SURE + n - 1] = said, sureness(said)
     return _mixed(c, W, S, R, scratch, node, depth, deepest, n, whole)
 
 
