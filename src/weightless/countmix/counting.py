@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ from weightless.countmix.learning import Learner, fresh_learned, growing_tables,
 from weightless.countmix.packing import Plan, census, packed_tables, plan
 from weightless.countmix.saving import COUNTING, COUNTING_THE_REST, LEARNED, Session
 from weightless.countmix.shape import Shape
-from weightless.countmix.tree import Tree, build_tree, group_places, token_counts
+from weightless.countmix.tree import Blocks, Tree, build_tree, group_places, token_counts
 from weightless.kernels.numba import count_inputs as fast
 from weightless.ops.context_hashes import token_records
 from weightless.ops.count_layout import LEFT, ORDER0, PLACE, RECORD, WEIGHTS, map_sizes
@@ -58,6 +58,20 @@ class Request(NamedTuple):
     held_out: int
 
 
+class Beside(NamedTuple):
+    """A trained model whose word the mixers hear, too.
+
+    blocks: the classes of its head, over which the tree is built.  said_of(tree)(tokens) = int64 [n, MAX_DEPTH], what
+    it says at every node of the paths to tokens[1:] of a window that begins with tokens[0].  told(nats): nats per token
+    of the text that the mixers are tuned on.  identity: what tells this model from others.
+    """
+
+    blocks: Blocks
+    said_of: Callable[[Tree], Callable[[np.ndarray], np.ndarray]]
+    told: Callable[[float], None]
+    identity: str
+
+
 class Counted(NamedTuple):
     """The packed arrays, the lines of every stretch, bits of the hashes, the tree's root."""
 
@@ -74,16 +88,19 @@ def count_text(
     token_bytes: Sequence[bytes] | None,
     show_progress: bool = False,
     saved: SavedWork | None = None,
+    beside: Beside | None = None,
 ) -> Counted:
     """Count, choose, tune, pack; ConfigError when the text is too short or the budget too small.
 
     `tokens` is read in stretches.  With `saved`, what is counted is kept there, and a count that was killed goes on.
+    A model `beside` must not have learned from the tokens that are held out.
     """
     if len(tokens) < 2:
         raise ConfigError(f"{len(tokens)} training tokens have no follower to count: give more text")
     shape, vocab_size = request.shape, request.vocab_size
     with told_if_slow("building the tree over the tokens"):
-        tree, counts = build_tree(tokens, vocab_size), token_counts(tokens, vocab_size)
+        tree = build_tree(tokens, vocab_size, beside.blocks if beside else None)
+        counts = token_counts(tokens, vocab_size)
     records = token_records(token_bytes if token_bytes is not None else [b""] * vocab_size)
     bits = _bits(len(tokens), shape)
 
@@ -92,10 +109,10 @@ def count_text(
         return Learner(shape, tree, growing_tables(shape, vocab_size, *bits), learned, records)
 
     room = request.budget - fixed_bytes(shape, vocab_size, token_bytes)
-    choice = Choice(tree, room, *group_places(tree, N_LEVELS))
+    choice = Choice(tree, room, *group_places(tree, N_LEVELS), beside)
     with Interrupts() if saved else nullcontext() as interrupts:
         session = Session(saved, interrupts)
-        learner = session.begin(_identity(request, tokens, records) if saved else {}, fresh, vocab_size)
+        learner = session.begin(_identity(request, tokens, records, beside) if saved else {}, fresh, vocab_size)
         text = arranged(tokens, token_bytes, request.held_out)
         _go_over(session, learner, text, text.n_last, choice, show_progress)
     kept, packed = choice.packed(learner)
@@ -106,12 +123,14 @@ def count_text(
 
 
 class Choice(NamedTuple):
-    """What decides what is kept: the tree, bytes for the tables, number of every node in its group, nodes per group."""
+    """What decides what is kept: the tree, bytes for the tables, number of every node in its group, nodes per group;
+    and whom else the mixers hear."""
 
     tree: Tree
     room: int
     places: np.ndarray
     n_roots: np.ndarray
+    beside: Beside | None
 
     def packed(self, learner: Learner) -> tuple[Plan, fast.Tables]:
         kept = plan(census(learner.tables, len(learner.shape.dense)), self.room, self.n_roots)
@@ -150,15 +169,18 @@ def _tune(session: Session, learner: Learner, tokens: Any, at: int, choice: Choi
     """The mixers meet text that the tables have not seen.  Who is stopped meanwhile begins the tuning again."""
     before = learner.learned._replace(**{name: getattr(learner.learned, name).copy() for name in LEARNED})
     tuner = Learner(learner.shape, choice.tree, choice.packed(learner)[1], learner.learned, learner.records)
-    tuner.tune(tokens, at + 1, show_progress, after=lambda _: session.after(learner, COUNTING, at, before))
+    beside, saves = choice.beside, lambda _: session.after(learner, COUNTING, at, before)
+    nats = tuner.tune(tokens, at + 1, show_progress, saves, beside.said_of(choice.tree) if beside else None)
+    if beside:
+        beside.told(nats)
 
 
-def _identity(request: Request, tokens: Any, records: np.ndarray) -> dict[str, Any]:
+def _identity(request: Request, tokens: Any, records: np.ndarray, beside: Beside | None) -> dict[str, Any]:
     """What decides a count: all of the text, what is asked for, and the sources that do it."""
     digest = hashlib.sha256(records.tobytes())
     for first in range(0, len(tokens), READ):
         digest.update(np.asarray(tokens[first : first + READ]).astype("<u4").tobytes())
-    asked = json.dumps([*request.shape, *request[1:]])
+    asked = json.dumps([*request.shape, *request[1:], *([beside.identity] if beside else [])])
     return {"text": digest.hexdigest(), "configuration": asked, "version of the code": source_key(PACKAGE)}
 
 

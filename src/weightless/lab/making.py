@@ -19,9 +19,11 @@ import numpy as np
 from weightless.base.errors import ConfigError
 from weightless.base.progress import progress, told_if_slow
 from weightless.base.saved_work import SavedWork
+from weightless.countmix.counting import Beside
 from weightless.data.shards.corpus import Corpus
 from weightless.export.lower import pack
 from weightless.export.packed import Packed, open_packed
+from weightless.lab.beside import Speaker
 from weightless.lab.recipe import ModelRecipe
 from weightless.lab.training import train_model
 from weightless.models.catalog import Composed, Counted, family
@@ -81,11 +83,17 @@ def training_tokens(model: ModelRecipe, corpus: Corpus) -> Any:
 
 
 def counted(
-    room: Any, config: Any, tokens: Any, token_bytes: list[bytes] | None = None, saved_in: Path | None = None
+    room: Any,
+    config: Any,
+    tokens: Any,
+    token_bytes: list[bytes] | None = None,
+    saved_in: Path | None = None,
+    beside: Beside | None = None,
 ) -> Made:
     """A table of counts, timed after the same was done to a few tokens, which compiles what has to be.
 
-    A family that counts for minutes is saved in `saved_in` meanwhile, until `forget_counted`.
+    A family that counts for minutes is saved in `saved_in` meanwhile, until `forget_counted`; one with mixers may hear
+    a trained model `beside`.
     """
     stream = tokens if room.is_saved else np.asarray(tokens[:])
     text = {} if token_bytes is None else {"token_bytes": token_bytes}
@@ -95,7 +103,7 @@ def counted(
     with told_if_slow("compiling what counts (once per machine and version)"), suppress(ConfigError):
         room.count(config, repeating, **text)
     saved, started = SavedWork(saved_in) if room.is_saved and saved_in else None, time.perf_counter()
-    config, arrays = room.count(config, stream, show_progress=True, saved=saved, **text)
+    config, arrays = room.count(config, stream, show_progress=True, saved=saved, beside=beside, **text)
     earlier = saved.seconds if saved else 0.0
     record = {
         "tokens_seen": len(stream),
@@ -188,14 +196,17 @@ def mixed(
 ) -> Made:
     """Both parts and the weights between them.  The learning curve is left out: it would be that of one part."""
     by_documents = corpus.end_of_text if config.window_cache else None
-    earlier, held_out = divided(model, config.held_out, tokens, by_documents)
     (_, neural_config), (counted_room, counted_config) = (config.part(name) for name in (NEURAL, COUNTED))
+    n_held = counted_config.held_out if config.mixes else config.held_out
+    earlier, held_out = divided(model, n_held, tokens, by_documents)
     (folder / NEURAL).mkdir(exist_ok=True)
     neural = trained(config.neural, neural_config, model, seed, corpus, earlier, folder / NEURAL, label)
     if "diverged" in neural.record:
         told = {**neural.record["diverged"], "detail": f"its neural part {neural.record['diverged']['detail']}"}
         return Made(config, {}, {**neural.record, "diverged": told})
     text = bytes_of_tokens(counted_room, corpus)
+    if config.mixes:
+        return mixed_inside(room, config, neural, tokens, text, folder)
     table = counted(counted_room, counted_config, earlier, text, folder / COUNTING_FIRST)
     warm({model.family: room.decode_program(config)})
     started = time.perf_counter()
@@ -216,6 +227,21 @@ def mixed(
         arrays[CACHE_WEIGHTS], told = fit_on(mixed_nats(*nats, weights), windows, config.window_cache)
         record["observed"][CACHE_FITTED] = {"ok": True, "detail": told}
         record["n_parameters"] += arrays[CACHE_WEIGHTS].size
+    return Made(config, arrays, record)
+
+
+def mixed_inside(room: Any, config: Any, neural: Made, tokens: Any, text: list[bytes] | None, folder: Path) -> Made:
+    """The trained part as one more input of the counted one's mixers, which are tuned on what both have not seen."""
+    counted_room, counted_config = config.part(COUNTED)
+    pack(folder / FITTING, config.neural, neural.config, neural.arrays)
+    speaker = Speaker(open_packed(folder / FITTING))
+    table = counted(counted_room, counted_config, tokens, text, folder / COUNTING, speaker.beside())
+    (folder / FITTING).unlink()
+    config, arrays = room.compose(config, neural.arrays, table.config, table.arrays)
+    record = {**neural.record, "curve": None}
+    record["train_seconds"] += table.record["train_seconds"]
+    record["n_parameters"] = n_parameters(room.decode_program(config))
+    record["observed"] = {**neural.record["observed"], "the mixers gain by the trained part": speaker.told()}
     return Made(config, arrays, record)
 
 

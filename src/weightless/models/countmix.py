@@ -121,7 +121,7 @@ def count(
 ) -> tuple[Config, dict[str, np.ndarray]]:
     """Count the training tokens: (the configuration with its sizes, the packed arrays by tensor name).
 
-    With a neural model `beside` the mixers have an input more, and the arrays a weight more in every row.
+    With a trained model `beside` the mixers have an input more, and the arrays a weight more in every row.
     """
     from weightless.countmix.counting import Request, count_text
 

@@ -8,6 +8,10 @@ from all of the training text.
 
 The parts are families by name; nothing here knows which.  Scoring and sampling both run both parts
 (`program/operators/mixing/promise.py` says why).
+
+A counted part that has mixers of its own (`Counted.mixes`: countmix) takes the trained one as one more input of theirs,
+at every node of its tree, instead of a mixture of whole distributions; that needs a head of classes
+(`program/compose_inside.py`).
 """
 
 from __future__ import annotations
@@ -23,8 +27,10 @@ from weightless.base.errors import ConfigError
 from weightless.models.catalog import Composed, Counted, Family, Trained, family
 from weightless.program.cached import WindowCache
 from weightless.program.compose import COUNTED, NEURAL, WEIGHTS, mixture, n_classes, prefixed
+from weightless.program.compose_inside import arrays_inside, inside
 from weightless.program.program import Program
 
+HELD_OUT = 32_768
 PASSES = 30
 PRIOR_STRENGTH = 4.0  # positions that speak for the overall weight in every class
 LEAST = 1e-3
@@ -46,8 +52,9 @@ class Config(WindowCache):
     """Family of the counted part."""
     counted_config: dict[str, Any] = field(default_factory=dict)
     """Its configuration; vocab_size and context are the mixture's."""
-    held_out: int = 32_768
-    """Training tokens at the end that the weights are fitted on (a tenth of all, at most)."""
+    held_out: int = HELD_OUT
+    """Training tokens at the end that the weights are fitted on (a tenth of all, at most); mixers are tuned on as many
+    as `counted_config` says."""
 
     def __post_init__(self) -> None:
         if self.held_out < 1:
@@ -60,7 +67,32 @@ class Config(WindowCache):
                     f"family {name!r} is not {kind.__name__.lower()}: a mixture takes a trained and a counted one"
                 )
         self.check_cache(self.context)
+        if self.mixes:
+            self._check_mixers()
         decode_program(self)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether the counted part mixes, node by node."""
+        found = family(self.counted)
+        return isinstance(found, Counted) and found.mixes
+
+    def _check_mixers(self) -> None:
+        counted = self.part(COUNTED)[1]
+        if self.held_out != HELD_OUT:
+            raise ConfigError(
+                f"held_out = {self.held_out}: the mixers of {self.counted} are tuned on as many tokens as "
+                "counted_config.held_out says: set that"
+            )
+        if self.window_cache:
+            raise ConfigError(
+                f"window_cache = {self.window_cache}: {self.counted} counts its window itself: leave it out"
+            )
+        if counted.held_out < 2:
+            raise ConfigError(
+                f"counted_config.held_out = {counted.held_out} should be at least 2: the mixers learn what to make of "
+                "the trained part from text that neither has seen"
+            )
 
     def part(self, name: str) -> tuple[Family, Any]:
         """(family, its Config) of the part called "neural" or "counted"."""
@@ -89,6 +121,9 @@ def compose(
 ) -> tuple[Config, dict[str, np.ndarray]]:
     """(the configuration with the sizes of what was counted, the arrays of the mixture); w = 1/2 without `weights`."""
     config = dataclasses.replace(config, counted_config=to_dict(counted_config))
+    if config.mixes:
+        room, neural_config = config.part(NEURAL)
+        return config, arrays_inside(room.decode_program(neural_config), neural, counted)
     rows = n_classes(family(config.counted).decode_program(counted_config))
     column = np.full((rows, 1), 0.5, np.float32) if weights is None else weights.reshape(rows, 1).astype(np.float32)
     arrays = {prefixed(NEURAL, name): array for name, array in neural.items()}
@@ -114,9 +149,10 @@ def fit(neural_nats: np.ndarray, counted_nats: np.ndarray, gates: np.ndarray, n_
 
 
 def decode_program(config: Config) -> Program:
-    """Both parts, a gate, and the mixing operator in every head."""
+    """Both parts, a gate, and the mixing operator in every head; or a walk that asks both."""
     (neural, neural_config), (counted, counted_config) = (config.part(name) for name in (NEURAL, COUNTED))
-    return mixture(neural.decode_program(neural_config), counted.decode_program(counted_config))
+    join = inside if config.mixes else mixture
+    return join(neural.decode_program(neural_config), counted.decode_program(counted_config))
 
 
 FAMILY = Composed(Config, compose, fit, decode_program)

@@ -83,8 +83,10 @@ SURENESS = (64, 128, 256, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
 
 
 def odds(left: float, right: float) -> int:
-    """ln(right / left) in whole 1/256: what a neural model says at a node, from the probabilities of both sides; 0 where
-    both are 0 (or no numbers)."""
+    """ln(right / left) in whole 1/256: what a neural model says at a node, from the probabilities of both sides.
+
+    0 where both are 0, or no numbers.
+    """
     if not (left > 0 and right > 0):
         return LIMIT if right > 0 else -LIMIT if left > 0 else 0
     return min(max(math.floor(ONE_LOGIT * math.log(right / left) + 0.5), -LIMIT), LIMIT)

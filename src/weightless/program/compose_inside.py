@@ -90,7 +90,9 @@ def _asking(counted: Program, name: str, head: ClassHead) -> Any:
     """The walk of the counted part, with the neural head beside the counts."""
     walk = counted.heads[name][0]
     if walk.n_inputs >= MOST_INPUTS:
-        raise ConfigError(f"{walk.n_inputs} inputs of the counted part leave no room for a neural one: take a context less")
+        raise ConfigError(
+            f"{walk.n_inputs} inputs of the counted part leave no room for a neural one: take a context less"
+        )
     return dataclasses.replace(
         renamed(walk, COUNTED, counted),
         outcome=walk.outcome,
