@@ -157,10 +157,10 @@ class Learner:
         )
         return nats
 
-    def score(self, tokens: np.ndarray) -> np.ndarray:
+    def score(self, tokens: np.ndarray, said: np.ndarray | None = None) -> np.ndarray:
         """Nats of tokens[1:] in one window that begins with tokens[0]; nothing is learned."""
         tokens = np.ascontiguousarray(tokens, np.int64)
-        return self.window(tokens, self.hashes(tokens), rates_at(0, 0.0, 0.0), counts=False, learns=False)
+        return self.window(tokens, self.hashes(tokens), rates_at(0, 0.0, 0.0), counts=False, learns=False, said=said)
 
     def go_over(
         self,

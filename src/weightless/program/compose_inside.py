@@ -2,9 +2,9 @@
 
     body    history once, the body of each part        every head    log p of the classes (`class_full`), then the walk
 
-The walk of the counted part goes through a tree over the classes of the neural part's head (`countmix.tree.Blocks`), and
-asks the head at every node (`operators/countmix/beside.py`): in the place of the head's own operators, with the bytes
-that they would read.  The head's rows are stored in the order of the tree, so its tables of slots are not needed.
+The walk of the counted part goes through a tree over the classes of the neural part's head (`countmix.tree.Blocks`),
+and asks the head at every node (`operators/countmix/beside.py`): in the place of the head's own operators, with the
+bytes that they would read.  The head's rows are stored in the order of the tree; its tables of slots are not needed.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def class_head(neural: Program) -> ClassHead:
     if [type(op) for op in ops] not in ([ClassFull, WordFull], [ClassFull, GroupFull, WordFull]):
         told = ", ".join(op.name for op in ops)
         raise ConfigError(
-            f"the trained part has a head without classes ({told}), whose probabilities do not fit the nodes of a tree: "
-            'give it head = "class" or "class3", or mix it with a table (counted = "ngram")'
+            f"the trained part has a head without classes ({told}), whose probabilities do not fit the nodes of a "
+            'tree: give it head = "class" or "class3", or mix it with a table (counted = "ngram")'
         )
     first, *middle, last = ops
     slots = next(op for op in neural.heads["score"] if op.slot_tables()[0]).slot_tables()[0]
