@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from contract import cache_cases, exit_cases
+from contract import beside_cases, cache_cases, exit_cases
 
 from weightless.models import mixture
 from weightless.models.catalog import Trained, family
@@ -38,7 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
     if path.stem != "shared"
 }
 
-for name, more in (*exit_cases.CASES.items(), *cache_cases.CASES.items()):
+for name, more in (*exit_cases.CASES.items(), *cache_cases.CASES.items(), *beside_cases.CASES.items()):
     CASES[name] |= more
 
 ALL = [(name, case) for name, cases in CASES.items() for case in cases]
@@ -123,11 +123,21 @@ def bench(name: str, case: str) -> Bench:
 def composed(config: Any, text: np.ndarray) -> tuple[Any, dict[str, np.ndarray]]:
     """A mixture of a lively model and a table, with another weight in every class."""
     (neural, neural_config), (counted, counted_config) = (config.part(name) for name in (NEURAL, COUNTED))
+    parameters = lively_parameters(neural.Model(neural_config), text)
+    if config.mixes:
+        counted_config, counts = beside_cases.counted_beside(config, parameters, text)
+        return mixture.FAMILY.compose(config, parameters, counted_config, counts)
     counted_config, counts = counted.count(counted_config, text)
-    made = mixture.FAMILY.compose(config, lively_parameters(neural.Model(neural_config), text), counted_config, counts)
+    made = mixture.FAMILY.compose(config, parameters, counted_config, counts)
     weights = made[1]["mixing.weights"]
     made[1]["mixing.weights"] = np.linspace(0.1, 0.9, len(weights), dtype=np.float32)[:, None]
     return made
+
+
+def neural_as_trained(b: Bench) -> dict[str, np.ndarray]:
+    """The arrays of a mixture's trained part before its head was put in the order of a tree."""
+    (room, config), rng = b.config.part(NEURAL), np.random.default_rng(7)
+    return lively_parameters(room.Model(config), (rng.zipf(1.3, 6000) - 1) % b.config.vocab_size)
 
 
 def lively_weights(orders: int) -> np.ndarray:

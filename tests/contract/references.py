@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from contract.cases import Bench, part_of, uncached
+from contract.beside_cases import reference
+from contract.cases import Bench, neural_as_trained, part_of, uncached
 
 from weightless.countmix.reopening import packed_learner
 from weightless.ngram import score
@@ -26,6 +27,8 @@ def reference_nats(b: Bench) -> np.ndarray:
         c = b.config
         lines, bits = (list(c.node_lines), list(c.list_lines)), (c.node_bits, c.list_bits)
         return packed_learner(c.shape, b.arrays, c.root, lines, bits).score(b.stream)
+    if b.name == "mixture" and b.config.mixes:
+        return reference(b.config, b.arrays, neural_as_trained(b), b.stream)
     if b.name == "mixture":
         w = np.array([b.arrays["mixing.weights"][gate, 0] for gate in gates(b)], dtype=np.float64)
         neural, counted = (

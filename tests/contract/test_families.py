@@ -5,6 +5,8 @@ Oracles: PyTorch for numbers, autograd for causality, the formula for bytes; for
 Tolerances: two implementations add float32 numbers in another order, which on losses of a few nats shows at 1e-5;
 a cache in bf16 or int8 may in rare cases round such a difference to the next code, which shows at 1e-3, and at 3e-2 in
 the state of a recurrence, from which the next one is made (how it rounds: tests/layers/test_linear_attention.py).
+What a trained part says beside counts is rounded to 1/256 of a logit at a dozen nodes, and all behind it is in whole
+numbers: where the rounding turns, nats move by some 1/256 (tests/program/test_inside.py counts how often).
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ def b(request) -> Bench:
 
 
 def tolerance(b: Bench) -> float:
+    if b.name == "mixture" and b.config.mixes:
+        return 3e-2
     if b.rounds_recurrence:
         return 3e-2
     cache = {t.format for t in b.program.tensors if t.component in REMEMBERED}
