@@ -20,7 +20,7 @@ from weightless.program.compose import n_classes
 from weightless.program.cost import formula, is_exact, step_bytes
 from weightless.program.program import Program
 
-EVERY = [case for case, config in CASES["mixture"].items() if not config.window_cache]
+EVERY = [case for case, config in CASES["mixture"].items() if not config.window_cache and not config.mixes]
 
 
 @pytest.fixture(params=EVERY)

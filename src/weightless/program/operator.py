@@ -145,6 +145,10 @@ class Operator(Protocol):
         """The same for many rows at once (`decode.batch_runner`); heads leave log p.  ConfigError when it cannot."""
         raise ConfigError(f"operator {self.name!r} has no batched form")
 
+    def rounds(self) -> bool:
+        """Whether it makes whole numbers of float sums, so that sums in another order may send it another way."""
+        return False
+
     def indifferent(self) -> list[tuple[str, str, int]]:
         """(reason, tensor, first row) of what it reads though its value need not change the outcome; `audit.poison`."""
         return []

@@ -30,6 +30,11 @@ TOLERANCE_NATS = 2e-4
 """float32 sums in another order; a wrong row or cache entry shows as 1e-2 and more."""
 TOLERANCE_CODES = 5e-3
 """The same where a key, value or state that the step itself stores and reads fell to the code next to it."""
+TOLERANCE_TURNED = 2e-2
+"""The same where an operator makes whole numbers of float sums (`Operator.rounds`) and one fell to its neighbour: an
+input of every mixer moves by 1/256 of a logit, their weights together are below four, one or two nodes of a path."""
+LEAST_TURN = 1e-5
+"""What such a turn is told by: float32 noise stays below."""
 CODE_STEPS = {"bf16": 2.0**-8, "f16": 2.0**-11, "int8": 1 / 127, "int4": 1 / 7}
 """From one code to the next, as a share of the largest number of a row."""
 NEXT_CODES = 2.0
@@ -113,6 +118,10 @@ def _audit_step(engines: _Engines, token: int, target: int, t: int) -> Audited:
     by_log = step_bytes(program, [accesses for _, accesses, _ in readable.steps])
     formula = step_bytes(program, [op.accesses(program.by_name, t, data) for op, _, data in readable.steps])  # type: ignore[attr-defined]
     between = _engines_differ(readable, t, traffic[0])
+    if any(op.rounds() for op in program.operators("score")):
+        gap = abs(nats - scored[0]) / max(1.0, abs(nats))
+        if LEAST_TURN < gap <= TOLERANCE_TURNED:
+            return _turned(engines, (token, target, t), by_log, formula, float(scored[0]))
     if not abs(nats - scored[0]) <= _tolerance(program, readable.arena.state, compiled.S) * max(1.0, abs(nats)):
         between = f"position {t}: the readable engine scores {nats:.6f} nats, the compiled {scored[0]:.6f}"
     logged.feed(token)
@@ -127,6 +136,23 @@ def _audit_step(engines: _Engines, token: int, target: int, t: int) -> Audited:
     elif not logs and by_compiled != by_log:
         logs = f"position {t}: the compiled engine's log amounts to {by_compiled}, the readable engine's to {by_log}"
     return Audited(t, by_log, nats, float(scored[0]), formula, by_compiled, differs, between, logs, path)
+
+
+def _turned(
+    engines: _Engines,
+    step: tuple[int, int, int],
+    by_log: dict[str, Bytes],
+    formula: dict[str, Bytes],
+    compiled_nats: float,
+) -> Audited:
+    """A whole number fell otherwise, and with it what is read may: the formula is held to the readable engine's log."""
+    token, target, t = step
+    engines.logged.feed(token)
+    engines.logged.score(target)
+    readable = engines.readable
+    by_compiled, differs = engines.logged.bytes_since_feed("score"), _formula_differs(readable, t)
+    nats = float(readable.arena.row(readable.program.heads["score"][-1].result())[0])
+    return Audited(t, by_log, nats, compiled_nats, formula, by_compiled, differs, path=readable.path, turned=True)
 
 
 def _tolerance(program: Program, one: np.ndarray, other: np.ndarray) -> float:

@@ -216,6 +216,10 @@ class Path(Walking):
         m = len(self.mixer_names)
         return 2 * nodes * m * (self.n_inputs + (1 if m > 1 else 0)) + flops_beside(self, tensors)
 
+    def rounds(self) -> bool:
+        """What a neural head says, to 1/256 of a logit."""
+        return bool(self.above)
+
     def indifferent(self) -> list[tuple[str, str, int]]:
         searched = (self.nodes, self.lists, self.slots, self.hashes, self.history)
         maps = [self.dense_map, self.list_map, self.pair_map]
