@@ -15,7 +15,6 @@ from contract.cases import bench
 from weightless.base.config import from_dict, to_dict
 from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.models import mixture
-from weightless.models.catalog import family
 from weightless.program.compose import NEURAL
 from weightless.program.compose_inside import by_rank, class_head
 from weightless.program.cost import formula, is_exact
@@ -145,10 +144,10 @@ def test_what_cannot_be_is_told(values, words):
 
 
 def test_any_family_with_classes_takes_part():
-    for name, values in (("dense", {"head": "class", "tied": False}), ("scan", {}), ("recurrent", {})):
-        program = mixture.Config(neural=name, neural_config=values, counted="countmix")
-        found = mixture.FAMILY.decode_program(program)
-        assert found.heads["score"][-1].above and family(name).uncached
+    for name, values in (("dense", {"head": "class", "tied": False}), ("feather", {"head": "class3", "n_experts": 4})):
+        config = mixture.Config(neural=name, neural_config=values, counted="countmix")
+        found = mixture.FAMILY.decode_program(config)
+        assert found.heads["score"][-1].word_rows == "neural.words"
 
 
 def test_rows_in_the_order_of_a_tree():

@@ -105,6 +105,11 @@ def _touched_by_data(packed: Packed, result: Score, audited: Sequence[Audited]) 
     return Touched(Spread.of(total), logged.U, logged.T64, components, int(here.sum()))  # type: ignore[arg-type]
 
 
+OTHER_TOKENS = 2e-3
+"""What drawing may cost more than scoring on held-out text, where other tokens are drawn than stand there, and a walk
+through a tree is longer for some; the same tokens cost the same."""
+
+
 def _sampling_check(packed: Packed, window: np.ndarray) -> dict[str, Any]:
     """Mode S may read one path of a head only if drawing costs what scoring costs."""
     name = "sampling costs what scoring costs"
@@ -118,7 +123,7 @@ def _sampling_check(packed: Packed, window: np.ndarray) -> dict[str, Any]:
     ok, parts = True, []
     for told, feed in (("held-out text", "text"), ("its own continuation", "samples")):
         means = mode_s_costs(packed, window, feed)
-        ok = ok and means["sample"] <= means["score"]
+        ok = ok and means["sample"] <= means["score"] * (1 + (OTHER_TOKENS if feed == "text" else 0))
         parts.append(f"on {told} scoring {means['score']:,.1f}, sampling {means['sample']:,.1f} bytes")
     return {"name": name, "ok": ok, "detail": f"{'; '.join(parts)} (means over {len(window) - 1} positions)"}
 

@@ -131,12 +131,12 @@ class Path(Walking):
 
     def check(self, bounds: Bounds) -> None:
         self._check_window(bounds)
+        check_beside(self, bounds)
         self._needs_words(f"{self.dense} {self.listed} {self.window}")
         need(self.n_inputs <= MOST_INPUTS, self, f"{self.n_inputs} inputs are more than {MOST_INPUTS}")
         self._need_ids(bounds, self.token)
         self._check_tables(bounds)
         self._check_mixers(bounds)
-        check_beside(self, bounds)
         need_vector(self, bounds.tensors, self.outcome, bounds.vocab_size if self.full else 1)
         need_result(self, bounds, self.outcome, self.full)
 
