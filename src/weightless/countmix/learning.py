@@ -173,12 +173,10 @@ class Learner:
         end: int | None = None,
         reached: int | None = None,
         after: Callable[[int], None] = lambda at: None,
-        said_of: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> float:
         """Mean nats of tokens[first + 1 : end] while learning from them, window after window.
 
         `reached` is where an earlier call has come to: one of the places that `after` was told, behind each block.
-        `said_of` gives what a neural model says on the paths to all tokens of a window but the first.
         """
         stop, total = (len(tokens) if end is None else end) - 1, 0.0
         here = first if reached is None else reached
@@ -192,8 +190,7 @@ class Learner:
                 rates = rates_at(start, FASTEST, SLOWEST)
                 for window in range(at, len(stretch) - 1, self.shape.context):
                     part = slice(window, min(window + self.shape.context, len(stretch) - 1) + 1)
-                    said = said_of(stretch[part]) if said_of else None
-                    total += float(self.window(stretch[part], hashes[part], rates, counts, learns, said).sum())
+                    total += float(self.window(stretch[part], hashes[part], rates, counts, learns).sum())
                 tick(until - start)
                 after(until)
         return total / max(stop - here, 1)
@@ -204,12 +201,14 @@ class Learner:
         first: int,
         show_progress: bool = False,
         after: Callable[[int], None] = lambda at: None,
+        said_of: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> float:
         """Mean nats of tokens[first + 1 :] while the mixers learn from them and nothing is counted.
 
         Windows of `context` that begin anew, as in use, in an order drawn by hash, so that the weights do not end as
         those of the last document.  The rate falls evenly to TUNED_SLOWEST, from TUNED_FASTEST where ENOUGH tokens were
         learned from before; of fewer the mixers have learned less, and it begins higher, with the root of their number.
+        `said_of` gives what a neural model says on the paths to all tokens of a window but the first.
         """
         context, n = self.shape.context, len(tokens) - 1 - first
         starts = [first + i for i in range(0, n, context)]
@@ -221,7 +220,8 @@ class Learner:
             for done, k in enumerate(order):
                 window = np.ascontiguousarray(tokens[starts[k] : starts[k] + context + 1], np.int64)
                 rates = _rates(fastest + (TUNED_SLOWEST - fastest) * done / len(order), LAST_RATE)
-                total += float(self.window(window, self.hashes(window), rates, counts=False, learns=True).sum())
+                said = said_of(window) if said_of else None
+                total += float(self.window(window, self.hashes(window), rates, False, True, said).sum())
                 seen += len(window) - 1
                 tick(len(window) - 1)
                 after(seen)

@@ -197,14 +197,16 @@ def mixed(
     """Both parts and the weights between them.  The learning curve is left out: it would be that of one part."""
     by_documents = corpus.end_of_text if config.window_cache else None
     (_, neural_config), (counted_room, counted_config) = (config.part(name) for name in (NEURAL, COUNTED))
-    n_held = counted_config.held_out if config.mixes else config.held_out
-    earlier, held_out = divided(model, n_held, tokens, by_documents)
+    text = bytes_of_tokens(counted_room, corpus)
+    if config.mixes:
+        earlier, held_out = counted_room.mixes(counted_config, tokens, text), np.zeros(0, np.int64)
+    else:
+        earlier, held_out = divided(model, config.held_out, tokens, by_documents)
     (folder / NEURAL).mkdir(exist_ok=True)
     neural = trained(config.neural, neural_config, model, seed, corpus, earlier, folder / NEURAL, label)
     if "diverged" in neural.record:
         told = {**neural.record["diverged"], "detail": f"its neural part {neural.record['diverged']['detail']}"}
         return Made(config, {}, {**neural.record, "diverged": told})
-    text = bytes_of_tokens(counted_room, corpus)
     if config.mixes:
         return mixed_inside(room, config, neural, tokens, text, folder)
     table = counted(counted_room, counted_config, earlier, text, folder / COUNTING_FIRST)

@@ -69,8 +69,9 @@ class Counted(_Kind):
 
     `program(config)` is its decode program; `from_text` names the fields that counting completes, which nobody may set.
     One that `reads_text` is also given the bytes of every token, as `token_bytes`; one that `is_saved` reads its tokens
-    in stretches and keeps what it has counted, which takes minutes, in a file while it goes on (`saved`); one that
-    `mixes` has mixers that can hear a neural model, too (`beside`: a `countmix.counting.Beside`).
+    in stretches and keeps what it has counted, which takes minutes, in a file while it goes on (`saved`).  One that
+    `mixes` has mixers that can hear a trained model, too (`beside`: a `countmix.counting.Beside`), which learns from
+    `mixes(config, tokens, token_bytes)`: the others the mixers are tuned on.
     """
 
     Config: Any
@@ -79,7 +80,7 @@ class Counted(_Kind):
     from_text: tuple[str, ...]
     reads_text: bool = False
     is_saved: bool = False
-    mixes: bool = False
+    mixes: Callable[..., Any] | None = None
 
     def count(
         self,

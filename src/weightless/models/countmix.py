@@ -16,6 +16,7 @@ import numpy as np
 
 from weightless.base.errors import ConfigError
 from weightless.base.saved_work import SavedWork
+from weightless.countmix.arranging import arranged
 from weightless.countmix.shape import Shape
 from weightless.models.catalog import Counted
 from weightless.ops.context_hashes import context_parts
@@ -125,7 +126,7 @@ def count(
     """
     from weightless.countmix.counting import Request, count_text
 
-    n_held = min(config.held_out, int(HELD_OUT_SHARE * len(tokens)))
+    n_held = _n_held(config, tokens)
     shape = config.shape._replace(beside=beside is not None)
     request = Request(shape, config.vocab_size, int(config.stored_mb * 1e6), n_held)
     found = count_text(request, tokens, token_bytes, show_progress, saved, beside)
@@ -138,6 +139,16 @@ def count(
         list_bits=found.bits[1],
     )
     return config, found.arrays
+
+
+def counted_first(config: Config, tokens: Any, token_bytes: Sequence[bytes] | None = None) -> np.ndarray:
+    """The tokens that are counted before the mixers are tuned on the others: what a model beside may learn from."""
+    text = arranged(tokens, token_bytes, _n_held(config, tokens))
+    return text[: len(text) - text.n_last]
+
+
+def _n_held(config: Config, tokens: Any) -> int:
+    return min(config.held_out, int(HELD_OUT_SHARE * len(tokens)))
 
 
 def decode_program(config: Config) -> Program:
@@ -234,4 +245,4 @@ def _memory(c: Config, shape: Shape) -> list[Tensor]:
 
 
 FROM_TEXT = ("root", "node_lines", "list_lines", "node_bits", "list_bits")
-FAMILY = Counted(Config, count, decode_program, FROM_TEXT, reads_text=True, is_saved=True, mixes=True)
+FAMILY = Counted(Config, count, decode_program, FROM_TEXT, reads_text=True, is_saved=True, mixes=counted_first)

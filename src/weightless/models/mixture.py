@@ -75,7 +75,7 @@ class Config(WindowCache):
     def mixes(self) -> bool:
         """Whether the counted part mixes, node by node."""
         found = family(self.counted)
-        return isinstance(found, Counted) and found.mixes
+        return isinstance(found, Counted) and found.mixes is not None
 
     def _check_mixers(self) -> None:
         counted = self.part(COUNTED)[1]
