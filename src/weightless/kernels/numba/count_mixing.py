@@ -60,8 +60,8 @@ def stepped(value, y, most, reciprocals):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _learn(y, depth, P, rate, last_rate, most, learned, work):  # type: ignore[no-untyped-def]
-    """Weights and maps behind the outcome y at this node."""
+def learn_weights(y, depth, P, rate, last_rate, learned, work):  # type: ignore[no-untyped-def]
+    """Weights behind the outcome y at this node."""
     x = work.x
     n, half = x.shape[0], np.int64(1) << (RATE_BITS - 1)
     error = ((y << 22) - P) >> 6
@@ -75,6 +75,10 @@ def _learn(y, depth, P, rate, last_rate, most, learned, work):  # type: ignore[n
         else:
             for k in range(n):
                 learned.weights[row, k] += np.int32((step * x[k] + half) >> RATE_BITS)
+
+
+@njit(**KERNEL)
+def _learn_maps(y, most, learned, work):  # type: ignore[no-untyped-def]
     for c in range(work.cell.shape[0]):
         if work.cell[c] >= 0:
             learned.dense_map[work.cell[c]] = stepped(learned.dense_map[work.cell[c]], y, most, learned.reciprocals)
@@ -108,7 +112,7 @@ def _of_counters(i, y, depth, place, tables, learned, work):  # type: ignore[no-
 
 
 @njit(**KERNEL)
-def _drop(node, y, work):  # type: ignore[no-untyped-def]
+def drop(node, y, work):  # type: ignore[no-untyped-def]
     """Forget the followers that left the path."""
     for j in range(work.n_left.shape[0]):
         n = 0
@@ -208,12 +212,13 @@ def _walk(i, rank, token, H, said, n_lists, tree, tables, learned, work, rates, 
         P = learned.squash[sums(node, depth, token, n_dense, learned, work) + LIMIT]
         nats -= math.log((P if y else (1 << 22) - P) / 4194304.0)
         if learns:
-            _learn(y, depth, P, rates[0], rates[1], rates[2], learned, work)
+            learn_weights(y, depth, P, rates[0], rates[1], learned, work)
+            _learn_maps(y, rates[2], learned, work)
         if counts:
             _count_nodes(i, y, depth, place, tables, learned, work)
         if tables.pairs[node, y] < 255:
             tables.pairs[node, y] += 1
-        _drop(node, y, work)
+        drop(node, y, work)
         place = 2 * place + y
         if y:
             low, node = node, tree.child[node, 1]
