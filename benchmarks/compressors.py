@@ -6,8 +6,9 @@
 A compressor is asked twice, for the training text alone and with the validation text behind it; what the second answer
 is longer by are the bits of the validation text given the other, with unlimited context and adapting on the way.
 `frozen` is the artifact as `weightless eval` scores it, in windows of its context: bits of its own coding, as an
-arithmetic coder would write them to within a byte.  What a decoder needs is counted in no row: neither programs nor the
-artifact, whose size stands beside.  Bits are per byte of the validation text as it is given, with its document marks.
+arithmetic coder would write them to within a byte; `adaptive` learns every token that it has scored, one after the
+other.  What a decoder needs is counted in no row: neither programs nor the artifact, whose size stands beside.  Bits
+are per byte of the validation text as it is given, with its document marks.
 
 zpaq is a program (Debian: apt-get install zpaq), ppmd the package pyppmd (the extra `oracle`); a peer that is missing
 is told and left out.  Every row is printed when it is known, and kept in --results, from which the same command goes
@@ -87,14 +88,15 @@ COMPRESSORS: dict[str, Callable[[Path], int]] = {
     "ppmd-16": ppmd(16),
     "zpaq": zpaq,
 }
-OURS = ("frozen",)
+OURS = ("frozen", "adaptive")
 
 
-def frozen(artifact: Path, validation: Path) -> float:
-    """Bytes of the validation text in windows of the artifact's context."""
+def ours(name: str, artifact: Path, validation: Path) -> float:
+    """Bytes of the validation text in windows of the artifact's context; `adaptive` learns what it has scored."""
     import numpy as np
 
     from weightless.data.text.sources import open_source
+    from weightless.evals.adaptive import evaluate_adaptive
     from weightless.evals.bits_per_byte import evaluate
     from weightless.export.packed import open_packed
 
@@ -102,11 +104,11 @@ def frozen(artifact: Path, validation: Path) -> float:
     tokenizer, parts = packed.tokenizer, []
     for document in open_source(str(validation)):
         parts += [np.array([tokenizer.end_of_text]), tokenizer.encode_ordinary_array(document)]
-    special = list(tokenizer.special_tokens.values())
-    return _in_bytes(evaluate(packed, np.concatenate(parts), tokenizer.token_bytes, special, n_threads=1).nats)
-
-
-def _in_bytes(nats: float) -> float:
+    tokens = np.concatenate(parts)
+    if name == "adaptive":
+        nats = evaluate_adaptive(packed, tokens, None).nats
+    else:
+        nats = evaluate(packed, tokens, None, n_threads=1).nats
     return nats / math.log(2) / 8
 
 
@@ -145,7 +147,7 @@ def one(name: str, text: Path, artifact: Path | None) -> dict[str, float]:
     """What a process of its own says: bytes; the peak of a program that it ran is its own largest child's."""
     if name in OURS:
         assert artifact is not None
-        return {"bytes": frozen(artifact, text)}
+        return {"bytes": ours(name, artifact, text)}
     found: dict[str, float] = {"bytes": COMPRESSORS[name](text)}
     if name == "zpaq":
         import resource

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from weightless.data.shards.corpus import Corpus
+    from weightless.evals.adaptive import Adapted
     from weightless.export.packed import Packed
 
 
@@ -59,6 +60,9 @@ class Eval:
     run's recipe says, else side by side."""
     threads: int = 0
     """Threads of the engine; 0 means all cores."""
+    adaptive: bool = False
+    """Besides, score the text while the model goes on counting: every token first scored, then learned (family
+    countmix, one core; with --tokens the beginning of the text).  A line of its own, beside the frozen loss."""
     json: bool = False
     """Print JSON instead of a sentence."""
 
@@ -122,7 +126,9 @@ def _pack(options: Pack) -> int:
 def _eval(options: Eval) -> int:
     from weightless.data.shards.corpus import corpus
     from weightless.data.text.split import overlap_warning
+    from weightless.evals.adaptive import check_no_stride, evaluate_adaptive
     from weightless.evals.bits_per_byte import evaluate
+    from weightless.export.adapting import refuse_other_families
     from weightless.export.packed import open_packed
 
     if min(options.tokens or 0, options.stride or 0) < 0:
@@ -134,6 +140,9 @@ def _eval(options: Eval) -> int:
     packed = open_packed(options.artifact)
     if (options.stride or 0) > packed.program.context:
         raise ConfigError(f"--stride {options.stride} is larger than the model's context of {packed.program.context}")
+    if options.adaptive:
+        refuse_other_families(packed)
+        check_no_stride(options.stride, packed.program.context)
     artifact = Path(options.artifact)
     found = None if options.text else corpus(options.data) if options.data else corpus_of(artifact)
     _warn_of_learned_text(artifact, found if options.data and options.split == "val" else None)
@@ -153,8 +162,14 @@ def _eval(options: Eval) -> int:
         options.threads or None,
         refused=refused,
     )
+    adapted = (
+        evaluate_adaptive(packed, tokens, None if refused else pieces, silent, options.tokens or 0)
+        if options.adaptive
+        else None
+    )
     if options.json:
-        print(json.dumps({"artifact": options.artifact, **result.to_plain()}))
+        beside = {"adaptive": adapted.to_plain()} if adapted else {}
+        print(json.dumps({"artifact": options.artifact, **result.to_plain(), **beside}))
         return 0
     unknown = f"refused: {refused}" if refused else "unknown (the data was imported without a tokenizer)"
     in_bytes = f"{result.bits_per_byte:.4f} bits per byte" if result.knows_bytes else f"bits per byte {unknown}"
@@ -167,7 +182,21 @@ def _eval(options: Eval) -> int:
     )
     of_text = f", {result.n_bytes:,} bytes" if result.knows_bytes else ""
     print(f"{part}{by_recipe}{of_text}, {result.tokens_per_second:,.0f} tokens/s")
+    if adapted:
+        _print_adapted(adapted)
     return 0
+
+
+def _print_adapted(adapted: Adapted) -> None:
+    """What adapting gives, and what it costs."""
+    in_bytes = "" if adapted.bits_per_byte is None else f", {adapted.bits_per_byte:.4f} bits per byte"
+    read, learned, written = adapted.spent
+    print(
+        f"adaptive (scored, then learned): {adapted.nats_per_token:.4f} nats per token{in_bytes}, "
+        f"the first {adapted.n_tokens:,} targets, {adapted.tokens_per_second:,.0f} tokens/s\n"
+        f"  per token {read:,.0f} B read to score, {learned:,.0f} B read to learn, {written:,.0f} B written; "
+        f"{human_bytes(adapted.state_bytes)} kept beside the model"
+    )
 
 
 def _as_the_run(options: Eval, found: Corpus | None) -> tuple[Eval, str]:

@@ -55,6 +55,8 @@ class Audit:
     """Read about so many positions, in windows spread evenly over the text."""
     tolerance: float = 0.0
     """Nats within which repeated answers are the same; 0 asks for the same bits."""
+    adaptive: bool = False
+    """Audit the model as it goes on counting while it is scored (family countmix)."""
     seed: int = 0
     """Draws the positions and tokens that the probes replace."""
     json: bool = False
@@ -70,6 +72,8 @@ def main(verb: str, arguments: list[str]) -> int:
     read_expected(options.expect)
     if options.data and options.text:
         raise ConfigError("--data and --text are two texts: give one of them")
+    if options.adaptive and _is_code(options.what):
+        raise ConfigError("--adaptive is for packed models of family countmix: code adapts by itself, or does not")
     reports = list(_code(options) if _is_code(options.what) else _models(options))
     if options.json:
         print(json.dumps([report.to_plain() for report in reports], indent=2))
@@ -87,6 +91,7 @@ def _is_code(what: str) -> bool:
 
 def _models(options: Audit) -> Iterator[Report]:
     """Every packed model that one word names."""
+    from weightless.audit.predictors.adaptive import AdaptivePredictor
     from weightless.audit.predictors.audit import audit
     from weightless.audit.predictors.predictor import EnginePredictor
     from weightless.export.packed import open_packed
@@ -97,11 +102,12 @@ def _models(options: Audit) -> Iterator[Report]:
         packed = open_packed(file)
         own = packed.tokenizer if packed.has_tokenizer else None
         tokens, evidence = _material(options, own, packed.program.vocab_size, file, packed.tokenizer_sha256)
-        evidence = _with_claim(evidence, options, file, len(tokens), packed.program.context)
+        if options.claim or not options.adaptive:  # what a run recorded is of the frozen model
+            evidence = _with_claim(evidence, options, file, len(tokens), packed.program.context)
         name = file.parent.name if path.is_dir() else str(file)
         with _progress(name, options.positions) as tick:
             yield audit(
-                EnginePredictor(packed),
+                AdaptivePredictor(packed, options.positions) if options.adaptive else EnginePredictor(packed),
                 tokens,
                 evidence,
                 name,

@@ -2,7 +2,8 @@
 
     adapter = Adapter(packed_learner(...), n_tokens)
     adapter.window(tokens)          nats and bytes of tokens[1:] in one window; it has learned them
-    adapter.nats_of_all()           nats of every token behind the last one
+    adapter.extend(tokens)          the same of tokens that go on in that window
+    adapter.nats_of_all()           nats of every token behind the last one; nothing changes
 
 What is packed is never changed.  Windows are those of frozen scoring: the window's own counts begin empty, and no
 context reaches over a window's beginning; what was learned stays.  `ops/count_adapting.py` has the rules.
@@ -48,11 +49,11 @@ class Adapter:
     def window(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(nats float64 [n], bytes int64 [n, 3]: read to score, read to learn, written) of tokens[1:]."""
         self._tokens = np.zeros(0, np.int64)
-        return self.go_on(tokens)
+        return self.extend(tokens)
 
-    def go_on(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same for a window that has begun: of tokens[1:] behind its last token, which is tokens[0]."""
-        whole = np.concatenate([self._tokens[:-1], np.asarray(tokens, np.int64)])
+    def extend(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same of tokens that go on in the window that has begun."""
+        whole = np.concatenate([self._tokens, np.asarray(tokens, np.int64)])
         first, n = max(len(self._tokens) - 1, 0), len(whole) - 1
         nats, spent = np.zeros(n), np.zeros((n, 3), np.int64)
         fast.adapt_window(whole, self._model.hashes(whole), first, *self._parts(), nats, spent)
@@ -66,7 +67,7 @@ class Adapter:
         """Nats of every token behind the window so far, float64 [V]; nothing is learned."""
         nats = np.zeros(self._model.tables.pairs.shape[0])
         hashes, i = self._model.hashes(self._tokens), len(self._tokens) - 1
-        fast.all_nats(i, int(self._tokens[-1]), hashes, *self._parts(), nats)
+        fast.all_nats(i, int(self._tokens[-1]), hashes, *self._parts(), nats, np.zeros(3, np.int64))
         return nats
 
     def _parts(self) -> tuple:

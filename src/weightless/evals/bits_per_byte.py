@@ -150,7 +150,7 @@ def evaluate(
             finished.result()
     seconds = time.perf_counter() - started
     at = np.concatenate([np.arange(scored, end) for _, scored, end in todo])
-    n_bytes = _bytes_at(at, tokens, None if refused else token_bytes, no_bytes)
+    n_bytes = bytes_at(at, tokens, None if refused else token_bytes, no_bytes)
     overlapping = stride if stride is not None and stride < context else None
     return Score(
         float(nats[at].sum()),
@@ -166,7 +166,7 @@ def evaluate(
     )
 
 
-def _bytes_at(
+def bytes_at(
     at: np.ndarray, tokens: np.ndarray, token_bytes: Sequence[bytes] | ByteTable | None, no_bytes: Sequence[int]
 ) -> int:
     """Source bytes of the targets at these places; 0 when nobody knows them."""

@@ -322,7 +322,8 @@ def adapt_window(tokens, H, first, n_lists, tree, tables, learned, work, own, ra
     n_dense = work.slot.shape[0]
     if first == 0:
         tables.pairs[:] = 0
-        spent[0, WRITTEN] += 2 * tables.pairs.shape[0]
+        if len(nats) > 0:
+            spent[0, WRITTEN] += 2 * tables.pairs.shape[0]
     for i in range(first, len(nats)):
         rank, token, at = tree.rank[tokens[i + 1]], np.int64(tokens[i]), spent[i]
         nats[i] = _walk(i, rank, token, H, n_lists, tree, tables, learned, work, own, rates, at, False)
@@ -332,9 +333,9 @@ def adapt_window(tokens, H, first, n_lists, tree, tables, learned, work, own, ra
 
 
 @njit(**KERNEL)
-def all_nats(i, token, H, n_lists, tree, tables, learned, work, own, rates, nats):  # type: ignore[no-untyped-def]
-    """Nats of every token behind position i of a window, of which what stands before it has been learned."""
-    spent = np.zeros(3, np.int64)
+def all_nats(i, token, H, n_lists, tree, tables, learned, work, own, rates, nats, spent):  # type: ignore[no-untyped-def]
+    """Nats of every token behind position i of a window, of which what stands before it has been learned; `spent` [3]
+    gathers their bytes."""
     for target in range(tree.rank.shape[0]):
         rank = tree.rank[target]
         nats[target] = _walk(i, rank, token, H, n_lists, tree, tables, learned, work, own, rates, spent, False)
