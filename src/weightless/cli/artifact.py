@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from weightless.data.shards.corpus import Corpus
     from weightless.evals.adaptive import Adapted
+    from weightless.evals.bits_per_byte import Score
     from weightless.export.packed import Packed
 
 
@@ -171,10 +172,17 @@ def _eval(options: Eval) -> int:
         beside = {"adaptive": adapted.to_plain()} if adapted else {}
         print(json.dumps({"artifact": options.artifact, **result.to_plain(), **beside}))
         return 0
+    _print_score(result, len(tokens) - 1, by_recipe, refused)
+    if adapted:
+        _print_adapted(adapted)
+    return 0
+
+
+def _print_score(result: Score, all_targets: int, by_recipe: str, refused: str) -> None:
+    """The loss, and of how much of the text it is."""
     unknown = f"refused: {refused}" if refused else "unknown (the data was imported without a tokenizer)"
     in_bytes = f"{result.bits_per_byte:.4f} bits per byte" if result.knows_bytes else f"bits per byte {unknown}"
     print(f"{result.nats_per_token:.4f} nats per token, {in_bytes}")
-    all_targets = len(tokens) - 1
     part = (
         f"{result.n_tokens:,} of {all_targets:,} targets"
         if result.n_tokens < all_targets
@@ -182,9 +190,6 @@ def _eval(options: Eval) -> int:
     )
     of_text = f", {result.n_bytes:,} bytes" if result.knows_bytes else ""
     print(f"{part}{by_recipe}{of_text}, {result.tokens_per_second:,.0f} tokens/s")
-    if adapted:
-        _print_adapted(adapted)
-    return 0
 
 
 def _print_adapted(adapted: Adapted) -> None:
