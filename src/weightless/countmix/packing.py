@@ -1,8 +1,8 @@
 """What is kept of what was counted, and where: slots that were visited often enough, as many as a budget has bytes for.
 
 A slot of nodes or a list takes 16 bytes, four of them a line.  Every context and every fourth level has lines of its
-own, in proportion to the slots that it keeps.  Where a line is full the least visited goes, so FILL slots are wanted for
-every place: what is lost of the seldom visited costs less than places that stay empty.  The threshold is the least
+own, in proportion to the slots that it keeps.  Where a line is full the least visited goes, so FILL slots are wanted
+for every place: what is lost of the seldom visited costs less than places that stay empty.  The threshold is the least
 number of visits at which so many places are enough; bytes that are left make more lines, up to MOST_ROOM times as many.
 """
 
