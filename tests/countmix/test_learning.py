@@ -73,9 +73,9 @@ def test_tuning_goes_over_every_window_and_counts_nothing():
     before = [made.score(tokens[i : i + context + 1]).sum() for i in range(3000, 3999, context)]
     untouched = made.window
 
-    def window(tokens, hashes, rates, counts, learns):
+    def window(tokens, hashes, rates, counts, learns, said):
         seen.append((tuple(tokens), int(rates[0])))
-        return untouched(tokens, hashes, rates, counts, learns)
+        return untouched(tokens, hashes, rates, counts, learns, said)
 
     made.window = window
     made.tune(tokens, 3000)
