@@ -47,6 +47,7 @@ train = {{ num_steps = 3, batch_size = 2, eval_tokens = 256{more} }}
         ("audit", LONG),
         ("audit", LONG + ".py:f"),
         ("generate", LONG),
+        ("explain", LONG, "--text", "a"),
     ],
     ids=lambda words: " ".join(word.replace(LONG, "LONG") for word in words),
 )

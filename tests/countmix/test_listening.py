@@ -87,7 +87,9 @@ def test_the_record_tells_of_the_same_path(packed):
         assert right["p"] == pytest.approx(reached * step["p_right"], abs=1e-6)
         taken = right if step["right"] else left
         reached, n = taken["p"], taken["tokens"]
-    assert n == 1 and taken["examples"] == [told["token"]] and -math.log(reached) == pytest.approx(told["nats"], rel=1e-5)
+    assert (
+        n == 1 and taken["examples"] == [told["token"]] and -math.log(reached) == pytest.approx(told["nats"], rel=1e-5)
+    )
 
 
 def test_the_top_of_the_tree_holds_every_token_once(packed):

@@ -30,6 +30,7 @@ VERBS = {
     "count": ("count", "the ledger of a recipe, a checkpoint or an artifact; --training: FLOPs, memory, time"),
     "fit": ("fit", "the largest configuration of a family within budgets of bytes"),
     "audit": ("audit", "is it a predictor, are its bytes counted right: a packed model, a run, or Python code"),
+    "explain": ("explain", "what every input of a countmix model said about one token, as a table and as pictures"),
     "generate": ("generate", "continue prompts from an artifact: sampling, beams, speculation, streams, batches"),
 }
 
@@ -112,6 +113,8 @@ def _room(name: str):  # type: ignore[no-untyped-def]
             from weightless.cli import train as room
         case "generate":
             from weightless.cli import generate as room
+        case "explain":
+            from weightless.cli import explain as room
         case "launch":
             from weightless.cli import launch as room
         case "count":

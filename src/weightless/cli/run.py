@@ -25,7 +25,7 @@ DEMO = "demo"
 
 @dataclass(frozen=True)
 class Demo:
-    """Collect text, train three models on it, pack them, and show what each byte bought (about five minutes)."""
+    """Collect text, make four models of it, pack them, and show what each byte bought (about five minutes)."""
 
     text: str = "docs"
     """docs (prose of this Python installation), fables, a file or a folder (text, JSON, parquet, .gz .xz .zst)."""

@@ -1,9 +1,10 @@
 """The claim: one sentence computed from the data, true whichever way the data went.
 
 The reference is the dense model with the lowest loss (without one, the model that touches most).  The hero is the
-lightest model at no higher loss; where there is none, the best of those that touch less.  A loss is called lower
-only when the seeds allow it: the 95 % interval of the difference (paired, or Welch's where seeds do not pair) excludes
-zero, or there is a single seed, which the line beneath then says.
+lightest model at no higher loss; where there is none, the best of those that touch less.  Where one between hero and
+reference has a lower loss than the hero, a second sentence names it.  A loss is called lower only when the seeds allow
+it: the 95 % interval of the difference (paired, or Welch's where seeds do not pair) excludes zero, or there is a single
+seed, which the line beneath then says.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def headline(groups: Sequence[Group]) -> Headline:
     lighter = [g for g in drawn if g.touched.mean < reference.touched.mean]
     as_good = [g for g in lighter if g.loss.mean <= reference.loss.mean]
     if as_good:
-        return _wins(min(as_good, key=lambda g: g.touched.mean), reference)
+        best = min(as_good, key=lambda g: (g.loss.mean, g.touched.mean))
+        return _wins(min(as_good, key=lambda g: g.touched.mean), reference, best)
     if lighter:
         return _trails(min(lighter, key=lambda g: g.loss.mean), reference)
     return _stands(reference, min((g for g in drawn if g is not reference), key=lambda g: g.loss.mean))
@@ -63,7 +65,7 @@ def _reference(drawn: Sequence[Group]) -> Group:
     return min(dense, key=lambda g: g.loss.mean) if dense else max(drawn, key=lambda g: g.touched.mean)
 
 
-def _wins(hero: Group, reference: Group) -> Headline:
+def _wins(hero: Group, reference: Group, best: Group) -> Headline:
     loss, other = _two_losses(hero, reference)
     apart = difference(hero, reference).apart
     if loss == other:
@@ -74,7 +76,15 @@ def _wins(hero: Group, reference: Group) -> Headline:
         verdict = f" at a loss these seeds cannot tell from its {other}."
     gain = Gain(hero.name, reference.name, _fewer(hero, reference))
     claim = (hero, " reaches ", loss, " bits per byte touching ", _bytes(hero), " per token: ", _fewer(hero, reference))
-    return _say(*claim, " than ", reference, ",", verdict, gain=gain)
+    return _say(*claim, " than ", reference, ",", verdict, *_better(best, hero, reference), gain=gain)
+
+
+def _better(best: Group, hero: Group, reference: Group) -> tuple[Group | str, ...]:
+    """The lowest loss that is reached with fewer bytes than the reference, where that is not the hero's."""
+    apart = difference(best, hero).apart
+    if best is hero or _bpb(best) == _bpb(hero) or not abs(apart.mean) > apart.reach:
+        return ()
+    return (" ", best, " reaches ", _bpb(best), " touching ", _bytes(best), ", ", _fewer(best, reference), ".")
 
 
 def _trails(best: Group, reference: Group) -> Headline:

@@ -138,11 +138,9 @@ def _cell(step: Record, logit: float, weight: float, x: float, y: float, wide: f
         return [say(x + wide / 2, y + 21, "–", SMALL, text_anchor="middle", fill="var(--rule)")]
     towards = logit if step["right"] else -logit
     push = towards * weight
-    box = element(
-        "rect", x=x + 1.5, y=y + 1.5, width=wide - 3, height=_ROW - 3, rx=3.0,
-        style=f"fill:{FOR if push > 0 else AGAINST}",
-        fill_opacity=round(_DARKEST * min(1.0, abs(push) / _STRONGEST) + 0.03, 3),
-    )  # fmt: skip
+    strength = round(_DARKEST * min(1.0, abs(push) / _STRONGEST) + 0.03, 3)
+    paint = {"fill_opacity": strength, "style": f"fill:{FOR if push > 0 else AGAINST}"}
+    box = element("rect", x=x + 1.5, y=y + 1.5, width=wide - 3, height=_ROW - 3, rx=3.0, **paint)
     said = percent(1 / (1 + math.exp(-towards)))
     return [
         box,
