@@ -40,7 +40,7 @@ def test_without_a_fault_all_counters_agree(case):
     assert found.ok, found.counters
 
 
-@pytest.mark.parametrize("tensor", ["history", "pairs", "tree"])
+@pytest.mark.parametrize("tensor", ["history", "pairs", "records"])
 def test_a_window_that_is_not_charged(tensor, monkeypatch):
     change_formula(monkeypatch, CountmixWindow, without(tensor))
     assert {"engine log"} <= disagreeing(ALL, "countmix_window")
@@ -83,8 +83,8 @@ def test_a_slot_that_is_read_before_its_check(monkeypatch):
 def test_weights_of_another_node(monkeypatch):
     honest = Reader._weight
 
-    def weight(self, name, node, depth, row, k, sure):
-        return honest(self, name, max(1, node - 1) if name == "node" else node, depth, row, k, sure)
+    def weight(self, name, depth, at, k, sure):
+        return honest(self, name, depth, at - 64 if name == "node" and at >= 128 else at, k, sure)
 
     monkeypatch.setattr(Reader, "_weight", weight)
     readable_differs(monkeypatch)
@@ -105,10 +105,10 @@ def test_a_path_in_the_other_order(monkeypatch):
 def test_a_window_that_sees_the_target(monkeypatch):
     honest = Reader._pair
 
-    def pair(self, node, depth):
+    def pair(self, at):
         if self.memory.arena.registers.target in range(0, 301, 2):
             return 512, 5
-        return honest(self, node, depth)
+        return honest(self, at)
 
     monkeypatch.setattr(Reader, "_pair", pair)
     readable_differs(monkeypatch)
@@ -140,6 +140,31 @@ def test_counts_that_are_carried_over_a_windows_end(monkeypatch):
     monkeypatch.setattr(window, "window_place", believed)
     monkeypatch.setattr(reading, "window_place", believed)
     assert np.abs(nats_of(engine, b) - reference_nats(b)).max() > 1e-2
+
+
+def test_a_place_in_the_heap_of_another_side(monkeypatch):
+    """The window's pairs of the sister node, in the readable engine."""
+    honest = reading.pair_at
+    monkeypatch.setattr(reading, "pair_at", lambda path, depth, node: honest(path ^ (depth > 0), depth, node))
+    readable_differs(monkeypatch)
+
+
+def test_a_member_of_a_line_that_is_its_sister(monkeypatch):
+    monkeypatch.setattr(reading.Spot, "member", property(lambda at: 2 - (at.path & 1) if at.depth % 2 else 0))
+    assert "compiled engine" in disagreeing(ALL)
+
+
+def test_a_check_that_is_not_made(monkeypatch):
+    """Every slot's place is looked up: the same nats, and bytes that the compiled engine does not read."""
+    honest = window.window_place
+
+    def unchecked(memory, op, w, i, h):
+        at = (w * op.n_slots + (h * op.n_slots >> 32)) * reading.WINDOW_SLOT
+        same = memory.peek(op.slots, at + reading.CHECK, 1)[0]
+        return honest(memory, op, w, i, h & ~255 | same)
+
+    monkeypatch.setattr(reading, "window_place", unchecked)
+    assert disagreeing(ALL)
 
 
 def test_a_count_that_wraps_around(monkeypatch):

@@ -25,6 +25,7 @@ from weightless.base.errors import ConfigError
 from weightless.base.interrupts import Interrupts
 from weightless.base.progress import told_if_slow
 from weightless.base.saved_work import SavedWork
+from weightless.countmix import tree_records
 from weightless.countmix.arranging import arranged
 from weightless.countmix.learning import Learner, fresh_learned, growing_tables, mixer_rows
 from weightless.countmix.packing import Plan, census, packed_tables, plan
@@ -33,7 +34,16 @@ from weightless.countmix.shape import Shape
 from weightless.countmix.tree import Blocks, Tree, build_tree, group_places, token_counts
 from weightless.kernels.numba import count_inputs as fast
 from weightless.ops.context_hashes import token_records
-from weightless.ops.count_layout import LEFT, ORDER0, PLACE, RECORD, WEIGHTS, map_sizes
+from weightless.ops.count_layout import (
+    MAPS,
+    TOKEN,
+    list_places,
+    map_sizes,
+    mixer_bytes,
+    pair_places,
+    tree_line,
+    weight_places,
+)
 from weightless.ops.count_mixing import (
     LAST_SHIFT,
     MAP_STEP,
@@ -197,33 +207,44 @@ def _lines(kept: Plan) -> tuple[list[int], list[int]]:
 def tree_arrays(
     shape: Shape, tree: Tree, places: np.ndarray, learned: fast.Learned, records: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The tree: a record per node, both orders of the tokens, what tokens do to words."""
+    """The tree: lines of nodes, both orders of the tokens, what is known of every token."""
     vocab_size = len(tree.rank)
-    tree_VB = np.zeros((vocab_size, RECORD), np.uint8)
-    tree_VB[:, LEFT : LEFT + 4] = np.ascontiguousarray(tree.child.astype("<u2")).view(np.uint8)
-    tree_VB[:, ORDER0] = map_bytes(learned.order0, learned.stretch)
-    tree_VB[:, PLACE : PLACE + 2] = places.astype("<u2")[:, None].view(np.uint8)
+    weights = np.zeros((vocab_size, shape.n_inputs), np.uint8)
     if "node" in shape.mixers:
-        weights = mixer_weights(shape, vocab_size, learned)["node"]
-        tree_VB[:, WEIGHTS : WEIGHTS + shape.n_inputs] = weights.reshape(vocab_size, shape.n_inputs)
-    found = {
-        "tree.nodes": tree_VB.reshape(-1, 1),
+        weights = mixer_weights(shape, vocab_size, learned)["node"].reshape(weights.shape)
+    nodes = tree_records.Nodes(places, map_bytes(learned.order0, learned.stretch), weights)
+    return {
+        "tree.nodes": tree_records.tree_bytes(tree, nodes),
         "tree.rank": tree.rank.astype(np.uint16)[:, None],
         "tree.token": tree.token.astype(np.uint16)[:, None],
+        "tokens.records": tree_records.token_bytes(tree, records),
     }
-    return found | ({"words.records": records} if shape.has_words else {})
 
 
 def mixer_arrays(shape: Shape, vocab_size: int, learned: fast.Learned) -> dict[str, np.ndarray]:
     """Maps and weights, a byte each."""
+    n_lists = len(shape.lists) + len(shape.window)
+    sizes = map_sizes(len(shape.dense), n_lists)
+    places = np.arange(sizes[0]), list_places(n_lists), pair_places()
+    maps = (learned.dense_map, learned.list_map, learned.pair_map)
     found = {
-        "maps.dense": map_bytes(learned.dense_map, learned.stretch)[:, None],
-        "maps.lists": map_bytes(learned.list_map, learned.stretch)[:, None],
-        "maps.pairs": map_bytes(learned.pair_map, learned.stretch)[:, None],
-        "mix.last": weight_bytes(learned.last, LAST_SHIFT)[:, None],
+        name: _placed(map_bytes(counters, learned.stretch), at, size)
+        for name, counters, at, size in zip(MAPS, maps, places, sizes, strict=True)
     }
-    weights = mixer_weights(shape, vocab_size, learned)
-    return found | {f"mix.{name}": column[:, None] for name, column in weights.items() if name != "node"}
+    found["mix.last"] = weight_bytes(learned.last, LAST_SHIFT)[:, None]
+    for name, column in mixer_weights(shape, vocab_size, learned).items():
+        if name != "node":
+            at = weight_places(name, len(shape.lists), vocab_size, shape.n_inputs, shape.bias)
+            size = mixer_bytes(name, len(shape.lists), vocab_size, shape.n_inputs)
+            found[f"mix.{name}"] = _placed(column, at, size)
+    return found
+
+
+def _placed(values: np.ndarray, places: np.ndarray, n_bytes: int) -> np.ndarray:
+    """A column of bytes with the values where they belong; of several for one place the first counts."""
+    column, at = np.zeros((n_bytes, 1), np.uint8), places.reshape(-1)
+    column[at[::-1], 0] = values[::-1]
+    return column
 
 
 def mixer_weights(shape: Shape, vocab_size: int, learned: fast.Learned) -> dict[str, np.ndarray]:
@@ -250,8 +271,7 @@ def weight_bytes(weights: np.ndarray, shift: int) -> np.ndarray:
 def fixed_bytes(shape: Shape, vocab_size: int, token_bytes: Sequence[bytes] | None) -> int:
     """What is stored beside the tables: maps, weights, the tree, the program and the file's own tables, a tokenizer."""
     maps = sum(map_sizes(len(shape.dense), len(shape.lists) + len(shape.window)))
-    rows = dict(zip(shape.mixers, mixer_rows(shape, vocab_size), strict=True))
-    weights = sum(n for name, n in rows.items() if name != "node") * shape.n_inputs
-    tree = vocab_size * (RECORD + 4 + (20 if shape.has_words else 0))
+    sizes = [mixer_bytes(name, len(shape.lists), vocab_size, shape.n_inputs) for name in shape.mixers if name != "node"]
+    tree = vocab_size * (tree_line(shape.n_inputs) + 4 + TOKEN)
     tokenizer = sum(PER_TOKEN + sum(2 if byte < 128 else 6 for byte in piece) for piece in token_bytes or ())
-    return maps + weights + tree + fast.MAX_DEPTH * len(shape.mixers) + OWN_TABLES + tokenizer
+    return maps + sum(sizes) + tree + fast.MAX_DEPTH * len(shape.mixers) + OWN_TABLES + tokenizer

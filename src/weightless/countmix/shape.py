@@ -31,6 +31,11 @@ class Shape(NamedTuple):
         return 1 + len(self.contexts) + 2 + self.beside
 
     @property
+    def bias(self) -> int:
+        """Which input is always there."""
+        return 1 + len(self.contexts) + 1
+
+    @property
     def has_words(self) -> bool:
         """Whether a context is made of words."""
         return any("w" in name for name in self.contexts)

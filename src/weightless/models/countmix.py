@@ -22,13 +22,16 @@ from weightless.models.catalog import Counted
 from weightless.ops.context_hashes import context_parts
 from weightless.ops.count_layout import (
     LINE,
+    MAPS,
     MAX_VOCAB,
     MIXERS,
     MOST_INPUTS,
-    RECORD,
+    NEAR_PAIRS,
+    TOKEN,
     WINDOW_SLOT,
     map_sizes,
-    mixer_rows,
+    mixer_bytes,
+    tree_line,
 )
 from weightless.ops.count_mixing import MAX_DEPTH, N_GROUPS
 from weightless.program.cached import WindowCache
@@ -154,22 +157,20 @@ def _n_held(config: Config, tokens: Any) -> int:
 def decode_program(config: Config) -> Program:
     """The window's counts in the body, a walk in every head; without sizes, the bound that the budget sets."""
     c, shape = _sized(config), config.shape
-    words = ("words.records", "words") if shape.has_words else ("", "")
     window = {
         "history": "history",
-        "records": words[0],
-        "words": words[1],
+        "words": "words" if shape.has_words else "",
         "hashes": "window.hashes",
         "slots": "window.slots",
         "pairs": "window.pairs",
-        "tree": "tree.nodes",
-        "rank": "tree.rank",
-        "root": c.root,
         "window": " ".join(c.window),
         "n_slots": shape.n_slots,
         "n_followers": c.followers,
     }
     path = {
+        "tree": "tree.nodes",
+        "rank": "tree.rank",
+        "root": c.root,
         "token": "tree.token",
         "nodes": "counts.nodes",
         "lists": "counts.lists",
@@ -192,7 +193,7 @@ def decode_program(config: Config) -> Program:
         "sample": (CountmixSample(**fields, outcome=OUTCOME),),
         "full": (CountmixFull(**fields, outcome=PROBABILITIES),),
     }
-    body = (AcceptToken("history"), CountmixWindow(**window))
+    body = (AcceptToken("history"), CountmixWindow(**window, records="tokens.records"))
     return Program(c.vocab_size, c.context, tuple(_memory(c, shape)), body, heads).validate()
 
 
@@ -215,11 +216,12 @@ def _sized(c: Config) -> Config:
 def _memory(c: Config, shape: Shape) -> list[Tensor]:
     """Tables, maps, weights and the tree apart in the ledger; the window's counts are state."""
     n_lists, vocab_size = len(c.lists) + len(c.window), c.vocab_size
-    maps = zip(("maps.dense", "maps.lists", "maps.pairs"), map_sizes(len(c.dense), n_lists), strict=True)
+    maps = zip(MAPS, map_sizes(len(c.dense), n_lists), strict=True)
     tensors = [
-        Tensor("tree.nodes", (RECORD * vocab_size, 1), "u8", "tree", "constant"),
+        Tensor("tree.nodes", (tree_line(shape.n_inputs) * vocab_size, 1), "u8", "tree", "constant"),
         Tensor("tree.rank", (vocab_size, 1), "u16", "tree", "constant"),
         Tensor("tree.token", (vocab_size, 1), "u16", "tree", "constant"),
+        Tensor("tokens.records", (TOKEN * vocab_size, 1), "u8", "tree", "constant"),
         Tensor("counts.nodes", (LINE * max(1, sum(c.node_lines)), 1), "u8", "counts", "constant"),
         Tensor("counts.lists", (LINE * max(1, sum(c.list_lines)), 1), "u8", "counts", "constant"),
         *(Tensor(name, (size, 1), "u8", "maps", "weight") for name, size in maps),
@@ -227,16 +229,15 @@ def _memory(c: Config, shape: Shape) -> list[Tensor]:
     ]
     for name in c.mixers:
         if name != "node":
-            rows = mixer_rows(name, len(c.lists), vocab_size)
-            tensors.append(Tensor(f"mix.{name}", (rows * shape.n_inputs, 1), "u8", "mixers", "weight"))
+            size = mixer_bytes(name, len(c.lists), vocab_size, shape.n_inputs)
+            tensors.append(Tensor(f"mix.{name}", (size, 1), "u8", "mixers", "weight"))
     if shape.has_words:
-        tensors.append(Tensor("words.records", (vocab_size, 5), "u32", "tree", "constant"))
         tensors.append(Tensor("words", (1, 3), "u32", "activations", "state"))
     n_window = max(1, len(c.window) * shape.n_slots) * WINDOW_SLOT
     tensors += [
         Tensor("window.hashes", (1, max(1, len(c.window) * c.context)), "u32", "window counts", "state"),
         Tensor("window.slots", (n_window, 1), "u8", "window counts", "state"),
-        Tensor("window.pairs", (2 * vocab_size, 1), "u8", "window counts", "state"),
+        Tensor("window.pairs", (2 * (NEAR_PAIRS + vocab_size), 1), "u8", "window counts", "state"),
         Tensor(OUTCOME, (1, 1), "f32", "activations", "state"),
         Tensor(PROBABILITIES, (1, vocab_size), "f32", "logits", "state"),
         Tensor("history", (1, c.context), "u32", "activations", "state"),

@@ -25,7 +25,6 @@ from weightless.program.program import HEADS, OUTCOME, PROBABILITIES, Program
 from weightless.program.tensor import Tensor
 
 WALKS = (CountmixScore, CountmixSample, CountmixFull)
-MIXERS = ("mix_depth", "mix_confidence", "mix_input", "mix_token")
 
 
 class ClassHead(NamedTuple):
@@ -108,14 +107,13 @@ def _asking(counted: Program, name: str, head: ClassHead) -> Any:
 def _memory(neural: Program, counted: Program, used: set[str], context: int) -> tuple[Tensor, ...]:
     """Of the neural part what is `used`; the counted part's mixers with a weight more in every row."""
     walk, found = counted.heads["score"][0], []
-    wider = {getattr(walk, name) for name in MIXERS}
+    wider = walk.sizes_of_weights(counted.vocab_size, walk.n_inputs + 1)
     for tensor in neural.tensors:
         if tensor.name != HISTORY and prefixed(NEURAL, tensor.name) in used:
             found.append(dataclasses.replace(tensor, name=prefixed(NEURAL, tensor.name)))
     for tensor in counted.tensors:
         rows, columns = tensor.shape
-        if tensor.name in wider:
-            rows = rows // walk.n_inputs * (walk.n_inputs + 1)
+        rows = wider.get(tensor.name, rows)
         if tensor.name not in (HISTORY, OUTCOME, PROBABILITIES):
             found.append(dataclasses.replace(tensor, name=prefixed(COUNTED, tensor.name), shape=(rows, columns)))
     results = [tensor for tensor in counted.tensors if tensor.name in (OUTCOME, PROBABILITIES)]

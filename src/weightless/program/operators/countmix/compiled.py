@@ -10,12 +10,13 @@ from weightless.base.compiled import njit
 from weightless.kernels.numba.context_hashes import word_behind
 from weightless.kernels.numba.memory import READ, WRITE, load_id, store_id, stored, touch
 from weightless.kernels.numba.rows import KERNEL
-from weightless.program.operators.countmix import walking as walk
+from weightless.ops import count_layout as layout
+from weightless.program.operators.countmix.places import byte_of, number_of, pair_at, store_byte
 from weightless.program.operators.countmix.walking import (
+    CHECK,
     FOLLOWERS,
     HASHES,
     HISTORY,
-    LEVELS,
     MAX_DEPTH,
     N_WINDOW,
     OUT,
@@ -23,28 +24,25 @@ from weightless.program.operators.countmix.walking import (
     RANK,
     RECORDS,
     ROOT,
+    SLOT_RANKS,
     TOKENS,
     VOCAB,
     WINDOW_CONTEXTS,
     WORDS,
     begin_walk,
-    byte_of,
     child_of,
     context_hash,
     holds_context,
     logit_at,
     n_inputs,
-    number_of,
     read_whole,
     right_share,
-    store_byte,
     token_bits,
 )
 from weightless.program.registers import IN_STATE, IN_TEXT, IN_WORDS, STATUS, TARGET, T
 
 _MOST, _HALF, _ONE = 255, np.uint64(32), np.uint64(1)
 _STACK, _FRAME = 1024, 8
-_RECORD = walk.RECORD
 
 
 @njit(**KERNEL)
@@ -56,18 +54,21 @@ def countmix_window(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
         R[STATUS] = 1
         return
     if t == 1:
-        touch(S, c[PAIRS], 2 * c[VOCAB], WRITE)
-        for k in range(2 * c[VOCAB]):
+        n_pairs = c[VOCAB] + layout.NEAR_PAIRS
+        touch(S, c[PAIRS], 2 * n_pairs, WRITE)
+        for k in range(2 * n_pairs):
             S[0][c[PAIRS] + k] = 0
-        R[IN_WORDS] += 2 * c[VOCAB]
+        R[IN_WORDS] += 2 * n_pairs
     else:
-        rank = number_of(W, c[RANK] + 2 * token)
+        _enter_pairs(c, W, S, R, c[RECORDS] + layout.TOKEN * token)
+        if R[STATUS] != 0:
+            return
+        rank = number_of(W, c[RECORDS] + layout.TOKEN * token + layout.RANK)
         R[IN_TEXT] += 2
-        _enter_pairs(c, W, S, R, rank)
         for w in range(c[N_WINDOW]):
             _enter_list(c, S, R, w, t - 2, rank)
     current, gap, before = np.uint64(0), _ONE, np.uint64(2)
-    if c[RECORDS] >= 0:
+    if c[WORDS] >= 0:
         current, gap, before = _words(c, W, S, R, t, token)
     bits = token_bits(c, WINDOW_CONTEXTS, c[N_WINDOW])
     for back in range(1, 8):
@@ -86,7 +87,7 @@ def _words(c, W, S, R, t, token):  # type: ignore[no-untyped-def]
         current, gap = np.uint64(load_id(S, c[WORDS])), np.uint64(load_id(S, c[WORDS] + 4))
         before = np.uint64(load_id(S, c[WORDS] + 8))
         R[IN_STATE] += 12
-    at = c[RECORDS] + 20 * token
+    at = c[RECORDS] + layout.TOKEN * token
     touch(W, at, 20, READ)
     R[IN_TEXT] += 20
     current, gap, before = word_behind(
@@ -114,24 +115,27 @@ def _field(W, at):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _enter_pairs(c, W, S, R, rank):  # type: ignore[no-untyped-def]
-    """One more on every side that the path took."""
-    node, low, high = c[ROOT], np.int64(0), c[VOCAB]
-    for _ in range(MAX_DEPTH):
-        side = 1 if rank >= node else 0
-        at = c[PAIRS] + 2 * node + side
+def _enter_pairs(c, W, S, R, record):  # type: ignore[no-untyped-def]
+    """One more on every side that the path took; the status is set where it is none."""
+    touch(W, record + layout.CODE, 4, READ)
+    R[IN_TEXT] += 4
+    code, n_steps = np.int64(_field(W, record + layout.CODE)), 0
+    while code >> n_steps > 1:
+        n_steps += 1
+    if not 1 <= n_steps <= MAX_DEPTH:
+        R[STATUS] = 1
+        return
+    for depth in range(n_steps):
+        node = np.int64(0)
+        if depth >= layout.NEAR_LEVELS:
+            node = number_of(W, record + layout.DEEP + 2 * (depth - layout.NEAR_LEVELS))
+            R[IN_TEXT] += 2
+        if node >= c[VOCAB]:
+            R[STATUS] = 1
+            return
+        at = c[PAIRS] + 2 * pair_at(code >> (n_steps - depth), depth, node) + (code >> (n_steps - depth - 1) & 1)
         store_byte(S, at, min(byte_of(S, at) + 1, _MOST))
         R[IN_WORDS] += 2
-        if side:
-            low = node
-        else:
-            high = node
-        if high - low < 2:
-            return
-        node = child_of(c, W, R, node, side, low, high)
-        if R[STATUS] != 0:
-            return
-    R[STATUS] = 1
 
 
 @njit(**KERNEL)
@@ -147,13 +151,14 @@ def _enter_list(c, S, R, w, i, rank):  # type: ignore[no-untyped-def]
     h = load_id(S, c[HASHES] + 4 * (i * c[N_WINDOW] + w))
     R[IN_WORDS] += 4
     at, holds = holds_context(c, S, R, w, i, h)
-    ranks_at, counts_at = at + 2, at + 2 + 2 * K
+    ranks_at, counts_at = at + SLOT_RANKS, at + SLOT_RANKS + 2 * K
     if not holds:
         _store_number(S, at, i)
+        store_byte(S, at + CHECK, h & 255)
         _store_number(S, ranks_at, rank)
         for k in range(K):
             store_byte(S, counts_at + k, 1 if k == 0 else 0)
-        R[IN_WORDS] += 4 + K
+        R[IN_WORDS] += 5 + K
         return
     least, fewest = 0, _MOST + 1
     for k in range(K):
@@ -203,9 +208,9 @@ def _number_of_token(c, W, R, at):  # type: ignore[no-untyped-def]
 def countmix_score(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     words = begin_walk(c, W, S, R, scratch)
     rank = _number_of_token(c, W, R, c[RANK] + 2 * R[TARGET])
-    node, low, high, depth, place, nats = c[ROOT], np.int64(0), c[VOCAB], 0, 1, 0.0
+    node, low, high, depth, path, home, nats = c[ROOT], np.int64(0), c[VOCAB], 0, np.int64(1), c[ROOT], 0.0
     while R[STATUS] == 0:
-        p = right_share(logit_at(c, W, S, R, scratch, words, node, low, high, depth, place, False))
+        p = right_share(logit_at(c, W, S, R, scratch, words, node, low, high, depth, path, home, False))
         side = 1 if rank >= node else 0
         nats -= math.log(p if side else 1.0 - p)
         if side:
@@ -214,9 +219,9 @@ def countmix_score(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
             high = node
         if high - low < 2:
             break
-        depth += 1
-        place = 1 if depth % LEVELS == 0 else 2 * place + side
-        node = child_of(c, W, R, node, side, low, high)
+        node = child_of(c, W, R, home, depth, path, side, low, high)
+        home = home if depth % 2 == 0 else node
+        depth, path = depth + 1, 2 * path + side
     stored(S, c[OUT], 1)[0] = nats
     R[IN_STATE] += 4
 
@@ -224,9 +229,9 @@ def countmix_score(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
 @njit(**KERNEL)
 def countmix_sample(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     words = begin_walk(c, W, S, R, scratch)
-    node, low, high, depth, place, x = c[ROOT], np.int64(0), c[VOCAB], 0, 1, u[0]
+    node, low, high, depth, path, home, x = c[ROOT], np.int64(0), c[VOCAB], 0, np.int64(1), c[ROOT], u[0]
     while R[STATUS] == 0:
-        p = right_share(logit_at(c, W, S, R, scratch, words, node, low, high, depth, place, False))
+        p = right_share(logit_at(c, W, S, R, scratch, words, node, low, high, depth, path, home, False))
         side = 1 if x < p else 0
         if side:
             x, low = x / p, node
@@ -234,19 +239,19 @@ def countmix_sample(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
             x, high = (x - p) / (1.0 - p), node
         if high - low < 2:
             break
-        depth += 1
-        place = 1 if depth % LEVELS == 0 else 2 * place + side
-        node = child_of(c, W, R, node, side, low, high)
+        node = child_of(c, W, R, home, depth, path, side, low, high)
+        home = home if depth % 2 == 0 else node
+        depth, path = depth + 1, 2 * path + side
     stored(S, c[OUT], 1)[0] = _number_of_token(c, W, R, c[TOKENS] + 2 * low)
     R[IN_STATE] += 4
 
 
 @njit(**KERNEL)
-def _push(scratch, at, node, low, high, depth, place, p):  # type: ignore[no-untyped-def]
+def _push(scratch, at, node, low, high, depth, path, home, p):  # type: ignore[no-untyped-def]
     """A frame of the walk over all nodes; p in two float32, which together hold 48 of its bits."""
     frame = _STACK + _FRAME * at
     scratch[frame], scratch[frame + 1], scratch[frame + 2] = node, low, high
-    scratch[frame + 3], scratch[frame + 4] = depth, place
+    scratch[frame + 3], scratch[frame + 4], scratch[frame + 7] = depth, path, home
     upper = np.float32(p)
     scratch[frame + 5], scratch[frame + 6] = upper, p - np.float64(upper)
 
@@ -258,15 +263,16 @@ def countmix_full(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
     out = S[1][c[OUT] // 4 : c[OUT] // 4 + c[VOCAB]]
     touch(S, c[OUT], 4 * c[VOCAB], WRITE)
     R[IN_STATE] += 4 * c[VOCAB]
-    _push(scratch, 0, c[ROOT], 0, c[VOCAB], 0, 1, 1.0)
+    _push(scratch, 0, c[ROOT], 0, c[VOCAB], 0, 1, c[ROOT], 1.0)
     n = 1
     while n > 0 and R[STATUS] == 0:
         n -= 1
         frame = _STACK + _FRAME * n
         node, low, high = np.int64(scratch[frame]), np.int64(scratch[frame + 1]), np.int64(scratch[frame + 2])
-        depth, place = np.int64(scratch[frame + 3]), np.int64(scratch[frame + 4])
+        depth, path = np.int64(scratch[frame + 3]), np.int64(scratch[frame + 4])
+        home = np.int64(scratch[frame + 7])
         p = np.float64(scratch[frame + 5]) + np.float64(scratch[frame + 6])
-        right = right_share(logit_at(c, W, S, R, scratch, words, node, low, high, depth, place, True))
+        right = right_share(logit_at(c, W, S, R, scratch, words, node, low, high, depth, path, home, True))
         for side in (1, 0):
             first, end = (node, high) if side else (low, node)
             share = p * (right if side else 1.0 - right)
@@ -277,7 +283,7 @@ def countmix_full(c, f, W, S, R, u, scratch):  # type: ignore[no-untyped-def]
                 else:
                     R[STATUS] = 1
             else:
-                child = child_of(c, W, R, node, side, first, end)
-                below = 1 if (depth + 1) % LEVELS == 0 else 2 * place + side
-                _push(scratch, n, child, first, end, depth + 1, below, share)
+                child = child_of(c, W, R, home, depth, path, side, first, end)
+                below = home if depth % 2 == 0 else child
+                _push(scratch, n, child, first, end, depth + 1, 2 * path + side, below, share)
                 n += 1

@@ -25,11 +25,13 @@ from weightless.ops.count_layout import (
     LINE,
     MIXERS,
     MOST_INPUTS,
+    RANKS,
     map_sizes,
-    mixer_rows,
+    mixer_bytes,
     regions,
+    tree_line,
 )
-from weightless.ops.count_mixing import MAX_DEPTH, N_GROUPS, N_LEVELS, probability
+from weightless.ops.count_mixing import MAX_DEPTH, N_GROUPS, probability
 from weightless.program.arena import Arena
 from weightless.program.operator import (
     BISECTED,
@@ -65,6 +67,8 @@ ORDER = (MOMENT, COUNTS, WINDOW, MAPS, MIXING, TREE)
 class Path(Walking):
     """What the heads share: the fields of all that a node asks.
 
+    dense, listed: contexts by name, with a space between; mixers likewise.  node_lines: lines of every dense context
+    and group; list_lines: of every list.  node_bits, list_bits: of the hashes that choose a line.
     dense_map, list_map, pair_map: a byte each cell.  mix_*: rows of n_inputs bytes; empty where the mixer is not in
     `mixers` ("node" has its weights in the tree).  mix_last: a byte per depth and mixer.
 
@@ -72,6 +76,9 @@ class Path(Walking):
     n_groups groups of so many; empty where there is none.
     """
 
+    tree: str
+    rank: str
+    root: int
     token: str
     nodes: str
     lists: str
@@ -129,16 +136,32 @@ class Path(Walking):
         """The registers that its bytes are counted in."""
         return (*ORDER, HEAD) if self.above else ORDER
 
+    @property
+    def bias(self) -> int:
+        """Which input is always there."""
+        return len(self.dense_parts) + len(self.list_parts) + len(self.window_parts) + 2
+
     def check(self, bounds: Bounds) -> None:
         self._check_window(bounds)
         check_beside(self, bounds)
         self._needs_words(f"{self.dense} {self.listed} {self.window}")
         need(self.n_inputs <= MOST_INPUTS, self, f"{self.n_inputs} inputs are more than {MOST_INPUTS}")
-        self._need_ids(bounds, self.token)
+        for name in (self.rank, self.token):
+            self._need_ids(bounds, name)
+        for name, size in self.sizes_of_weights(bounds.vocab_size, self.n_inputs).items():
+            self._need_bytes(bounds, name, size, "weight")
+        need(0 < self.root < bounds.vocab_size, self, f"a root of {self.root} is none")
         self._check_tables(bounds)
         self._check_mixers(bounds)
         need_vector(self, bounds.tensors, self.outcome, bounds.vocab_size if self.full else 1)
         need_result(self, bounds, self.outcome, self.full)
+
+    def sizes_of_weights(self, vocab_size: int, n: int) -> dict[str, int]:
+        """{tensor: its bytes} of all that has weights, for n inputs."""
+        tables = {name: getattr(self, f"mix_{name}", "") for name in MIXERS}
+        n_lists = len(self.list_parts)
+        found = {table: mixer_bytes(name, n_lists, vocab_size, n) for name, table in tables.items() if table}
+        return {self.tree: tree_line(n) * vocab_size, **found}
 
     def _check_tables(self, bounds: Bounds) -> None:
         for text, wanted, name, bits in (
@@ -161,9 +184,6 @@ class Path(Walking):
         for name in MIXERS:
             table = getattr(self, f"mix_{name}", "")
             need(bool(table) == (name in names and name != "node"), self, f"mix_{name} and the mixers disagree")
-            if table:
-                rows = mixer_rows(name, len(self.list_parts), bounds.vocab_size)
-                self._need_bytes(bounds, table, rows * self.n_inputs, "weight")
         self._need_bytes(bounds, self.mix_last, MAX_DEPTH * len(names), "weight")
 
     def decided(self) -> Mapping[int, str]:
@@ -198,7 +218,7 @@ class Path(Walking):
         groups = nodes if self.full else N_GROUPS
         moment = 4 * min(t, 8) + 12 + 4
         counts = n_dense * (4 * groups + nodes) + n_lists * (4 + 3 + 12)
-        window = n_window * (4 + 2 + 4 + 3 * self.n_followers) + 2 * nodes
+        window = n_window * (RANKS + 4 + 3 * self.n_followers) + 2 * nodes
         if self.full:
             maps = sum(tensors[name].nbytes for name in (self.dense_map, self.list_map, self.pair_map))
             tables = [name for name in (self.mix_depth, self.mix_confidence, self.mix_input, self.mix_last) if name]
@@ -227,14 +247,15 @@ class Path(Walking):
         return [*((BISECTED, name, 0) for name in searched), *((WEIGHTLESS, name, 0) for name in maps)]
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        names = (self.token, self.nodes, self.lists, self.dense_map, self.list_map, self.pair_map)
+        names = (self.tree, self.rank, self.token, self.nodes, self.lists)
+        names = (*names, self.dense_map, self.list_map, self.pair_map)
         mixing = (self.mix_depth, self.mix_confidence, self.mix_input, self.mix_token)
         at = [places[name].offset for name in names]
         at += [places[name].offset if name else -1 for name in mixing] + [places[self.mix_last].offset]
-        sizes = [self.node_bits, self.list_bits, len(self.dense_parts), len(self.list_parts)]
+        sizes = [self.root, self.node_bits, self.list_bits, len(self.dense_parts), len(self.list_parts)]
         sizes += [sum(1 << MIXERS.index(name) for name in self.mixer_names), places[self.outcome].offset]
         beside = operands_beside(self, places)
-        parts = packed_parts([*self.dense_parts, *self.list_parts])
+        parts = packed_parts([*self.dense_parts, *self.list_parts, *self.window_parts])
         lines = regions(self.node_line_numbers + self.list_line_numbers)
         lines[len(self.node_line_numbers) :, 0] -= sum(self.node_line_numbers)
         before = [*self.window_operands(places), *at, *sizes]
@@ -250,7 +271,7 @@ class CountmixScore(Path):
         reader = Reader(self, arena)
         rank = reader.memory.number(self.rank, arena.registers.target, TREE)
         nats = 0.0
-        for _, p in _walk(self, reader, lambda node, p: rank >= node):
+        for p in _walk(self, reader, lambda node, p: rank >= node):
             nats -= math.log(p)
         return _left(self, reader, np.array([nats]))
 
@@ -283,35 +304,31 @@ class CountmixFull(Path):
     def run(self, arena: Arena) -> tuple[int, ...]:
         reader, memory = Reader(self, arena, shared_is_whole=True), None
         memory = reader.memory
-        vocab_size = arena.tensor(self.rank).shape[0]
-        p_V = np.zeros(vocab_size)
-        waiting = [(self.root, 0, vocab_size, 0, 1, 1.0)]
+        p_V = np.zeros(reader.vocab_size)
+        waiting = [(reader.root(), 1.0)]
         while waiting:
-            node, low, high, depth, place, p = waiting.pop()
-            right = probability(reader.logit(node, low, high, depth, place))
-            place = 1 if (depth + 1) % N_LEVELS == 0 else 2 * place
-            for side, (first, end), share in ((1, (node, high), right), (0, (low, node), 1 - right)):
+            at, p = waiting.pop()
+            right = probability(reader.logit(at))
+            for side, share in ((1, right), (0, 1 - right)):
+                first, end = at.ends(side)
                 if end - first < 2:
                     p_V[memory.number(self.token, first, TREE)] = p * share
                 else:
-                    child = memory.child(self, node, side, first, end)
-                    waiting.append((child, first, end, depth + 1, place + (side if place > 1 else 0), p * share))
+                    waiting.append((at.below(self, memory, side), p * share))
         return _left(self, reader, p_V)
 
 
 def _walk(op, reader, side):  # type: ignore[no-untyped-def]
-    """(node, P of the side taken) from the root to a token; side(node, P(right)) says where to go."""
-    node, low, high, depth, place = op.root, 0, reader.vocab_size, 0, 1
+    """P of the side taken, from the root to a token; side(node, P(right)) says where to go."""
+    at = reader.root()
     while True:
-        p = probability(reader.logit(node, low, high, depth, place))
-        right = bool(side(node, p))
-        yield node, p if right else 1 - p
-        low, high = (node, high) if right else (low, node)
-        if high - low < 2:
+        p = probability(reader.logit(at))
+        right = bool(side(at.node, p))
+        yield p if right else 1 - p
+        first, end = at.ends(right)
+        if end - first < 2:
             return
-        depth += 1
-        place = 1 if depth % N_LEVELS == 0 else 2 * place + right
-        node = reader.memory.child(op, node, int(right), low, high)
+        at = at.below(op, reader.memory, int(right))
 
 
 def _left(op: Path, reader: Reader, values: np.ndarray) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from weightless.base.errors import ConfigError
 from weightless.ops.context_hashes import ContextParts, context_parts
-from weightless.ops.count_layout import MAX_VOCAB, MOST_FOLLOWERS, RECORD, WINDOW_SLOT
+from weightless.ops.count_layout import MAX_VOCAB, MOST_FOLLOWERS, NEAR_PAIRS, WINDOW_SLOT
 from weightless.program.operator import Bounds, Operator, Place, need, need_history
 
 
@@ -28,21 +28,16 @@ def packed_parts(parts: Sequence[ContextParts]) -> list[int]:
 
 @dataclass(frozen=True)
 class Walking(Operator):
-    """Fields of all of them.  `records` is empty where no context is made of words.
+    """Fields of all of them.  `words` is empty where no context is made of words.
 
-    dense, lists, window: contexts by name, with a space between; mixers likewise.  node_lines: lines of every dense
-    context and group; list_lines: of every list.  node_bits, list_bits: of the hashes that choose a line.
+    window: contexts by name, with a space between.
     """
 
     history: str
-    records: str
     words: str
     hashes: str
     slots: str
     pairs: str
-    tree: str
-    rank: str
-    root: int
     window: str
     n_slots: int
     n_followers: int
@@ -53,21 +48,18 @@ class Walking(Operator):
 
     def window_operands(self, places: Mapping[str, Place]) -> list[int]:
         """What every compiled twin begins with."""
-        names = (self.history, self.hashes, self.slots, self.pairs, self.tree, self.rank)
-        words = [places[name].offset if name else -1 for name in (self.records, self.words)]
-        vocab_size = places[self.rank].tensor.shape[0]
-        sizes = [self.root, vocab_size, len(self.window_parts), self.n_slots, self.n_followers]
-        return [*(places[name].offset for name in names), *words, *sizes]
+        names = (self.history, self.hashes, self.slots, self.pairs)
+        words = places[self.words].offset if self.words else -1
+        vocab_size = places[self.pairs].tensor.shape[0] // 2 - NEAR_PAIRS
+        sizes = [vocab_size, len(self.window_parts), self.n_slots, self.n_followers]
+        return [*(places[name].offset for name in names), words, *sizes]
 
     def _check_window(self, bounds: Bounds) -> None:
         tensors, vocab_size = bounds.tensors, bounds.vocab_size
         need(vocab_size <= MAX_VOCAB, self, f"a vocabulary of {vocab_size} is above {MAX_VOCAB}")
         need(bounds.context < MAX_VOCAB, self, f"a context of {bounds.context} is not below {MAX_VOCAB}")
         need_history(self, bounds, self.history)
-        self._need_bytes(bounds, self.tree, RECORD * vocab_size, "weight")
-        need(0 < self.root < vocab_size, self, f"a root of {self.root} is none")
-        self._need_ids(bounds, self.rank)
-        self._need_bytes(bounds, self.pairs, 2 * vocab_size, "state")
+        self._need_bytes(bounds, self.pairs, 2 * (NEAR_PAIRS + vocab_size), "state")
         n = len(_parts(self, self.window))
         need(1 <= self.n_followers <= MOST_FOLLOWERS, self, f"{self.n_followers} followers do not fit a slot")
         need(1 <= self.n_slots <= 2**20, self, f"{self.n_slots} slots of a window are too many or none")
@@ -75,11 +67,8 @@ class Walking(Operator):
         hashes = tensors[self.hashes]
         fits = hashes.shape == (1, max(1, n * bounds.context)) and hashes.format == "u32" and hashes.kind == "state"
         need(fits, self, f"{self.hashes} should hold {n} hashes for every position")
-        need((self.records == "") == (self.words == ""), self, "words and what tokens do to them go together")
-        if self.records:
-            records, words = tensors[self.records], tensors[self.words]
-            fits = records.shape == (vocab_size, 5) and records.format == "u32" and records.kind != "state"
-            need(fits and not records.by_row, self, f"{self.records} should have five u32 per token")
+        if self.words:
+            words = tensors[self.words]
             need(words.shape == (1, 3) and words.format == "u32" and words.kind == "state", self, "words are three u32")
 
     def _need_bytes(self, bounds: Bounds, name: str, n: int, kind: str) -> None:
@@ -95,7 +84,7 @@ class Walking(Operator):
 
     def _needs_words(self, names: str) -> None:
         used = any(parts.words for parts in _parts(self, names))
-        need(bool(self.records) or not used, self, "a context of words needs what tokens do to them")
+        need(bool(self.words) or not used, self, "a context of words needs the words")
 
 
 def _parts(op: object, names: str) -> list[ContextParts]:

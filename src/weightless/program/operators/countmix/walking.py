@@ -18,22 +18,36 @@ from weightless.base.compiled import njit
 from weightless.kernels.numba.context_hashes import context_start, mix, word_seen
 from weightless.kernels.numba.count_inputs import coded_logit, confidence, count_class, limited, sureness
 from weightless.kernels.numba.count_tables import bucket_of, packed_check, packed_line
-from weightless.kernels.numba.memory import READ, WRITE, load_id, touch
+from weightless.kernels.numba.memory import READ, load_id, touch
 from weightless.kernels.numba.rows import KERNEL
+from weightless.ops import count_layout as layout
 from weightless.ops import count_mixing as truth
 from weightless.ops.context_hashes import MOST_BACK, NOTHING
 from weightless.program.operators.countmix.beside_walking import begin_beside, odds_beside
+from weightless.program.operators.countmix.places import (
+    byte_of,
+    confidence_row,
+    heap_place,
+    input_at,
+    list_cell,
+    member_of,
+    number_of,
+    pair_at,
+    pair_cell,
+    row_at,
+    token_row,
+    tree_line,
+)
 from weightless.program.registers import IN_CONTEXT, IN_CUM, IN_STATE, IN_SUFFIXES, IN_TEXT, IN_WORDS, STATUS, T
 
-HISTORY, HASHES, SLOTS, PAIRS, TREE, RANK, RECORDS, WORDS, ROOT, VOCAB, N_WINDOW, N_SLOTS, FOLLOWERS = range(13)
-WINDOW_CONTEXTS = 13
-(TOKENS, NODES, LISTS, DENSE_MAP, LIST_MAP, PAIR_MAP, MIX_DEPTH, MIX_CONFIDENCE, MIX_INPUT, MIX_TOKEN, MIX_LAST) = (
-    range(13, 24)
-)
-NODE_BITS, LIST_BITS, N_DENSE, N_LISTS, MIXERS, OUT, BESIDE = range(24, 31)
-CONTEXTS = 31
-RECORD, ORDER0, PLACE, WEIGHTS = 32, 4, 6, 8
-SLOT_BYTES, LINE, WINDOW_SLOT = 16, 64, 32
+HISTORY, HASHES, SLOTS, PAIRS, WORDS, VOCAB, N_WINDOW, N_SLOTS, FOLLOWERS = range(9)
+RECORDS, WINDOW_CONTEXTS = 9, 10
+TREE, RANK, TOKENS, NODES, LISTS, DENSE_MAP, LIST_MAP, PAIR_MAP = range(9, 17)
+MIX_DEPTH, MIX_CONFIDENCE, MIX_INPUT, MIX_TOKEN, MIX_LAST = range(17, 22)
+ROOT, NODE_BITS, LIST_BITS, N_DENSE, N_LISTS, MIXERS, OUT, BESIDE = range(22, 30)
+CONTEXTS = 30
+ORDER0, PLACE, WEIGHTS = layout.ORDER0, layout.PLACE, layout.WEIGHTS
+SLOT_BYTES, LINE, WINDOW_SLOT, CHECK, SLOT_RANKS = 16, 64, layout.WINDOW_SLOT, layout.CHECK, layout.RANKS
 X, SURE, SLOT, FOUND, RANKS, COUNTS = 0, 32, 64, 192, 224, 640
 MAX_DEPTH, LEVELS, GROUPS = truth.MAX_DEPTH, truth.N_LEVELS, truth.N_GROUPS
 ONE_P, LIMIT, BIAS, MIDDLE, MAP_STEP = truth.ONE_P, truth.LIMIT, truth.BIAS, truth.MIDDLE, truth.MAP_STEP
@@ -44,22 +58,9 @@ _DEPTH, _NODE, _CONFIDENCE, _INPUT, _TOKEN = 1, 2, 4, 8, 16
 
 
 @njit(**KERNEL)
-def byte_of(memory, at):  # type: ignore[no-untyped-def]
-    touch(memory, at, 1, READ)
-    return np.int64(memory[0][at])
-
-
-@njit(**KERNEL)
-def number_of(memory, at):  # type: ignore[no-untyped-def]
-    """A u16."""
-    touch(memory, at, 2, READ)
-    return np.int64(memory[0][at]) | np.int64(memory[0][at + 1]) << 8
-
-
-@njit(**KERNEL)
-def store_byte(S, at, value):  # type: ignore[no-untyped-def]
-    touch(S, at, 1, WRITE)
-    S[0][at] = np.uint8(value)
+def bias_of(c):  # type: ignore[no-untyped-def]
+    """Which input is always there."""
+    return c[N_DENSE] + c[N_LISTS] + c[N_WINDOW] + 2
 
 
 @njit(**KERNEL)
@@ -93,6 +94,9 @@ def holds_context(c, S, R, w, i, h):  # type: ignore[no-untyped-def]
     R[IN_WORDS] += 2
     if made >= i:
         return at, False
+    R[IN_WORDS] += 1
+    if byte_of(S, at + CHECK) != h & 255:
+        return at, False
     R[IN_WORDS] += 4
     return at, load_id(S, c[HASHES] + 4 * (made * c[N_WINDOW] + w)) == h
 
@@ -110,7 +114,7 @@ def begin_walk(c, W, S, R, scratch):  # type: ignore[no-untyped-def]
         begin_beside(c, S, R, scratch, c[BESIDE])
     t, n_static = R[T], c[N_DENSE] + c[N_LISTS]
     first = CONTEXTS
-    bits = token_bits(c, first, n_static)
+    bits = token_bits(c, first, n_static + c[N_WINDOW])
     current, gap, before = np.uint64(0), _ONE, np.uint64(2)
     if bits >> 8:
         current, gap = np.uint64(load_id(S, c[WORDS])), np.uint64(load_id(S, c[WORDS] + 4))
@@ -124,14 +128,15 @@ def begin_walk(c, W, S, R, scratch):  # type: ignore[no-untyped-def]
         h = context_hash(c, S, t, c[first + c[N_DENSE] + j], current, gap, before)
         _static_list(c, W, R, scratch, j, h)
     for w in range(c[N_WINDOW]):
-        _window_list(c, S, R, scratch, w)
+        h = context_hash(c, S, t, c[first + n_static + w], current, gap, before)
+        _window_list(c, S, R, scratch, w, np.int64(h >> _HALF))
     return current, gap, before
 
 
 @njit(**KERNEL)
 def _static_list(c, W, R, scratch, j, h):  # type: ignore[no-untyped-def]
     scratch[FOUND + j] = 0
-    lines = CONTEXTS + c[N_DENSE] + c[N_LISTS] + 2 * (GROUPS * c[N_DENSE] + j)
+    lines = CONTEXTS + c[N_DENSE] + c[N_LISTS] + c[N_WINDOW] + 2 * (GROUPS * c[N_DENSE] + j)
     n_lines = c[lines + 1]
     if n_lines == 0:
         return
@@ -157,18 +162,16 @@ def _static_list(c, W, R, scratch, j, h):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _window_list(c, S, R, scratch, w):  # type: ignore[no-untyped-def]
+def _window_list(c, S, R, scratch, w, h):  # type: ignore[no-untyped-def]
     i, j, K, n = R[T] - 1, c[N_LISTS] + w, c[FOLLOWERS], 0
-    h = load_id(S, c[HASHES] + 4 * (i * c[N_WINDOW] + w))
-    R[IN_WORDS] += 4
     at, holds = holds_context(c, S, R, w, i, h)
     if holds:
         for k in range(K):
-            count = byte_of(S, at + 2 + 2 * K + k)
+            count = byte_of(S, at + SLOT_RANKS + 2 * K + k)
             R[IN_WORDS] += 1
             if count == 0:
                 break
-            scratch[RANKS + 16 * j + n], scratch[COUNTS + 16 * j + n] = number_of(S, at + 2 + 2 * k), count
+            scratch[RANKS + 16 * j + n], scratch[COUNTS + 16 * j + n] = number_of(S, at + SLOT_RANKS + 2 * k), count
             R[IN_WORDS] += 2
             n += 1
     scratch[FOUND + j] = n
@@ -180,11 +183,11 @@ def _find_slots(c, W, S, R, scratch, words, node, group):  # type: ignore[no-unt
     n_dense, first = c[N_DENSE], CONTEXTS
     if n_dense == 0:
         return
-    place = number_of(W, c[TREE] + RECORD * node + PLACE)
+    place = number_of(W, c[TREE] + tree_line(n_inputs(c)) * node + PLACE)
     R[IN_TEXT] += 2
     for k in range(n_dense):
         scratch[SLOT + 2 * (group * n_dense + k)] = -1
-        lines = first + n_dense + c[N_LISTS] + 2 * (GROUPS * k + group)
+        lines = first + n_dense + c[N_LISTS] + c[N_WINDOW] + 2 * (GROUPS * k + group)
         n_lines = c[lines + 1]
         if n_lines == 0:
             continue
@@ -243,38 +246,53 @@ def _list_inputs(c, W, R, scratch, node, low, high, depth, whole):  # type: igno
             continue
         if j < c[N_LISTS]:
             deepest = j + 1
-        cell = ((j * MAX_DEPTH + depth) * SPREADS + min(n, SPREADS) - 1) * CLASSES + count_class(left)
-        scratch[X + q] = _mapped(W, R, c[LIST_MAP] + cell * CLASSES + count_class(right), whole)
+        a, b = count_class(left), count_class(right)
+        cell = list_cell(j, depth, min(n, SPREADS) - 1, min(a, b), max(a, b), b > a)
+        scratch[X + q] = _mapped(W, R, c[LIST_MAP] + cell, whole)
         sure = count_class(left + right)
         scratch[SURE + q] = sure if left > 0 and right > 0 else min(sure + 2, CONFIDENCES - 1)
     return deepest
 
 
 @njit(**KERNEL)
-def _pair_input(c, W, S, R, scratch, node, depth, q, whole):  # type: ignore[no-untyped-def]
-    left, right = byte_of(S, c[PAIRS] + 2 * node), byte_of(S, c[PAIRS] + 2 * node + 1)
+def _pair_input(c, W, S, R, scratch, node, depth, path, q, whole):  # type: ignore[no-untyped-def]
+    at = c[PAIRS] + 2 * pair_at(path, depth, node)
+    left, right = byte_of(S, at), byte_of(S, at + 1)
     R[IN_WORDS] += 2
     scratch[X + q], scratch[SURE + q] = 0, 0
     if left + right > 0:
-        cell = (depth * CONFIDENCES + confidence(left)) * CONFIDENCES + confidence(right)
+        cell = pair_cell(depth, confidence(left), confidence(right))
         scratch[X + q] = _mapped(W, R, c[PAIR_MAP] + cell, whole)
         scratch[SURE + q] = confidence(left + right)
 
 
 @njit(**KERNEL)
-def _weighted(W, R, scratch, at, stride, n, register):  # type: ignore[no-untyped-def]
-    """A mixer's sum; input k's weight lies at `at` + k, and `stride` times its confidence further on."""
+def _weighted(W, R, scratch, at, n, register):  # type: ignore[no-untyped-def]
+    """A mixer's sum; input k's weight lies at `at` + k."""
     total = np.int64(0)
     for k in range(n):
         x = np.int64(scratch[X + k])
         if x != 0:
-            total += (byte_of(W, at + k + stride * np.int64(scratch[SURE + k])) - MIDDLE) * x
+            total += (byte_of(W, at + k) - MIDDLE) * x
             R[register] += 1
     return limited(total, _WEIGHT_SHIFT)
 
 
 @njit(**KERNEL)
-def _mixed(c, W, S, R, scratch, node, depth, deepest, n, whole):  # type: ignore[no-untyped-def]
+def _weighted_by_input(W, R, scratch, table, depth, n, bias):  # type: ignore[no-untyped-def]
+    """The sum of the mixer whose weights go by every input's own confidence."""
+    total = np.int64(0)
+    for k in range(n):
+        x = np.int64(scratch[X + k])
+        if x != 0:
+            at = table + input_at(k, depth, np.int64(scratch[SURE + k]), bias)
+            total += (byte_of(W, at) - MIDDLE) * x
+            R[IN_SUFFIXES] += 1
+    return limited(total, _WEIGHT_SHIFT)
+
+
+@njit(**KERNEL)
+def _mixed(c, W, S, R, scratch, line, member, depth, deepest, n, whole):  # type: ignore[no-untyped-def]
     """The last sum over the mixers' sums."""
     mixers, before, total, m = c[MIXERS], R[IN_SUFFIXES], np.int64(0), 0
     n_mixers = 0
@@ -285,23 +303,24 @@ def _mixed(c, W, S, R, scratch, node, depth, deepest, n, whole):  # type: ignore
         if mixers >> kind & 1 == 0:
             continue
         if kind == 0:
-            s = _weighted(W, R, scratch, c[MIX_DEPTH] + (deepest * MAX_DEPTH + depth) * n, 0, n, IN_SUFFIXES)
+            s = _weighted(W, R, scratch, c[MIX_DEPTH] + row_at(deepest * MAX_DEPTH + depth, n), n, IN_SUFFIXES)
         elif kind == 1:
-            s = _weighted(W, R, scratch, c[TREE] + RECORD * node + WEIGHTS, 0, n, IN_TEXT)
+            s = _weighted(W, R, scratch, line + WEIGHTS + n * member, n, IN_TEXT)
         elif kind == 2:
             d = c[N_DENSE]
             sure, earlier = np.int64(scratch[SURE + d]), np.int64(scratch[SURE + max(d - 1, 0)])
-            row = (depth * CONFIDENCES + sure) * CONFIDENCES + earlier
-            s = _weighted(W, R, scratch, c[MIX_CONFIDENCE] + row * n, 0, n, IN_SUFFIXES)
+            at = c[MIX_CONFIDENCE] + row_at(confidence_row(depth, sure, earlier), n)
+            s = _weighted(W, R, scratch, at, n, IN_SUFFIXES)
         elif kind == 3:
-            s = _weighted(W, R, scratch, c[MIX_INPUT] + depth * CONFIDENCES * n, n, n, IN_SUFFIXES)
+            s = _weighted_by_input(W, R, scratch, c[MIX_INPUT], depth, n, bias_of(c))
         else:
             token = load_id(S, c[HISTORY] + 4 * (R[T] - 1))
-            at, counted = c[MIX_TOKEN] + (token * GROUPS + depth // LEVELS) * n, R[IN_SUFFIXES]
+            at = c[MIX_TOKEN] + row_at(token_row(token, depth // LEVELS, c[VOCAB]), n)
+            counted = R[IN_SUFFIXES]
             if depth % LEVELS == 0:
                 touch(W, at, n, READ)
                 counted += n
-            s = _weighted(W, R, scratch, at, 0, n, IN_SUFFIXES)
+            s = _weighted(W, R, scratch, at, n, IN_SUFFIXES)
             R[IN_SUFFIXES] = counted
         total += (byte_of(W, last + m) - MIDDLE) * s
         R[IN_SUFFIXES] += 1
@@ -312,24 +331,25 @@ def _mixed(c, W, S, R, scratch, node, depth, deepest, n, whole):  # type: ignore
 
 
 @njit(**KERNEL)
-def logit_at(c, W, S, R, scratch, words, node, low, high, depth, place, whole):  # type: ignore[no-untyped-def]
-    """What all inputs say at a node, in 1/256; sets the status where the tree is too deep."""
+def logit_at(c, W, S, R, scratch, words, node, low, high, depth, path, home, whole):  # type: ignore[no-untyped-def]
+    """What all inputs say at a node (`reading.Spot`), in 1/256; sets the status where the tree is too deep."""
     if depth >= MAX_DEPTH:
         R[STATUS] = 1
         return np.int64(0)
     if depth % LEVELS == 0:
         _find_slots(c, W, S, R, scratch, words, node, depth // LEVELS)
-    n, pair = n_inputs(c), c[N_DENSE] + c[N_LISTS] + c[N_WINDOW] + 1
-    scratch[X], scratch[SURE] = (byte_of(W, c[TREE] + RECORD * node + ORDER0) - MIDDLE) * MAP_STEP, 0
+    n, pair = n_inputs(c), bias_of(c) - 1
+    line, member = c[TREE] + tree_line(n) * home, member_of(depth, path)
+    scratch[X], scratch[SURE] = (byte_of(W, line + ORDER0 + member) - MIDDLE) * MAP_STEP, 0
     R[IN_TEXT] += 1
-    _dense_inputs(c, W, R, scratch, depth, place, whole)
+    _dense_inputs(c, W, R, scratch, depth, heap_place(path, depth, LEVELS), whole)
     deepest = _list_inputs(c, W, R, scratch, node, low, high, depth, whole)
-    _pair_input(c, W, S, R, scratch, node, depth, pair, whole)
+    _pair_input(c, W, S, R, scratch, node, depth, path, pair, whole)
     scratch[X + pair + 1], scratch[SURE + pair + 1] = BIAS, 0
     if c[BESIDE] >= 0:
         said = odds_beside(c, W, S, R, scratch, c[BESIDE], node, low, high, c[VOCAB])
         scratch[X + n - 1], scratch[SURE + n - 1] = said, sureness(said)
-    return _mixed(c, W, S, R, scratch, node, depth, deepest, n, whole)
+    return _mixed(c, W, S, R, scratch, line, member, depth, deepest, n, whole)
 
 
 @njit(**KERNEL)
@@ -339,9 +359,10 @@ def right_share(logit):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def child_of(c, W, R, node, side, low, high):  # type: ignore[no-untyped-def]
-    """The node on that side; the status is set where it lies outside (low, high)."""
-    child = number_of(W, c[TREE] + RECORD * node + 2 * side)
+def child_of(c, W, R, home, depth, path, side, low, high):  # type: ignore[no-untyped-def]
+    """The node on a side of one; the status is set where it lies outside (low, high)."""
+    line = c[TREE] + tree_line(n_inputs(c)) * home
+    child = number_of(W, line + layout.LEFT + 4 * member_of(depth, path) + 2 * side)
     R[IN_TEXT] += 2
     if not low < child < high:
         R[STATUS] = 1
@@ -354,7 +375,7 @@ def read_whole(c, W, S, R, n):  # type: ignore[no-untyped-def]
     n_lists = c[N_LISTS] + c[N_WINDOW]
     for at, size in (
         (c[DENSE_MAP], max(c[N_DENSE], 1) * MAX_DEPTH * EXACT),
-        (c[LIST_MAP], max(n_lists, 1) * MAX_DEPTH * SPREADS * CLASSES * CLASSES),
+        (c[LIST_MAP], list_cell(max(n_lists, 1), 0, 0, 0, 0, False)),
         (c[PAIR_MAP], MAX_DEPTH * CONFIDENCES * CONFIDENCES),
     ):
         touch(W, at, size, READ)
@@ -364,14 +385,21 @@ def read_whole(c, W, S, R, n):  # type: ignore[no-untyped-def]
         n_mixers += c[MIXERS] >> k & 1
     for at, size in (
         (c[MIX_LAST], MAX_DEPTH * n_mixers),
-        (c[MIX_DEPTH], (c[N_LISTS] + 1) * MAX_DEPTH * n),
-        (c[MIX_CONFIDENCE], MAX_DEPTH * CONFIDENCES * CONFIDENCES * n),
-        (c[MIX_INPUT], MAX_DEPTH * CONFIDENCES * n),
+        (c[MIX_DEPTH], _lines_of((c[N_LISTS] + 1) * MAX_DEPTH, n)),
+        (c[MIX_CONFIDENCE], _lines_of(MAX_DEPTH * CONFIDENCES * CONFIDENCES, n)),
+        (c[MIX_INPUT], np.int64(LINE * (1 + 6 * max(n - 2, 0)))),
     ):
         if at >= 0:
             touch(W, at, size, READ)
             R[IN_SUFFIXES] += size
     if c[MIX_TOKEN] >= 0:
         token = load_id(S, c[HISTORY] + 4 * (R[T] - 1))
-        touch(W, c[MIX_TOKEN] + token * GROUPS * n, GROUPS * n, READ)
+        for group in range(GROUPS):
+            touch(W, c[MIX_TOKEN] + row_at(token_row(token, group, c[VOCAB]), n), n, READ)
         R[IN_SUFFIXES] += GROUPS * n
+
+
+@njit(**KERNEL)
+def _lines_of(rows, n):  # type: ignore[no-untyped-def]
+    """Bytes of so many rows."""
+    return row_at(rows + LINE // n - 1, n) // LINE * LINE

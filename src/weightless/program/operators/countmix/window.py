@@ -2,7 +2,8 @@
 
 pairs    per node of the tree, how often the window went left and right; cleared at the first position, which is charged
 slots    per context, the tokens that followed it in this window.  None is cleared: a slot says where it was made, and
-         counts for a context if at that place of this very window the same context stood.  What an earlier window left
+         counts for a context if at that place of this very window the same context stood (its hash is looked up where
+         eight bits of it, which the slot has, are the same).  What an earlier window left
          cannot pass: the first time that a context occurs, its slot is found invalid and made anew.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from weightless.base.errors import CorruptFileError
 from weightless.ops.context_hashes import WordState, context_hash, word_behind
-from weightless.ops.count_layout import WINDOW_SLOT
+from weightless.ops.count_layout import CODE, DEEP, NEAR_LEVELS, NEAR_PAIRS, RANK, RANKS, TOKEN, WINDOW_SLOT, pair_at
 from weightless.ops.count_mixing import MAX_DEPTH
 from weightless.program.arena import Arena
 from weightless.program.operator import BISECTED, Access, Bounds, Lowered, Place, Tensors, operator
@@ -24,28 +25,35 @@ MOST_COUNTED = 255
 
 @operator("countmix_window")
 class CountmixWindow(Walking):
-    """pairs and slots take the last token in; hashes and words of the position after it."""
+    """pairs and slots take the last token in; hashes and words of the position after it.
+
+    `records`: what is known of every token.
+    """
+
+    records: str
 
     def check(self, bounds: Bounds) -> None:
         self._check_window(bounds)
+        self._need_bytes(bounds, self.records, TOKEN * bounds.vocab_size, "weight")
         self._needs_words(self.window)
 
     def state_rows(self, bounds: Bounds) -> Mapping[str, int]:
         n = max(1, len(self.window_parts) * self.n_slots)
-        return {self.slots: n * WINDOW_SLOT, self.pairs: 2 * bounds.vocab_size}
+        return {self.slots: n * WINDOW_SLOT, self.pairs: 2 * (NEAR_PAIRS + bounds.vocab_size)}
 
     def decided(self) -> Mapping[int, str]:
-        return {MOMENT: self.history, WINDOW: self.pairs, TREE: self.tree}
+        return {MOMENT: self.history, WINDOW: self.pairs, TREE: self.records}
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
         """`data` = bytes of activations, the window, the tree; without it what a longest path would take."""
         if not data:
-            n, words = len(self.window_parts), bool(self.records)
+            n, words = len(self.window_parts), bool(self.words)
             path = MAX_DEPTH if t > 1 else 0
-            slot = 2 + 4 + 4 * self.n_followers + 6
+            slot = RANKS + 4 + 4 * self.n_followers + 6
             window = 2 * path + n * (4 + 4 + slot if t > 1 else 4) + (tensors[self.pairs].nbytes if t == 1 else 0)
-            data = (4 * (t if t < 8 else 8) + 4 + 24 * words, window, 2 * path + 2 + 20 * words)
-        names = (self.history, self.pairs, self.tree)
+            record = 20 * words + (6 + 2 * (MAX_DEPTH - NEAR_LEVELS) if t > 1 else 0)
+            data = (4 * (t if t < 8 else 8) + 4 + 24 * words, window, record)
+        names = (self.history, self.pairs, self.records)
         return [Access(name, 0, n, False) for name, n in zip(names, data, strict=True) if n]
 
     def run(self, arena: Arena) -> tuple[int, ...]:
@@ -54,10 +62,9 @@ class CountmixWindow(Walking):
         if t == 1:
             self._clear(memory)
         else:
-            rank = memory.number(self.rank, token, TREE)
-            self._enter_pairs(memory, rank)
-            self._enter_lists(memory, t - 2, rank)
-        state = self._words(memory, t, token) if self.records else WordState()
+            self._enter_pairs(memory, token)
+            self._enter_lists(memory, t - 2, memory.pair(self.records, TOKEN * token + RANK, TREE))
+        state = self._words(memory, t, token) if self.words else WordState()
         self._hash(memory, t, token, state)
         return tuple(memory.spent[register] for register in (MOMENT, WINDOW, TREE))
 
@@ -65,18 +72,21 @@ class CountmixWindow(Walking):
         """Nothing has been counted."""
         memory.put(self.pairs, 0, [0] * memory.arena.tensor(self.pairs).shape[0], WINDOW)
 
-    def _enter_pairs(self, memory: Memory, rank: int) -> None:
+    def _enter_pairs(self, memory: Memory, token: int) -> None:
         """One more on every side that the path took."""
-        node, low, high = self.root, 0, memory.arena.tensor(self.rank).shape[0]
-        for _ in range(MAX_DEPTH):
-            side = int(rank >= node)
-            n = memory.byte(self.pairs, 2 * node + side, WINDOW)
-            memory.put(self.pairs, 2 * node + side, [min(n + 1, MOST_COUNTED)], WINDOW)
-            low, high = (node, high) if side else (low, node)
-            if high - low < 2:
-                return
-            node = memory.child(self, node, side, low, high)
-        raise CorruptFileError(f"the tree is deeper than {MAX_DEPTH}")
+        code = memory.whole(self.records, TOKEN * token + CODE, TREE)
+        vocab_size = memory.arena.tensor(self.records).shape[0] // TOKEN
+        if not 2 <= code < 2 << MAX_DEPTH:
+            raise CorruptFileError(f"token {token} has no path of 1 to {MAX_DEPTH} steps")
+        n_steps = code.bit_length() - 1
+        for depth in range(n_steps):
+            node = 0
+            if depth >= NEAR_LEVELS:
+                node = memory.pair(self.records, TOKEN * token + DEEP + 2 * (depth - NEAR_LEVELS), TREE)
+            if node >= vocab_size:
+                raise CorruptFileError(f"the path of token {token} has a node {node}, of which there are {vocab_size}")
+            at = 2 * pair_at(code >> (n_steps - depth), depth, node) + (code >> (n_steps - depth - 1) & 1)
+            memory.put(self.pairs, at, [min(memory.byte(self.pairs, at, WINDOW) + 1, MOST_COUNTED)], WINDOW)
 
     def _enter_lists(self, memory: Memory, i: int, rank: int) -> None:
         """One more behind every context of the position before."""
@@ -84,12 +94,12 @@ class CountmixWindow(Walking):
         for w in range(n):
             (h,) = memory.span(self.hashes, i * n + w, 1, WINDOW)
             at, holds = window_place(memory, self, w, i, h)
-            counts_at = at + 2 + 2 * K
+            counts_at = at + RANKS + 2 * K
             if not holds:
-                memory.put(self.slots, at, [i & 255, i >> 8, rank & 255, rank >> 8], WINDOW)
+                memory.put(self.slots, at, [i & 255, i >> 8, h & 255, rank & 255, rank >> 8], WINDOW)
                 memory.put(self.slots, counts_at, [1, *[0] * (K - 1)], WINDOW)
                 continue
-            self._count_follower(memory, at + 2, counts_at, rank)
+            self._count_follower(memory, at + RANKS, counts_at, rank)
 
     def _count_follower(self, memory: Memory, ranks_at: int, counts_at: int, rank: int) -> None:
         """`kernels.numba.count_tables.count_in`: found, free, or in the place of the last of the least frequent."""
@@ -120,9 +130,7 @@ class CountmixWindow(Walking):
 
     def _words(self, memory: Memory, t: int, token: int) -> WordState:
         state = WordState(*memory.span(self.words, 0, 3, MOMENT)) if t > 1 else WordState()
-        record = memory.arena.rows(self.records, token, 1)[0]
-        memory.spent[TREE] += 4 * len(record)
-        state = word_behind(state, record)
+        state = word_behind(state, [memory.whole(self.records, TOKEN * token + 4 * k, TREE) for k in range(5)])
         memory.put_span(self.words, 0, list(state), MOMENT)
         return state
 
@@ -139,7 +147,7 @@ class CountmixWindow(Walking):
         memory.put_span(self.hashes, (t - 1) * n, found, WINDOW)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        return Lowered(self.window_operands(places) + packed_parts(self.window_parts))
+        return Lowered([*self.window_operands(places), places[self.records].offset, *packed_parts(self.window_parts)])
 
     def flops(self, tensors: Tensors, t: int) -> int:
         return 0
@@ -148,5 +156,5 @@ class CountmixWindow(Walking):
         return (self.pairs, self.slots, self.hashes, *([self.words] if self.words else []))
 
     def indifferent(self) -> list[tuple[str, str, int]]:
-        searched = (self.slots, self.hashes, self.history, *([self.records] if self.records else []))
+        searched = (self.slots, self.hashes, self.history, self.records)
         return [(BISECTED, name, 0) for name in searched]
