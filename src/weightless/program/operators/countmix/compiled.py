@@ -11,15 +11,38 @@ from weightless.kernels.numba.context_hashes import word_behind
 from weightless.kernels.numba.memory import READ, WRITE, load_id, store_id, stored, touch
 from weightless.kernels.numba.rows import KERNEL
 from weightless.ops import count_layout as layout
-from weightless.program.operators.countmix.places import byte_of, number_of, pair_at, store_byte
+from weightless.program.operators.countmix.places import (
+    byte_of,
+    list_cell,
+    number_of,
+    pair_at,
+    row_at,
+    store_byte,
+    token_row,
+)
 from weightless.program.operators.countmix.walking import (
     CHECK,
+    CONFIDENCES,
+    DENSE_MAP,
+    EXACT,
     FOLLOWERS,
+    GROUPS,
     HASHES,
     HISTORY,
+    LINE,
+    LIST_MAP,
     MAX_DEPTH,
+    MIX_CONFIDENCE,
+    MIX_DEPTH,
+    MIX_INPUT,
+    MIX_LAST,
+    MIX_TOKEN,
+    MIXERS,
+    N_DENSE,
+    N_LISTS,
     N_WINDOW,
     OUT,
+    PAIR_MAP,
     PAIRS,
     RANK,
     RECORDS,
@@ -35,11 +58,10 @@ from weightless.program.operators.countmix.walking import (
     holds_context,
     logit_at,
     n_inputs,
-    read_whole,
     right_share,
     token_bits,
 )
-from weightless.program.registers import IN_STATE, IN_TEXT, IN_WORDS, STATUS, TARGET, T
+from weightless.program.registers import IN_CUM, IN_STATE, IN_SUFFIXES, IN_TEXT, IN_WORDS, STATUS, TARGET, T
 
 _MOST, _HALF, _ONE = 255, np.uint64(32), np.uint64(1)
 _STACK, _FRAME = 1024, 8
@@ -254,6 +276,42 @@ def _push(scratch, at, node, low, high, depth, path, home, p):  # type: ignore[n
     scratch[frame + 3], scratch[frame + 4], scratch[frame + 7] = depth, path, home
     upper = np.float32(p)
     scratch[frame + 5], scratch[frame + 6] = upper, p - np.float64(upper)
+
+
+@njit(**KERNEL)
+def read_whole(c, W, S, R, n):  # type: ignore[no-untyped-def]
+    """Where all nodes are visited, what they share is read once."""
+    n_lists = c[N_LISTS] + c[N_WINDOW]
+    for at, size in (
+        (c[DENSE_MAP], max(c[N_DENSE], 1) * MAX_DEPTH * EXACT),
+        (c[LIST_MAP], list_cell(max(n_lists, 1), 0, 0, 0, 0, False)),
+        (c[PAIR_MAP], MAX_DEPTH * CONFIDENCES * CONFIDENCES),
+    ):
+        touch(W, at, size, READ)
+        R[IN_CUM] += size
+    n_mixers = 0
+    for k in range(5):
+        n_mixers += c[MIXERS] >> k & 1
+    for at, size in (
+        (c[MIX_LAST], MAX_DEPTH * n_mixers),
+        (c[MIX_DEPTH], _lines_of((c[N_LISTS] + 1) * MAX_DEPTH, n)),
+        (c[MIX_CONFIDENCE], _lines_of(MAX_DEPTH * CONFIDENCES * CONFIDENCES, n)),
+        (c[MIX_INPUT], np.int64(LINE * (1 + 6 * max(n - 2, 0)))),
+    ):
+        if at >= 0:
+            touch(W, at, size, READ)
+            R[IN_SUFFIXES] += size
+    if c[MIX_TOKEN] >= 0:
+        token = load_id(S, c[HISTORY] + 4 * (R[T] - 1))
+        for group in range(GROUPS):
+            touch(W, c[MIX_TOKEN] + row_at(token_row(token, group, c[VOCAB]), n), n, READ)
+        R[IN_SUFFIXES] += GROUPS * n
+
+
+@njit(**KERNEL)
+def _lines_of(rows, n):  # type: ignore[no-untyped-def]
+    """Bytes of so many rows."""
+    return row_at(rows + LINE // n - 1, n) // LINE * LINE
 
 
 @njit(**KERNEL)

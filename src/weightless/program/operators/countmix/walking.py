@@ -367,39 +367,3 @@ def child_of(c, W, R, home, depth, path, side, low, high):  # type: ignore[no-un
     if not low < child < high:
         R[STATUS] = 1
     return child
-
-
-@njit(**KERNEL)
-def read_whole(c, W, S, R, n):  # type: ignore[no-untyped-def]
-    """Where all nodes are visited, what they share is read once."""
-    n_lists = c[N_LISTS] + c[N_WINDOW]
-    for at, size in (
-        (c[DENSE_MAP], max(c[N_DENSE], 1) * MAX_DEPTH * EXACT),
-        (c[LIST_MAP], list_cell(max(n_lists, 1), 0, 0, 0, 0, False)),
-        (c[PAIR_MAP], MAX_DEPTH * CONFIDENCES * CONFIDENCES),
-    ):
-        touch(W, at, size, READ)
-        R[IN_CUM] += size
-    n_mixers = 0
-    for k in range(5):
-        n_mixers += c[MIXERS] >> k & 1
-    for at, size in (
-        (c[MIX_LAST], MAX_DEPTH * n_mixers),
-        (c[MIX_DEPTH], _lines_of((c[N_LISTS] + 1) * MAX_DEPTH, n)),
-        (c[MIX_CONFIDENCE], _lines_of(MAX_DEPTH * CONFIDENCES * CONFIDENCES, n)),
-        (c[MIX_INPUT], np.int64(LINE * (1 + 6 * max(n - 2, 0)))),
-    ):
-        if at >= 0:
-            touch(W, at, size, READ)
-            R[IN_SUFFIXES] += size
-    if c[MIX_TOKEN] >= 0:
-        token = load_id(S, c[HISTORY] + 4 * (R[T] - 1))
-        for group in range(GROUPS):
-            touch(W, c[MIX_TOKEN] + row_at(token_row(token, group, c[VOCAB]), n), n, READ)
-        R[IN_SUFFIXES] += GROUPS * n
-
-
-@njit(**KERNEL)
-def _lines_of(rows, n):  # type: ignore[no-untyped-def]
-    """Bytes of so many rows."""
-    return row_at(rows + LINE // n - 1, n) // LINE * LINE
