@@ -14,7 +14,7 @@ from weightless.models.catalog import family
 if TYPE_CHECKING:
     from weightless.countmix.adapting import Adapter
 
-WIDE = {"words.records": "<u4", "tree.rank": "<u2", "tree.token": "<u2"}
+WIDE = {"tree.rank": "<u2", "tree.token": "<u2"}
 """Tensors whose bytes are numbers of several."""
 
 

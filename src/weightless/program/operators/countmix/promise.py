@@ -263,7 +263,7 @@ class Path(Walking):
         return Lowered([*before, len(before) + 1 + len(rest) if beside else -1, *rest, *beside])
 
 
-@operator("countmix_score", version=2)
+@operator("countmix_score")
 class CountmixScore(Path):
     """outcome = -log p(target)."""
 
@@ -276,7 +276,7 @@ class CountmixScore(Path):
         return _left(self, reader, np.array([nats]))
 
 
-@operator("countmix_sample", version=2)
+@operator("countmix_sample")
 class CountmixSample(Path):
     """outcome = the token that uniform number 0 falls to."""
 
@@ -295,7 +295,7 @@ class CountmixSample(Path):
         return _left(self, reader, np.array([reader.memory.number(self.token, at, TREE)]))
 
 
-@operator("countmix_full", version=2)
+@operator("countmix_full")
 class CountmixFull(Path):
     """outcome (1, V) = p of every token."""
 
