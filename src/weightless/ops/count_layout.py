@@ -11,8 +11,8 @@
     hashes    of the window's contexts at every position (u32); what a slot is checked against, so that none is cleared
     maps      a byte per cell, weights a byte per input: in such an order that a walk meets few lines
 
-A line has 64 bytes and is the unit of what a cache fetches.  What says where a byte lies is compiled as it stands here
-(`operators/countmix/walking.py`), so it computes with whole numbers and truth values only.
+A line has 64 bytes and is the unit of what a cache fetches.  What says where a byte lies takes arrays, too; its
+compiled twins are in `operators/countmix/places.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MIXERS = ("depth", "node", "confidence", "input", "token")
 MAPS = ("maps.dense", "maps.lists", "maps.pairs")
 MAX_VOCAB = 2**16
 _UNORDERED = N_CLASSES * (N_CLASSES + 1) // 2
-_PAIR_ROWS, _PAIR_COLS, _NEAR, _HALF = 4, 6, 4, MAX_DEPTH // 2
+PAIR_ROWS, PAIR_COLS, NEAR, _HALF = 4, 6, 4, MAX_DEPTH // 2
 
 
 def regions(lines: list[int]) -> np.ndarray:
@@ -81,8 +81,8 @@ def list_cell(j: Any, depth: Any, spread: Any, fewer: Any, more: Any, is_right: 
 
 def pair_cell(depth: Any, left: Any, right: Any) -> Any:
     """Byte of what the window's pairs mean; in blocks of like counts, in which every depth has 24 bytes."""
-    block = left // _PAIR_ROWS * (N_CONFIDENCES // _PAIR_COLS) + right // _PAIR_COLS
-    return ((block * MAX_DEPTH + depth) * _PAIR_ROWS + left % _PAIR_ROWS) * _PAIR_COLS + right % _PAIR_COLS
+    block = left // PAIR_ROWS * (N_CONFIDENCES // PAIR_COLS) + right // PAIR_COLS
+    return ((block * MAX_DEPTH + depth) * PAIR_ROWS + left % PAIR_ROWS) * PAIR_COLS + right % PAIR_COLS
 
 
 def row_at(row: Any, n: int) -> Any:
@@ -97,8 +97,8 @@ def confidence_row(depth: Any, sure: Any, earlier: Any) -> Any:
 
 def token_row(token: Any, group: Any, vocab_size: int) -> Any:
     """Row of the mixer that goes by the last token: the first four groups of levels in a line, the others apart."""
-    first = token * _NEAR + group
-    return first + (group >= _NEAR) * ((vocab_size - token) * _NEAR + token * (N_GROUPS - _NEAR) - _NEAR)
+    first = token * NEAR + group
+    return first + (group >= NEAR) * ((vocab_size - token) * NEAR + token * (N_GROUPS - NEAR) - NEAR)
 
 
 def input_at(k: Any, depth: Any, sure: Any, bias: int) -> Any:

@@ -1,4 +1,4 @@
-"""Where bytes of count mixing lie, compiled: the functions of `ops/count_layout.py` as they stand there, and loads."""
+"""Where bytes of count mixing lie, compiled, and loads of them; the oracle of all places is `ops/count_layout.py`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,63 @@ from weightless.base.compiled import njit
 from weightless.kernels.numba.memory import READ, WRITE, touch
 from weightless.kernels.numba.rows import KERNEL
 from weightless.ops import count_layout as layout
+from weightless.ops import count_mixing as truth
 
-list_cell, pair_cell = njit(**KERNEL)(layout.list_cell), njit(**KERNEL)(layout.pair_cell)
-row_at, input_at = njit(**KERNEL)(layout.row_at), njit(**KERNEL)(layout.input_at)
-confidence_row, token_row = njit(**KERNEL)(layout.confidence_row), njit(**KERNEL)(layout.token_row)
-tree_line, heap_place = njit(**KERNEL)(layout.tree_line), njit(**KERNEL)(layout.heap_place)
+LINE, MAX_DEPTH, GROUPS, HALF = layout.LINE, truth.MAX_DEPTH, truth.N_GROUPS, truth.MAX_DEPTH // 2
+CONFIDENCES, SPREADS, CLASSES = truth.N_CONFIDENCES, truth.N_SPREADS, truth.N_CLASSES
+UNORDERED, PAIR_ROWS, PAIR_COLS, NEAR = CLASSES * (CLASSES + 1) // 2, layout.PAIR_ROWS, layout.PAIR_COLS, layout.NEAR
+
+
+@njit(**KERNEL)
+def tree_line(n):  # type: ignore[no-untyped-def]
+    return (layout.WEIGHTS + layout.MEMBERS * n + LINE - 1) // LINE * LINE
+
+
+@njit(**KERNEL)
+def heap_place(path, depth, levels):  # type: ignore[no-untyped-def]
+    below = depth % levels
+    return 1 << below | path & (1 << below) - 1
+
+
+@njit(**KERNEL)
+def list_cell(j, depth, spread, fewer, more, is_right):  # type: ignore[no-untyped-def]
+    block = (j * SPREADS + spread) * UNORDERED + more * (more + 1) // 2 + fewer
+    return (block * MAX_DEPTH + depth) * 2 + (1 if is_right else 0)
+
+
+@njit(**KERNEL)
+def pair_cell(depth, left, right):  # type: ignore[no-untyped-def]
+    block = left // PAIR_ROWS * (CONFIDENCES // PAIR_COLS) + right // PAIR_COLS
+    return ((block * MAX_DEPTH + depth) * PAIR_ROWS + left % PAIR_ROWS) * PAIR_COLS + right % PAIR_COLS
+
+
+@njit(**KERNEL)
+def row_at(row, n):  # type: ignore[no-untyped-def]
+    per_line = LINE // n
+    return row // per_line * LINE + row % per_line * n
+
+
+@njit(**KERNEL)
+def confidence_row(depth, sure, earlier):  # type: ignore[no-untyped-def]
+    return (sure * CONFIDENCES + earlier) * MAX_DEPTH + depth
+
+
+@njit(**KERNEL)
+def token_row(token, group, vocab_size):  # type: ignore[no-untyped-def]
+    return token * NEAR + group if group < NEAR else vocab_size * NEAR + token * (GROUPS - NEAR) + group - NEAR
+
+
+@njit(**KERNEL)
+def input_at(k, depth, sure, bias):  # type: ignore[no-untyped-def]
+    if k == 0 or k == bias:
+        return 2 * depth + (1 if k == bias else 0)
+    part = 0 if sure < 2 else 1 if sure < 7 else 2
+    within = (sure - (0 if part == 0 else 2 if part == 1 else 7)) * HALF + depth % HALF
+    return LINE * (1 + ((k - (1 if k < bias else 2)) * 2 + depth // HALF) * 3 + part) + within
 
 
 @njit(**KERNEL)
 def pair_at(path, depth, node):  # type: ignore[no-untyped-def]
-    """`count_layout.pair_at`, which calls another of its functions."""
     if depth >= layout.NEAR_LEVELS:
         return layout.NEAR_PAIRS + node
     if depth < 5:
