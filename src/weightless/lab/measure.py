@@ -105,9 +105,9 @@ def _touched_by_data(packed: Packed, result: Score, audited: Sequence[Audited]) 
     return Touched(Spread.of(total), logged.U, logged.T64, components, int(here.sum()))  # type: ignore[arg-type]
 
 
-OTHER_TOKENS = 2e-3
-"""What drawing may cost more than scoring on held-out text, where other tokens are drawn than stand there, and a walk
-through a tree is longer for some; the same tokens cost the same."""
+OTHER_TOKENS = 2e-2
+"""What drawing may cost more than scoring on held-out text, as a share: other tokens are drawn there than stand in it,
+a walk through a tree is longer for some, and the means are over few positions.  The same tokens cost the same."""
 
 
 def _sampling_check(packed: Packed, window: np.ndarray) -> dict[str, Any]:
