@@ -105,9 +105,9 @@ def _touched_by_data(packed: Packed, result: Score, audited: Sequence[Audited]) 
     return Touched(Spread.of(total), logged.U, logged.T64, components, int(here.sum()))  # type: ignore[arg-type]
 
 
-OTHER_TOKENS = 2e-2
-"""What drawing may cost more than scoring on held-out text, as a share: other tokens are drawn there than stand in it,
-a walk through a tree is longer for some, and the means are over few positions.  The same tokens cost the same."""
+CHANCE = 4.0
+"""Standard errors by which drawing may cost more than scoring on held-out text: other tokens are drawn than stand
+there, and a walk through a tree is longer for some.  The same tokens cost the same, to the byte."""
 
 
 def _sampling_check(packed: Packed, window: np.ndarray) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _sampling_check(packed: Packed, window: np.ndarray) -> dict[str, Any]:
     ok, parts = True, []
     for told, feed in (("held-out text", "text"), ("its own continuation", "samples")):
         means = mode_s_costs(packed, window, feed)
-        ok = ok and means["sample"] <= means["score"] * (1 + (OTHER_TOKENS if feed == "text" else 0))
+        ok = ok and means["sample"] <= means["score"] + (CHANCE * means["error"] if feed == "text" else 0)
         parts.append(f"on {told} scoring {means['score']:,.1f}, sampling {means['sample']:,.1f} bytes")
     return {"name": name, "ok": ok, "detail": f"{'; '.join(parts)} (means over {len(window) - 1} positions)"}
 

@@ -67,7 +67,7 @@ def run_head(engine: LoggedEngine, head: str, rng: np.random.Generator) -> None:
 def mode_s_costs(
     runnable: Runnable, tokens: np.ndarray, continue_with: str = "text", seed: int = 0
 ) -> dict[str, float]:
-    """Mean T of scoring and of sampling over one window.
+    """Mean T of scoring and of sampling over one window, and the standard `error` of the mean of their difference.
 
     With `continue_with` = "text" the window is fed as it stands; with "samples" every token after the first is drawn
     from the model, and scoring costs what scoring that draw costs.
@@ -81,4 +81,6 @@ def mode_s_costs(
         engine.score(token)
         for head, of_steps in totals.items():
             of_steps.append(int(engine.touched_since_feed(head)[:, T].sum()))
-    return {head: float(np.mean(values)) for head, values in totals.items()}
+    apart = np.subtract(totals["sample"], totals["score"])
+    means = {head: float(np.mean(values)) for head, values in totals.items()}
+    return {**means, "error": float(apart.std() / np.sqrt(len(apart)))}
