@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from weightless.ops.count_mixing import LAST_SHIFT, MIDDLE, ONE_LOGIT, WEIGHT_SHIFT
 from weightless.program.arena import Arena
-from weightless.program.operators.countmix.promise import _walk
-from weightless.program.operators.countmix.reading import TREE, Reader
+from weightless.program.operators.countmix.promise import walk_tree
+from weightless.program.operators.countmix.reading import TREE, Reader, Spot
 
 
 class Step(NamedTuple):
@@ -51,18 +51,18 @@ class Listener(Reader):
         self.heard: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
         self._read: list[int] = []
 
-    def _weight(self, *where: Any) -> int:
-        weight = super()._weight(*where)
+    def _weight(self, name: str, depth: int, at: int, k: int, sure: int) -> int:
+        weight = super()._weight(name, depth, at, k, sure)
         self._read.append(weight)
         return weight
 
-    def _mixed(self, *situation: Any) -> int:
+    def _mixed(self, at: Spot, deepest: int, x: list[int], sure: list[int]) -> int:
         """The same sum; weights are read mixer by mixer, those of silent inputs never."""
-        x, self._read = situation[-2], []
-        logit = super()._mixed(*situation)
+        self._read = []
+        logit = super()._mixed(at, deepest, x, sure)
         speaking = [k for k, value in enumerate(x) if value]
         m, weights = len(self.op.mixer_names), [0.0] * len(x)
-        last = self.memory.peek(self.op.mix_last, len(self.heard) * m, m)
+        last = self.memory.peek(self.op.mix_last, at.depth * m, m)
         for i, weight in enumerate(self._read):
             mixer, k = divmod(i, len(speaking))
             weights[speaking[k]] += (last[mixer] - MIDDLE) * weight / (1 << LAST_SHIFT + WEIGHT_SHIFT)
@@ -82,7 +82,7 @@ def listen(op: Any, arena: Arena, target: int) -> list[Step]:
         low, high = (node, high) if rank >= node else (low, node)
         return rank >= node
 
-    for _ in _walk(op, listener, side):
+    for _ in walk_tree(op, listener, side):
         pass
     return steps
 

@@ -271,7 +271,7 @@ class CountmixScore(Path):
         reader = Reader(self, arena)
         rank = reader.memory.number(self.rank, arena.registers.target, TREE)
         nats = 0.0
-        for p in _walk(self, reader, lambda node, p: rank >= node):
+        for p in walk_tree(self, reader, lambda node, p: rank >= node):
             nats -= math.log(p)
         return _left(self, reader, np.array([nats]))
 
@@ -290,7 +290,7 @@ class CountmixSample(Path):
             at = node if right else at
             return right
 
-        for _ in _walk(self, reader, side):
+        for _ in walk_tree(self, reader, side):
             pass
         return _left(self, reader, np.array([reader.memory.number(self.token, at, TREE)]))
 
@@ -318,7 +318,7 @@ class CountmixFull(Path):
         return _left(self, reader, p_V)
 
 
-def _walk(op, reader, side):  # type: ignore[no-untyped-def]
+def walk_tree(op, reader, side):  # type: ignore[no-untyped-def]
     """P of the side taken, from the root to a token; side(node, P(right)) says where to go."""
     at = reader.root()
     while True:
