@@ -171,3 +171,22 @@ BAD = {
 def test_bad_configurations_are_refused(said):
     with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
         Config(**BAD[said])
+
+
+def test_tables_fit_the_memory_that_is_allowed():
+    """Oracle: the bytes of the arrays.  Three slots of nodes for two tokens, fewer where memory is short."""
+    from weightless.countmix.learning import growing_tables
+
+    shape = Config(V).shape
+    for n_tokens, most in ((1000, math.inf), (10**5, math.inf), (10**5, 1e7), (10**5, 4e5), (10**9, 1e6)):
+        bits = shape.table_bits(n_tokens, most)
+        tables = growing_tables(shape, V, *bits)
+        assert tables.nodes.nbytes + tables.lists.nbytes == shape.table_bytes(bits) <= max(most, 1e5)
+    assert shape.table_bits(10**5, math.inf) == (17, 17) and shape.table_bits(10**9, math.inf) == (25, 24)
+    assert shape.table_bytes(shape.table_bits(10**9, 7.6e9)) == 7_516_192_768
+
+
+def test_a_smaller_table_still_counts(tmp_path):
+    found = made(tmp_path, dataclasses.replace(SMALL, tables_gb=0.001), text(30_000))
+    tokens = text(30_000)
+    assert found.engine().score_stream(tokens[:64], tokens[1:65]).mean() < math.log(V) - 0.5

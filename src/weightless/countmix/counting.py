@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -53,19 +54,20 @@ from weightless.ops.count_mixing import (
     WEIGHT_SHIFT,
 )
 
-LEAST_BITS, MOST_BITS = 8, 25
 READ = 1 << 22
 OWN_TABLES, PER_TOKEN = 16_384, 10
 """Bytes for the program, the table of sections and what aligns them; for a token in a tokenizer's JSON."""
 
 
 class Request(NamedTuple):
-    """What is asked for: shape, vocabulary, bytes of all that is stored, tokens held out of the counting."""
+    """What is asked for: shape, vocabulary, bytes of all that is stored, tokens held out of the counting, and the most
+    bytes of the tables while they grow."""
 
     shape: Shape
     vocab_size: int
     budget: int
     held_out: int
+    table_bytes: float = math.inf
 
 
 class Beside(NamedTuple):
@@ -112,7 +114,7 @@ def count_text(
         tree = build_tree(tokens, vocab_size, beside.blocks if beside else None)
         counts = token_counts(tokens, vocab_size)
     records = token_records(token_bytes if token_bytes is not None else [b""] * vocab_size)
-    bits = _bits(len(tokens), shape)
+    bits = shape.table_bits(len(tokens), request.table_bytes)
 
     def fresh() -> Learner:
         learned = fresh_learned(shape, tree, counts)
@@ -192,12 +194,6 @@ def _identity(request: Request, tokens: Any, records: np.ndarray, beside: Beside
         digest.update(np.asarray(tokens[first : first + READ]).astype("<u4").tobytes())
     asked = json.dumps([*request.shape, *request[1:], *([beside.identity] if beside else [])])
     return {"text": digest.hexdigest(), "configuration": asked, "version of the code": source_key(PACKAGE)}
-
-
-def _bits(n_tokens: int, shape: Shape) -> tuple[int, int]:
-    """Buckets of growing tables, by their bits: of two slots each, three slots of nodes for two tokens."""
-    bits = min(max(LEAST_BITS, int(np.ceil(np.log2(max(2, 0.75 * n_tokens))))), MOST_BITS)
-    return bits if shape.dense else 1, min(bits, MOST_BITS - 1) if shape.lists else 1
 
 
 def _lines(kept: Plan) -> tuple[list[int], list[int]]:

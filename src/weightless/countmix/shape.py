@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+LEAST_BITS, MOST_BITS = 8, 25
+NODES_BYTES, LIST_BYTES = 2 * 64, 2 * 32
+"""Of a bucket of growing tables, which has two slots (`kernels.numba.count_tables`)."""
+
 
 class Shape(NamedTuple):
     """Contexts by name, mixers by name, the window's slots per context and followers per slot, the model's context.
@@ -39,3 +43,18 @@ class Shape(NamedTuple):
     def has_words(self) -> bool:
         """Whether a context is made of words."""
         return any("w" in name for name in self.contexts)
+
+    def table_bits(self, n_tokens: int, most_bytes: float) -> tuple[int, int]:
+        """Buckets of growing tables of nodes and of lists, by their bits: three slots of nodes for two tokens, or as
+        many as `most_bytes` have room for."""
+        bits = min(max(LEAST_BITS, (max(2, -(-3 * n_tokens // 4)) - 1).bit_length()), MOST_BITS)
+        while bits > LEAST_BITS and self.table_bytes(self._both(bits)) > most_bytes:
+            bits -= 1
+        return self._both(bits)
+
+    def _both(self, bits: int) -> tuple[int, int]:
+        return bits if self.dense else 1, min(bits, MOST_BITS - 1) if self.lists else 1
+
+    def table_bytes(self, bits: tuple[int, int]) -> int:
+        """Bytes of the growing tables."""
+        return (NODES_BYTES << bits[0]) + len(self.lists) * (LIST_BYTES << bits[1])

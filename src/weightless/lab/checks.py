@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from typing import Any
 
 from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.memory import memory
 from weightless.base.units import human_bytes
 from weightless.data.shards.corpus import Corpus
 from weightless.lab.making import HELD_OUT_TOKENS, divided, training_tokens
 from weightless.lab.recipe import ModelRecipe
-from weightless.models.catalog import Composed, family, trained
+from weightless.models.catalog import Composed, Counted, family, trained
+from weightless.program.compose import COUNTED
 
 TRAINING_BYTES_PER_PARAMETER = 8  # float32 weights and their gradients; optimizers want more
 
@@ -49,6 +50,7 @@ def check_on_text(model: ModelRecipe, corpus: Corpus) -> None:
             f"{corpus.folder} has {n_validation} validation token(s), and no loss can be measured on "
             "them: give more text, or a larger val_fraction"
         )
+    _check_counting(model, config, len(tokens))
     training = model.build_training(config, seed=0)
     if training is None:
         if config.window_cache:
@@ -62,6 +64,19 @@ def check_on_text(model: ModelRecipe, corpus: Corpus) -> None:
         raise ConfigError(f"model {model.name!r}: {error}") from None
 
 
+def _check_counting(model: ModelRecipe, config: Any, n_tokens: int) -> None:
+    """ConfigError when this machine cannot hold the tables that count so many tokens."""
+    room = family(model.family)
+    room, config = config.part(COUNTED) if isinstance(room, Composed) else (room, config)
+    wanted = room.memory(config, n_tokens) if isinstance(room, Counted) and room.memory else 0
+    here = memory()
+    if here is not None and wanted > here:
+        raise ConfigError(
+            f"model {model.name!r}: counting {n_tokens:,} tokens takes {human_bytes(wanted)} of memory, this machine "
+            f"has {human_bytes(here)}: lower tables_gb = {config.tables_gb:g} (rarer contexts go), or train_tokens"
+        )
+
+
 def _check_training(training: Any, tokens: Any, n_validation: int, corpus: Corpus) -> None:
     from weightless.train.feeding import feeding
     from weightless.train.validation import windows_of
@@ -73,13 +88,13 @@ def _check_training(training: Any, tokens: Any, n_validation: int, corpus: Corpu
 
 def check_memory(name: str, config: Any) -> None:
     """Weights that this machine cannot even hold are told now, and not by a failing allocation after hours."""
-    if not hasattr(os, "sysconf"):
+    here = memory()
+    if here is None:
         return
     room, config = config.part("neural") if isinstance(family(name), Composed) else (trained(name), config)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     wanted = TRAINING_BYTES_PER_PARAMETER * sum(math.prod(spec.shape) for spec in room.Model(config).tensors())
-    if wanted > memory:
+    if wanted > here:
         raise ConfigError(
             f"its weights and their gradients take {human_bytes(wanted)}, this machine has "
-            f"{human_bytes(memory)}: make it smaller"
+            f"{human_bytes(here)}: make it smaller"
         )

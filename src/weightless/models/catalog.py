@@ -71,7 +71,8 @@ class Counted(_Kind):
     One that `reads_text` is also given the bytes of every token, as `token_bytes`; one that `is_saved` reads its tokens
     in stretches and keeps what it has counted, which takes minutes, in a file while it goes on (`saved`).  One that
     `mixes` has mixers that can hear a trained model, too (`beside`: a `countmix.counting.Beside`), which learns from
-    `mixes(config, tokens, token_bytes)`: the others the mixers are tuned on.
+    `mixes(config, tokens, token_bytes)`: the others the mixers are tuned on.  `memory(config, n_tokens)`: bytes that
+    counting takes, where that may be more than a machine has.
     """
 
     Config: Any
@@ -81,6 +82,7 @@ class Counted(_Kind):
     reads_text: bool = False
     is_saved: bool = False
     mixes: Callable[..., Any] | None = None
+    memory: Callable[[Any, int], int] | None = None
 
     def count(
         self,

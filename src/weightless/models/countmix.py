@@ -65,6 +65,8 @@ class Config(WindowCache):
     """What chooses the weights: depth, node, confidence, input, token."""
     stored_mb: float = 500.0
     """Most that the artifact may take, in megabytes of 10^6 bytes; as much is kept as there is room for."""
+    tables_gb: float = 7.6
+    """Most memory that the tables may take while counting, in gigabytes of 10^9 bytes; in less, rarer contexts go."""
     followers: int = 7
     """Tokens that a slot of the window holds, 1 to 9."""
     held_out: int = 1_000_000
@@ -103,6 +105,8 @@ class Config(WindowCache):
             raise ConfigError(f"followers = {self.followers} is not in 1..9")
         if not 0 < self.stored_mb < 1e5 or self.held_out < 0:
             raise ConfigError(f"stored_mb = {self.stored_mb:g} and held_out = {self.held_out} should be above 0")
+        if not 0.001 <= self.tables_gb < 1e4:
+            raise ConfigError(f"tables_gb = {self.tables_gb:g} is not in 0.001..10000")
 
     @property
     def shape(self) -> Shape:
@@ -131,7 +135,7 @@ def count(
 
     n_held = _n_held(config, tokens)
     shape = config.shape._replace(beside=beside is not None)
-    request = Request(shape, config.vocab_size, int(config.stored_mb * 1e6), n_held)
+    request = Request(shape, config.vocab_size, int(config.stored_mb * 1e6), n_held, config.tables_gb * 1e9)
     found = count_text(request, tokens, token_bytes, show_progress, saved, beside)
     config = dataclasses.replace(
         config,
@@ -152,6 +156,12 @@ def counted_first(config: Config, tokens: Any, token_bytes: Sequence[bytes] | No
 
 def _n_held(config: Config, tokens: Any) -> int:
     return min(config.held_out, int(HELD_OUT_SHARE * len(tokens)))
+
+
+def memory(config: Config, n_tokens: int) -> int:
+    """Bytes that counting so many tokens takes: the tables, and what is packed of them."""
+    shape = config.shape
+    return shape.table_bytes(shape.table_bits(n_tokens, config.tables_gb * 1e9)) + int(config.stored_mb * 1e6)
 
 
 def decode_program(config: Config) -> Program:
@@ -246,4 +256,6 @@ def _memory(c: Config, shape: Shape) -> list[Tensor]:
 
 
 FROM_TEXT = ("root", "node_lines", "list_lines", "node_bits", "list_bits")
-FAMILY = Counted(Config, count, decode_program, FROM_TEXT, reads_text=True, is_saved=True, mixes=counted_first)
+FAMILY = Counted(
+    Config, count, decode_program, FROM_TEXT, reads_text=True, is_saved=True, mixes=counted_first, memory=memory
+)
