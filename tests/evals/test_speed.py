@@ -10,6 +10,7 @@ import pytest
 
 from weightless.evals.bits_per_byte import evaluate
 from weightless.lab import making
+from weightless.models.catalog import Counted
 from weightless.program.interpreter import N_TRAFFIC
 
 COMPILING = 0.5
@@ -44,6 +45,6 @@ def test_counting_is_timed_without_its_compilation():
         calls.append(len(tokens))
         return config, {}
 
-    room = SimpleNamespace(count=count, decode_program=lambda config: SimpleNamespace(stored=list))
+    room = Counted(SimpleNamespace, count, lambda config: SimpleNamespace(stored=list), ())
     made = making.counted(room, None, np.zeros(1000, np.uint16))
     assert made.record["train_seconds"] < COMPILING / 2 and calls[-1] == made.record["tokens_seen"] == 1000

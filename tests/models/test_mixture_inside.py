@@ -103,24 +103,24 @@ def test_roundings_turn_seldom_and_by_little(b):
 
 def test_probabilities_sum_to_one_from_exact_sides(b):
     """Products of multiples of 2^-22 along all paths, float64: one to 1e-9 before each p is rounded to float32."""
-    from weightless.ops.count_mixing import N_LEVELS, probability
+    from weightless.ops.count_mixing import probability
     from weightless.program.operators.countmix.reading import Reader
 
     engine, op = b.audit_engine(), b.program.heads["score"][-1]
     for token in b.tokens[:3].tolist():
         engine.feed(token)
         engine.score(0)
-        reader, total, waiting = Reader(op, engine.arena), 0.0, [(op.root, 0, b.config.vocab_size, 0, 1, 1.0)]
+        reader, total = Reader(op, engine.arena), 0.0
+        waiting = [(reader.root(), 1.0)]
         while waiting:
-            node, low, high, depth, place, p = waiting.pop()
-            right = probability(reader.logit(node, low, high, depth, place))
-            for side, (first, end), share in ((0, (low, node), 1 - right), (1, (node, high), right)):
-                below = 1 if (depth + 1) % N_LEVELS == 0 else 2 * place + side
+            at, p = waiting.pop()
+            right = probability(reader.logit(at))
+            for side, share in ((0, 1 - right), (1, right)):
+                first, end = at.ends(side)
                 if end - first < 2:
                     total += p * share
                 else:
-                    child = reader.memory.child(op, node, side, first, end)
-                    waiting.append((child, first, end, depth + 1, below, p * share))
+                    waiting.append((at.below(op, reader.memory, side), p * share))
         assert abs(total - 1) <= 1e-9
 
 

@@ -34,5 +34,5 @@ def test_a_text_that_begins_without_repeating_is_counted(tmp_path):
     """What compiles beforehand takes the first tokens, which need not hold what the whole text does."""
     text = np.random.default_rng(0).permutation(5000).astype(np.uint16) % 4099
     config = ngram.Config(vocab_size=4099, order=5, context=8, min_counts=(1, 1, 1, 1, 3))
-    made = counted(ngram, config, np.tile(text, 3))
+    made = counted(ngram.FAMILY, config, np.tile(text, 3))
     assert made.record["tokens_seen"] == 15_000 and min(made.config.entries) > 0
