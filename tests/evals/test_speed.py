@@ -10,7 +10,6 @@ import pytest
 
 from weightless.evals.bits_per_byte import evaluate
 from weightless.lab import making
-from weightless.models.catalog import Counted
 from weightless.program.interpreter import N_TRAFFIC
 
 COMPILING = 0.5
@@ -40,11 +39,11 @@ def test_what_the_first_call_compiles_is_in_no_rate(n_tokens):
 def test_counting_is_timed_without_its_compilation():
     calls = []
 
-    def count(config, tokens, show_progress=False):
+    def count(config, tokens, show_progress=False, saved=None, beside=None):
         time.sleep(COMPILING if not calls else 0)
         calls.append(len(tokens))
         return config, {}
 
-    room = Counted(SimpleNamespace, count, lambda config: SimpleNamespace(stored=list), ())
+    room = SimpleNamespace(count=count, decode_program=lambda config: SimpleNamespace(stored=list), is_saved=False)
     made = making.counted(room, None, np.zeros(1000, np.uint16))
     assert made.record["train_seconds"] < COMPILING / 2 and calls[-1] == made.record["tokens_seen"] == 1000
