@@ -86,7 +86,7 @@ def test_mistakes_name_the_key(recipe, old, new, words):
     assert "small.toml" in str(caught.value)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
 def test_an_interrupted_run_ends_with_the_same_bits(recipe, tmp_path, how):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert subprocess.run([*CALL, str(recipe), "--out", str(whole)], capture_output=True).returncode == 0
