@@ -196,8 +196,14 @@ def _logged(command, remedy):
 
 
 def environment(processes=1):
-    """Environment of a command: threads shared out over `processes`."""
+    """Environment of a command: threads shared out over `processes`.
+
+    Who wants no compiled sources beside the sources gets them in .cache: without any, every start of every process
+    would read and compile all of PyTorch's again.
+    """
     values = dict(os.environ)
+    if values.pop("PYTHONDONTWRITEBYTECODE", ""):
+        values.setdefault("PYTHONPYCACHEPREFIX", str(CACHE / "bytecode"))
     values.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
     values["PATH"] = str(BIN) + os.pathsep + values.get("PATH", "")
     values["VIRTUAL_ENV"] = str(VENV)

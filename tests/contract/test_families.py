@@ -147,7 +147,7 @@ def test_4_windows_do_not_know_of_each_other(b):
 
 @over(TRAINED)
 def test_7_one_batch_can_be_overfitted(b):
-    """From about ln V = 5.7 nats to under 0.5 in 80 steps of Adam: two rows of random text can only be memorised."""
+    """From about ln V = 5.7 nats to under 0.5 within 80 steps of Adam: random text can only be memorised."""
     torch.manual_seed(0)
     model = b.family.Model(b.config)
     p = initial_parameters(model.tensors(), seed=1)
@@ -164,6 +164,8 @@ def test_7_one_batch_can_be_overfitted(b):
         for tensor in p.values():
             tensor.grad = tensor.grad.to_dense()
         optimizer.step()
+        if last < 0.5:
+            break
     assert 4.5 < first < 9 and last < 0.5, (first, last)
 
 

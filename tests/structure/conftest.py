@@ -9,7 +9,12 @@ from structure.source_tree import Repository
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Report what the style asks for but no hard rule can hold: the average length of a function."""
+    """Report what the style asks for but no hard rule can hold: the average length of a function.
+
+    Not behind the whole suite over several workers, where reading all sources once more would be waited for.
+    """
+    if terminalreporter.config.getoption("numprocesses", None):
+        return
     package = Repository(Path(__file__).resolve().parents[2]).package
     lengths = [length for source in package for _, length in form_rules.functions(source)]
     if lengths:

@@ -9,6 +9,7 @@ refused, not overwritten.
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -48,7 +49,7 @@ def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) ->
     with folder_lock(folder):
         _refuse_other(folder, recipe)
         started = time.monotonic()
-        compiling = in_background({model.name: _program(model, recipe) for model in chosen})
+        compiling = _compiling(recipe, folder, chosen)
         try:
             corpus = prepared(recipe.data, folder / "data")
             for model in chosen:
@@ -61,6 +62,16 @@ def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) ->
             if compiling is not None:
                 compiling.terminate()
                 compiling.wait()
+
+
+def _compiling(recipe: Recipe, folder: Path, chosen: list[ModelRecipe]) -> subprocess.Popen[bytes] | None:
+    """A process that compiles what decodes the models that are still to be made, if there are any."""
+    to_make = [
+        model
+        for model in chosen
+        if not all((model_folder(folder, recipe, model, seed) / DONE).exists() for seed in recipe.seeds)
+    ]
+    return in_background({model.name: _program(model, recipe) for model in to_make}) if to_make else None
 
 
 def _program(model: ModelRecipe, recipe: Recipe) -> Program:

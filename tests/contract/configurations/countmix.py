@@ -7,7 +7,7 @@ from contract.configurations.shared import V
 from weightless.models import countmix
 
 CASES = {
-    "all": countmix.Config(V, 33, stored_mb=1.0),
+    "all": countmix.Config(V, 19, stored_mb=1.0),
     "one_of_each": countmix.Config(V, 33, ("o1",), ("o2",), ("o1",), ("depth",), stored_mb=0.4, followers=1),
     "window_alone": countmix.Config(V, 31, (), (), ("o2", "w0", "t13"), ("node", "input"), stored_mb=0.3, followers=9),
     "no_window": countmix.Config(
