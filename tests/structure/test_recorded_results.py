@@ -21,6 +21,7 @@ SHOWN = {
     "ablation": "LOG.md",
     "tokens_curve": "LOG.md",
     "feather_anew": "LOG.md",
+    "countmix_context": "LOG.md",
 }
 
 
