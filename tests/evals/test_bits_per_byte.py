@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError, WeightlessError
-from weightless.evals.bits_per_byte import Score, evaluate, windows
+from weightless.evals.bits_per_byte import Score, chosen_windows, evaluate, spread, windows
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed
 
@@ -26,6 +26,20 @@ def test_every_target_is_scored_exactly_once(n, context, data):
         assert end - 1 - first <= context, "no window feeds more than the context"
         seen = scored - first  # tokens before the first target scored here
         assert seen >= (1 if i == 0 else min(scored, context - stride + 1)), "all the context that the stride promises"
+
+
+@given(st.integers(2, 300), st.integers(1, 40), st.integers(1, 60), st.integers(0, 320), st.data())
+def test_a_stretch_has_the_same_targets_whatever_the_context(n, context, stretch, limit, data):
+    """Oracle: the targets of evenly spaced windows that are as long as the stretch."""
+    stride = data.draw(st.integers(1, context))
+    wanted = [t for _, begin, stop in spread(windows(n, stretch, stretch), limit) for t in range(begin, stop)]
+    cut, whole = chosen_windows(n, context, stride, limit, stretch), windows(n, context, stride)
+    assert [target for _, scored, end in cut for target in range(scored, end)] == wanted
+    for first, scored, end in cut:
+        (window,) = {w for w in whole if w[1] <= scored and end <= w[2]}
+        assert first == window[0], "as much context as without stretches"
+    if stretch == context == stride:
+        assert cut == chosen_windows(n, context, stride, limit)
 
 
 @pytest.mark.parametrize("stride", [0, 9, -1])
@@ -75,6 +89,19 @@ def test_evaluate_is_the_brute_force_loop(packed, n, stride):
     assert one.positions.min() >= 1 and one.positions.max() <= packed.program.context
     assert len(one.positions) == len(one.data_bytes) == n - 1
     assert (one.positions == three.positions).all() and (one.data_bytes == three.data_bytes).all()
+
+
+@pytest.mark.parametrize(("stretch", "limit"), [(40, 60), (7, 20), (1000, 3)])
+def test_evaluate_in_stretches_adds_up_their_targets(packed, stretch, limit):
+    """Oracle: the nats of every target, from a pass over all of them."""
+    tokens = np.random.default_rng(1).integers(0, 301, 200)
+    context, nats = packed.program.context, np.zeros(200)
+    for first, scored, end in windows(200, context, context):
+        fed = packed.engine().score_stream(tokens[first : end - 1], tokens[first + 1 : end])
+        nats[scored:end] = fed[scored - first - 1 :]
+    at = [t for _, begin, stop in spread(windows(200, stretch, stretch), limit) for t in range(begin, stop)]
+    found = evaluate(packed, tokens, [b"x"] * 301, limit=limit, stretch=stretch, n_threads=2)
+    assert found.n_tokens == len(at) and found.nats == pytest.approx(nats[at].sum(), rel=1e-12)
 
 
 def test_bits_per_byte_by_hand():

@@ -59,6 +59,9 @@ class Eval:
     stride: int | None = None
     """Windows start every so many tokens and score only their last part; 0 means side by side.  When empty: as the
     run's recipe says, else side by side."""
+    stretch: int | None = None
+    """With --tokens, choose them in stretches of so many side by side, so that models of different contexts are asked
+    for the same; 0 means the context.  When empty: as the run's recipe says."""
     threads: int = 0
     """Threads of the engine; 0 means all cores."""
     adaptive: bool = False
@@ -132,9 +135,10 @@ def _eval(options: Eval) -> int:
     from weightless.export.adapting import refuse_other_families
     from weightless.export.packed import open_packed
 
-    if min(options.tokens or 0, options.stride or 0) < 0:
-        asked = f"--tokens {options.tokens or 0} and --stride {options.stride or 0}"
-        raise ConfigError(f"{asked}: at least 0, which means all targets and windows side by side")
+    asked = {name: getattr(options, name) or 0 for name in ("tokens", "stride", "stretch")}
+    if min(asked.values()) < 0:
+        told = ", ".join(f"--{name} {value}" for name, value in asked.items())
+        raise ConfigError(f"{told}: at least 0, which means all targets and windows side by side")
     if not options.artifact:
         options = dataclasses.replace(options, artifact=newest_model().as_posix())
         print(f"newest model: {options.artifact}", file=sys.stderr)
@@ -162,6 +166,7 @@ def _eval(options: Eval) -> int:
         options.tokens or 0,
         options.threads or None,
         refused=refused,
+        stretch=options.stretch or 0,
     )
     adapted = (
         evaluate_adaptive(packed, tokens, None if refused else pieces, silent, options.tokens or 0)
@@ -205,18 +210,19 @@ def _print_adapted(adapted: Adapted) -> None:
 
 
 def _as_the_run(options: Eval, found: Corpus | None) -> tuple[Eval, str]:
-    """The options with --tokens and --stride filled in, and the words that tell where from, if from a recipe."""
+    """The options with --tokens, --stride and --stretch filled in, and the words that tell if a recipe did it."""
     from weightless.lab.recipe import EvalRecipe, recipe_of_run
 
     own = found is not None and not options.data and options.split == "val"
     own = own and found is not None and found.folder.resolve().parent in Path(options.artifact).resolve().parents
     run = recipe_of_run(found.folder) if own and found is not None else None
-    recipe = run.eval if run else EvalRecipe()
+    recipe = run.evaluation if run else EvalRecipe()
     tokens = recipe.tokens if options.tokens is None else options.tokens
     stride = recipe.stride if options.stride is None else options.stride
+    stretch = recipe.stretch if options.stretch is None else options.stretch
     told = run and None in (options.tokens, options.stride) and recipe != EvalRecipe()
     by_recipe = " as the run's recipe says (--tokens 0 --stride 0: all, side by side)" if told else ""
-    return dataclasses.replace(options, tokens=tokens, stride=stride), by_recipe
+    return dataclasses.replace(options, tokens=tokens, stride=stride, stretch=stretch), by_recipe
 
 
 def _pieces(options: Eval, packed: Any, found: Corpus | None) -> tuple[Any, list[int]]:

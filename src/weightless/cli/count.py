@@ -145,7 +145,7 @@ def _measured(model: Named, options: Count) -> tuple[Touched | None, str | None]
             from weightless.lab.recipe import EvalRecipe, recipe_of_run
 
             run = recipe_of_run(found.folder)
-            return touched_on_held_out(packed, found, run.eval if run else EvalRecipe()), told
+            return touched_on_held_out(packed, found, run.evaluation if run else EvalRecipe()), told
         tokens = found.tokens("val")
     from weightless.audit.counters.real_text import touched_on_text
 

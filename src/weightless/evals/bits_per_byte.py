@@ -5,7 +5,8 @@ follow each, with no memory across windows.  So the first token of the stream is
 With `stride` < C windows start every `stride` tokens and score only their last `stride` targets (the first window
 all of its own): more context per target, more work, still every target once.
 
-With `limit` only so many windows are scored that they hold about that many targets, spread evenly over the stream.
+With `limit` only so many windows are scored that they hold about that many targets, spread evenly over the stream;
+with a `stretch`, in stretches of so many targets, which are the same for every context.
 
     bits per byte = sum of nats / (ln 2 * source bytes of the targets)        <|endoftext|> costs nats and 0 bytes
 
@@ -15,6 +16,7 @@ Without `token_bytes` (ids whose tokenizer nobody knows) there are no source byt
 
 from __future__ import annotations
 
+import bisect
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -95,6 +97,26 @@ def windows(n_tokens: int, context: int, stride: int) -> list[tuple[int, int, in
     return out
 
 
+def chosen_windows(
+    n_tokens: int, context: int, stride: int, limit: int, stretch: int = 0
+) -> list[tuple[int, int, int]]:
+    """The windows in which at least `limit` targets are scored (0: all).
+
+    With a `stretch` the targets are those of evenly spaced stretches of so many tokens, whatever the context is: models
+    of different contexts are asked for the same targets.  Where windows reach over a stretch's end, they score less.
+    """
+    todo = windows(n_tokens, context, stride)
+    if not stretch:
+        return spread(todo, limit)
+    ends, found = [end for _, _, end in todo], []
+    for _, begin, stop in spread(windows(n_tokens, stretch, stretch), limit):
+        for first, scored, end in todo[bisect.bisect_right(ends, begin) :]:
+            if scored >= stop:
+                break
+            found.append((first, max(scored, begin), min(end, stop)))
+    return found
+
+
 def spread(todo: list[tuple[int, int, int]], limit: int) -> list[tuple[int, int, int]]:
     """As many windows as hold at least `limit` targets (0: all), evenly spaced."""
     n_targets = sum(end - scored for _, scored, end in todo)
@@ -114,10 +136,12 @@ def evaluate(
     n_threads: int | None = None,
     label: str = "evaluating",
     refused: str = "",
+    stretch: int = 0,
 ) -> Score:
     """Score a token stream with the compiled engine; `no_bytes` are tokens that stand for no source text.
 
-    `refused` says why bits per byte would be wrong: they are None then, and the reason is kept.
+    `refused` says why bits per byte would be wrong: they are None then, and the reason is kept.  `stride`, `limit` and
+    `stretch` choose the windows (`chosen_windows`).
     Windows are independent and run on `n_threads` threads (default: all cores), each with its own state.  The speed is
     that of the windows alone: what is compiled, loaded or mapped once is done on a few tokens before the clock runs.
     """
@@ -125,7 +149,7 @@ def evaluate(
     if len(tokens) < 2:
         raise WeightlessError(f"{len(tokens)} tokens leave nothing to score: give a longer held-out text")
     context = packed.program.context
-    todo = spread(windows(len(tokens), context, context if stride is None else stride), limit)
+    todo = chosen_windows(len(tokens), context, context if stride is None else stride, limit, stretch)
     n_targets = sum(end - scored for _, scored, end in todo)
     nats, (positions, paths) = np.zeros(len(tokens)), np.zeros((2, len(tokens)), dtype=np.int64)
     data = np.zeros((len(tokens), N_TRAFFIC), dtype=np.int64)

@@ -33,7 +33,7 @@ class Speaker:
 
     def beside(self) -> Beside:
         """As counting takes it."""
-        identity = hashlib.sha256(self.packed.weights).hexdigest()
+        identity = hashlib.sha256(self.packed.weights.data).hexdigest()
         return Beside(Blocks(self.slot, self.head.sizes), self.said_of, self.tuned.append, identity)
 
     def said_of(self, tree: Tree) -> Callable[[np.ndarray], np.ndarray]:

@@ -91,7 +91,7 @@ def compare(folders: Sequence[Path], out: Path, command: str) -> Path:
 
 def _opened(folder: Path) -> Compared:
     if is_run(folder):
-        recipe = load_recipe(folder / RECIPE).eval if (folder / RECIPE).exists() else None
+        recipe = load_recipe(folder / RECIPE).evaluation if (folder / RECIPE).exists() else None
         return Compared(folder, read_summary(folder), recipe, None)
     if not (folder / MODEL).exists():
         raise WeightlessError(f"{folder} holds neither a finished run (summary.json) nor a trained model ({MODEL})")
@@ -142,7 +142,10 @@ def _one_protocol(found: Sequence[Compared]) -> EvalRecipe:
         if one.evaluation is not None:
             protocols.setdefault(one.evaluation, one.folder.as_posix())
     if len(protocols) > 1:
-        told = "; ".join(f"{folder}: tokens = {p.tokens}, stride = {p.stride}" for p, folder in protocols.items())
+        told = "; ".join(
+            f"{folder}: tokens = {p.tokens}, stride = {p.stride}, stretch = {p.stretch}"
+            for p, folder in protocols.items()
+        )
         raise WeightlessError(f"the runs score different targets ({told}): give them one [eval]")
     return next(iter(protocols), EvalRecipe())
 

@@ -38,7 +38,15 @@ def score(packed: Packed, corpus: Corpus, recipe: EvalRecipe, label: str) -> Sco
     tokens, tokenizer = np.asarray(corpus.tokens("val")[:]), packed.tokenizer if packed.has_tokenizer else None
     table = (tokenizer or corpus.tokenizer()).byte_table
     return evaluate(
-        packed, tokens, table, (), recipe.stride or None, recipe.tokens, label=label, refused=corpus.why_refused("val")
+        packed,
+        tokens,
+        table,
+        (),
+        recipe.stride or None,
+        recipe.tokens,
+        label=label,
+        refused=corpus.why_refused("val"),
+        stretch=recipe.stretch,
     )
 
 
@@ -58,11 +66,29 @@ def ledger(packed: Packed, corpus: Corpus, result: Score) -> dict[str, Any]:
         per_token = flops_of_steps(packed.program, result.positions, paths)
     return {
         **touched.to_plain(),
+        **_in_the_window(packed, result),
         "stored": {**stored, "components": [{"name": n, "bytes": b} for n, b in packed.stored_components().items()]},
         "flops_per_token": per_token,
         "positions": min(HEADLINE_POSITIONS, len(window) - 1),
         "checks": checks,
     }
+
+
+def of_ledger(ledger: dict[str, Any]) -> dict[str, Any]:
+    """What a model's entry of a summary takes from its ledger."""
+    names = ("touched", "components", "stored", "flops_per_token", "window")
+    return {name: ledger[name] for name in names if name in ledger}
+
+
+def _in_the_window(packed: Packed, result: Score) -> dict[str, Any]:
+    """T over all positions that were scored, of a model whose window is longer than what the headline looks at: its
+    loss is paid with those bytes."""
+    if packed.program.context <= HEADLINE_POSITIONS:
+        return {}
+    total = result.data_bytes.sum(axis=1) + sum(
+        fixed_bytes(packed.program, "score", result.positions, result.paths).values()
+    )
+    return {"window": {"positions": packed.program.context, "T": float(total.mean())}}
 
 
 def _exits_taken(packed: Packed, paths: np.ndarray) -> dict[str, Any]:

@@ -3,7 +3,7 @@
     name = "demo"
     seeds = [0]
     [data]      source = "docs" | "fables" | a path        vocab_size, val_fraction, max_overlap …
-    [eval]      tokens, stride                             what of the held-out text is scored from the artifact
+    [eval]      tokens, stride, stretch                          what of the held-out text is scored from the artifact
     [sample]    prompt, temperature, top_p …
     [[model]]   name, family, description, train_tokens     (only the first so many; several: one model for each)
     [model.config]   fields of the family's Config          (vocab_size comes from [data])
@@ -84,14 +84,18 @@ class DataRecipe:
 
 @dataclass(frozen=True)
 class EvalRecipe:
-    """About `tokens` targets, in windows spread evenly over the held-out split; 0 scores all of it."""
+    """About `tokens` targets, spread evenly over the held-out split; 0 scores all of it."""
 
     tokens: int = 0
     stride: int = 0  # 0: the context, windows side by side
+    stretch: int = 0  # tokens side by side; 0: the context, or the longest context of models that have several
 
     def __post_init__(self) -> None:
-        if min(self.tokens, self.stride) < 0:
-            raise ConfigError(f"eval.tokens = {self.tokens}, eval.stride = {self.stride}: none should be negative")
+        if min(self.tokens, self.stride, self.stretch) < 0:
+            raise ConfigError(
+                f"eval.tokens = {self.tokens}, eval.stride = {self.stride}, eval.stretch = {self.stretch}: none should "
+                "be negative"
+            )
 
 
 @dataclass(frozen=True)
@@ -226,6 +230,14 @@ class Recipe:
                     f"eval.stride = {self.eval.stride} is longer than the context of model "
                     f"{model.name!r}, {config.context}"
                 )
+
+    @property
+    def evaluation(self) -> EvalRecipe:
+        """`eval` in which models of different contexts are asked for the same targets."""
+        contexts = {model.check(self.data.vocab_size, self.seeds[0]).context for model in self.model}
+        if not self.eval.tokens or self.eval.stretch or len(contexts) == 1:
+            return self.eval
+        return dataclasses.replace(self.eval, stretch=max(contexts))
 
     def chosen(self, only: Sequence[str] = ()) -> list[ModelRecipe]:
         """The models of these names, all when there are none; ConfigError for a name that no model has."""

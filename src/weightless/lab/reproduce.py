@@ -1,7 +1,7 @@
 """Commands that reproduce a run's figures: run as printed, from the folder the run was started in, each prints them.
 
     train      weightless run RECIPE --out FOLDER … --only MODEL     the model anew, or the table if it is finished
-    eval       weightless eval ARTIFACT --tokens … --stride …        the same targets
+    eval       weightless eval ARTIFACT --tokens … --stride … --stretch …    the same targets
     count      weightless count ARTIFACT                             the same bytes, measured on the run's own text
     verify     weightless count ARTIFACT --verify                    the counters side by side
     generate   weightless generate ARTIFACT --prompt … --seed …      the same sample
@@ -15,7 +15,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from weightless.lab.recipe import ModelRecipe, Recipe, SampleRecipe
+from weightless.lab.recipe import EvalRecipe, ModelRecipe, Recipe, SampleRecipe
 
 
 def with_only(command: str, only: Sequence[str]) -> str:
@@ -31,7 +31,7 @@ def commands_of_model(recipe: Recipe, model: ModelRecipe, artifact: Path | None,
     where = shlex.quote(artifact.as_posix())
     return {
         **train,
-        "eval": " ".join([f"weightless eval {where}", f"--tokens {recipe.eval.tokens}", *_stride(recipe)]),
+        "eval": f"weightless eval {where} {_targets(recipe.evaluation)}",
         "count": f"weightless count {where}",
         "verify": f"weightless count {where} --verify",
         "generate": f"weightless generate {where} {_sampling(recipe.sample)}",
@@ -43,8 +43,11 @@ def command_here(folder: Path) -> str:
     return shlex.join(["weightless", "run", (folder / "recipe.toml").as_posix(), "--out", folder.as_posix()])
 
 
-def _stride(recipe: Recipe) -> list[str]:
-    return [f"--stride {recipe.eval.stride}"] if recipe.eval.stride else []
+def _targets(evaluation: EvalRecipe) -> str:
+    said = (
+        f"--{name} {value}" for name, value in (("stride", evaluation.stride), ("stretch", evaluation.stretch)) if value
+    )
+    return " ".join([f"--tokens {evaluation.tokens}", *said])
 
 
 def _sampling(sample: SampleRecipe) -> str:

@@ -25,7 +25,7 @@ from weightless.export.packed import open_packed
 from weightless.lab import measure
 from weightless.lab.checkpoints import artifact_notes
 from weightless.lab.making import Made, forget_counted, make
-from weightless.lab.recipe import ModelRecipe, Recipe, fingerprint
+from weightless.lab.recipe import EvalRecipe, ModelRecipe, Recipe, fingerprint
 from weightless.lab.report.summary import check_entry
 from weightless.program.cost import n_parameters, training_flops
 
@@ -53,7 +53,7 @@ def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, fol
     """The model's entry of summary.json; what is done already, and still there, is not done again."""
     asked = fingerprint(
         wanted(model),
-        to_dict(recipe.eval),
+        _scored(recipe.evaluation),
         to_dict(recipe.sample),
         seed,
         corpus.sha256,
@@ -108,6 +108,11 @@ def _is_whole(folder: Path, entry: dict[str, Any]) -> bool:
     return not known or ((folder / ARTIFACT).is_file() and sha256_file(folder / ARTIFACT) == known.get("sha256"))
 
 
+def _scored(evaluation: EvalRecipe) -> dict[str, Any]:
+    """What decides the targets; as for `wanted`."""
+    return {key: value for key, value in to_dict(evaluation).items() if value or key != "stretch"}
+
+
 def wanted(model: ModelRecipe) -> dict[str, Any]:
     """What decides the model; a setting that is not used does not, so that models made before it existed stay valid."""
     values = to_dict(model)
@@ -120,7 +125,7 @@ def _measured(
     """Open the artifact as a stranger would, and let only what it does count."""
     path = folder / ARTIFACT
     packed = open_packed(path)
-    result = measure.score(packed, corpus, recipe.eval, f"{folder.name} from artifact")
+    result = measure.score(packed, corpus, recipe.evaluation, f"{folder.name} from artifact")
     ledger = measure.ledger(packed, corpus, result)
     write_json(folder / "eval.json", result.to_plain())
     write_json(
@@ -143,7 +148,7 @@ def _measured(
         **_head(recipe, model, seed, made),
         "n_parameters": n_parameters(packed.program),
         **result.to_plain(),
-        **{key: ledger[key] for key in ("touched", "components", "stored", "flops_per_token")},
+        **measure.of_ledger(ledger),
         "training_flops": training_flops(packed.program) * made.record["tokens_seen"] if made.record["steps"] else 0.0,
         "sample": measure.sample(packed, recipe.sample, folder),
         "artifact": {"file": f"models/{folder.name}/{ARTIFACT}", "sha256": sha256_file(path)},

@@ -129,7 +129,7 @@ def trained_entry(folder: Path, record: TrainedOn, evaluation: EvalRecipe) -> di
         "tokens_seen": last["tokens"],
         "n_parameters": n_parameters(packed.program),
         **result.to_plain(),
-        **{key: ledger[key] for key in ("touched", "components", "stored", "flops_per_token")},
+        **measure.of_ledger(ledger),
         "optimizer_bytes": None,
         "training_flops": training_flops(packed.program) * last["tokens"],
         "curve": curve,

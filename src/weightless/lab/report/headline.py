@@ -143,7 +143,23 @@ def _times(ratio: float) -> str:
 
 
 def evidence(groups: Sequence[Group]) -> str:
-    """How sure the numbers are: seeds and interval, or the words single seed."""
+    """How sure the numbers are: seeds and interval, or the words single seed; and what longer windows touch."""
+    return " ".join([_seeds_told(groups), *_windows_told(groups)])
+
+
+def _windows_told(groups: Sequence[Group]) -> list[str]:
+    """T of models that see more than the headline's positions, over all that they see."""
+    found = []
+    for group in groups:
+        mean, positions = (
+            group.over_seeds(lambda m, key=key: (m.get("window") or {}).get(key)) for key in ("T", "positions")
+        )
+        if mean.known:
+            found.append(f"{group.name} {human_bytes(mean.mean)} ({positions.mean:,.0f} tokens)")
+    return [f"Bytes are those of the first 512 tokens; over whole windows {', '.join(found)}."] if found else []
+
+
+def _seeds_told(groups: Sequence[Group]) -> str:
     counts = {len(g.members) for g in groups}
     if counts == {1}:
         return "Single seed: small differences may be chance."

@@ -42,6 +42,7 @@ _OPTIONAL: dict[str, Any] = {
     "diverged": {"detail": TEXT, "tokens": NUMBER, "seconds": NUMBER},
     "artifact": {"file": TEXT, "sha256": TEXT},
     "used": FOLDER,
+    "window": {"positions": NUMBER, "T": NUMBER},
 }
 USED_SLOTS: dict[str, Any] = dict.fromkeys(("n", "ever", "lately", "effective", "busiest"), NUMBER)
 _SUMMARY: dict[str, Any] = {
