@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import subprocess
 import sys
@@ -18,7 +19,7 @@ ASK = "import sys; print(sys.dont_write_bytecode, sys.pycache_prefix)"
     [
         ({}, "False None"),
         ({"PYTHONDONTWRITEBYTECODE": "1"}, f"False {ROOT / '.cache' / 'bytecode'}"),
-        ({"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "/elsewhere"}, "False /elsewhere"),
+        ({"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": os.devnull}, f"False {os.devnull}"),
     ],
 )
 def test_bytecode_is_kept_but_not_beside_sources_of_who_wants_none_there(monkeypatch, given, said):
