@@ -90,6 +90,7 @@ def ray_cluster():
     ray.shutdown()
 
 
+@pytest.mark.slow
 def test_tasks_of_a_ray_cluster_of_two_workers(ray_cluster, inputs, tmp_path, capsys):
     """All in one test, because starting the cluster takes most of the time."""
     options = ["--how", "ray", "--retries", "0", "--logs", str(tmp_path / "logs")]

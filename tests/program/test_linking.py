@@ -5,6 +5,7 @@ Oracles: the registry of operators, the formats that `check` allows, addresses t
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import json
@@ -22,6 +23,7 @@ from numba import types
 from weightless.base.errors import CorruptFileError
 from weightless.base.progress import told_if_slow
 from weightless.kernels.codes import FORMAT_CODES
+from weightless.models.catalog import family
 from weightless.program import companion, linking
 from weightless.program.companion import FEWEST
 from weightless.program.engine import Engine
@@ -29,7 +31,7 @@ from weightless.program.linking import KERNELS, Instructions
 from weightless.program.operator import REGISTRY, Kernel
 from weightless.program.operators import compiled_twin
 from weightless.program.program import HEADS
-from weightless.program.warm import in_background, smallest_program, warm_as_told
+from weightless.program.warm import in_background, mark_of, smallest_program, warm_as_told
 
 CACHES = ("f32", "bf16", "int8")
 STATE_FORMATS = ("f32", "bf16")
@@ -156,9 +158,22 @@ def test_where_no_process_can_be_had_everything_is_compiled_here(monkeypatch):
     assert in_background({}) is None
 
 
+def test_what_is_compiled_is_known_by_operators_and_formats():
+    """Sizes are operands; another format is another kernel."""
+    marks = {
+        name: mark_of(bench("dense", name).program)
+        for name in ("tied_mha_swiglu_f32", "untied_mqa_relu2_bf16", "exits_after_two_blocks")
+    }
+    assert len(set(marks.values())) == 3
+    other = dataclasses.replace(bench("dense", "tied_mha_swiglu_f32").config, d_model=64, n_heads=2, context=8)
+    assert mark_of(family("dense").decode_program(other)) == marks["tied_mha_swiglu_f32"]
+
+
 def test_a_process_in_the_background_compiles_the_programs_that_it_is_told():
-    """It ends well, and so does the same in this process with what is no program told by name."""
+    """It ends well, and is not needed again; what is no program told by name is refused."""
+    mark_of(smallest_program()).unlink(missing_ok=True)
     process = in_background({"smallest": smallest_program()})
     assert process is not None and process.wait(timeout=120) == 0
+    assert in_background({"smallest": smallest_program()}) is None
     with pytest.raises(CorruptFileError):
         warm_as_told(json.dumps({"smallest": {}}))

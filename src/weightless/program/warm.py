@@ -1,24 +1,30 @@
 """Compile the operators of a program before they are needed: some seconds of one core, once per machine and version.
 
 The compiled code is kept by numba's disk cache.  `in_background` does it in a process of its own, so that it
-costs no time where another core is idle (collecting text, training on one thread).
+costs no time where another core is idle (collecting text, training on one thread).  An empty file beside the compiled
+code remembers that all of it is there, so that nobody starts a process to find that out.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
+import sys
 from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 
+from weightless.base.compiled import cache_folder
 from weightless.program.companion import own_process
 from weightless.program.engine import Engine
 from weightless.program.linking import Compiling
 from weightless.program.logged_engine import LoggedEngine
 from weightless.program.operators.full_head import LogitsFull, LogitsSample, LogitsScore
 from weightless.program.operators.lookup import AcceptToken, GatherRow
-from weightless.program.program import OUTCOME, PROBABILITIES, Program
+from weightless.program.program import HEADS, OUTCOME, PROBABILITIES, Program
 from weightless.program.tensor import Tensor
 
 
@@ -53,14 +59,29 @@ def _started(kind: type[Engine]) -> Engine:
 
 
 def in_background(programs: Mapping[str, Program]) -> subprocess.Popen[bytes] | None:
-    """A process that warms the cache, or None where none can be had; `wait()` for it before compiling oneself."""
-    return own_process("warm_as_told", {name: program.to_plain() for name, program in programs.items()})
+    """A process that warms the cache, or None where none can be had or is needed; `wait()` for it before compiling
+    oneself."""
+    cold = {name: program.to_plain() for name, program in programs.items() if not mark_of(program).exists()}
+    return own_process("warm_as_told", cold) if cold else None
+
+
+def mark_of(program: Program) -> Path:
+    """The file that is there once all was compiled which a program of such operators over such formats needs."""
+    formats = {tensor.name: tensor.format for tensor in program.tensors}
+    needs = set()
+    for op in (*program.body, *(op for head in HEADS for op in program.heads[head])):
+        words = " ".join(value for value in vars(op).values() if isinstance(value, str)).split()
+        needs.add((type(op).__name__, *sorted({formats[word] for word in words if word in formats})))
+    told = json.dumps([sys.version, version("numba"), sorted(needs)])
+    return cache_folder() / f"compiled-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
 def warm_as_told(told: str) -> None:
     """What `in_background` asks of its process: {name: program in its JSON form}."""
     programs = {name: Program.from_plain(values) for name, values in json.loads(told).items()}
     warm(programs, logged=True, compiling="alone")
+    for program in programs.values():
+        mark_of(program).touch()
 
 
 def compile_from_the_end(told: str) -> None:
