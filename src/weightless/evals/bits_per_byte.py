@@ -150,29 +150,7 @@ def evaluate(
         raise WeightlessError(f"{len(tokens)} tokens leave nothing to score: give a longer held-out text")
     context = packed.program.context
     todo = chosen_windows(len(tokens), context, context if stride is None else stride, limit, stretch)
-    n_targets = sum(end - scored for _, scored, end in todo)
-    nats, (positions, paths) = np.zeros(len(tokens)), np.zeros((2, len(tokens)), dtype=np.int64)
-    data = np.zeros((len(tokens), N_TRAFFIC), dtype=np.int64)
-    n_threads = min(n_threads or cores(), len(todo))
-    first, end = todo[0][0], min(todo[0][2], todo[0][0] + WARM_UP_TOKENS)
-    packed.engine().score_stream_with_traffic(tokens[first : end - 1], tokens[first + 1 : end])
-    started = time.perf_counter()
-    with progress(label, n_targets, "tokens") as tick, ThreadPoolExecutor(n_threads) as pool:
-        chunks = [todo[i::n_threads] for i in range(n_threads)]
-
-        def work(part: list[tuple[int, int, int]]) -> None:
-            engine = packed.engine()
-            for first, scored, end in part:
-                engine.reset()
-                fed, traffic = engine.score_stream_with_traffic(tokens[first : end - 1], tokens[first + 1 : end])
-                done = scored - first - 1
-                nats[scored:end], data[scored:end] = fed[done:], traffic[done:]
-                positions[scored:end], paths[scored:end] = np.arange(scored - first, end - first), engine.paths[done:]
-                tick(end - scored)
-
-        for finished in [pool.submit(work, chunk) for chunk in chunks]:
-            finished.result()
-    seconds = time.perf_counter() - started
+    nats, data, positions, paths, seconds = _scored(packed, tokens, todo, n_threads or cores(), label)
     at = np.concatenate([np.arange(scored, end) for _, scored, end in todo])
     n_bytes = bytes_at(at, tokens, None if refused else token_bytes, no_bytes)
     overlapping = stride if stride is not None and stride < context else None
@@ -188,6 +166,36 @@ def evaluate(
         len(at) < len(tokens) - 1,
         paths[at],
     )
+
+
+def _scored(
+    packed: Packed, tokens: np.ndarray, todo: list[tuple[int, int, int]], n_threads: int, label: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+    """At every token: nats, bytes that the data decides, position, path; and the seconds that the windows took."""
+    nats, (positions, paths) = np.zeros(len(tokens)), np.zeros((2, len(tokens)), dtype=np.int64)
+    data = np.zeros((len(tokens), N_TRAFFIC), dtype=np.int64)
+    n_threads = min(n_threads, len(todo))
+    first, end = todo[0][0], min(todo[0][2], todo[0][0] + WARM_UP_TOKENS)
+    packed.engine().score_stream_with_traffic(tokens[first : end - 1], tokens[first + 1 : end])
+    started = time.perf_counter()
+    with (
+        progress(label, sum(end - scored for _, scored, end in todo), "tokens") as tick,
+        ThreadPoolExecutor(n_threads) as pool,
+    ):
+
+        def work(part: list[tuple[int, int, int]]) -> None:
+            engine = packed.engine()
+            for first, scored, end in part:
+                engine.reset()
+                fed, traffic = engine.score_stream_with_traffic(tokens[first : end - 1], tokens[first + 1 : end])
+                done = scored - first - 1
+                nats[scored:end], data[scored:end] = fed[done:], traffic[done:]
+                positions[scored:end], paths[scored:end] = np.arange(scored - first, end - first), engine.paths[done:]
+                tick(end - scored)
+
+        for finished in [pool.submit(work, todo[i::n_threads]) for i in range(n_threads)]:
+            finished.result()
+    return nats, data, positions, paths, time.perf_counter() - started
 
 
 def bytes_at(
