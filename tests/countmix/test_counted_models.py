@@ -51,18 +51,34 @@ def test_probabilities_sum_to_one_at_a_thousand_positions(packed):
     assert checked >= 1000
 
 
-def test_the_sides_of_every_node_are_exact(packed):
-    """Products of multiples of 2^-22 in float64: the sum over all tokens of exp(-nats) is one to 1e-9."""
+def learner_of(packed):
+    """The packed model in the hands of what counted it."""
     from weightless.countmix.reopening import packed_learner
 
-    c, tokens = configuration(packed), text(40, seed=4)
+    c = configuration(packed)
     arrays = {name: packed.artifact.view(name) for name in packed.artifact.entries}
     lines, bits = (list(c.node_lines), list(c.list_lines)), (c.node_bits, c.list_bits)
     arrays |= {name: np.ascontiguousarray(arrays[name]).view("<u2") for name in ("tree.rank", "tree.token")}
-    model = packed_learner(c.shape, arrays, c.root, lines, bits)
+    return packed_learner(c.shape, arrays, c.root, lines, bits)
+
+
+def test_the_sides_of_every_node_are_exact(packed):
+    """Products of multiples of 2^-22 in float64: the sum over all tokens of exp(-nats) is one to 1e-9."""
+    model, tokens = learner_of(packed), text(40, seed=4)
     for n in (1, 2, 17, 39):
         nats = [model.score(np.append(tokens[:n], target))[-1] for target in range(V)]
         assert abs(sum(math.exp(-x) for x in nats) - 1) <= 1e-9
+
+
+def test_the_longest_window_is_remembered_to_its_end(tmp_path):
+    """65,535 positions in slots that name them in two bytes.  Oracle: what counted it, whose slots name none; and the
+    same text seen a second time in the window is better known than the first time."""
+    packed = made(tmp_path, dataclasses.replace(SMALL, context=65_535), text(8000))
+    rare = np.random.default_rng(5).integers(0, V, 32_768)  # nothing that the tables could know
+    tokens = np.concatenate([rare, rare])[:65_536]
+    nats = packed.engine().score_stream(tokens[:-1], tokens[1:])
+    assert np.allclose(nats, learner_of(packed).score(tokens), rtol=2**-22), "but for what float32 rounds off"
+    assert nats[-32_000:].mean() < nats[:32_000].mean() - 0.5
 
 
 def configuration(packed) -> Config:

@@ -212,9 +212,9 @@ def _check_tensors(program: Program, bounds: Bounds) -> None:
 def _check_state(program: Program, bounds: Bounds) -> None:
     """Memory in proportion to what is stored: a row per position, no wider than weights or vocabulary are.
 
-    A state of another kind has as many rows as its operator says, and no more numbers than all weights together, unless
-    it is small.  So a
-    small file cannot ask for a large memory but by its context, and that has a limit of its own.
+    A state of another kind has as many rows as its operator says, and no more numbers than such rows for all positions,
+    or all weights, unless it is small.  So a small file cannot ask for a large memory but by its context, and that has
+    a limit of its own.
     """
     weights = [size for tensor in program.stored() for size in tensor.shape]
     widest = max([program.vocab_size, program.context, *weights])
@@ -223,7 +223,7 @@ def _check_state(program: Program, bounds: Bounds) -> None:
     for tensor in program.tensors:
         rows, cols = tensor.shape
         most = max(program.context, FEW_ROWS)
-        if rows * cols <= max(n_stored, SMALL_STATE):
+        if rows * cols <= max(n_stored, SMALL_STATE, program.context * 2 * widest):
             most = max(most, said.get(tensor.name, 0))
         if tensor.kind == "state" and (rows > most or cols > 2 * widest):
             told = f"it may have a row for each of {program.context} positions, and {2 * widest} numbers in a row"
