@@ -22,6 +22,7 @@ SHOWN = {
     "tokens_curve": "LOG.md",
     "feather_anew": "LOG.md",
     "countmix_context": "LOG.md",
+    "countmix": "README.md",
 }
 
 
