@@ -168,6 +168,8 @@ def test_a_loss_is_not_called_lower_where_unpaired_seeds_cannot_tell():
 
 def test_evidence_names_the_seeds():
     assert evidence(gather(example())).startswith("Single seed")
+    counted = example([row for row in DEMO if row[1] == "ngram"])
+    assert evidence(gather(counted)) == "Counted, not trained: nothing here is random."
     assert evidence(gather(example(seeds=(0, 1, 2)))) == (
         "Mean ± half-width of a 95 % t interval over 3 seeds (ngram single seed)."
     )

@@ -149,18 +149,21 @@ def evidence(groups: Sequence[Group]) -> str:
 
 def _windows_told(groups: Sequence[Group]) -> list[str]:
     """T of models that see more than the headline's positions, over all that they see."""
-    found = []
+    found: dict[float, list[str]] = {}
     for group in groups:
-        mean, positions = (
-            group.over_seeds(lambda m, key=key: (m.get("window") or {}).get(key)) for key in ("T", "positions")
+        length, mean = (
+            group.over_seeds(lambda m, key=key: (m.get("window") or {}).get(key)) for key in ("positions", "T")
         )
         if mean.known:
-            found.append(f"{group.name} {human_bytes(mean.mean)} ({positions.mean:,.0f} tokens)")
-    return [f"Bytes are those of the first 512 tokens; over whole windows {', '.join(found)}."] if found else []
+            found.setdefault(length.mean, []).append(f"{group.name} {human_bytes(mean.mean)}")
+    told = "; ".join(f"of {length:,.0f} tokens: {', '.join(figures)}" for length, figures in sorted(found.items()))
+    return [f"Bytes touched are those of the first 512 tokens; over whole windows {told}."] if told else []
 
 
 def _seeds_told(groups: Sequence[Group]) -> str:
     counts = {len(g.members) for g in groups}
+    if counts == {1} and all(g.counted and not g.divergence for g in groups):
+        return "Counted, not trained: nothing here is random."
     if counts == {1}:
         return "Single seed: small differences may be chance."
     several = max(counts)
