@@ -200,6 +200,9 @@ def test_tables_fit_the_memory_that_is_allowed():
         assert tables.nodes.nbytes + tables.lists.nbytes == shape.table_bytes(bits) <= max(most, 1e5)
     assert shape.table_bits(10**5, math.inf) == (17, 17) and shape.table_bits(10**9, math.inf) == (25, 24)
     assert shape.table_bytes(shape.table_bits(10**9, 7.6e9)) == 7_516_192_768
+    assert [shape.table_bits(10**9, most) for most in (7.5e9, 5.9e9, 3.7e9)] == [(25, 23), (24, 23), (24, 22)]
+    for alone in (shape._replace(lists=()), shape._replace(dense=())):
+        assert 2**29 <= alone.table_bytes(alone.table_bits(10**9, 1e9)) <= 1e9, "half is as much as it can be off"
 
 
 def test_a_smaller_table_still_counts(tmp_path):

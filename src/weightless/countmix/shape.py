@@ -46,14 +46,15 @@ class Shape(NamedTuple):
 
     def table_bits(self, n_tokens: int, most_bytes: float) -> tuple[int, int]:
         """Buckets of growing tables of nodes and of lists, by their bits: three slots of nodes for two tokens, or as
-        many as `most_bytes` have room for."""
+        many as `most_bytes` have room for; where there is less, by turns one of both is halved, the lists first."""
         bits = min(max(LEAST_BITS, (max(2, -(-3 * n_tokens // 4)) - 1).bit_length()), MOST_BITS)
-        while bits > LEAST_BITS and self.table_bytes(self._both(bits)) > most_bytes:
-            bits -= 1
-        return self._both(bits)
-
-    def _both(self, bits: int) -> tuple[int, int]:
-        return bits if self.dense else 1, min(bits, MOST_BITS - 1) if self.lists else 1
+        nodes, lists = bits if self.dense else 1, min(bits, MOST_BITS - 1) if self.lists else 1
+        while self.table_bytes((nodes, lists)) > most_bytes and max(nodes, lists) > LEAST_BITS:
+            if lists >= nodes - 1 and lists > LEAST_BITS:
+                lists -= 1
+            else:
+                nodes -= 1
+        return nodes, lists
 
     def table_bytes(self, bits: tuple[int, int]) -> int:
         """Bytes of the growing tables."""
