@@ -162,7 +162,7 @@ def _windows_told(groups: Sequence[Group]) -> list[str]:
 
 def _seeds_told(groups: Sequence[Group]) -> str:
     counts = {len(g.members) for g in groups}
-    if counts == {1} and all(g.counted and not g.divergence for g in groups):
+    if counts == {1} and all(member.get("training_flops") == 0 for group in groups for member in group.members):
         return "Counted, not trained: nothing here is random."
     if counts == {1}:
         return "Single seed: small differences may be chance."
