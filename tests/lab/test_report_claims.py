@@ -168,6 +168,9 @@ def test_a_loss_is_not_called_lower_where_unpaired_seeds_cannot_tell():
 
 def test_evidence_names_the_seeds():
     assert evidence(gather(example())).startswith("Single seed")
+    assert evidence(gather(example(seeds=(0, 1, 2)))) == (
+        "Mean ± half-width of a 95 % t interval over 3 seeds (ngram single seed)."
+    )
 
 
 @pytest.mark.parametrize("flops, told", [(0.0, "Counted, not trained: nothing here is random."), (1e12, "Single seed")])
@@ -176,9 +179,6 @@ def test_what_was_trained_without_a_curve_is_not_called_counted(flops, told):
     summary = example([row for row in DEMO if row[1] == "ngram"])
     summary["models"][0]["training_flops"] = flops
     assert evidence(gather(summary)).startswith(told)
-    assert evidence(gather(example(seeds=(0, 1, 2)))) == (
-        "Mean ± half-width of a 95 % t interval over 3 seeds (ngram single seed)."
-    )
 
 
 @pytest.mark.parametrize(

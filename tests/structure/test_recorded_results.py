@@ -23,6 +23,7 @@ SHOWN = {
     "feather_anew": "LOG.md",
     "countmix_context": "LOG.md",
     "countmix": "README.md",
+    "demo_inside": "LOG.md",
 }
 
 
