@@ -6,6 +6,7 @@ Oracle: the SHA-256 of the files of an undisturbed run, and sha256sum's own form
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 from cli.small_training import small
 
 from weightless.artifact.file import open_artifact
+from weightless.lab import stages
 from weightless.train import loop
 
 MODELS = ("dense", "feather", "ngram")
@@ -52,6 +54,35 @@ def test_another_folder_and_a_break_change_nothing(small_run, elsewhere, tmp_pat
     code, out, err = command("run", elsewhere, "--out", tmp_path / "deep/er")
     assert code == 0 and str(tmp_path / "deep/er/SHA256SUMS") in out, err
     assert _sums(tmp_path / "deep/er") == _sums(small_run[0])
+
+
+def test_who_is_stopped_while_measuring_has_only_to_measure(small_run, elsewhere, tmp_path, command, monkeypatch):
+    """Nothing is made a second time, and the figures are those of the run that was not stopped."""
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages.measure, "score", stopped)
+        assert command("run", elsewhere, "--out", tmp_path / "run", "--only", "ngram")[0] == 130
+    folder = tmp_path / "run/models/ngram"
+    assert not (folder / "done.json").exists()
+
+    def made(*_, **__):
+        raise AssertionError("made again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "make", made)
+        code, _, err = command("run", elsewhere, "--out", tmp_path / "run", "--only", "ngram")
+        assert code == 0, err
+        (folder / "done.json").unlink()  # as the message says that tells of a damaged one
+        assert command("run", elsewhere, "--out", tmp_path / "run", "--only", "ngram")[0] == 0
+        (folder / "done.json").unlink()
+        (folder / "model.wl").write_bytes(b"another")
+        with pytest.raises(AssertionError, match="made again"):
+            command("run", elsewhere, "--out", tmp_path / "run", "--only", "ngram")
+    entries = [json.loads((run / "models/ngram/eval.json").read_text()) for run in (small_run[0], tmp_path / "run")]
+    assert entries[0]["nats"] == entries[1]["nats"]
 
 
 def test_the_sums_are_published(small_run):

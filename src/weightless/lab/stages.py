@@ -2,6 +2,7 @@
 
 models/NAME/model.wl        the artifact, which no clock has touched: the same recipe makes the same bytes again
 models/NAME/training.json   tokens, seconds, optimizer bytes, curve, assertions
+models/NAME/packed.json     the artifact's hash, and what it was made of: who is stopped now has only to measure
 models/NAME/ledger.json     bytes
 models/NAME/eval.json       loss
 models/NAME/done.json       everything the summary needs, and the fingerprint of what was asked for
@@ -24,12 +25,15 @@ from weightless.export.lower import pack
 from weightless.export.packed import open_packed
 from weightless.lab import measure
 from weightless.lab.checkpoints import artifact_notes
-from weightless.lab.making import Made, forget_counted, make
+from weightless.lab.making import forget_counted, make
 from weightless.lab.recipe import EvalRecipe, ModelRecipe, Recipe, fingerprint
 from weightless.lab.report.summary import check_entry
 from weightless.program.cost import n_parameters, training_flops
 
-ARTIFACT, DONE, TRAINING = "model.wl", "done.json", "training.json"
+ARTIFACT, DONE, PACKED, TRAINING = "model.wl", "done.json", "packed.json", "training.json"
+RECORDED = {"steps", "observed", "train_seconds", "train_tokens", "tokens_seen", "wasted_share", "n_parameters"}
+RECORDED |= {"optimizer_bytes", "curve"}
+"""What the record of a making holds at least."""
 _NO_SPREAD = {"mean": None, "p99": None, "max": None}
 UNMEASURED: Mapping[str, Any] = MappingProxyType(
     {
@@ -75,17 +79,31 @@ def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, fol
 
 
 def _made(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path) -> dict[str, Any]:
-    """Make, pack and measure."""
-    label = folder.name
-    made = make(model, seed, corpus, folder, label)
-    if "diverged" in made.record:
-        print(f"{label}: {made.record['diverged']['detail']}; recorded, and nothing is packed", file=sys.stderr)
-        return {**_head(recipe, model, seed, made), **UNMEASURED, "diverged": made.record["diverged"]}
-    write_json(folder / TRAINING, made.record)
-    notes = artifact_notes(seed, made.record["steps"], corpus)
-    pack(folder / ARTIFACT, model.family, made.config, made.arrays, corpus.tokenizer_json(), notes)
+    """Make and pack, unless that was done before, and measure."""
+    label, made_of = folder.name, fingerprint(wanted(model), seed, corpus.sha256, corpus.manifest["tokenizer_sha256"])
+    record = _packed_before(folder, made_of)
+    if record is None:
+        made = make(model, seed, corpus, folder, label)
+        record = made.record
+        if "diverged" in record:
+            print(f"{label}: {record['diverged']['detail']}; recorded, and nothing is packed", file=sys.stderr)
+            return {**_head(recipe, model, seed, record), **UNMEASURED, "diverged": record["diverged"]}
+        write_json(folder / TRAINING, record)
+        notes = artifact_notes(seed, record["steps"], corpus)
+        pack(folder / ARTIFACT, model.family, made.config, made.arrays, corpus.tokenizer_json(), notes)
+        write_json(folder / PACKED, {"made_of": made_of, "sha256": sha256_file(folder / ARTIFACT)})
     forget_counted(folder)
-    return _measured(recipe, model, seed, corpus, folder, made)
+    return _measured(recipe, model, seed, corpus, folder, record)
+
+
+def _packed_before(folder: Path, made_of: str) -> dict[str, Any] | None:
+    """What is known of the making of an artifact that was packed in an earlier session, if it lies there unchanged."""
+    try:
+        said, record = read_json(folder / PACKED), read_json(folder / TRAINING)
+        whole = said == {"made_of": made_of, "sha256": sha256_file(folder / ARTIFACT)}
+    except (OSError, WeightlessError):
+        return None
+    return record if whole and isinstance(record, dict) and record.keys() >= RECORDED else None
 
 
 def read_done(folder: Path) -> dict[str, Any]:
@@ -120,7 +138,7 @@ def wanted(model: ModelRecipe) -> dict[str, Any]:
 
 
 def _measured(
-    recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, made: Made
+    recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, record: dict[str, Any]
 ) -> dict[str, Any]:
     """Open the artifact as a stranger would, and let only what it does count."""
     path = folder / ARTIFACT
@@ -133,32 +151,31 @@ def _measured(
         {
             **ledger,
             "loss": result.nats_per_token,
-            "tokens": made.record["tokens_seen"],
-            "optimizer": made.record["optimizer_bytes"],
+            "tokens": record["tokens_seen"],
+            "optimizer": record["optimizer_bytes"],
             "seed": seed,
         },
     )
-    observed = [{"name": n, "ok": o["ok"], "detail": o["detail"]} for n, o in made.record["observed"].items()]
+    observed = [{"name": n, "ok": o["ok"], "detail": o["detail"]} for n, o in record["observed"].items()]
     once = {
         "name": "every target scored once",
         "ok": result.n_tokens == len(result.positions),
         "detail": f"{result.n_tokens:,} targets, {result.n_bytes:,} bytes of text",
     }
     return {
-        **_head(recipe, model, seed, made),
+        **_head(recipe, model, seed, record),
         "n_parameters": n_parameters(packed.program),
         **result.to_plain(),
         **measure.of_ledger(ledger),
-        "training_flops": training_flops(packed.program) * made.record["tokens_seen"] if made.record["steps"] else 0.0,
+        "training_flops": training_flops(packed.program) * record["tokens_seen"] if record["steps"] else 0.0,
         "sample": measure.sample(packed, recipe.sample, folder),
         "artifact": {"file": f"models/{folder.name}/{ARTIFACT}", "sha256": sha256_file(path)},
         "checks": [*ledger["checks"], once, *observed],
     }
 
 
-def _head(recipe: Recipe, model: ModelRecipe, seed: int, made: Made) -> dict[str, Any]:
+def _head(recipe: Recipe, model: ModelRecipe, seed: int, record: dict[str, Any]) -> dict[str, Any]:
     """The part of an entry that is known before anything is packed."""
-    record = made.record
     return {
         "name": model.name if len(recipe.seeds) == 1 else f"{model.name}-s{seed}",
         "family": model.family,
