@@ -65,7 +65,7 @@ class Config(WindowCache):
     """What chooses the weights: depth, node, confidence, input, token."""
     stored_mb: float = 500.0
     """Most that the artifact may take, in megabytes of 10^6 bytes; as much is kept as there is room for."""
-    tables_gb: float = 7.6
+    tables_gb: float = 6.5
     """Most memory that the tables may take while counting, in gigabytes of 10^9 bytes; in less, rarer contexts go."""
     followers: int = 7
     """Tokens that a slot of the window holds, 1 to 9."""
