@@ -25,7 +25,7 @@ from weightless.data.shards.corpus import corpus
 from weightless.export.packed import Packed, open_packed
 from weightless.program.engine import AuditEngine
 
-CHECKED = 24
+CHECKED, LEAST = 24, 8192
 
 
 def main() -> None:
@@ -55,30 +55,33 @@ def check(path: str, packed: Packed, tokens: np.ndarray) -> None:
 
 
 def scoring(packed: Packed, tokens: np.ndarray) -> Callable[[int], int]:
-    """Score one window; how many tokens."""
+    """Score as many windows as have LEAST tokens; how many tokens."""
     engine, context = packed.engine(), packed.program.context
     n_windows = max(1, (len(tokens) - 1) // context)
 
     def work(number: int) -> int:
-        first = number * 7919 % n_windows * context
-        window = tokens[first : first + context + 1]
-        engine.reset()
-        return len(engine.score_stream(window[:-1], window[1:]))
+        n = 0
+        for i in range(-(-LEAST // context)):
+            first = (number * 7919 + i) % n_windows * context
+            window = tokens[first : first + context + 1]
+            engine.reset()
+            n += len(engine.score_stream(window[:-1], window[1:]))
+        return n
 
     return work
 
 
 def drawing(packed: Packed) -> Callable[[int], int]:
-    """Draw a window of tokens; how many."""
-    engine, context = packed.engine(), packed.program.context
+    """Draw a window of tokens, the first LEAST of a longer one; how many."""
+    engine, n = packed.engine(), min(LEAST, packed.program.context)
 
     def work(number: int) -> int:
-        draws, token = np.random.default_rng(number).random((context, 8)), 0
+        draws, token = np.random.default_rng(number).random((n, packed.program.n_uniforms)), 0
         engine.reset()
-        for i in range(context):
+        for i in range(n):
             engine.feed(token)
             token = int(engine.sample(draws[i]))
-        return context
+        return n
 
     return work
 
