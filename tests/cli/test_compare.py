@@ -96,6 +96,19 @@ def test_runs_that_score_other_targets_are_refused(command, small_run, tmp_path)
         assert not (tmp_path / "page").exists()
 
 
+def test_windows_of_another_length_lie_elsewhere(command, small_run, tmp_path):
+    """As many targets of the same text in windows of 32: other targets, unless all are scored."""
+    other, whole = tmp_path / "other", tmp_path / "whole"
+    for folder, scored in ((other, "tokens = 700"), (whole, "tokens = 0")):
+        folder.mkdir()
+        shutil.copy(small_run[0] / "summary.json", folder)
+        recipe = (small_run[0] / "recipe.toml").read_text().replace("context = 64", "context = 32")
+        (folder / "recipe.toml").write_text(recipe.replace("tokens = 700", scored))
+    code, _, err = command("report", small_run[0], other, "--out", tmp_path / "page")
+    assert code == 2 and "score different targets" in err and "stretch = 64" in err and "stretch = 32" in err
+    assert command("report", whole, whole, "--out", tmp_path / "alike")[0] == 0
+
+
 def test_other_corpora_are_refused_by_name(command, trained, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(trained / "fast-s0", other)

@@ -91,7 +91,7 @@ def compare(folders: Sequence[Path], out: Path, command: str) -> Path:
 
 def _opened(folder: Path) -> Compared:
     if is_run(folder):
-        recipe = load_recipe(folder / RECIPE).evaluation if (folder / RECIPE).exists() else None
+        recipe = load_recipe(folder / RECIPE).targets if (folder / RECIPE).exists() else None
         return Compared(folder, read_summary(folder), recipe, None)
     if not (folder / MODEL).exists():
         raise WeightlessError(f"{folder} holds neither a finished run (summary.json) nor a trained model ({MODEL})")

@@ -234,10 +234,21 @@ class Recipe:
     @property
     def evaluation(self) -> EvalRecipe:
         """`eval` in which models of different contexts are asked for the same targets."""
-        contexts = {model.check(self.data.vocab_size, self.seeds[0]).context for model in self.model}
-        if not self.eval.tokens or self.eval.stretch or len(contexts) == 1:
-            return self.eval
-        return dataclasses.replace(self.eval, stretch=max(contexts))
+        return self.eval if len(self._contexts) == 1 else self._in_stretches
+
+    @property
+    def targets(self) -> EvalRecipe:
+        """`eval` as two runs have to share it: windows side by side, of one context, are stretches of that context."""
+        return self.evaluation if self.eval.stride else self._in_stretches
+
+    @property
+    def _in_stretches(self) -> EvalRecipe:
+        chosen = self.eval.tokens and not self.eval.stretch
+        return dataclasses.replace(self.eval, stretch=max(self._contexts)) if chosen else self.eval
+
+    @property
+    def _contexts(self) -> set[int]:
+        return {model.check(self.data.vocab_size, self.seeds[0]).context for model in self.model}
 
     def chosen(self, only: Sequence[str] = ()) -> list[ModelRecipe]:
         """The models of these names, all when there are none; ConfigError for a name that no model has."""
