@@ -45,7 +45,7 @@ class Session:
         learner = fresh()
 
         def restored(at: dict[str, Any], chunks: Iterator[bytes]) -> None:
-            numbers = [at.get(key) for key in ("stage", "reached")]
+            numbers: list[Any] = [at.get(key) for key in ("stage", "reached")]
             if any(type(n) is not int or n < 0 for n in numbers) or numbers[0] > COUNTING_THE_REST:
                 raise CorruptFileError(f"{DAMAGED}it does not say how far it has come")
             restore(chunks, learner.tables, learner.learned, len(learner.shape.dense), vocab_size)
@@ -78,7 +78,7 @@ def chunks_of(tables: fast.Tables, learned: fast.Learned) -> Iterator[bytes | me
         n = squeeze(rows, empty, masks, values)
         yield masks.tobytes() + values[:n].tobytes()
     for name in LEARNED:
-        yield memoryview(np.ascontiguousarray(getattr(learned, name)).reshape(-1)).cast("B")
+        yield np.ascontiguousarray(getattr(learned, name)).reshape(-1).data.cast("B")
 
 
 def expected_bytes(tables: fast.Tables, learned: fast.Learned) -> int:

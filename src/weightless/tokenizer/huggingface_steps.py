@@ -112,7 +112,8 @@ def _first_of_template(template: Any) -> str | None:
     """The token of a template that is it and the text, and of pairs no other."""
     if not isinstance(template, dict) or template.get("type") != "TemplateProcessing":
         return None
-    single, pair = template.get("single"), template.get("pair")
+    single: Any = template.get("single")
+    pair: Any = template.get("pair")
     try:
         name = single[0]["SpecialToken"]["id"]
         alone = len(single) == 2 and single[1]["Sequence"]["id"] == "A"

@@ -299,7 +299,7 @@ def read_whole(c, W, S, R, n):  # type: ignore[no-untyped-def]
         (c[MIX_INPUT], np.int64(LINE * (1 + 6 * max(n - 2, 0)))),
     ):
         if at >= 0:
-            touch(W, at, size, READ)
+            touch(W, at, size, READ)  # type: ignore[arg-type]
             R[IN_SUFFIXES] += size
     if c[MIX_TOKEN] >= 0:
         token = load_id(S, c[HISTORY] + 4 * (R[T] - 1))
