@@ -24,6 +24,7 @@ SHOWN = {
     "countmix_context": "LOG.md",
     "countmix": "README.md",
     "demo_inside": "LOG.md",
+    "tokens_curve_counts": "LOG.md",
     "countmix_feather": "LOG.md",
 }
 
