@@ -8,7 +8,7 @@ import pytest
 from lab.example_summary import example
 
 from weightless.base.errors import WeightlessError
-from weightless.lab.report.sizes import series_of, sizes_png, sizes_table
+from weightless.lab.report.sizes import locator, series_of, sizes_png, sizes_table
 from weightless.lab.report.summary import check_summary
 
 
@@ -37,6 +37,14 @@ def test_table_marks_the_least_of_each_size():
     assert lines[0].startswith("| training tokens | 0.3 M | 1 M | 3 M |")
     assert lines[2].startswith("| slow | 2.470 | – | 2.200 |")
     assert lines[3].startswith("| quick | **1.970** | **1.900** | **1.700** |")
+
+
+@pytest.mark.parametrize("values", [(255, 777), (95, 104), (900, 5000), (311, 126_000), (9.5e6, 5e8), (1, 1e9), (7, 7)])
+def test_an_axis_has_two_labels_at_least(values):
+    """Within a decade, too, where a logarithmic axis has none; and never so many that they hide each other."""
+    low, high = values[0] / 1.1, values[1] * 1.1
+    inside = [x for x in locator(values).tick_values(low, high) if low <= x <= high]
+    assert 2 <= len(inside) <= 10, inside
 
 
 def test_picture_is_a_png_and_a_run_without_sizes_is_told(tmp_path):

@@ -7,6 +7,7 @@ picture (PNG, three panels with one loss axis) come from the run's summary alone
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,14 @@ def sizes_png(source: str | Path | dict[str, Any], path: str | Path) -> Path:
     return Path(path)
 
 
+def locator(values: Sequence[float]) -> Any:
+    """Where a logarithmic axis over these values is labelled: round numbers, where powers of ten are too few."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    ratio = max(values) / min(values)
+    return MaxNLocator(5, steps=[1, 2, 5, 10]) if ratio < 10 else LogLocator(subs=(1.0, 3.0) if ratio < 100 else (1.0,))
+
+
 def _panel(axes: Any, series: list[Series], key: str, title: str) -> None:
     looks = accents([(s.name, s.family) for s in series])
     for s in series:
@@ -117,6 +126,7 @@ def _panel(axes: Any, series: list[Series], key: str, title: str) -> None:
             label=s.name,
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(locator([getattr(p, key) for s in series for p in s.points]))
     axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1e6:g}" if key == "tokens" else human_bytes(x))
     axes.xaxis.set_minor_formatter(lambda x, _: "")
     if key == "tokens":
