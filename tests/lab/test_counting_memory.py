@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from lab.fables_corpus import corpus_of_fables
 
 from weightless.base.errors import ConfigError
 from weightless.base.memory import memory
-from weightless.data.text import fables
 from weightless.lab import checks
-from weightless.lab.corpora import prepared
-from weightless.lab.recipe import DataRecipe, ModelRecipe
+from weightless.lab.recipe import ModelRecipe
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    text = folder / "fables.txt"
-    text.write_bytes(b"\n<|endoftext|>\n".join(fables.documents(seed=5, n_bytes=60_000)))
-    return prepared(DataRecipe(text.as_posix(), vocab_size=300), folder / "data", show_progress=False, workers=1)
+    return corpus_of_fables(tmp_path_factory.mktemp("corpus"), n_bytes=60_000)
 
 
 @pytest.mark.parametrize("model", ["countmix", "mixture"])

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lab.fables_corpus import corpus_of_fables
 
 from weightless.base.errors import ConfigError
-from weightless.data.text import fables
 from weightless.evals.bits_per_byte import evaluate
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed
 from weightless.lab import making, stages
-from weightless.lab.corpora import prepared
-from weightless.lab.recipe import DataRecipe, ModelRecipe, fingerprint, load_recipe
+from weightless.lab.recipe import ModelRecipe, fingerprint, load_recipe
 from weightless.models import ngram
 from weightless.ops.window_weights import fit_on, held_out_from, side_by_side
 from weightless.program.cached import CACHE_WEIGHTS
@@ -42,10 +41,7 @@ MIXTURE = ModelRecipe(
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    text = folder / "fables.txt"
-    text.write_bytes(b"\n<|endoftext|>\n".join(fables.documents(seed=5, n_bytes=60_000)))
-    return prepared(DataRecipe(text.as_posix(), vocab_size=300), folder / "data", show_progress=False, workers=1)
+    return corpus_of_fables(tmp_path_factory.mktemp("corpus"), n_bytes=60_000)
 
 
 @pytest.fixture(scope="module")

@@ -8,17 +8,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from contract.beside_cases import rounded, said_by_torch
+from lab.fables_corpus import corpus_of_fables
 
 from weightless.countmix.arranging import arranged
 from weightless.countmix.tree import Tree, build_tree
-from weightless.data.text import fables
 from weightless.evals.bits_per_byte import evaluate
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed
 from weightless.lab import making
 from weightless.lab.beside import Speaker
-from weightless.lab.corpora import prepared
-from weightless.lab.recipe import DataRecipe, ModelRecipe
+from weightless.lab.recipe import ModelRecipe
 from weightless.models.catalog import family
 
 NEURAL = {"d_model": 32, "n_layers": 1, "n_heads": 1, "head": "class", "tied": False}
@@ -40,10 +39,7 @@ INSIDE = ModelRecipe(
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    text = folder / "fables.txt"
-    text.write_bytes(b"\n<|endoftext|>\n".join(fables.documents(seed=5, n_bytes=120_000)))
-    return prepared(DataRecipe(text.as_posix(), vocab_size=300), folder / "data", show_progress=False, workers=1)
+    return corpus_of_fables(tmp_path_factory.mktemp("corpus"), n_bytes=120_000)
 
 
 @pytest.fixture(scope="module")
