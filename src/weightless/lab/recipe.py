@@ -17,6 +17,7 @@ unknown key the nearest known one.  What only the text can tell (is it long enou
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -246,7 +247,7 @@ class Recipe:
         chosen = self.eval.tokens and not self.eval.stretch
         return dataclasses.replace(self.eval, stretch=max(self._contexts)) if chosen else self.eval
 
-    @property
+    @functools.cached_property
     def _contexts(self) -> set[int]:
         return {model.check(self.data.vocab_size, self.seeds[0]).context for model in self.model}
 
