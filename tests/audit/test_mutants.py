@@ -22,7 +22,7 @@ from weightless.program.operators.attention import promise as attention
 from weightless.program.operators.class_head import promise as class_head
 from weightless.program.operators.feedforward import promise as feedforward
 from weightless.program.operators.lookup import promise as lookup
-from weightless.quant.formats import code_bytes
+from weightless.quant.layout import code_bytes
 
 DENSE = ("dense", "tied_mqa_swiglu_int8")
 FEATHER = ("feather", "as_it_comes")

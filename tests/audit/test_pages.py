@@ -13,7 +13,7 @@ from contract.cases import ALL
 
 from weightless.audit.counters import pages, verify
 from weightless.audit.counters.pages import PagesUnavailableError, visited
-from weightless.kernels.numba.matvec import MATVEC
+from weightless.kernels.numba.packed import MATVEC
 from weightless.kernels.numba.rows import views
 from weightless.program.engine import Engine
 from weightless.quant.formats import encode_rows

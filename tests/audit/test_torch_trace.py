@@ -18,7 +18,7 @@ from weightless.audit.counters.torch_trace import Trace
 from weightless.audit.counters.trace_agreement import trace_positions
 from weightless.base.errors import WeightlessError
 from weightless.program.tensor import Tensor
-from weightless.quant.formats import row_bytes
+from weightless.quant.layout import row_bytes
 
 OUTSIDER = torch.ones(4)
 

@@ -126,3 +126,21 @@ def test_functions_of_others_keep_their_cache():
     before = numba.config.CACHE_DIR
     compiled.njit(cache=True)(outer_of_zero)
     assert before == numba.config.CACHE_DIR
+
+
+def test_two_processes_that_save_at_once_never_take_each_others_code(tmp_path, monkeypatch):
+    """Both have read the index before either wrote it: a lost entry is compiled again, a wrong one would run."""
+    files = compiled._files_by_key()(str(tmp_path), "kernel", "stamp")
+    for key in ("float32", "float64"):
+        monkeypatch.setattr(files, "_load_index", dict)
+        files.save(key, f"code for {key}")
+    monkeypatch.undo()
+    assert {key: files.load(key) for key in ("float32", "float64")} == {"float32": None, "float64": "code for float64"}
+    files.save("float32", "code for float32")
+    assert [files.load(key) for key in ("float32", "float64")] == ["code for float32", "code for float64"]
+
+
+def test_kernels_keep_their_files_by_key():
+    from weightless.kernels.numba.rows import decode_f32
+
+    assert type(decode_f32._cache._cache_file) is compiled._files_by_key()

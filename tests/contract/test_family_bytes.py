@@ -19,10 +19,11 @@ from weightless.export.packed import open_packed
 from weightless.program import interpreter as vm
 from weightless.program.cost import Bytes, formula, is_exact, step_bytes, touched_by_formula
 from weightless.program.tensor import align
-from weightless.quant.formats import GROUP, decode_rows
+from weightless.quant.code_rows import decoded_scales
+from weightless.quant.formats import decode_rows
+from weightless.quant.layout import format_named
 
 STEP = {"f16": 2.0**-11, "bf16": 2.0**-8}  # half a unit in the last place, relative
-SHARE = {"int8": 0.5 / 127, "int4": 0.5 / 7}  # half a code, relative to the largest of the group
 
 
 def over(cases):
@@ -113,9 +114,10 @@ def test_6_unpacked_within_the_stated_error(b, packed):
         elif tensor.format in STEP:
             assert (np.abs(have - wanted) <= STEP[tensor.format] * np.abs(wanted) + 2.0**-25).all()
         else:
-            largest = np.maximum.reduceat(np.abs(wanted), np.arange(0, tensor.shape[1], GROUP), axis=1)
-            allowed = np.repeat(largest, GROUP, axis=1)[:, : tensor.shape[1]] * SHARE[tensor.format]
-            assert (np.abs(have - wanted) <= allowed * 1.002 + 1e-7).all()  # the scale itself is rounded to fp16
+            fmt, cols = format_named(tensor.format), tensor.shape[1]
+            scale = np.repeat(decoded_scales(view, fmt, cols), fmt.group_size(cols), axis=1)[:, :cols]
+            beyond = np.abs(wanted) - (fmt.levels - 1) / 2 * scale  # a clip, or the largest code of a rounded scale
+            assert (np.abs(have - wanted) <= np.maximum(scale / 2, beyond) * 1.0001 + 1e-7).all()
 
 
 @over(ALL)

@@ -1,6 +1,6 @@
 """The log of compiled code: what is written down, how it is reduced, and that without a log nothing is compiled for it.
 
-Oracles: `cost.step_bytes` (sets of intervals) for the reduction, `quant.formats` for the bytes of a row.
+Oracles: `cost.step_bytes` (sets of intervals) for the reduction, `quant.layout` for the bytes of a row.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
+from some_formats import ARITHMETIC
 
 from weightless.base.errors import ConfigError
-from weightless.kernels.codes import FORMAT_CODES
+from weightless.kernels.codes import F32, format_code
 from weightless.kernels.numba.memory import N_FIELDS, OF_STATE, READ, WRITE, begin, row_bytes, touch, touch_rows
 from weightless.kernels.numba.rows import KERNEL, views
 from weightless.program import logged_engine
@@ -23,7 +24,7 @@ from weightless.program.operator import Access
 from weightless.program.program import Program
 from weightless.program.tensor import Tensor
 from weightless.program.warm import smallest_program
-from weightless.quant import formats
+from weightless.quant import layout
 
 MEMORY = (
     Tensor("a", (1, 300), "u8", "left"),
@@ -149,16 +150,16 @@ def test_without_a_log_nothing_is_compiled():
     assert stores[0] == 0 < stores[1], stores
 
 
-@pytest.mark.parametrize("fmt", FORMAT_CODES)
+@pytest.mark.parametrize("fmt", ARITHMETIC)
 @pytest.mark.parametrize("cols", [2, 6, 30, 62, 64, 66, 130, 254, 1022])
 def test_bytes_of_a_row(fmt, cols):
     for width in (cols, cols + 1) if fmt != "int4" else (cols,):
-        assert row_bytes(width, FORMAT_CODES[fmt]) == formats.row_bytes(fmt, width)
+        assert row_bytes(width, format_code(fmt)) == layout.row_bytes(fmt, width)
 
 
 def test_rows_with_padding_between_them_are_named_one_by_one():
     log = np.zeros((8, N_FIELDS), np.int64)
-    write_down_rows(memories(log)[0], 64, 64, 3, 10, FORMAT_CODES["f32"])
+    write_down_rows(memories(log)[0], 64, 64, 3, 10, F32)
     assert log[1 : 1 + log[0, 0], 2:].tolist() == [[64, 104], [128, 168], [192, 232]]
 
 

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError, CorruptFileError
-from weightless.quant.formats import FORMATS, decode_rows, encode_rows, is_quantised, row_bytes, stored_bytes
+from weightless.base.format_names import USUAL
+from weightless.quant.formats import decode_rows, encode_rows
+from weightless.quant.layout import format_named, is_quantised, row_bytes, stored_bytes
 
 WIDTHS = [1, 2, 3, 6, 62, 63, 64, 65, 66, 126, 128, 130, 255, 256]
 
@@ -154,13 +156,14 @@ def test_sizes():
     assert row_bytes("int8", 64) == 66 and row_bytes("int8", 65) == 70
     assert row_bytes("bf16", 3) == 6 and row_bytes("f32", 3) == 12 and row_bytes("u8", 3) == 3
     assert stored_bytes("int4", 1000, 64) == 34000
-    assert FORMATS["int4"].bits_per_element == 4.25
-    assert [name for name in FORMATS if is_quantised(name)] == ["int8", "int4"]
+    assert format_named("int4").bits_per_element(640) == 4.25
+    codes = ["int8", "int6", "int5", "int4", "int3", "int2", "t2", "t5", "binary"]
+    assert [name for name in USUAL if is_quantised(name)] == codes
 
 
-@pytest.mark.parametrize("fmt", list(FORMATS))
+@pytest.mark.parametrize("fmt", USUAL)
 def test_empty_tables(fmt):
-    x_RC = np.zeros((0, 64), np.int64 if FORMATS[fmt].is_integer_table else np.float32)
+    x_RC = np.zeros((0, 64), np.int64 if format_named(fmt).is_integer_table else np.float32)
     stored = encode_rows(x_RC, fmt)
     assert stored.shape == (0, row_bytes(fmt, 64))
     assert decode_rows(stored, fmt, 64).shape == (0, 64)
@@ -170,11 +173,11 @@ def test_empty_tables(fmt):
 @settings(max_examples=50, deadline=None)
 @given(data=st.data(), fmt=st.sampled_from(["u8", "u16", "u32", "i32"]), cols=st.integers(0, 9))
 def test_integer_tables_round_trip(data, fmt, cols):
-    limits = np.iinfo(np.dtype(FORMATS[fmt].dtype))
+    limits = np.iinfo(np.dtype(format_named(fmt).dtype))
     rows = data.draw(st.lists(st.lists(st.integers(limits.min, limits.max), min_size=cols, max_size=cols), max_size=5))
     x_RC = np.array(rows, np.int64).reshape(len(rows), cols)
     decoded = decode_rows(encode_rows(x_RC, fmt), fmt, cols)
-    assert decoded.dtype == np.dtype(FORMATS[fmt].dtype) and (decoded == x_RC).all()
+    assert decoded.dtype == np.dtype(format_named(fmt).dtype) and (decoded == x_RC).all()
 
 
 def test_row_padding_is_not_read():

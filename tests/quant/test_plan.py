@@ -33,8 +33,8 @@ def test_a_tensor_without_a_pattern_is_refused():
 
 
 def test_unknown_format_and_double_pattern_are_refused():
-    with pytest.raises(ConfigError, match="unknown format 'int5'"):
-        Plan.of({"*": "int5"})
+    with pytest.raises(ConfigError, match="unknown format 'int9'"):
+        Plan.of({"*": "int9"})
     with pytest.raises(ConfigError, match="twice"):
         Plan((("*", "f32"), ("*", "int4")))
 

@@ -28,6 +28,7 @@ DECLARATIONS = {
     "vectorize",
     "guvectorize",
     "overload",
+    "intrinsic",
     "contextmanager",
     "cache",
     "constexpr",

@@ -31,18 +31,40 @@ _IMPORT = re.compile(rb"^\s*(?:from|import)\s+(weightless[\w.]*)(?:\s+import\s+(
 
 
 def njit(**options: Any) -> Callable[[Any], Any]:
-    """numba.njit(**options), with our cache folder where the options ask for a cache."""
+    """numba.njit(**options), with our cache folder and files where the options ask for a cache."""
     import numba
 
     def decorate(function: Any) -> Any:
         before = numba.config.CACHE_DIR  # type: ignore[attr-defined]
         numba.config.CACHE_DIR = str(cache_folder()) if options.get("cache") else before  # type: ignore[attr-defined]
         try:
-            return numba.njit(**options)(function)
+            compiled: Any = numba.njit(**options)(function)
         finally:
             numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
+        if options.get("cache"):
+            compiled._cache._cache_file.__class__ = _files_by_key()
+        return compiled
 
     return decorate
+
+
+@functools.cache
+def _files_by_key() -> type:
+    """numba's cache files, with data files named by what they hold.
+
+    numba numbers them: two processes that compile one function for different types at the same time both take the next
+    number, and then the one's machine code answers to the other's types.  Here such a race can lose an entry of the
+    index, which is compiled again, and nothing else.
+    """
+    from numba.core.caching import IndexDataCacheFile
+
+    class FilesByKey(IndexDataCacheFile):
+        def save(self, key: Any, data: Any) -> None:
+            name = self._data_name(int(hashlib.sha256(repr(key).encode()).hexdigest()[:15], 16))
+            self._save_data(name, data)
+            self._save_index({**self._load_index(), key: name})
+
+    return FilesByKey
 
 
 @functools.cache

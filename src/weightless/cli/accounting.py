@@ -125,7 +125,7 @@ def _stored(weights: list[Weight]) -> dict[str, int | None]:
     from functools import partial
 
     from weightless.ledger.memory import stored_bytes
-    from weightless.quant.formats import row_bytes
+    from weightless.quant.layout import row_bytes
 
     out: dict[str, int | None] = {}
     for fmt in SHOWN_FORMATS:

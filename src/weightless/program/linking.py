@@ -17,8 +17,8 @@ from numba import typeof, types
 from weightless.base.progress import told_if_slow
 from weightless.kernels.numba.attend import ATTEND
 from weightless.kernels.numba.calls import address_of
-from weightless.kernels.numba.matvec import MATVEC
-from weightless.kernels.numba.rows import DECODE_ROW, ENCODE_ROW, RECALL_ROW
+from weightless.kernels.numba.packed import DECODE_ROW, MATVEC
+from weightless.kernels.numba.rows import ENCODE_ROW, RECALL_ROW
 from weightless.program.companion import Companion
 from weightless.program.operator import N_FLOATS, N_INTS, Kernel
 from weightless.program.operators import compiled_twin
@@ -29,7 +29,7 @@ VIEWS = (types.uint8, types.float32, types.uint16)
 STORED = types.Tuple([types.Array(kind, 1, "C", readonly=True) for kind in VIEWS])
 CACHE = types.Tuple([types.Array(kind, 1, "C") for kind in VIEWS])
 
-KERNELS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
+KERNELS: dict[str, tuple[Mapping[str, Any], tuple[Any, ...]]] = {
     "matvec": (MATVEC, (STORED, *[NUMBER] * 4, VECTOR, VECTOR)),
     "decode_row": (DECODE_ROW, (STORED, NUMBER, NUMBER, VECTOR)),
     "recall_row": (RECALL_ROW, (CACHE, NUMBER, NUMBER, VECTOR)),

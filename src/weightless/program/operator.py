@@ -19,7 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_transform
 
 from weightless.base.errors import ConfigError, CorruptFileError, NewerFileError, nearest
-from weightless.kernels.codes import FORMAT_CODES
+from weightless.base.format_names import is_arithmetic, parse_format
+from weightless.kernels.codes import format_code
 from weightless.program.registers import USUAL_UNIFORMS
 from weightless.program.tensor import Tensor
 
@@ -283,14 +284,15 @@ def need_matrix(op: Any, tensors: Tensors, name: str, rows: int, cols: int) -> N
     """A (rows, cols) weight in any arithmetic format."""
     tensor = tensors[name]
     need(tensor.shape == (rows, cols), op, f"{name} should have shape ({rows}, {cols}), not {tensor.shape}")
-    need(tensor.format in ("f32", "bf16", "f16", "int8", "int4"), op, f"{name} cannot be {tensor.format}")
+    need(is_arithmetic(tensor.format), op, f"{name} cannot be {tensor.format}")
     need(tensor.kind != "state", op, f"{name} should be a weight")
 
 
 def packed(place: Place, kernel: str) -> list[Operand]:
     """How a compiled twin is told of stored rows: [offset, stride, rows, cols, format, kernel for this format]."""
     offset, tensor = place
-    return [offset, tensor.row_stride, *tensor.shape, FORMAT_CODES[tensor.format], Kernel(kernel, tensor.format)]
+    storage = parse_format(tensor.format).storage
+    return [offset, tensor.row_stride, *tensor.shape, format_code(tensor.format), Kernel(kernel, storage)]
 
 
 def whole(tensor: Tensor, write: bool = False) -> list[Access]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from weightless.quant.formats import row_bytes
+from weightless.quant.layout import row_bytes
 
 LINE = 64  # bytes of a cache line: the unit of T64 and of row alignment
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from weightless.base.errors import ConfigError
-from weightless.quant.formats import format_named
+from weightless.quant.layout import format_named
 
 
 @dataclass(frozen=True)

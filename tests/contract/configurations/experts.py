@@ -41,7 +41,7 @@ CASES = {
         weight_format="bf16",
         kv_format="f32",
     ),
-    "int4_and_a_shared_one": experts.Config(
+    "int5_and_a_shared_one": experts.Config(
         V,
         72,
         1,
@@ -53,7 +53,7 @@ CASES = {
         30,
         context=23,
         activation="silu",
-        weight_format="int4",
+        weight_format="int5_g32_s8",
         kv_format="f32",
     ),
 }

@@ -70,5 +70,5 @@ CASES = {
     "nothing_looks_back_one_expert": feather.Config(
         V, 72, 1, d_ff=46, context=33, rows_2=97, rows_3=101, layer_pattern="N", n_experts=3
     ),
-    "square_vocabulary": feather.Config(289, 72, 1, 2, 1, 18, 46, 33, 0, 97, table_format="int8"),
+    "square_vocabulary": feather.Config(289, 72, 1, 2, 1, 18, 46, 33, 0, 97, table_format="int6_row"),
 }

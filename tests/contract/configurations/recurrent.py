@@ -15,7 +15,7 @@ CASES = {
         V, 40, 2, 3, 0, 1, False, 2, 1, 46, 23, weight_format="int8", kv_format="int8"
     ),
     "a_single_pass": recurrent.Config(
-        V, 40, 1, 1, 1, 0, False, 2, 2, 46, 33, activation="gelu", weight_format="int4", kv_format="f32"
+        V, 40, 1, 1, 1, 0, False, 2, 2, 46, 33, activation="gelu", weight_format="int3_g128", kv_format="f32"
     ),
     "exits_between_passes": recurrent.Config(
         V, 40, 1, 3, 1, 1, True, 2, 1, 30, 23, exit_after=(1, 2, 4), exit_threshold=0.5, **EXACT

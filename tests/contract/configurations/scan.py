@@ -46,7 +46,7 @@ CASES = {
         V, 40, 2, "delta", 28, 2, chunk=7, conv=3, d_ff=45, context=33, activation="silu", weight_format="f32"
     ),
     "delta_hybrid": scan.Config(V, 40, 2, "delta", 26, layer_pattern="AS", n_heads=2, d_ff=45, context=23, **EXACT),
-    "delta_int4_bf16_state": scan.Config(
-        V, 72, 1, "delta", 36, 4, "bf16", d_ff=46, context=65, tied=False, weight_format="int4"
+    "delta_t5_bf16_state": scan.Config(
+        V, 72, 1, "delta", 36, 4, "bf16", d_ff=46, context=65, tied=False, weight_format="t5_g128"
     ),
 }

@@ -33,8 +33,8 @@ from weightless.base.errors import CorruptFileError
 from weightless.base.random import rng_for
 from weightless.program.operator import BISECTED, NOT_SET, SILENT, UNCHOSEN, WEIGHTLESS, WITHOUT_WORD
 from weightless.program.program import Program
-from weightless.program.tensor import LINE, Tensor
-from weightless.quant.formats import code_bytes, is_quantised
+from weightless.program.tensor import LINE
+from weightless.quant.layout import filling
 
 BLOCK = LINE
 TRIALS = 200
@@ -189,10 +189,11 @@ def spared_bytes(program: Program) -> dict[str, np.ndarray]:
         for reason, name, first in op.indifferent():
             _cover(program, name, masks[reason], first)
     for offset, tensor in layout.places.values():
-        if _has_fill(tensor):
+        fill = filling(tensor.format, tensor.shape[1])
+        if fill.any():
             start = offset + (layout.weight_bytes if tensor.kind == "state" else 0)
             rows = masks[FILLED][start : start + tensor.nbytes].reshape(tensor.shape[0], tensor.row_stride)
-            rows[:, code_bytes(tensor.format, tensor.shape[1]) - 1] = True
+            rows[:, : tensor.row_bytes] |= fill
     return masks
 
 
@@ -201,8 +202,3 @@ def _cover(program: Program, name: str, mask: np.ndarray, first: int = 0) -> Non
         offset, tensor = program.layout.places[name]
         start = offset + (program.layout.weight_bytes if tensor.kind == "state" else 0)
         mask[start + first * tensor.row_stride : start + tensor.nbytes] = True
-
-
-def _has_fill(tensor: Tensor) -> bool:
-    bits = {"int8": 8, "int4": 4}.get(tensor.format, 0)
-    return is_quantised(tensor.format) and (tensor.shape[1] * bits // 8) % 2 == 1

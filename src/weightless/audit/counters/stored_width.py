@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from weightless.quant.formats import GROUP, format_named, row_bytes
+from weightless.quant.layout import column_bytes, format_named, row_bytes
 
 
 def touched_bytes(mask_RC: np.ndarray, fmt: str) -> int:
@@ -22,12 +22,7 @@ def touched_bytes(mask_RC: np.ndarray, fmt: str) -> int:
 
 def _part_of_row(mask_C: np.ndarray, fmt: str) -> int:
     described = format_named(fmt)
-    if not described.group:
-        return int(mask_C.sum()) * described.bits // 8
-    n_bytes = 0
-    for first in range(0, len(mask_C), GROUP):
-        part = mask_C[first : first + GROUP]
-        if part.any():
-            pairs = part.reshape(2, -1).any(axis=0) if described.bits == 4 else part  # int4 pairs column i with L/2 + i
-            n_bytes += int(pairs.sum()) + 2
-    return n_bytes
+    if not described.levels:
+        return int(mask_C.sum()) * int(described.bits) // 8
+    places = column_bytes(fmt, len(mask_C))
+    return len({at for j in np.flatnonzero(mask_C) for at in places[j]})

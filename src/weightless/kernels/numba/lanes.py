@@ -28,7 +28,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-N_LANES, N_SHELVES = 16, 304
+N_LANES, N_SHELVES = 16, 424
 # No reassociation: sums here are ordered by hand, and two compilations of a kernel shall give the same bits.
 FLAGS = ("contract", "nsz")
 _I8, _I16, _I32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
@@ -137,10 +137,12 @@ def _from_half(context: Any, b: Any, stored: Any) -> Any:
 _F32: Stored = ir.FloatType(), 4, lambda _, b, v: v
 _BF16: Stored = _I16, 2, lambda _, b, v: b.bitcast(b.shl(b.zext(v, _INTS), every_lane(16)), FLOATS)
 _INT8: Stored = _I8, 1, lambda _, b, v: b.sitofp(b.sext(v, _INTS), FLOATS)
+_UINT8: Stored = _I8, 1, lambda _, b, v: b.sitofp(b.zext(v, _INTS), FLOATS)
 load_f32, load_f32_part = loader(lambda array: _F32)
 load_bf16, load_bf16_part = loader(lambda array: _BF16)
 load_f16, load_f16_part = loader(lambda array: (_I16, 2, _from_half))
 load_int8, load_int8_part = loader(lambda array: _INT8)
+_, load_uint8_part = loader(lambda array: _UINT8)
 load_stored, load_stored_part = loader(lambda array: _F32 if array.dtype == types.float32 else _BF16)
 
 
@@ -354,7 +356,7 @@ def sum_four(typingctx, p, q, r, s):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def shelf(typingctx):  # type: ignore[no-untyped-def]
-    """Room for N_SHELVES lanes on the stack (19 KiB); one load from there spreads a single number to all lanes."""
+    """Room for N_SHELVES lanes on the stack (27 KiB); one load from there spreads a single number to all lanes."""
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         with builder.goto_entry_block():  # once per call, wherever it is asked for; what lies there is left as it is

@@ -19,7 +19,7 @@ from numba import types
 from numba.extending import overload
 
 from weightless.base.compiled import njit
-from weightless.kernels.codes import F32, INT4, INT8
+from weightless.kernels.codes import BITS_AT, F32, FIVES, GROUP_AT, INT4, INT8, KIND_BITS, SCALES_AT, WORDS
 from weightless.kernels.numba.rows import GROUP, KERNEL
 
 READ, WRITE, OF_STATE = 0, 1, 2
@@ -83,15 +83,34 @@ def _begin(memory, number):  # type: ignore[no-untyped-def]
 
 @njit(**KERNEL)
 def row_bytes(cols, form):  # type: ignore[no-untyped-def]
-    """Bytes of one row with its scales: `quant.formats.row_bytes`, its oracle."""
+    """Bytes of one row with its scales: `quant.layout.row_bytes`, its oracle."""
+    kind = form & KIND_BITS
     scales = 2 * ((cols + GROUP - 1) // GROUP)
-    if form == F32:
+    if kind == F32:
         return 4 * cols
-    if form == INT8:
+    if kind == INT8:
         return cols + (cols & 1) + scales
-    if form == INT4:
+    if kind == INT4:
         return (cols // 2 + 1) // 2 * 2 + scales
-    return 2 * cols
+    if kind != WORDS and kind != FIVES:
+        return 2 * cols
+    group = (form >> GROUP_AT) & 0xFFFF
+    group = cols if group == 0 else group
+    n_groups = (cols + group - 1) // group
+    scales = 2 + n_groups + (n_groups & 1) if form >> SCALES_AT else 2 * n_groups
+    if kind == WORDS:
+        return 4 * n_words(cols, (form >> BITS_AT) & 15) + scales
+    n_bytes = cols // group * ((group + 4) // 5) + (cols % group + 4) // 5
+    return n_bytes + (n_bytes & 1) + scales
+
+
+@njit(**KERNEL)
+def n_words(cols, bits):  # type: ignore[no-untyped-def]
+    """Words of a row of codes: `quant.words.n_words`, its oracle."""
+    per_word = 32 // bits
+    words = 1 if per_word * bits == 32 else bits if bits & 1 else bits // 2
+    codes = per_word * words + (2 * words) // bits if words > 1 else per_word
+    return cols // codes * words + min(words, (cols % codes + per_word - 1) // per_word)
 
 
 @njit(**KERNEL)

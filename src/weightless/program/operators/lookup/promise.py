@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from weightless.kernels.codes import FORMAT_CODES
+from weightless.base.format_names import is_arithmetic
 from weightless.ops.hashing import row_index, start_of
 from weightless.program.arena import Arena
 from weightless.program.batch import Batch
@@ -82,7 +82,7 @@ class GatherRow(Operator):
         need(0 <= self.first <= tensors[self.x].shape[1] - table.shape[1], self, f"no room for a row in {self.x}")
         need(self.add or tensors[self.x].shape[1] == table.shape[1], self, f"a row leaves a part of {self.x} unset")
         need(table.kind != "state", self, f"{self.table} should be a weight")
-        need(table.format in FORMAT_CODES, self, f"{self.table} cannot be {table.format}")
+        need(is_arithmetic(table.format), self, f"{self.table} cannot be {table.format}")
         need(table.shape[0] >= bounds.vocab_size, self, "fewer rows than tokens")
         need_history(self, bounds, self.history)
 
@@ -128,7 +128,7 @@ class GatherPosition(Operator):
         table = tensors[self.table]
         need_vector(self, tensors, self.x, table.shape[1])
         need(table.kind != "state", self, f"{self.table} should be a weight")
-        need(table.format in FORMAT_CODES, self, f"{self.table} cannot be {table.format}")
+        need(is_arithmetic(table.format), self, f"{self.table} cannot be {table.format}")
         need(table.shape[0] >= bounds.context, self, "fewer rows than positions")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
@@ -160,7 +160,7 @@ class AddRow(Operator):
         table = bounds.tensors[self.table]
         need_vector(self, bounds.tensors, self.x, table.shape[1])
         need(table.kind != "state", self, f"{self.table} should be a weight")
-        need(table.format in FORMAT_CODES, self, f"{self.table} cannot be {table.format}")
+        need(is_arithmetic(table.format), self, f"{self.table} cannot be {table.format}")
         need(0 <= self.row < table.shape[0], self, f"row {self.row} of {table.shape[0]}")
 
     def accesses(self, tensors: Tensors, t: int, data: Sequence[int] = ()) -> list[Access]:
@@ -259,7 +259,7 @@ class GatherHashed(Operator):
         need_vector(self, tensors, self.x, table.shape[1])
         need(1 <= self.order <= 8, self, f"order {self.order} is not in 1..8")
         need(table.kind != "state" and table.shape[0] > 0, self, f"{self.table} should be a weight with rows")
-        need(table.format in FORMAT_CODES, self, f"{self.table} cannot be {table.format}")
+        need(is_arithmetic(table.format), self, f"{self.table} cannot be {table.format}")
         need(0 <= self.seed < 2**62 and 0 <= self.pad < 2**32, self, "seed or pad is out of range")
         need_history(self, bounds, self.history)
 
