@@ -143,8 +143,7 @@ def _lay_rest(x, first, last, place, n_places, room):  # type: ignore[no-untyped
 def _words_matvec(bits: int, levels: int, group: int, eight: bool) -> Any:
     """The product for codes of `bits` bits and `levels` values, a scale for `group` columns (0: all)."""
     n_words, span = PERIODS[bits][1], span_columns(bits)
-    n_parts = len(parts_of_word(bits))
-    per_span = n_parts * n_words
+    per_span = len(parts_of_word(bits)) * n_words
     lifted = SCALES + STRETCH // span * per_span
     spare = lifted + STRETCH // span * n_words
     per_group = group if group else STRETCH  # columns per scale of a stretch
@@ -183,11 +182,9 @@ def _words_matvec(bits: int, levels: int, group: int, eight: bool) -> Any:
                     at = k * span // group if group else 0
                     sums = add_span(codes, four, room, places, at, apart, sums, bits, group)
                     a += 64 * n_words
-                four, places = (
-                    (a, a + in_b, a + in_c, a + in_d),
-                    (SCALES + n_whole * per_span, lifted + n_whole * n_words),
-                )
-                at = n_whole * span // group if group else 0
+                k = n_whole
+                four, places = (a, a + in_b, a + in_c, a + in_d), (SCALES + k * per_span, lifted + k * n_words)
+                at = k * span // group if group else 0
                 if left > 0:
                     sums = add_chunk(codes, four, left, room, places, at, apart, sums, bits, group, 0)
                 if left > N_LANES:
