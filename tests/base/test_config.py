@@ -135,7 +135,7 @@ def test_damaged_toml_names_the_file(tmp_path, content):
 
 
 def test_a_missing_recipe_is_named(tmp_path):
-    with pytest.raises(WeightlessError, match=r"no such recipe: .*gone\.toml"):
+    with pytest.raises(WeightlessError, match=r"no such file: .*gone\.toml"):
         load_toml(tmp_path / "gone.toml")
     with pytest.raises(WeightlessError, match="cannot read"):
         load_toml(tmp_path)

@@ -20,7 +20,7 @@ from weightless.artifact.strict_json import dump_strict, load_strict
 ALIGNMENT = 64
 MAX_SIZE = 1 << 48
 _NAME = re.compile(r"[!-~]{1,200}")
-_FORMAT = re.compile(r"[a-z0-9_]{1,32}")
+_FORMAT = re.compile(r"[a-z0-9_@.]{1,48}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

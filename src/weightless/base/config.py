@@ -66,7 +66,7 @@ def load_toml(path: str | Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WeightlessError(f"no such recipe: {path}") from None
+        raise WeightlessError(f"no such file: {path}") from None
     except OSError as error:
         raise WeightlessError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

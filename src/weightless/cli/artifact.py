@@ -27,16 +27,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pack:
-    """Turn the checkpoint of a model folder (as `train` and `run` leave it) into one artifact file."""
+    """Turn the checkpoint of a model folder (as `train` and `run` leave it) into one artifact file, or an artifact into
+    one of other formats."""
 
     model: Annotated[str, tyro.conf.Positional]
-    """A folder with model.toml and checkpoint/."""
+    """A folder with model.toml and checkpoint/, or an artifact (.wl), whose codes stay as they are where their format
+    does."""
     data: str = ""
-    """The prepared corpus; found beside the model when empty."""
+    """The prepared corpus of a folder; found beside the model when empty."""
     out: str = ""
-    """The artifact; model.wl in the model's folder when empty."""
+    """The artifact; model.wl in the model's folder when empty.  Needed for an artifact."""
     weight_format: str = ""
-    """Another format for the matrices: f32, bf16, f16, int8 or int4 (rounded to nearest, no training)."""
+    """Another format for the matrices, rounded to nearest without training: f32, bf16, f16, int8, int6, int5, int4,
+    int3, int2, t2, t5 (ternary) or binary; with _g32, _g128 or _row (columns of a scale, 64 when nothing is said), _s8
+    (8-bit scales) and @absmax, @absmean, @std, @quantile or @lsq (how scales are chosen)."""
+    plan: str = ""
+    """A TOML file whose keys are patterns of tensors and whose values are formats, the first that meets a tensor
+    deciding: "block.*.down" = "int8"."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +125,18 @@ def _warn_of_learned_text(artifact: Path, named: Corpus | None) -> None:
 
 
 def _pack(options: Pack) -> int:
+    from weightless.export.repack import load_plan, repack
     from weightless.lab.checkpoints import pack_checkpoint
 
-    folder = Path(options.model)
+    folder, plan = Path(options.model), load_plan(Path(options.plan)) if options.plan else None
+    if folder.is_file():
+        if not options.out or options.data:
+            raise ConfigError(f"{folder} is an artifact: say where to write with --out, and leave --data out")
+        path = repack(folder, Path(options.out), options.weight_format, plan).artifact.path
+        print(f"{path}: {human_bytes(path.stat().st_size)}, SHA-256 {sha256_file(path)}")
+        return 0
     data = Path(options.data) if options.data else corpus_of(folder / "model.wl").folder
-    path = pack_checkpoint(folder, data, Path(options.out or folder / "model.wl"), options.weight_format)
+    path = pack_checkpoint(folder, data, Path(options.out or folder / "model.wl"), options.weight_format, plan)
     print(f"{path}: {human_bytes(path.stat().st_size)}, SHA-256 {sha256_file(path)}")
     return 0
 

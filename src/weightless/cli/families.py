@@ -78,7 +78,7 @@ def layers_of(found: Family) -> str:
 
     config = found.Config()
     if isinstance(found, Trained):
-        return grouped([named(part) for part in found.stack(config).parts])
+        return grouped([named(part) for part in found.laid(config).parts])
     if isinstance(found, Composed):
         return f"{config.neural} + {config.counted}"
     program = found.decode_program(config)

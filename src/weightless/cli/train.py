@@ -99,7 +99,10 @@ def _flags(name: str, config_class: type, train_class: type) -> type:
         for f in dataclasses.fields(cls):
             default = f.default if f.default is not dataclasses.MISSING else None
             default = {"batch_size": DEFAULT_BATCH, "family": name}.get(f.name, default)
-            fields[f.name] = (f.name, hints[f.name], field(default=default, metadata={HELP: texts.get(f.name, "")}))
+            given: dict[str, Any] = {"default": default}
+            if f.default_factory is not dataclasses.MISSING:
+                given = {"default_factory": f.default_factory}
+            fields[f.name] = (f.name, hints[f.name], field(**given, metadata={HELP: texts.get(f.name, "")}))
     return dataclasses.make_dataclass(
         "Train", list(fields.values()), frozen=True, namespace={"__doc__": "Train one model, and pack it."}
     )

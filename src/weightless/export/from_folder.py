@@ -88,7 +88,7 @@ Table = list[tuple[Stacked, tuple[int, ...]]]
 
 def _table(described: Described, weights: Weights) -> Table:
     """Files of the plain model lack the prefix that those with a head have."""
-    prefix, parameters = described.foreign.prefix, described.family.stack(described.config).parameters()
+    prefix, parameters = described.foreign.prefix, described.family.laid(described.config).parameters()
     if not any(name.startswith(prefix) for name in weights.file_of):
         prefix = ""
     rows = described.foreign.stacked(described.config, parameters)

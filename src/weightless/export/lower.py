@@ -16,10 +16,11 @@ import numpy as np
 from weightless.artifact.file import StoredTensor, write_artifact
 from weightless.base.config import to_dict
 from weightless.base.errors import ConfigError, nearest
+from weightless.base.format_names import parse_format
 from weightless.models.catalog import family
 from weightless.program.program import Program
 from weightless.program.tensor import Tensor
-from weightless.quant.formats import encode_rows
+from weightless.quant.formats import decode_rows, encode_rows
 
 TOKENIZER = "tokenizer"
 BLOCK_BYTES = 1 << 24
@@ -33,11 +34,26 @@ class RowSource:
     blocks: Callable[[int], Iterator[np.ndarray]]
 
 
+@dataclass(frozen=True)
+class StoredRows:
+    """Rows that are stored already, in the format that they have: uint8 [rows, row_bytes] or wider; taken as they are.
+
+    Codes and scales are the master copy: numbers made of them and rounded again need not give the same codes.
+    """
+
+    format: str
+    shape: tuple[int, int]
+    rows: np.ndarray
+
+
+Source = np.ndarray | RowSource | StoredRows
+
+
 def pack(
     path: str | Path,
     family_name: str,
     config: Any,
-    arrays: Mapping[str, np.ndarray | RowSource],
+    arrays: Mapping[str, Source],
     tokenizer_json: str | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> Program:
@@ -64,7 +80,7 @@ def pack(
     return program
 
 
-def _check_arrays(program: Program, arrays: Mapping[str, np.ndarray | RowSource]) -> None:
+def _check_arrays(program: Program, arrays: Mapping[str, Source]) -> None:
     wanted = {tensor.name: tensor for tensor in program.stored()}
     for name in arrays:
         if name not in wanted:
@@ -73,7 +89,7 @@ def _check_arrays(program: Program, arrays: Mapping[str, np.ndarray | RowSource]
         if name not in arrays:
             raise ConfigError(f"the model lacks the tensor {name!r} of its program")
         array = arrays[name]
-        shape = array.shape if isinstance(array, RowSource) else _matrix(array).shape
+        shape = array.shape if isinstance(array, RowSource | StoredRows) else _matrix(array).shape
         if shape != tensor.shape:
             raise ConfigError(f"tensor {name!r} has shape {shape}, its program wants {tensor.shape}")
 
@@ -88,16 +104,37 @@ def _matrix(array: np.ndarray) -> np.ndarray:
     return array.reshape(len(array), -1) if array.ndim == 1 else array
 
 
-def _stored(tensor: Tensor, array: np.ndarray | RowSource) -> StoredTensor:
+def _stored(tensor: Tensor, array: Source) -> StoredTensor:
     blocks = _encoded(tensor, array)
     return StoredTensor(tensor.name, tensor.format, tensor.shape, tensor.row_bytes, tensor.row_stride, blocks)
 
 
-def _encoded(tensor: Tensor, array: np.ndarray | RowSource) -> Iterator[np.ndarray]:
+def _encoded(tensor: Tensor, array: Source) -> Iterator[np.ndarray]:
     """Rows with their alignment padding, in blocks that keep temporaries small."""
     step = max(1, BLOCK_BYTES // max(1, 4 * tensor.shape[1]))
-    for block in array.blocks(step) if isinstance(array, RowSource) else _blocks(_matrix(array), step):
-        rows = encode_rows(block, tensor.format)
+    for block in array.blocks(step) if isinstance(array, RowSource) else _blocks(_rows(array), step):
+        rows = _in_format(block, array, tensor)
         if tensor.row_stride != tensor.row_bytes:
             rows = np.pad(rows, ((0, 0), (0, tensor.row_stride - tensor.row_bytes)))
         yield rows
+
+
+def _rows(array: np.ndarray | StoredRows) -> np.ndarray:
+    return array.rows if isinstance(array, StoredRows) else _matrix(array)
+
+
+def _in_format(block: np.ndarray, array: Source, tensor: Tensor) -> np.ndarray:
+    """Rows as the tensor stores them: as they are where they have its format, else rounded to it, naming the tensor."""
+    if isinstance(array, StoredRows):
+        if is_same_storage(array.format, tensor.format):
+            return block[:, : tensor.row_bytes]
+        block = decode_rows(block, array.format, tensor.shape[1])
+    try:
+        return encode_rows(block, tensor.format)
+    except ConfigError as error:
+        raise ConfigError(f"tensor {tensor.name!r}: {error}") from None
+
+
+def is_same_storage(one: str, other: str) -> bool:
+    """Whether rows of both formats are stored in the same way; how their scales were chosen does not matter."""
+    return parse_format(one).storage == parse_format(other).storage

@@ -78,7 +78,7 @@ def expressed(packed: Packed) -> tuple[Foreign, Any, list[Any]]:
         assert isinstance(other, Trained)
         room, config = other, other.Config(**fields)
     assert room.foreign is not None
-    return room.foreign, config, room.stack(config).parameters()
+    return room.foreign, config, room.laid(config).parameters()
 
 
 def _outgoing(packed: Packed, row: Stacked, dtype: str, prefix: str) -> Iterator[Outgoing]:

@@ -55,7 +55,7 @@ class FamilyModel:
 
 def family_model(name: str, config: Any) -> FamilyModel:
     """ConfigError for a family that is counted instead of trained."""
-    stack = trained(name).stack(config)
+    stack = trained(name).laid(config)
     weights = tuple(
         Weight(s.name, LINES.get(s.component, s.component), math.prod(s.shape[:-1]), s.shape[-1], s.group)
         for s in stack.parameters()

@@ -5,8 +5,6 @@ model.toml says so too, for whoever reads the folder; where the two contradict e
 
 from __future__ import annotations
 
-import dataclasses
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from weightless.base.errors import ConfigError, CorruptFileError, WeightlessErro
 from weightless.base.folder_lock import folder_lock
 from weightless.data.shards.corpus import Corpus, corpus
 from weightless.export.lower import pack
+from weightless.export.repack import with_formats
 from weightless.models.catalog import family
 
 MODEL, CHECKPOINT = "model.toml", "checkpoint"
@@ -43,30 +42,25 @@ def load_model_file(folder: Path) -> tuple[str, Any]:
     return found.family, from_dict(family(found.family).Config, found.config, "config")
 
 
-def pack_checkpoint(folder: Path, data: Path, out: Path, weight_format: str = "") -> Path:
-    """Write the artifact of the newest checkpoint in `folder`; `weight_format` overrides that of the matrices.
+def pack_checkpoint(
+    folder: Path, data: Path, out: Path, weight_format: str = "", plan: dict[str, str] | None = None
+) -> Path:
+    """Write the artifact of the newest checkpoint in `folder`; `weight_format` and `plan` override its formats.
 
     `data` is the corpus that the model was trained on, which is asked for the tokenizer; any other is refused.
     WeightlessError while somebody else trains in `folder`, or writes into the folder of `out`.
     """
     load_model_file(folder)  # a folder that holds no model is told so, not locked
     with folder_lock(folder), folder_lock(out.parent, out.name):
-        return _pack_locked(folder, data, out, weight_format)
+        return _pack_locked(folder, data, out, weight_format, plan)
 
 
-def _pack_locked(folder: Path, data: Path, out: Path, weight_format: str) -> Path:
+def _pack_locked(folder: Path, data: Path, out: Path, weight_format: str, plan: dict[str, str] | None) -> Path:
     from weightless.train.checkpoint import load_checkpoint
     from weightless.train.divergence import ADVICE, Divergence
 
     name, trained = load_model_file(folder)
-    config = trained
-    if weight_format:
-        if "weight_format" not in vars(config):
-            raise ConfigError(f"family {name!r} has no weight_format to change")
-        config = dataclasses.replace(config, weight_format=weight_format)
-        if config.window_cache and weight_format != trained.weight_format:
-            told = f"its window cache keeps the weights that were fitted for {trained.weight_format}"
-            print(f"{folder}: packed as {weight_format}; {told}", file=sys.stderr)
+    config = with_formats(name, trained, weight_format, plan)
     saved = load_checkpoint(folder / CHECKPOINT)
     if saved is None:
         raise WeightlessError(f"{folder} holds no checkpoint yet: train first")

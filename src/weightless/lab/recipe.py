@@ -297,5 +297,14 @@ def recipe_of_run(data: Path) -> Recipe | None:
 
 def fingerprint(*parts: Any) -> str:
     """A short hash of plain values and dataclasses: equal inputs, equal work."""
-    plain = [to_dict(part) if dataclasses.is_dataclass(part) else part for part in parts]
+    plain = [_ordered(to_dict(part) if dataclasses.is_dataclass(part) else part) for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _ordered(value: Any) -> Any:
+    """Plain values with every plan of formats as a list of pairs: the first pattern that fits decides, so its order
+    does; an empty one is as if there were none."""
+    if isinstance(value, dict):
+        named = {key: _ordered(item) for key, item in value.items() if key != "plan" or item}
+        return {key: list(map(list, item.items())) if key == "plan" else item for key, item in named.items()}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value

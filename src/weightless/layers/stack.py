@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import ConfigError
@@ -21,6 +21,7 @@ from weightless.program.cached import first_weights
 from weightless.program.operators.lookup import AcceptToken
 from weightless.program.program import Program
 from weightless.program.tensor import Parameter, Tensor
+from weightless.quant.plan import Plan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,12 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stack:
-    """`layers` from the first lookup to the last block; `context` is the longest window."""
+    """`layers` from the first lookup to the last block; `context` is the longest window.
+
+    `plan` gives parameters other formats than those that the layers name.
+    """
 
     vocab_size: int
     context: int
     layers: tuple[Layer, ...]
     head: Head
+    plan: Plan = Plan()
 
     @property
     def parts(self) -> Iterator[Layer | Head]:
@@ -43,7 +48,10 @@ class Stack:
 
     def parameters(self) -> list[Parameter]:
         """Every trained tensor once, in the order of the artifact."""
-        return _once(spec for part in self.parts for spec in part.parameters())
+        specs = _once(spec for part in self.parts for spec in part.parameters())
+        vectors = frozenset(spec.name for spec in specs if spec.group == "vector")
+        formats = self.plan.applied({spec.name: spec.format for spec in specs}, vectors)
+        return [replace(spec, format=formats[spec.name]) for spec in specs]
 
     def kept(self, T: int) -> list[Activation]:
         """What training keeps of one sequence of T positions; tensors of one kind on one line."""

@@ -16,11 +16,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import ConfigError, nearest
 from weightless.program.cached import first_weights, with_window_cache
+from weightless.quant.plan import Plan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,14 +54,18 @@ class Trained(_Kind):
     foreign: Foreign | None = None
     elsewhere: Callable[[Any], tuple[str, dict[str, Any]]] | None = None
 
+    def laid(self, config: Any) -> Stack:
+        """The model as a list of layers, with the formats of the configuration's plan."""
+        return replace(self.stack(config), plan=Plan.of(config.plan))
+
     def Model(self, config: Any) -> StackModel:
         """Parameters, losses and steps in PyTorch, which is not imported before the first of them is asked for."""
         from weightless.layers.stack import StackModel
 
-        return StackModel(self.stack(config), config.window_cache)
+        return StackModel(self.laid(config), config.window_cache)
 
     def uncached(self, config: Any) -> Program:
-        return self.stack(config).program()
+        return self.laid(config).program()
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
 from weightless.program.cached import WindowCache
 from weightless.program.program import check_layers
+from weightless.quant.plan import Planned
 
 FFN_ROUNDING = 8
 HASH_SEED = 20_261_129
@@ -33,7 +34,7 @@ PAIRING = {"rope": "half_split", "rope_interleaved": "interleaved", "learned": "
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit, WindowCache):
+class Config(EarlyExit, Planned, WindowCache):
     """Shapes, variants, and the storage formats of what is packed.  `d_ff` 0 means 8/3 d_model rounded down to 8s."""
 
     vocab_size: int = 4096

@@ -35,6 +35,7 @@ from weightless.ops.rope import check_theta
 from weightless.program.cached import WindowCache
 from weightless.program.operators.scan import WIDTHS
 from weightless.program.program import check_layers
+from weightless.quant.plan import Planned
 
 HASH_SEED = 20_261_121
 HEAD_STD = 0.02
@@ -42,7 +43,7 @@ BALANCE = 0.01  # weight of the loss that keeps experts from lying idle
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit, WindowCache):
+class Config(EarlyExit, Planned, WindowCache):
     """`rows_2`, `rows_3`: rows of the hashed bigram and trigram tables (0: none).  `n_classes` 0 means sqrt(V)."""
 
     vocab_size: int = 4096

@@ -33,10 +33,11 @@ from weightless.ops.rope import check_theta
 from weightless.program.cached import WindowCache
 from weightless.program.program import check_layers
 from weightless.program.tensor import Uniform
+from weightless.quant.plan import Planned
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit, WindowCache):
+class Config(EarlyExit, Planned, WindowCache):
     """Shapes and formats; as it comes it is the published model, known with 10 layers and with d_ff 1536 as well."""
 
     vocab_size: int = 1024

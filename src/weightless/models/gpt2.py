@@ -22,10 +22,11 @@ from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
 from weightless.models.catalog import Trained
 from weightless.program.cached import WindowCache
+from weightless.quant.plan import Planned
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit, WindowCache):
+class Config(EarlyExit, Planned, WindowCache):
     """Shapes, and the storage formats of what is packed."""
 
     vocab_size: int = 50_257

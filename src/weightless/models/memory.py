@@ -25,10 +25,11 @@ from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
 from weightless.program.cached import WindowCache
 from weightless.program.program import check_layers
+from weightless.quant.plan import Planned
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit, WindowCache):
+class Config(EarlyExit, Planned, WindowCache):
     """Shapes, the memory, and the storage formats of what is packed."""
 
     vocab_size: int = 4096

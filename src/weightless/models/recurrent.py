@@ -29,10 +29,11 @@ from weightless.ops.norm import check_eps
 from weightless.ops.rope import check_theta
 from weightless.program.cached import WindowCache
 from weightless.program.program import MAX_LAYERS, check_layers
+from weightless.quant.plan import Planned
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit, WindowCache):
+class Config(EarlyExit, Planned, WindowCache):
     """Shapes, passes, and the storage formats of what is packed.
 
     Exits count as one block what stands between two places where a token may leave: a block of the prelude, a pass, a

@@ -23,12 +23,13 @@ from weightless.ops.rope import check_theta
 from weightless.program.cached import WindowCache
 from weightless.program.operators.scan import WIDTHS
 from weightless.program.program import check_layers
+from weightless.quant.plan import Planned
 
 MOST_STATE = 2**16
 
 
 @dataclass(frozen=True)
-class Config(EarlyExit, WindowCache):
+class Config(EarlyExit, Planned, WindowCache):
     """Shapes, the kind of recurrence, and the storage formats of what is packed.  `d_ff` 0 means as in dense."""
 
     vocab_size: int = 4096

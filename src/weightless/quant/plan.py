@@ -1,32 +1,43 @@
 """Which tensor is stored in which format: an ordered list of (glob pattern, format), the first match decides.
 
-    Plan.of({"embed": "int8", "blocks.*.norm": "f32", "*": "int4"})
+    Plan.of({"embed": "int8", "block.0.*": "bf16", "*": "int4_g32"})
 
-Strict, so that a misspelt pattern cannot leave a model in the wrong format: every pattern must match a tensor, every
-tensor must be matched.  `*` also crosses dots.  Errors: ConfigError.
+A plan speaks of what is multiplied or looked up; vectors (norms, biases, gains) stay float32 and no pattern meets them.
+Tensors that no pattern meets keep the format that the model's other fields give them.  Strict, so that a misspelt
+pattern cannot leave a model in the wrong format: every pattern must meet a tensor and decide about one.  `*` also
+crosses dots.  Errors: ConfigError.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from weightless.base.errors import ConfigError
 from weightless.quant.layout import format_named
 
 
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """The field by which a trained family takes a plan (`models/catalog.py`)."""
+
+    plan: dict[str, str] = field(default_factory=dict)
+    """Storage of some tensors, pattern and format, the first that meets a tensor; the others as other fields say."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Ordered rules (pattern, format)."""
 
-    rules: tuple[tuple[str, str], ...]
+    rules: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
         for pattern, fmt in self.rules:
-            format_named(fmt)
+            if not isinstance(fmt, str) or format_named(fmt).is_integer_table:
+                raise ConfigError(f"the format plan stores {pattern!r} as {fmt!r}, which is no format of weights")
             if pattern in seen:
                 raise ConfigError(f"the format plan names {pattern!r} twice: remove one of the two")
             seen.add(pattern)
@@ -36,20 +47,30 @@ class Plan:
         """From a mapping in order, as a TOML table gives it."""
         return Plan(tuple(rules.items()))
 
-    def format_of(self, name: str) -> str:
-        """The format of one tensor."""
-        for pattern, fmt in self.rules:
-            if fnmatchcase(name, pattern):
-                return fmt
-        raise ConfigError(f"the format plan says nothing about tensor {name!r}: end it with a rule for '*'")
+    def applied(self, formats: Mapping[str, str], vectors: frozenset[str] = frozenset()) -> dict[str, str]:
+        """The format of every tensor of `formats`, which says what it is where no rule meets it.
 
-    def formats_of(self, names: Iterable[str]) -> dict[str, str]:
-        """The format of every tensor; also refuses a pattern that matches none of them."""
-        names = list(names)
+        `vectors` are names of tensors that stay as they are.
+        """
+        out, used = dict(formats), set()
+        for name in formats:
+            for pattern, fmt in self.rules if name not in vectors else ():
+                if fnmatchcase(name, pattern):
+                    out[name] = fmt
+                    used.add(pattern)
+                    break
         for pattern, _ in self.rules:
-            if not any(fnmatchcase(name, pattern) for name in names):
-                raise ConfigError(f"the format plan's pattern {pattern!r} matches no tensor{_hint(pattern, names)}")
-        return {name: self.format_of(name) for name in names}
+            if pattern not in used:
+                raise ConfigError(self._unused(pattern, sorted(set(formats) - vectors), vectors))
+        return out
+
+    def _unused(self, pattern: str, names: list[str], vectors: frozenset[str]) -> str:
+        told = f"the format plan's pattern {pattern!r}"
+        if any(fnmatchcase(name, pattern) for name in names):
+            return f"{told} decides about no tensor: those before it meet all that it does"
+        if any(fnmatchcase(name, pattern) for name in vectors):
+            return f"{told} meets only vectors (norms, biases, gains), which stay float32"
+        return f"{told} matches no tensor{_hint(pattern, names)}"
 
 
 def _hint(pattern: str, names: list[str]) -> str:
