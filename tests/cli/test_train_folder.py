@@ -66,7 +66,7 @@ def same_model(one: Path, other: Path) -> bool:
         ("--context", 64, "--eval_tokens", 9),
         ("--d_model", 33),
         ("--warmup", 2),
-        ("--weight_format", "int3"),
+        ("--weight_format", "int9"),
         ("--order", "score"),
         ("--kv_format", "int4"),
     ],

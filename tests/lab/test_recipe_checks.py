@@ -89,7 +89,7 @@ def recipe(tmp_path, text):
         (DENSE, TRAIN + ', order = "score", score_file = "nowhere.npy"', ("train.score_file", "nowhere.npy")),
         (DENSE, "", ("train.batch_size",)),
         (DENSE.replace("32", "33"), TRAIN, ("d_model 33",)),
-        (DENSE + ', weight_format = "int5"', TRAIN, ("int5", "int8")),
+        (DENSE + ', weight_format = "int9"', TRAIN, ("int9", "int8")),
         (DENSE + ', weight_format = "u16"', TRAIN, ("u16",)),
         (DENSE + ", eps = nan", TRAIN, ("eps = nan",)),
         (DENSE + ", vocab_size = 299", TRAIN, ("config.vocab_size = 299", "300")),

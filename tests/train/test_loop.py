@@ -99,6 +99,26 @@ def test_resume_after_ctrl_c_is_bit_exact(tmp_path: Path, kill_at: int) -> None:
     assert "resumed 1 times" in resumed.observed["training time counted"]["detail"]
 
 
+def test_rounding_that_sets_in_is_recorded_and_resumes_bit_exactly(tmp_path: Path) -> None:
+    """Ten steps of strength over half of the run, interrupted among them."""
+    config = dataclasses.replace(SMALL, qat_start=0.2, qat_warmup=0.5)
+
+    def interrupt(line: dict[str, Any]) -> None:
+        if line["step"] == 13:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path / "cut", config, on_metrics=interrupt)
+    whole = _run(tmp_path / "whole", config)
+    _same_bits(whole, _run(tmp_path / "cut", config))
+    said = whole.observed["quantisation-aware training"]
+    assert said["ok"] and "active from step 6 on, whole from step 20 on" in said["detail"]
+    at_once = _run(tmp_path / "at_once", dataclasses.replace(config, qat_warmup=0.0))
+    assert not torch.equal(whole.params["matrix"], at_once.params["matrix"])
+    with pytest.raises(ConfigError, match="leave no time in which weights are rounded whole"):
+        dataclasses.replace(SMALL, qat_start=0.5, qat_warmup=0.5)
+
+
 def test_a_training_that_is_only_saved_at_its_end(tmp_path: Path) -> None:
     """Infinity is no JSON: what decides nothing stays out of the checkpoint."""
     endless = dataclasses.replace(SMALL, checkpoint_every=math.inf)

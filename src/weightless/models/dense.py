@@ -92,7 +92,7 @@ class Config(EarlyExit, Planned, WindowCache):
     eps: float = 1e-5
     """Added to the mean square in every RMSNorm."""
     weight_format: str = "bf16"
-    """Storage of the packed matrices: f32, bf16, f16, int8 or int4."""
+    """Storage of the packed matrices: f32, bf16, f16, int8 … int2, t2, t5, binary (docs/formats.md)."""
     kv_format: Literal["f32", "bf16", "int8"] = "bf16"
     """Storage of the key/value cache: f32, bf16 or int8."""
 

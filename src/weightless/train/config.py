@@ -110,6 +110,8 @@ class TrainConfig:
     """Share of the peak rates (0 to 1) that is left at the end."""
     qat_start: float = 1.0
     """Share of the run (0 to 1) after which weights are trained through their rounding; 1: never."""
+    qat_warmup: float = 0.0
+    """Share of the run over which the rounding then sets in, in ten steps of strength; 0: at once."""
     eval_every: int | None = None
     """Steps between validations; None: ten times, evenly spaced in progress."""
     eval_tokens: int = 65_536
@@ -167,7 +169,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"{name} = {value!r} should be a number greater than 0")
-        for name in ("warmup", "warmdown", "min_lr_ratio", "qat_start", *DECAYS):
+        for name in ("warmup", "warmdown", "min_lr_ratio", "qat_start", "qat_warmup", *DECAYS):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} = {getattr(self, name)!r} should lie between 0 and 1")
         for name in (
@@ -191,6 +193,12 @@ class TrainConfig:
             raise ConfigError(f'device = {self.device!r}: say "cpu", "cuda", or "cuda:1" for the second of them')
         if self.warmup >= 1.0 or (self.schedule == "wsd" and self.warmup + self.least_warmdown > 1.0):
             raise ConfigError(f"warmup = {self.warmup} leaves no room for the rest of schedule {self.schedule!r}")
+
+        if self.qat_warmup and not self.qat_start + self.qat_warmup <= 1.0 - 1e-9:
+            raise ConfigError(
+                f"qat_start = {self.qat_start} and qat_warmup = {self.qat_warmup} leave no time in which weights are "
+                "rounded whole: together they should be below 1"
+            )
 
     def _check_update(self) -> None:
         scales = ("embedding_lr_scale", "head_lr_scale", "vector_lr_scale")

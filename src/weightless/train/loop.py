@@ -52,6 +52,7 @@ from weightless.train.metrics import AUXILIARY, MetricsLog
 from weightless.train.optimizers.groups import grouped_optimizer
 from weightless.train.run_state import Counters, observations, schedule_factor
 from weightless.train.same_run import check_same, identity
+from weightless.train.schedules import qat_strength
 from weightless.train.settling import Settling, settle
 from weightless.train.step import constant_tensor, train_step, warm_up
 from weightless.train.usage import Usage, Used
@@ -172,7 +173,8 @@ class _Run:
         tensors = {name: constant_tensor(value, config.device) for name, value in self.constants.items()}
         self.weights = WorkingWeights(self.specs, self.masters, tensors)
         if self.counters.qat_step is not None:
-            self.weights.start_rounding()
+            at = self.counters.progress(config)
+            self.weights.round_by(qat_strength(at, config.qat_start, config.qat_warmup))
         self.next_batch = self.feeding.batches.batch
         end_of_text = source.end_of_text if source is not None and config.document_mask else None
         self.validation = Validation(
@@ -234,9 +236,8 @@ class _Run:
         """One step, and the report, evaluation and checkpoint that are due after it."""
         config, counters = self.config, self.counters
         start, at = self.clock.now(), counters.progress(config)
-        if at >= config.qat_start and config.qat_start < 1.0 and counters.qat_step is None:
-            counters.qat_step = counters.step
-            counters.qat_changed, counters.qat_rounded = self.weights.start_rounding()
+        if (strength := qat_strength(at, config.qat_start, config.qat_warmup)) != self.weights.strength:
+            counters.round_by(strength, *self.weights.round_by(strength))
         counters.last_factor = schedule_factor(config, at, counters.mean_seconds)
         torch.manual_seed(seed_for(config.seed, "step", counters.step))
         first = counters.step * config.grad_accumulation

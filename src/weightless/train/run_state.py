@@ -36,6 +36,7 @@ class Counters:
     qat_step: int | None = None
     qat_changed: int = 0
     qat_rounded: int = 0
+    qat_whole_step: int | None = None
     last_factor: float = 0.0
     n_resumes: int = 0
     warm_up_seconds: float = 0.0
@@ -45,13 +46,21 @@ class Counters:
     def from_json(cls, values: Any) -> Counters:
         """From a checkpoint's state; CorruptFileError when a counter is missing or unknown."""
         if isinstance(values, dict):
-            values = {"warm_up_seconds": 0.0, "full": False, **values}  # older checkpoints have none
+            older = {"warm_up_seconds": 0.0, "full": False, "qat_whole_step": values.get("qat_step")}
+            values = {**older, **values}  # what older checkpoints lack
         if not isinstance(values, dict) or set(values) != {f.name for f in dataclasses.fields(cls)}:
             raise CorruptFileError("the checkpoint's counters are not those of this version; start the run anew")
         try:
             return from_dict(cls, values, "counters")
         except ConfigError as error:
             raise CorruptFileError(f"the checkpoint's state is damaged: {error}") from error
+
+    def round_by(self, strength: float, changed: int, rounded: int) -> None:
+        """Rounding has a new strength from the coming step on, and has changed so many tensors of so many."""
+        self.qat_step = self.step if self.qat_step is None else self.qat_step
+        self.qat_changed, self.qat_rounded = changed, rounded
+        if strength == 1.0:
+            self.qat_whole_step = self.step
 
     def progress(self, config: TrainConfig) -> float:
         """Share of the budget that is used, 0 to 1."""
@@ -159,5 +168,10 @@ def _qat(config: TrainConfig, counters: Counters) -> tuple[bool, str]:
         return counters.qat_step is None, "not asked for"
     if counters.qat_step is None:
         return False, f"asked for from {config.qat_start:.0%} of the run on, but never active"
+    active = f"active from step {counters.qat_step} on"
+    if counters.qat_whole_step is None:
+        return False, f"{active}, but never whole: the run ended while it was setting in"
+    if config.qat_warmup:
+        active += f", whole from step {counters.qat_whole_step} on"
     changed = f"changed {counters.qat_changed} of {counters.qat_rounded} rounded tensors"
-    return counters.qat_changed > 0, f"active from step {counters.qat_step} on; rounding {changed}"
+    return counters.qat_changed > 0, f"{active}; rounding {changed}"

@@ -57,3 +57,11 @@ def factor(name: str, progress: float, *, warmup: float, min_ratio: float, warmd
 def _stable_then_linear(progress: float, min_ratio: float, warmdown: float) -> float:
     left = max(0.0, 1.0 - progress)
     return 1.0 if left >= warmdown else min_ratio + (1.0 - min_ratio) * left / warmdown
+
+
+def qat_strength(progress: float, start: float, warmup: float) -> float:
+    """How much of the rounding of weights is applied at this share of the run: 0, from `start` on in tenths over the
+    share `warmup`, then 1."""
+    if start >= 1.0 or progress < start:
+        return 0.0
+    return min(10, int(10 * (progress - start) / warmup) + 1) / 10 if warmup else 1.0

@@ -3,6 +3,7 @@
 Quantisation-aware training is straight-through (Bengio 2013, 1308.3432): the loss sees w' = decode(encode(w)), and the
 gradient with respect to w' is applied to w.  So w' is kept as a leaf of its own.  After an update only what changed is
 rounded again: whole matrices, but of a table only the touched rows (rows are rounded independently of each other).
+While rounding sets in, w + strength (w' - w) is computed with, and everything is made anew with every step of strength.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class WorkingWeights:
         self.formats = {spec.name: spec.format for spec in specs}
         self.masters, self.constants = dict(masters), dict(constants)
         self.leaves = dict(masters)
+        self.strength = 0.0
 
     @property
     def inputs(self) -> dict[str, torch.Tensor]:
@@ -43,13 +45,14 @@ class WorkingWeights:
         """Those constants that layers change (a balance of experts), as they are now; whole numbers never change."""
         return {name: t.cpu().numpy().copy() for name, t in self.constants.items() if t.is_floating_point()}
 
-    def start_rounding(self) -> tuple[int, int]:
-        """Switch quantisation-aware training on; (tensors that rounding changed, tensors rounded)."""
+    def round_by(self, strength: float) -> tuple[int, int]:
+        """Compute with w + strength (w' - w) from here on; (tensors that this changed, tensors rounded)."""
+        self.strength = strength
         n_changed = n_rounded = 0
         for name, master in self.masters.items():
             if self.formats[name] == "f32":
                 continue
-            self.leaves[name] = _rounded(master.detach(), self.formats[name]).requires_grad_()
+            self.leaves[name] = self._worked_with(name, master.detach()).requires_grad_()
             n_rounded += 1
             n_changed += not torch.equal(self.leaves[name], master)
         return n_changed, n_rounded
@@ -62,9 +65,14 @@ class WorkingWeights:
             if leaf is master or gradient is None:
                 continue
             if isinstance(gradient, RowGradient):
-                leaf[gradient.rows_R] = fake_quantise(master[gradient.rows_R], self.formats[name])
+                leaf[gradient.rows_R] = self._worked_with(name, master[gradient.rows_R])
             else:
-                leaf.copy_(_rounded(master, self.formats[name]))
+                leaf.copy_(self._worked_with(name, master))
+
+    @torch.no_grad()
+    def _worked_with(self, name: str, master: torch.Tensor) -> torch.Tensor:
+        rounded = _rounded(master, self.formats[name])
+        return rounded if self.strength == 1.0 else rounded.sub_(master).mul_(self.strength).add_(master)
 
 
 @torch.no_grad()
