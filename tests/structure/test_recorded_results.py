@@ -26,6 +26,8 @@ SHOWN = {
     "demo_inside": "LOG.md",
     "tokens_curve_counts": "LOG.md",
     "countmix_feather": "LOG.md",
+    "window_cache": "LOG.md",
+    "window_cache_books": "LOG.md",
 }
 
 
