@@ -44,6 +44,9 @@ class Pack:
     plan: str = ""
     """A TOML file whose keys are patterns of tensors and whose values are formats, the first that meets a tensor
     deciding: "block.*.down" = "int8"."""
+    gptq: int = 0
+    """Round by GPTQ instead of to nearest, for the inputs that so many tokens of the training text give (65536 are
+    plenty): each column's error is made up for by those behind it.  Of a folder only."""
 
 
 @dataclass(frozen=True)
@@ -126,17 +129,20 @@ def _warn_of_learned_text(artifact: Path, named: Corpus | None) -> None:
 
 def _pack(options: Pack) -> int:
     from weightless.export.repack import load_plan, repack
-    from weightless.lab.checkpoints import pack_checkpoint
+    from weightless.lab.checkpoints import Rounding, pack_checkpoint
 
     folder, plan = Path(options.model), load_plan(Path(options.plan)) if options.plan else None
     if folder.is_file():
-        if not options.out or options.data:
-            raise ConfigError(f"{folder} is an artifact: say where to write with --out, and leave --data out")
+        if not options.out or options.data or options.gptq:
+            raise ConfigError(
+                f"{folder} is an artifact: say where to write with --out, and leave --data and --gptq out"
+            )
         path = repack(folder, Path(options.out), options.weight_format, plan).artifact.path
         print(f"{path}: {human_bytes(path.stat().st_size)}, SHA-256 {sha256_file(path)}")
         return 0
     data = Path(options.data) if options.data else corpus_of(folder / "model.wl").folder
-    path = pack_checkpoint(folder, data, Path(options.out or folder / "model.wl"), options.weight_format, plan)
+    rounding = Rounding(options.weight_format, plan, options.gptq)
+    path = pack_checkpoint(folder, data, Path(options.out or folder / "model.wl"), rounding)
     print(f"{path}: {human_bytes(path.stat().st_size)}, SHA-256 {sha256_file(path)}")
     return 0
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from weightless.base.config import from_dict, load_toml, save_toml, to_dict
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
@@ -15,10 +15,13 @@ from weightless.base.folder_lock import folder_lock
 from weightless.data.shards.corpus import Corpus, corpus
 from weightless.export.lower import pack
 from weightless.export.repack import with_formats
-from weightless.models.catalog import family
+from weightless.models.catalog import family, trained
+from weightless.quant.layout import is_quantised
 
 MODEL, CHECKPOINT = "model.toml", "checkpoint"
 ARTIFACT, PREVIOUS = "model.wl", "model.previous.wl"
+CALIBRATION_CONTEXT = 512
+"""Longest windows of text that GPTQ looks at."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +45,35 @@ def load_model_file(folder: Path) -> tuple[str, Any]:
     return found.family, from_dict(family(found.family).Config, found.config, "config")
 
 
-def pack_checkpoint(
-    folder: Path, data: Path, out: Path, weight_format: str = "", plan: dict[str, str] | None = None
-) -> Path:
-    """Write the artifact of the newest checkpoint in `folder`; `weight_format` and `plan` override its formats.
+class Rounding(NamedTuple):
+    """How else than its configuration says a checkpoint is packed: `export.repack.with_formats`, and the tokens of the
+    training text for whose inputs GPTQ rounds (0: to nearest)."""
+
+    weight_format: str = ""
+    plan: dict[str, str] | None = None
+    gptq: int = 0
+
+
+AS_TRAINED = Rounding()
+
+
+def pack_checkpoint(folder: Path, data: Path, out: Path, rounding: Rounding = AS_TRAINED) -> Path:
+    """Write the artifact of the newest checkpoint in `folder`; its numbers rounded otherwise if asked.
 
     `data` is the corpus that the model was trained on, which is asked for the tokenizer; any other is refused.
     WeightlessError while somebody else trains in `folder`, or writes into the folder of `out`.
     """
     load_model_file(folder)  # a folder that holds no model is told so, not locked
     with folder_lock(folder), folder_lock(out.parent, out.name):
-        return _pack_locked(folder, data, out, weight_format, plan)
+        return _pack_locked(folder, data, out, rounding)
 
 
-def _pack_locked(folder: Path, data: Path, out: Path, weight_format: str, plan: dict[str, str] | None) -> Path:
+def _pack_locked(folder: Path, data: Path, out: Path, rounding: Rounding) -> Path:
     from weightless.train.checkpoint import load_checkpoint
     from weightless.train.divergence import ADVICE, Divergence
 
-    name, trained = load_model_file(folder)
-    config = with_formats(name, trained, weight_format, plan)
+    name, before = load_model_file(folder)
+    config = with_formats(name, before, rounding.weight_format, rounding.plan)
     saved = load_checkpoint(folder / CHECKPOINT)
     if saved is None:
         raise WeightlessError(f"{folder} holds no checkpoint yet: train first")
@@ -76,11 +89,26 @@ def _pack_locked(folder: Path, data: Path, out: Path, weight_format: str, plan: 
             f"{data} has a vocabulary of {tokens.vocab_size}, the model one of {config.vocab_size}: "
             "name the data it was trained on with --data"
         )
-    _check_origin(folder, saved.state, name, trained, tokens)
+    _check_origin(folder, saved.state, name, before, tokens)
     arrays = {key: tensor.numpy() for key, tensor in {**saved.parameters, **saved.constants}.items()}
     notes = artifact_notes(asked.get("seed"), saved.state.get("next_step"), tokens)
-    pack(out, name, config, arrays, tokens.tokenizer_json(), notes)
+    rows: dict[str, Any] = {}
+    if rounding.gptq:
+        rows, notes = _calibrated(name, config, arrays, tokens, rounding.gptq), {**notes, "gptq_tokens": rounding.gptq}
+    pack(out, name, config, {**arrays, **rows}, tokens.tokenizer_json(), notes)
     return out
+
+
+def _calibrated(name: str, config: Any, arrays: dict[str, Any], data: Corpus, n_tokens: int) -> dict[str, Any]:
+    from weightless.export.calibrate import compressed, spread_windows
+
+    model = trained(name).Model(config)
+    if not any(is_quantised(spec.format) for spec in model.tensors()):
+        raise ConfigError(
+            "GPTQ rounds to codes, and no tensor is stored in a format that has them: give --weight_format"
+        )
+    windows = spread_windows(data.tokens("train"), n_tokens, min(config.context, CALIBRATION_CONTEXT))
+    return dict(compressed(model, arrays, windows, show_progress=True))
 
 
 def artifact_notes(seed: Any, steps: Any, data: Corpus) -> dict[str, Any]:
