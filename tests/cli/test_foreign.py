@@ -27,9 +27,11 @@ from export.foreign_folders import (
 
 from weightless.artifact.safetensors import SIZES
 from weightless.export.lower import pack
+from weightless.export.packed import open_packed
 from weightless.models import dense
 from weightless.models.catalog import family
 from weightless.program.cached import first_weights
+from weightless.quant.formats import decode_rows
 from weightless.train.initialise import initial_parameters
 
 DATA = Path(os.environ.get("WEIGHTLESS_DATA", "/nonexistent"))
@@ -208,16 +210,31 @@ def test_what_cannot_be_expressed_is_named(field, tmp_path, command):
     assert not (tmp_path / "hf").exists()
 
 
-CARRIED = (
-    "vocab_size d_model n_layers n_heads n_kv_heads d_ff context tied qk_norm rope_theta eps weight_format kv_format"
-)
+CARRIED = "vocab_size d_model n_layers n_heads n_kv_heads d_ff context tied qk_norm rope_theta eps"
+STORED = "weight_format kv_format plan"
 NOTHING_ALONE = "match_d_ff window_pattern zero_init n_classes classes_by exit_threshold exit_loss exit_weight"
 
 
 def test_every_field_of_dense_is_carried_over_or_refused():
     """A field that a later variant adds must be thought of: what is neither would be lost without a word."""
-    thought_of = [*dense.AS_LLAMA, *CARRIED.split(), *NOTHING_ALONE.split()]
+    thought_of = [*dense.AS_LLAMA, *CARRIED.split(), *STORED.split(), *NOTHING_ALONE.split()]
     assert sorted(thought_of) == sorted(field.name for field in dataclasses.fields(dense.Config))
+
+
+def test_a_model_of_several_formats_is_written_as_the_numbers_it_computes_with(tmp_path, command):
+    """bf16 for all would round what a plan stores as codes: the file has the artifact's numbers, to the bit."""
+    config = dense.Config(131, 64, 1, 2, context=16, plan={"*.down": "int8", "*.up": "t2_g32@lsq"})
+    drawn = initial_parameters(dense.FAMILY.Model(config).tensors(), seed=1)
+    pack(tmp_path / "model.wl", "dense", config, {name: value.detach().numpy() for name, value in drawn.items()})
+    assert command("export", tmp_path / "model.wl", "--to", "hf", "--out", tmp_path / "hf")[0] == 0
+    assert command("import", tmp_path / "hf", "--out", tmp_path / "again.wl", "--tokenizer", "none")[0] == 0
+    first, again = (open_packed(tmp_path / name) for name in ("model.wl", "again.wl"))
+    for tensor in first.program.stored():
+        values, back = (
+            decode_rows(p.artifact.view(tensor.name), p.program.by_name[tensor.name].format, tensor.shape[1])
+            for p in (first, again)
+        )
+        assert np.array_equal(values, back), tensor.name
 
 
 @pytest.mark.parametrize("name", ["dense", "gpt2", "llama", "qwen3"])

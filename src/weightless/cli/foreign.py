@@ -28,8 +28,9 @@ class Import:
     hub:OWNER/NAME[@REVISION], whose files are fetched (only what is read, and checked)."""
     out: str = "model.wl"
     """The artifact."""
-    weight_format: Literal["", "f32", "bf16", "f16", "int8", "int4"] = ""
-    """Storage of the matrices: f32, bf16, f16, int8 or int4; that of the folder, bit for bit, when empty."""
+    weight_format: str = ""
+    """Storage of the matrices: f32, bf16, f16, int8 … int2, t2, t5, binary (docs/formats.md); that of the folder, bit
+    for bit, when empty."""
     kv_format: Literal["", "f32", "bf16", "int8"] = ""
     """Storage of the key/value cache: f32, bf16 or int8; when empty f32 for weights in f32 or f16, else bf16."""
     context: int = 0

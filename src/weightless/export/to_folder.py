@@ -1,7 +1,8 @@
 """Write a packed model as a folder that Hugging Face's `transformers` loads: the import, read backwards.
 
-    model.safetensors   matrices in the precision they are stored in (int8 and int4 as the float32 numbers they stand
-                        for); vectors in that of the matrices where it holds them exactly, else in float32
+    model.safetensors   matrices in the precision that all of them are stored in (codes, and formats that differ, as
+                        the float32 numbers they stand for); vectors in that of the matrices where it holds them
+                        exactly, else in float32
     tokenizer.json      if the artifact holds a tokenizer; and tokenizer_config.json, without which transformers puts
                         the pattern that models of this kind usually have in the place of the file's
     config.json         written last: a folder without it is no model
@@ -41,8 +42,10 @@ def export_folder(packed: Packed, folder: Path) -> str:
     if any((folder / name).exists() for name in (CONFIG, WHOLE)):
         raise WeightlessError(f"{folder} holds a model already: name another folder")
     keys = foreign.keys_of(config)
-    dtype, dtype_name = DTYPE_OF.get(config.weight_format, DTYPE_OF["f32"])
     rows = foreign.stacked(config, parameters)
+    stored = [packed.program.by_name[row.ours] for row in rows]
+    formats = {tensor.format for tensor in stored if tensor.shape[0] > 1}
+    dtype, dtype_name = DTYPE_OF.get(formats.pop() if len(formats) == 1 else "f32", DTYPE_OF["f32"])
     tensors = [tensor for row in rows for tensor in _outgoing(packed, row, dtype, foreign.prefix)]
     with atomic_writer(folder / WHOLE) as file:
         write_safetensors(file, tensors)

@@ -138,7 +138,7 @@ class Foreign:
         if given.get("quantization_config"):
             raise ConfigError(
                 f"{where} has a quantization_config: its weights are codes of another program; take the model that is "
-                "not quantised, and give --weight_format int8 or int4"
+                "not quantised, and give --weight_format int8, int4 or another"
             )
         idle = {*IDLE_EVERYWHERE.split(), *self.idle.split(), *((THETA, *ROPE) if self.rotary else ())}
         read = {*self.keys, *self.fixed}
