@@ -27,6 +27,7 @@ SHOWN = {
     "tokens_curve_counts": "LOG.md",
     "countmix_feather": "LOG.md",
     "window_cache": "LOG.md",
+    "feather_cache": "LOG.md",
     "window_cache_books": "LOG.md",
 }
 
