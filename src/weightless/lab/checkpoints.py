@@ -5,6 +5,7 @@ model.toml says so too, for whoever reads the folder; where the two contradict e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from weightless.base.config import from_dict, load_toml, save_toml, to_dict
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.base.folder_lock import folder_lock
 from weightless.data.shards.corpus import Corpus, corpus
-from weightless.export.lower import pack
+from weightless.export.lower import StoredRows, pack
 from weightless.export.repack import with_formats
 from weightless.models.catalog import family, trained
 from weightless.quant.layout import is_quantised
@@ -94,12 +95,16 @@ def _pack_locked(folder: Path, data: Path, out: Path, rounding: Rounding) -> Pat
     notes = artifact_notes(asked.get("seed"), saved.state.get("next_step"), tokens)
     rows: dict[str, Any] = {}
     if rounding.gptq:
-        rows, notes = _calibrated(name, config, arrays, tokens, rounding.gptq), {**notes, "gptq_tokens": rounding.gptq}
+        rows, notes = calibrated(name, config, arrays, tokens, rounding.gptq), {**notes, "gptq_tokens": rounding.gptq}
     pack(out, name, config, {**arrays, **rows}, tokens.tokenizer_json(), notes)
     return out
 
 
-def _calibrated(name: str, config: Any, arrays: dict[str, Any], data: Corpus, n_tokens: int) -> dict[str, Any]:
+def calibrated(name: str, config: Any, arrays: Mapping[str, Any], data: Corpus, n_tokens: int) -> dict[str, StoredRows]:
+    """The trained tensors that have codes, rounded by GPTQ for the inputs that n_tokens of the training text give.
+
+    ConfigError when no format has codes, or the text is shorter than a window.
+    """
     from weightless.export.calibrate import compressed, spread_windows
 
     model = trained(name).Model(config)
@@ -108,7 +113,7 @@ def _calibrated(name: str, config: Any, arrays: dict[str, Any], data: Corpus, n_
             "GPTQ rounds to codes, and no tensor is stored in a format that has them: give --weight_format"
         )
     windows = spread_windows(data.tokens("train"), n_tokens, min(config.context, CALIBRATION_CONTEXT))
-    return dict(compressed(model, arrays, windows, show_progress=True))
+    return compressed(model, arrays, windows, show_progress=True)
 
 
 def artifact_notes(seed: Any, steps: Any, data: Corpus) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Make one model of a recipe: train it, count it, or do both and mix them.  What comes out is ready to pack.
 
-A family of kind Trained is trained, one of kind Counted is counted.  A Composed one is a mixture: its neural
-part is trained and its counted part counted on all but the last training tokens; the weights are fitted on those, by
-the compiled engine that runs the packed parts; then the table is counted again from all the training tokens.
+A family of kind Trained is trained, or has the numbers of a model that was, in other formats (`rounded_from`); one of
+kind Counted is counted.  A Composed one is a mixture: its neural part is trained and its counted part counted on all
+but the last training tokens; the weights are fitted on those, by the compiled engine that runs the packed parts; then
+the table is counted again from all the training tokens.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from weightless.base.errors import ConfigError
+from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.files import read_json
 from weightless.base.progress import progress, told_if_slow
 from weightless.base.saved_work import SavedWork
 from weightless.countmix.counting import Beside
@@ -24,6 +26,7 @@ from weightless.data.shards.corpus import Corpus
 from weightless.export.lower import pack
 from weightless.export.packed import Packed, open_packed
 from weightless.lab.beside import Speaker
+from weightless.lab.checkpoints import CHECKPOINT, calibrated
 from weightless.lab.recipe import ModelRecipe
 from weightless.lab.training import train_model
 from weightless.models.catalog import Composed, Counted, family
@@ -35,7 +38,7 @@ from weightless.program.cost import n_parameters
 from weightless.program.program import OUTCOME
 from weightless.program.warm import warm
 
-FITTING = "fitting.wl"
+FITTING, TRAINING = "fitting.wl", "training.json"
 COUNTING, COUNTING_FIRST = "counting.part", "counting-first.part"
 """What a long count is saved in: of all training tokens, and of those that weights are not fitted on."""
 HELD_OUT_TOKENS, HELD_OUT_SHARE = 32_768, 0.1
@@ -50,14 +53,16 @@ class Made:
     """What training or counting left, ready to pack unless its record says that it `diverged`."""
 
     config: Any
-    arrays: dict[str, np.ndarray]
+    arrays: dict[str, Any]
     record: dict[str, Any]
 
 
 def make(model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str) -> Made:
     """Train, count or mix one model on the corpus, or on as much of it as the recipe says."""
     config, room, tokens = model.check(corpus.vocab_size, seed), family(model.family), training_tokens(model, corpus)
-    if isinstance(room, Composed):
+    if model.rounded_from:
+        made = rounded(config, model, corpus, folder)
+    elif isinstance(room, Composed):
         made = mixed(room, config, model, seed, corpus, tokens, folder, label)
     elif isinstance(room, Counted):
         made = counted(room, config, tokens, bytes_of_tokens(room, corpus), folder / COUNTING)
@@ -189,6 +194,29 @@ def trained(
     if result.diverged is not None:
         record["diverged"] = {**result.diverged.to_plain(), "detail": result.diverged.detail}
     return Made(config, arrays, record)
+
+
+def rounded(config: Any, model: ModelRecipe, corpus: Corpus, folder: Path) -> Made:
+    """The numbers of another model of the run, of the same seed, for other formats; WeightlessError if it has none."""
+    from weightless.train.checkpoint import load_checkpoint
+
+    source = folder.with_name(model.rounded_from + folder.name.removeprefix(model.name))
+    saved = load_checkpoint(source / CHECKPOINT) if (source / "done.json").exists() else None
+    if saved is None:
+        raise WeightlessError(
+            f"{source} is not made yet, and {folder.name} is rounded from it: make both (--only {model.rounded_from} "
+            f"{model.name})"
+        )
+    if "diverged" in saved.state:
+        raise WeightlessError(f"{source.name} diverged: there is nothing to round {folder.name} from")
+    record, started = read_json(source / TRAINING), time.perf_counter()
+    arrays: dict[str, Any] = {key: value.numpy() for key, value in {**saved.parameters, **saved.constants}.items()}
+    told = f"the numbers of {source.name}, rounded to nearest"
+    if model.gptq:
+        arrays |= calibrated(model.family, config, arrays, corpus, model.gptq)
+        told = f"the numbers of {source.name}, rounded by GPTQ over {model.gptq:,} training tokens"
+    record |= {"curve": None, "train_seconds": record["train_seconds"] + time.perf_counter() - started}
+    return Made(config, arrays, {**record, "observed": {"rounded": {"ok": True, "detail": told}}})
 
 
 def mixed(

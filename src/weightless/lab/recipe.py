@@ -8,6 +8,7 @@
     [[model]]   name, family, description, train_tokens     (only the first so many; several: one model for each)
     [model.config]   fields of the family's Config          (vocab_size comes from [data])
     [model.train]    fields of TrainConfig                  (nothing for a family that is counted)
+    rounded_from, gptq      in [[model]]: the numbers of another model of the recipe, rounded to other formats
 
 A recipe is checked whole when it is made: every table against its dataclass, every model's configuration by drawing its
 program, its training by making its TrainConfig, and what all of them share.  An error names the model and the key, an
@@ -34,13 +35,15 @@ from weightless.data.shards.corpus import MANIFEST
 from weightless.data.shards.shards import LARGEST_VOCABULARY
 from weightless.data.text.split import split_rule
 from weightless.decode.sampling import Sampling
-from weightless.models.catalog import Composed, Counted, family
+from weightless.models.catalog import Composed, Counted, Trained, family
 from weightless.tokenizer.patterns import pattern_code
 
 if TYPE_CHECKING:
     from weightless.train.config import TrainConfig
 
 LEAST_VOCABULARY = 257  # the 256 bytes, and <|endoftext|>
+FORMAT_FIELDS = ("weight_format", "table_format", "plan")
+"""What a model may have otherwise than the one that it is rounded from."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -129,6 +132,11 @@ class ModelRecipe:
     train: dict[str, Any] = field(default_factory=dict)
     table: bool = True
     train_tokens: tuple[int, ...] = ()
+    rounded_from: str = ""
+    """A trained model of the recipe, whose numbers (of the same seed) this one has in other formats; `config` says
+    only what is different."""
+    gptq: int = 0
+    """Round them by GPTQ, for the inputs that so many training tokens give; 0: to nearest."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -170,6 +178,12 @@ class ModelRecipe:
 
         with _naming(f"model {self.name!r}"):
             room = family(self.family)
+            if self.rounded_from:
+                if self.train:
+                    raise ConfigError(f"it is rounded from {self.rounded_from!r} and not trained: take train out")
+                return None
+            if self.gptq:
+                raise ConfigError(f"gptq = {self.gptq} rounds the numbers of another model: name it in rounded_from")
             if isinstance(room, Counted):
                 if self.train:
                     raise ConfigError(f"family {self.family!r} is counted, not trained: take train out of the recipe")
@@ -231,6 +245,27 @@ class Recipe:
                     f"eval.stride = {self.eval.stride} is longer than the context of model "
                     f"{model.name!r}, {config.context}"
                 )
+        for i, model in enumerate(self.model):
+            if model.rounded_from:
+                self._check_rounded(model, {m.name: m for m in self.model[:i]})
+
+    def _check_rounded(self, model: ModelRecipe, before: dict[str, ModelRecipe]) -> None:
+        """ConfigError unless its numbers are those of a trained model before it, and only their formats differ."""
+        with _naming(f"model {model.name!r}"):
+            if model.rounded_from not in before:
+                raise ConfigError(
+                    f"rounded_from = {model.rounded_from!r} is no model that stands before it "
+                    f"({nearest(model.rounded_from, before) if before else 'there is none'})"
+                )
+            source = before[model.rounded_from]
+            if source.rounded_from or not isinstance(family(source.family), Trained):
+                raise ConfigError(f"{source.name!r} is not trained: only the numbers of a trained model can be rounded")
+            if model.family != source.family or model.train_tokens != source.train_tokens or model.gptq < 0:
+                raise ConfigError(f"family, train_tokens and a gptq of 0 or more should be as those of {source.name!r}")
+            ours, theirs = (to_dict(m.build_config(self.data.vocab_size)) for m in (model, source))
+            odd = [name for name in ours | theirs if ours.get(name) != theirs.get(name) and name not in FORMAT_FIELDS]
+            if odd:
+                raise ConfigError(f"config.{odd[0]} is not that of {source.name!r}: rounding changes formats alone")
 
     @property
     def evaluation(self) -> EvalRecipe:
@@ -264,10 +299,27 @@ def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe; every mistake is one line with the file's name."""
     values = load_toml(path)
     try:
-        recipe = from_dict(Recipe, values)
+        recipe = from_dict(Recipe, _with_inherited(values))
         return dataclasses.replace(recipe, model=tuple(m for model in recipe.model for m in model.by_size()))
     except ConfigError as error:
         raise ConfigError(f"{path}: {_by_name(str(error), values)}") from None
+
+
+def _with_inherited(values: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's table with what a rounded model has of the one that it is rounded from: family, configuration."""
+    models = values.get("model")
+    if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
+        return values
+    known: dict[Any, dict[str, Any]] = {}
+    for model in models:
+        source = known.get(model.get("rounded_from"), {}) if isinstance(model.get("rounded_from"), str) else {}
+        config = [m.get("config", {}) for m in (source, model)]
+        if source and all(isinstance(table, dict) for table in config):
+            model = {**{key: source[key] for key in ("family", "train_tokens") if key in source}, **model}
+            model["config"] = {**config[0], **config[1]}
+        if isinstance(model.get("name"), str):
+            known[model["name"]] = model
+    return {**values, "model": [known.get(model.get("name"), model) for model in models]}
 
 
 def _by_name(message: str, values: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ def with_only(command: str, only: Sequence[str]) -> str:
 
 def commands_of_model(recipe: Recipe, model: ModelRecipe, artifact: Path | None, command: str) -> dict[str, str]:
     """By figure; `command` makes the whole run.  Without an artifact (a model that diverged) there is no other."""
-    train = {"train": with_only(command, [model.name])}
+    train = {"train": with_only(command, [model.rounded_from, model.name] if model.rounded_from else [model.name])}
     if artifact is None:
         return train
     where = shlex.quote(artifact.as_posix())

@@ -25,12 +25,13 @@ from weightless.export.lower import pack
 from weightless.export.packed import open_packed
 from weightless.lab import measure
 from weightless.lab.checkpoints import artifact_notes
-from weightless.lab.making import forget_counted, make
+from weightless.lab.making import TRAINING, forget_counted, make
 from weightless.lab.recipe import EvalRecipe, ModelRecipe, Recipe, fingerprint
 from weightless.lab.report.summary import check_entry
 from weightless.program.cost import n_parameters, training_flops
 
-ARTIFACT, DONE, PACKED, TRAINING = "model.wl", "done.json", "packed.json", "training.json"
+ARTIFACT, DONE, PACKED = "model.wl", "done.json", "packed.json"
+LATER_SETTINGS = ("train_tokens", "rounded_from", "gptq")
 RECORDED = {"steps", "observed", "train_seconds", "train_tokens", "tokens_seen", "wasted_share", "n_parameters"}
 RECORDED |= {"optimizer_bytes", "curve"}
 """What the record of a making holds at least."""
@@ -133,8 +134,7 @@ def _scored(evaluation: EvalRecipe) -> dict[str, Any]:
 
 def wanted(model: ModelRecipe) -> dict[str, Any]:
     """What decides the model; a setting that is not used does not, so that models made before it existed stay valid."""
-    values = to_dict(model)
-    return values if model.train_tokens else {key: value for key, value in values.items() if key != "train_tokens"}
+    return {key: value for key, value in to_dict(model).items() if value or key not in LATER_SETTINGS}
 
 
 def _measured(
