@@ -5,7 +5,7 @@ Each costs its kernels' compilation, so most of them are left to the slow run.
 
 import pytest
 
-FEW_BITS = ("int2", "int3_g128", "int5_g32_s8", "int6_row", "int8_g128", "t2_g32_s8", "t5_g128", "binary")
+FEW_BITS = ("int2", "int3_g128", "int5_g32_s8", "int6_row", "t2_g32_s8", "t5_g128")
 MORE = (
     "int2_g32",
     "int2_row_s8",
@@ -14,12 +14,14 @@ MORE = (
     "int4_s8",
     "int5",
     "int6",
+    "int8_g128",
     "int8_row",
     "t2",
     "t2_g128",
     "t5",
     "t5_g32_s8",
     "t5_row",
+    "binary",
     "binary_g128",
     "binary_row",
 )

@@ -45,7 +45,9 @@ def with_formats(family_name: str, config: Any, weight_format: str = "", plan: d
     made = dataclasses.replace(config, **changes)
     Plan.of(changes.get("plan", {}))
     if made != config and config.window_cache:
-        print("its window cache keeps the weights that were fitted for the formats before", file=sys.stderr)
+        there, here = (c.weight_format + (" and its plan" if c.plan else "") for c in (config, made))
+        told = f"its window cache keeps the weights that were fitted for {there}"
+        print(f"packed as {here}; {told}", file=sys.stderr)
     return made
 
 
