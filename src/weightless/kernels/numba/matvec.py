@@ -65,7 +65,7 @@ PAIRS, LIFTED = 4 * STRETCH // N_LANES, 4 * STRETCH // N_LANES + NIBBLES * STRET
 
 
 @njit(inline="always", **KERNEL)
-def _runs(n_rows):  # type: ignore[no-untyped-def]
+def runs(n_rows):  # type: ignore[no-untyped-def]
     """(rows of a run, where the second, third and fourth run begin): together they cover all rows."""
     size = (n_rows + 3) // 4
     rest = n_rows - size
@@ -78,7 +78,7 @@ def matvec_f32(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[no
     stored, offset, stride = memory[1], offset // 4, stride // 4
     whole = cols // N_LANES * N_LANES
     n = cols - whole
-    size, second, third, fourth = _runs(n_rows)
+    size, second, third, fourth = runs(n_rows)
     out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
     for i in range(size):
         a = offset + i * stride
@@ -104,7 +104,7 @@ def matvec_bf16(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[n
     """The product with rows of bf16."""
     stored, offset, stride = memory[2], offset // 2, stride // 2
     pairs = cols // (2 * N_LANES) * (2 * N_LANES)
-    size, second, third, fourth = _runs(n_rows)
+    size, second, third, fourth = runs(n_rows)
     out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
     for i in range(size):
         a = offset + i * stride
@@ -134,7 +134,7 @@ def matvec_bf16(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[n
 def matvec_f16(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
     """The product with rows of f16."""
     stored, offset, stride = memory[2], offset // 2, stride // 2
-    size, second, third, fourth = _runs(n_rows)
+    size, second, third, fourth = runs(n_rows)
     out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
     for i in range(size):
         a = offset + i * stride
@@ -151,7 +151,7 @@ def matvec_f16(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[no
 
 
 @njit(**_FAST_KERNEL)
-def _fetch_rows(codes, a, b, c, d):  # type: ignore[no-untyped-def]
+def fetch_rows(codes, a, b, c, d):  # type: ignore[no-untyped-def]
     """Ask for what four rows will be read at soon."""
     fetch_ahead(codes, a)
     fetch_ahead(codes, b)
@@ -160,12 +160,13 @@ def _fetch_rows(codes, a, b, c, d):  # type: ignore[no-untyped-def]
 
 
 @njit(**_FAST_KERNEL)
-def _lay_scales(halves, a, b, c, d, n, room):  # type: ignore[no-untyped-def]
+def lay_scales(halves, a, b, c, d, n, close, room):  # type: ignore[no-untyped-def]
     """n scales of each of four rows, which begin at these bytes, onto the shelf; returns how far apart rows are there.
 
-    Rows of four groups are common (d_model 256) and short: their scales are converted together.
+    Zeros lie behind them.  Rows of four groups are common (d_model 256) and short: their scales are converted together,
+    with nothing between (`close`), unless who reads them reads on.
     """
-    if n == 4:
+    if n == 4 and close:
         put(room, 0, load_f16_fours(halves, a // 2, b // 2, c // 2, d // 2))
         return 4
     places = (n + N_LANES - 1) // N_LANES
@@ -183,7 +184,7 @@ def matvec_int8(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[n
     """The product with rows of int8."""
     codes, halves = memory[0], memory[2]
     room, n_whole, n_groups, scale_at = shelf(), cols // GROUP, (cols + GROUP - 1) // GROUP, cols + (cols & 1)
-    size, second, third, fourth = _runs(n_rows)
+    size, second, third, fourth = runs(n_rows)
     out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
     for i in range(size):
         a = offset + i * stride
@@ -194,12 +195,12 @@ def matvec_int8(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[n
         for block in range(0, n_groups, N_LANES):
             at = scale_at + 2 * block
             n = min(N_LANES, n_groups - block)
-            apart = _lay_scales(halves, a + at, b + at, c + at, d + at, n, room)
+            apart = lay_scales(halves, a + at, b + at, c + at, d + at, n, True, room)
             at += min(stride, below)
-            _fetch_rows(codes, a + at, b + at, c + at, d + at)  # the next scales: no stream of codes leads there
+            fetch_rows(codes, a + at, b + at, c + at, d + at)  # the next scales: no stream of codes leads there
             for group in range(min(N_LANES, n_whole - block)):
                 j = (block + group) * GROUP
-                _fetch_rows(codes, a + j + ahead, b + j + ahead, c + j + ahead, d + j + ahead)
+                fetch_rows(codes, a + j + ahead, b + j + ahead, c + j + ahead, d + j + ahead)
                 e, f, g, h = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
                 for k in range(j, j + GROUP, N_LANES):
                     part = load_f32(x, k)
@@ -296,21 +297,21 @@ def _multiply_int4(codes, halves, offset, scales, stride, n_rows, cols, add, roo
     """out = (or +=) the rows of up to STRETCH groups from byte `offset` on, times what is on the shelf."""
     n_pairs, n_groups = cols // (2 * GROUP), (cols + GROUP - 1) // GROUP
     rest = (cols - n_pairs * 2 * GROUP + 7) // 8  # the last word can reach into the scales: its x are zeros
-    size, second, third, fourth = _runs(n_rows)
+    size, second, third, fourth = runs(n_rows)
     out_b, out_c, out_d = out[second : second + size], out[third : third + size], out[fourth : fourth + size]
     in_b, in_c, in_d = second * stride, third * stride, fourth * stride
     for i in range(size):
         a, at = offset + i * stride, scales + i * stride
         b, c, d = a + in_b, a + in_c, a + in_d
         p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
-        apart = _lay_scales(halves, at, at + in_b, at + in_c, at + in_d, n_groups, room)
+        apart = lay_scales(halves, at, at + in_b, at + in_c, at + in_d, n_groups, True, room)
         below = (size - 1 - i) * stride
         ahead = min(AHEAD, below)
         at += min(stride, below)
-        _fetch_rows(codes, at, at + in_b, at + in_c, at + in_d)
+        fetch_rows(codes, at, at + in_b, at + in_c, at + in_d)
         for pair in range(n_pairs):
             j, g, place = 64 * pair, 2 * pair, PAIRS + NIBBLES * pair
-            _fetch_rows(codes, a + j + ahead, b + j + ahead, c + j + ahead, d + j + ahead)
+            fetch_rows(codes, a + j + ahead, b + j + ahead, c + j + ahead, d + j + ahead)
             e, f = load_words(codes, a + j), load_words(codes, b + j)
             h, k = load_words(codes, c + j), load_words(codes, d + j)
             e, f, h, k = nibble_sums(e, f, h, k, room, place, lanes_at(room, LIFTED + pair))

@@ -30,8 +30,6 @@ from weightless.kernels.numba.code_words import (
 from weightless.kernels.numba.lanes import (
     N_LANES,
     add_scaled,
-    load_f16_fours,
-    load_f16_part,
     load_int8,
     load_int8_part,
     load_uint8_part,
@@ -42,43 +40,19 @@ from weightless.kernels.numba.lanes import (
     sum_four,
     zero_lanes,
 )
+from weightless.kernels.numba.matvec import AHEAD, fetch_rows, lay_scales, runs
 from weightless.kernels.numba.matvec import MATVEC as FIRST_MATVEC
 from weightless.kernels.numba.memory import n_words as words_of_row
 from weightless.kernels.numba.rows import DECODE_ROW as FIRST_DECODE
 from weightless.kernels.numba.rows import KERNEL, half_at
-from weightless.kernels.numba.words import fetch_ahead, put_number
+from weightless.kernels.numba.words import put_number
 
 # No reassociation: sums here are ordered by hand, and it would undo the rounding of shares of five digits.
 _FAST_KERNEL: dict[str, Any] = {**KERNEL, "fastmath": {"contract", "nsz"}}
-AHEAD = 2048
 STRETCH = 4096
 """Columns multiplied in one pass over the rows."""
 SCALES = 4 * STRETCH // 32 // N_LANES
 """Places on the shelf for the scales of four rows."""
-
-
-@njit(inline="always", **KERNEL)
-def _runs(n_rows):  # type: ignore[no-untyped-def]
-    """(rows of a run, where the second, third and fourth run begin): together they cover all rows."""
-    size = (n_rows + 3) // 4
-    rest = n_rows - size
-    return size, rest // 3, 2 * rest // 3, rest
-
-
-@njit(**_FAST_KERNEL)
-def _lay_halves(halves, a, b, c, d, n, close, room):  # type: ignore[no-untyped-def]
-    """n fp16 scales of each of four rows onto the shelf, zeros behind them; returns how far apart rows are there."""
-    if n == 4 and close:
-        put(room, 0, load_f16_fours(halves, a // 2, b // 2, c // 2, d // 2))
-        return 4
-    places = (n + N_LANES - 1) // N_LANES
-    for k in range(places):
-        first, size = k * N_LANES, min(N_LANES, n - k * N_LANES)
-        put(room, k, load_f16_part(halves, a // 2 + first, size))
-        put(room, places + k, load_f16_part(halves, b // 2 + first, size))
-        put(room, 2 * places + k, load_f16_part(halves, c // 2 + first, size))
-        put(room, 3 * places + k, load_f16_part(halves, d // 2 + first, size))
-    return places * N_LANES
 
 
 @njit(**_FAST_KERNEL)
@@ -105,18 +79,9 @@ def _lay(memory, a, b, c, d, first, n, eight, close, room):  # type: ignore[no-u
     """Scales `first` to `first + n` of four rows, whose scales begin at bytes a … d."""
     if not eight:
         at = 2 * first
-        return _lay_halves(memory[2], a + at, b + at, c + at, d + at, n, close, room)
+        return lay_scales(memory[2], a + at, b + at, c + at, d + at, n, close, room)
     at = 2 + first
     return _lay_bytes(memory[0], (a, b, c, d), a + at, b + at, c + at, d + at, n, room)
-
-
-@njit(**_FAST_KERNEL)
-def _fetch(codes, a, b, c, d):  # type: ignore[no-untyped-def]
-    """Ask for what four rows will be read at soon."""
-    fetch_ahead(codes, a)
-    fetch_ahead(codes, b)
-    fetch_ahead(codes, c)
-    fetch_ahead(codes, d)
 
 
 @njit(**_FAST_KERNEL)
@@ -152,7 +117,7 @@ def _words_matvec(bits: int, levels: int, group: int, eight: bool) -> Any:
     @njit(**_FAST_KERNEL)
     def matvec(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
         codes, room = memory[0], shelf()
-        size, second, third, fourth = _runs(n_rows)
+        size, second, third, fourth = runs(n_rows)
         in_b, in_c, in_d = second * stride, third * stride, fourth * stride
         scale_at = offset + 4 * words_of_row(cols, bits)
         for first in range(0, cols, STRETCH):
@@ -172,12 +137,12 @@ def _words_matvec(bits: int, levels: int, group: int, eight: bool) -> Any:
                 a, at, below = start + i * stride, scale_at + i * stride, (size - 1 - i) * stride
                 ahead, next_ = min(AHEAD, below), min(stride, below) + 2 * first_group
                 apart = _lay(memory, at, at + in_b, at + in_c, at + in_d, first_group, n_groups, eight, close, room)
-                _fetch(codes, at + next_, at + in_b + next_, at + in_c + next_, at + in_d + next_)
+                fetch_rows(codes, at + next_, at + in_b + next_, at + in_c + next_, at + in_d + next_)
                 sums = (zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes())
                 for k in range(n_whole):
                     b = a + ahead
                     for j in range(n_words):
-                        _fetch(codes, b + 64 * j, b + in_b + 64 * j, b + in_c + 64 * j, b + in_d + 64 * j)
+                        fetch_rows(codes, b + 64 * j, b + in_b + 64 * j, b + in_c + 64 * j, b + in_d + 64 * j)
                     four, places = (a, a + in_b, a + in_c, a + in_d), (SCALES + k * per_span, lifted + k * n_words)
                     at = k * span // group if group else 0
                     sums = add_span(codes, four, room, places, at, apart, sums, bits, group)
@@ -210,7 +175,7 @@ def _fives_matvec(group: int, eight: bool) -> Any:
     @njit(**_FAST_KERNEL)
     def matvec(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
         codes, room = memory[0], shelf()
-        size, second, third, fourth = _runs(n_rows)
+        size, second, third, fourth = runs(n_rows)
         in_b, in_c, in_d = second * stride, third * stride, fourth * stride
         whole = cols // unit * n_bytes + (cols % unit + 4) // 5
         scale_at = offset + whole + (whole & 1)
@@ -227,10 +192,10 @@ def _fives_matvec(group: int, eight: bool) -> Any:
                 a, at, below = start + i * stride, scale_at + i * stride, (size - 1 - i) * stride
                 ahead, next_ = min(AHEAD, below), min(stride, below) + 2 * first_group
                 apart = _lay(memory, at, at + in_b, at + in_c, at + in_d, first_group, n_groups, eight, True, room)
-                _fetch(codes, at + next_, at + in_b + next_, at + in_c + next_, at + in_d + next_)
+                fetch_rows(codes, at + next_, at + in_b + next_, at + in_c + next_, at + in_d + next_)
                 p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
                 for k in range(n_units):
-                    _fetch(codes, a + ahead, a + in_b + ahead, a + in_c + ahead, a + in_d + ahead)
+                    fetch_rows(codes, a + ahead, a + in_b + ahead, a + in_c + ahead, a + in_d + ahead)
                     e, f, g, h = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
                     left = (min(unit, last - first - k * unit) + 4) // 5
                     for c in range(chunks):
