@@ -116,6 +116,10 @@ def test_it_is_not_made_before_what_it_is_rounded_from(tmp_path):
     [
         (NEAREST, 'rounded_from = "hole"\nfamily = "dense"\n[', "'hole' is no model that stands before it .*'whole'"),
         (NEAREST, 'rounded_from = "hole"\n[', "missing key"),
+        (NEAREST, 'rounded_from = ["whole"]\n[', "rounded_from should be str"),
+        ('name = "nearest"', 'name = ["nearest"]', "name should be str"),
+        ('name = "nearest"', 'name = "gptq"', "two models of the recipe are called 'gptq'"),
+        (INT3, 'weight_format = ["int3"]\n[[', "weight_format should be str"),
         (GPTQ, 'rounded_from = "nearest"\ngptq = 512', "'nearest' is not trained"),
         (GPTQ, 'family = "dense"\ngptq = 512', "gptq = 512 rounds the numbers of another"),
         (INT3, 'weight_format = "int3"\nd_model = 64\n[[', "config.d_model is not that of 'whole'"),

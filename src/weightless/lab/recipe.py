@@ -310,16 +310,19 @@ def _with_inherited(values: dict[str, Any]) -> dict[str, Any]:
     models = values.get("model")
     if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
         return values
-    known: dict[Any, dict[str, Any]] = {}
+    known: dict[str, dict[str, Any]] = {}
+    whole = []
     for model in models:
-        source = known.get(model.get("rounded_from"), {}) if isinstance(model.get("rounded_from"), str) else {}
+        name, above = model.get("name"), model.get("rounded_from")
+        source = known.get(above, {}) if isinstance(above, str) else {}
         config = [m.get("config", {}) for m in (source, model)]
         if source and all(isinstance(table, dict) for table in config):
             model = {**{key: source[key] for key in ("family", "train_tokens") if key in source}, **model}
             model["config"] = {**config[0], **config[1]}
-        if isinstance(model.get("name"), str):
-            known[model["name"]] = model
-    return {**values, "model": [known.get(model.get("name"), model) for model in models]}
+        if isinstance(name, str):
+            known[name] = model
+        whole.append(model)
+    return {**values, "model": whole}
 
 
 def _by_name(message: str, values: dict[str, Any]) -> str:
