@@ -12,6 +12,8 @@ from contract.cases import bench
 from weightless.base.errors import ConfigError
 from weightless.export.calibrate import Watching, compressed, spread_windows
 from weightless.quant.formats import decode_rows, encode_rows
+from weightless.quant.gptq import compress
+from weightless.quant.layout import format_named
 
 CASES = [("dense", "untied_gqa_silu_f32"), ("feather", "as_it_comes"), ("experts", "int5_and_a_shared_one")]
 
@@ -63,6 +65,24 @@ def test_what_is_seen_is_the_inputs_of_every_matrix():
     x = arrays["embed"][windows.reshape(-1)].astype(np.float64)
     normed = x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-5) * arrays["block.0.attn_norm"].astype(np.float64)
     np.testing.assert_allclose(by_name["block.0.qkv"].numpy(), normed.T @ normed, rtol=1e-4, atol=1e-3)
+
+
+def test_a_matrix_is_rounded_for_what_it_gets_from_those_that_are_rounded_before_it():
+    model, arrays, windows = rounding(CASES[0], "int2@lsq")
+    rows = compressed(model, arrays, windows)
+    p = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
+    with torch.no_grad(), Watching(p, rows.__contains__) as seen:
+        model.log_probs(p, torch.from_numpy(windows[:1]))
+    order = list(dict.fromkeys(part.name for part in seen.moments))
+    name = order[3]
+    for before in [other for other in rows if other not in order[3:]]:
+        stored = rows[before]
+        p[before] = torch.from_numpy(decode_rows(stored.rows, stored.format, stored.shape[1]))
+    with torch.no_grad(), Watching(p, [name].__contains__) as seen:
+        model.log_probs(p, torch.from_numpy(windows))
+    (part,) = seen.moments
+    wanted = compress(arrays[name], seen.moments[part].numpy() / seen.counts[part], format_named("int2@lsq"))
+    assert np.array_equal(rows[name].rows, wanted)
 
 
 def test_windows_are_spread_and_short_texts_refused():

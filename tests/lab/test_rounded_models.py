@@ -10,7 +10,7 @@ import pytest
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.export.packed import open_packed
-from weightless.lab.recipe import load_recipe
+from weightless.lab.recipe import fingerprint, load_recipe
 from weightless.lab.run import run
 from weightless.quant.formats import decode_rows, encode_rows
 
@@ -102,6 +102,15 @@ def test_the_run_is_the_same_when_it_is_read_back_and_done_again(made, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in made.rglob("*.wl")}
     run(recipe, made, "weightless run few.toml")
     assert before == {path: path.stat().st_mtime_ns for path in made.rglob("*.wl")}
+
+
+def test_the_order_of_a_plan_decides_what_a_model_is():
+    """The first pattern that fits decides, so two orders are two models; an empty plan is as if there were none."""
+    one, other = (
+        {"config": {"plan": dict(pairs)}} for pairs in ([("a", "t2"), ("b", "f32")], [("b", "f32"), ("a", "t2")])
+    )
+    assert fingerprint(one) != fingerprint(other) and fingerprint(one) == fingerprint(dict(one))
+    assert fingerprint({"config": {"plan": {}, "d": 1}}) == fingerprint({"config": {"d": 1}})
 
 
 def test_it_is_not_made_before_what_it_is_rounded_from(tmp_path):

@@ -28,7 +28,7 @@ def fake_quantise(w: torch.Tensor, fmt: str) -> torch.Tensor:
     """The float32 tensor that comes back when `w` is stored in `fmt`; its gradient passes unchanged."""
     described = format_named(fmt)
     if described.is_integer_table:
-        raise ConfigError(f"{fmt} stores integers, which have no gradient: choose f32, f16, bf16, int8 or int4")
+        raise ConfigError(f"{fmt} stores integers, which have no gradient: choose f32, int4 or another")
     code_bytes(fmt, w.shape[-1])
     w = w.float()
     return w if fmt == "f32" else _StraightThrough.apply(w, fmt)  # type: ignore[no-any-return]
