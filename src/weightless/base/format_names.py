@@ -131,6 +131,11 @@ def _rule(name: str, base: str, rule: str, number: str) -> tuple[str, float]:
     return ("", 0.0) if rule == usual_rule(base) and not value else (rule, value)
 
 
+def has_integer_product(name: str) -> bool:
+    """Whether its codes can meet activations of eight bits as whole numbers: 1, 2, 4 or 8 bits each."""
+    return parse_format(name).base in ("int8", "int4", "int2", "t2", "binary")
+
+
 def is_table(name: str) -> bool:
     """True for indices and counts, which are never rounded."""
     return name in TABLES
