@@ -38,6 +38,7 @@ class Attention(Layer):
     values    tokens that add a row of their own to v; 0: none (the table is called value.`block`)
     biases    which products add a vector: qkv, or qkv and out          qk_eps    of the norms of q and k
     stretch   of positions beyond those that were learned first (`ops.rope`)
+    activations   whether both matrices multiply rounded numbers (`L.taken`)
     """
 
     block: int
@@ -60,6 +61,7 @@ class Attention(Layer):
     qk_eps: float = QK_EPS
     apart: bool = False
     stretch: Stretch = UNSTRETCHED
+    activations: str = "f32"
 
     @property
     def d_model(self) -> int:
@@ -135,6 +137,11 @@ class Attention(Layer):
         """Whether queries are anything else than a view of what qkv gave."""
         return self.rotary != "none" or self.qk_norm != "none" or bool(self.q_gain)
 
+    @property
+    def _taken(self) -> dict[str, Any]:
+        """How the operators of both products are told of `activations`."""
+        return {"activations": self.activations}
+
     def _turn(self, p: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         turn = {"rotary": self.rotary, "qk_eps": self.qk_eps, "stretch": self.stretch}
         return {**turn, **{role: p[name] for role, name in self.vectors.items()}}
@@ -142,7 +149,8 @@ class Attention(Layer):
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
         import torch.nn.functional as F
 
-        qkv_BTC = L.biased(F.linear(self.residual.before(p, x_BTD), p[self.qkv]), p.get(self.qkv_bias))
+        h_BTD = L.taken(self.residual.before(p, x_BTD), self.activations)
+        qkv_BTC = L.biased(F.linear(h_BTD, p[self.qkv]), p.get(self.qkv_bias))
         if self.values:
             rows_BTC = L.looked_up(p[self.value_rows], window.tokens_BT)
             qkv_BTC = qkv_BTC + F.pad(rows_BTC, (self.d_q + self.d_kv, 0))
@@ -156,7 +164,8 @@ class Attention(Layer):
             window=self.window,
             **self._turn(p),
         )
-        return self.residual.joined(p, x_BTD, L.biased(F.linear(a_BTC, p[self.out]), p.get(self.out_bias)))
+        branch_BTD = F.linear(L.taken(a_BTC, self.activations), p[self.out])
+        return self.residual.joined(p, x_BTD, L.biased(branch_BTD, p.get(self.out_bias)))
 
     def step(
         self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused
@@ -165,7 +174,8 @@ class Attention(Layer):
 
         kv_TC = s[self.cache]
         with fused("norm_matvec"):
-            qkv = L.biased(F.linear(self.residual.before(p, x_D), p[self.qkv]), p.get(self.qkv_bias))
+            h_D = L.taken(self.residual.before(p, x_D), self.activations)
+            qkv = L.biased(F.linear(h_D, p[self.qkv]), p.get(self.qkv_bias))
         if self.values:
             with fused("gather_row"):
                 qkv[self.d_q + self.d_kv :] += F.embedding(s[HISTORY][t - 1], p[self.value_rows])
@@ -177,20 +187,21 @@ class Attention(Layer):
             first = 0 if self.window is None else max(0, t - self.window)
             a = L.attend_rows(q_HK, kv_TC[first:t], self.heads)
         with fused("matvec_add"):
-            return self.residual.joined(p, x_D, L.biased(F.linear(a, p[self.out]), p.get(self.out_bias)))
+            branch_D = F.linear(L.taken(a, self.activations), p[self.out])
+            return self.residual.joined(p, x_D, L.biased(branch_D, p.get(self.out_bias)))
 
     def operators(self) -> list[Any]:
         return [
             *self._appended({}, {}),
             Attend("qkv", self.cache, "a", *self.heads, window=self.window or 0),
-            MatvecAdd(self.out, "a", STREAM, **self.residual.joining(), bias=self.out_bias),
+            MatvecAdd(self.out, "a", STREAM, **self.residual.joining(), bias=self.out_bias, **self._taken),
         ]
 
     def _appended(self, rows: dict[str, Any], turn: dict[str, Any]) -> list[Any]:
         """From the stream to the cache; `rows` of the matrix, and how they are turned, where not as they come."""
         r, first = self.residual, self.d_q + self.d_kv
         return [
-            NormMatvec(r.norm, self.qkv, STREAM, "qkv", r.eps, **r.first(), bias=self.qkv_bias, **rows),
+            NormMatvec(r.norm, self.qkv, STREAM, "qkv", r.eps, **r.first(), bias=self.qkv_bias, **rows, **self._taken),
             *([GatherRow(HISTORY, self.value_rows, "qkv", add=True, first=first)] if self.values else []),
             RopeAppend(
                 "qkv",
@@ -216,7 +227,8 @@ class Attention(Layer):
 
         with fused("norm_matvec"):
             bias = p[self.qkv_bias][:, self.d_q :] if self.qkv_bias else None
-            kv = L.biased(F.linear(self.residual.before(p, x_D), p[self.qkv][self.d_q :]), bias)
+            h_D = L.taken(self.residual.before(p, x_D), self.activations)
+            kv = L.biased(F.linear(h_D, p[self.qkv][self.d_q :]), bias)
         if self.values:
             with fused("gather_row"):
                 kv[self.d_kv :] += F.embedding(s[HISTORY][t - 1], p[self.value_rows])

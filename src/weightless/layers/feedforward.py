@@ -29,7 +29,7 @@ KEPT = {"swiglu": 4, "silu": 2, "relu2": 2, "gelu": 2}
 class FeedForward(Layer):
     """`block` is its place in the stack; `in_std`, `out_std` are the initial deviations of up and down.
 
-    `biases`: up and down add a vector each.
+    `biases`: up and down add a vector each.  `activations`: whether both multiply rounded numbers (`L.taken`).
     """
 
     block: int
@@ -40,6 +40,7 @@ class FeedForward(Layer):
     in_std: float | Uniform
     out_std: float | str
     biases: bool = False
+    activations: str = "f32"
 
     @property
     def up(self) -> str:
@@ -74,13 +75,14 @@ class FeedForward(Layer):
             return self._applied(p, x_D)
 
     def _applied(self, p: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-        biases = {role: p[name] for role, name in self.vectors.items()}
-        branch = L.ffn(self.residual.before(p, x), p[self.up], p[self.down], self.activation, **biases)
+        more: dict[str, Any] = {role: p[name] for role, name in self.vectors.items()}
+        more |= {"activations": self.activations}
+        branch = L.ffn(self.residual.before(p, x), p[self.up], p[self.down], self.activation, **more)
         return self.residual.joined(p, x, branch)
 
     def operators(self) -> list[Any]:
         r = self.residual
-        fields = {**r.fields(), **r.first(), **self.vectors}
+        fields = {**r.fields(), **r.first(), **self.vectors, "activations": self.activations}
         return [NormFfnAdd(r.norm, self.up, self.down, STREAM, self.activation, r.eps, **fields)]
 
     def kept(self, T: int) -> list[Activation]:

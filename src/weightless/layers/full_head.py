@@ -33,7 +33,7 @@ class FullHead(Head):
 
     d_embed   R, 0 for a matrix in one piece        softcap   c, None for logits as they are
     normed    whether the stream is normed first         bare      whether that norm has no weights
-    centred   whether it is a LayerNorm with bias
+    centred   whether it is a LayerNorm with bias         activations   whether rounded numbers are multiplied
     """
 
     vocab_size: int
@@ -47,6 +47,7 @@ class FullHead(Head):
     normed: bool = True
     bare: bool = False
     centred: bool = False
+    activations: str = "f32"
 
     @property
     def matrix(self) -> str:
@@ -88,7 +89,7 @@ class FullHead(Head):
         if self.norm_bias:
             h = L.layer_norm(x, p[NORM], p[self.norm_bias], self.eps)
         if not self.d_embed:
-            return h
+            return L.taken(h, self.activations)
         return h @ p[WIDEN] if self.tied else F.linear(h, p[self.narrow])
 
     def _cap(self, logits: torch.Tensor) -> torch.Tensor:
@@ -125,6 +126,7 @@ class FullHead(Head):
     def operators(self) -> dict[str, tuple[Any, ...]]:
         cap: dict[str, Any] = {} if self.softcap is None else {"softcap": self.softcap}
         kind: dict[str, Any] = {"bare": self.normed and self.bare, "norm_bias": self.norm_bias}
+        kind |= {"activations": self.activations}
         logits = [NormMatvec(self.norm, self.matrix, STREAM, "logits", self.eps, **cap, **kind)]
         if self.d_embed:
             turned: dict[str, Any] = {"transposed": True} if self.tied else {}

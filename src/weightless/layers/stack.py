@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from weightless.base.errors import ConfigError
+from weightless.base.format_names import has_integer_product
+from weightless.layers.full_head import FullHead
 from weightless.layers.layer import HISTORY, REGISTERS, Fused, Head, Layer, Record, Window
 from weightless.ledger.memory import Activation
 from weightless.program.cached import first_weights
@@ -46,6 +48,21 @@ class Stack:
         yield from self.layers
         yield self.head
 
+    def rounding(self, activations: str) -> Stack:
+        """The same with activations of that format in every product; ConfigError naming a layer that knows none.
+
+        Both sides of a product are whole numbers then, so every matrix has to be stored in codes."""
+        rounded = [_rounding(part, activations) for part in self.parts]
+        changed = replace(self, layers=tuple(rounded[:-1]), head=rounded[-1])
+        multiplied = {name for part in changed.parts for name in _matrices(part)}
+        for spec in changed.parameters():
+            if spec.name in multiplied and not has_integer_product(spec.format):
+                raise ConfigError(
+                    f"activation_format = {activations!r} makes products of whole numbers, and {spec.name} is stored "
+                    f"as {spec.format}: give it int8, int4, int2, t2 or binary (weight_format, plan)"
+                )
+        return changed
+
     def parameters(self) -> list[Parameter]:
         """Every trained tensor once, in the order of the artifact."""
         specs = _once(spec for part in self.parts for spec in part.parameters())
@@ -76,6 +93,21 @@ class Stack:
         state = [tensor for part in self.parts for tensor in part.state()]
         history = Tensor(HISTORY, (1, self.context), "u32", "activations", "state")
         return _once([*weights, *constants, *state, history])
+
+
+def _matrices(part: Layer | Head) -> list[str]:
+    """What a part multiplies by."""
+    tied = [part.tied] if isinstance(part, FullHead) and part.tied else []
+    return [*tied, *(spec.name for spec in part.parameters() if spec.group in ("matrix", "head"))]
+
+
+def _rounding(part: Any, activations: str) -> Any:
+    if not _matrices(part):
+        return part
+    if not hasattr(part, "activations") or getattr(part, "d_embed", 0):
+        what = "a factorised head" if hasattr(part, "activations") else f"a layer of kind {type(part).__name__}"
+        raise ConfigError(f"activation_format = {activations!r}: {what} multiplies numbers as they are; leave it out")
+    return replace(part, activations=activations)
 
 
 class StackModel:

@@ -55,8 +55,9 @@ class Trained(_Kind):
     elsewhere: Callable[[Any], tuple[str, dict[str, Any]]] | None = None
 
     def laid(self, config: Any) -> Stack:
-        """The model as a list of layers, with the formats of the configuration's plan."""
-        return replace(self.stack(config), plan=Plan.of(config.plan))
+        """The model as a list of layers, with the formats of the configuration's plan and of its activations."""
+        laid = replace(self.stack(config), plan=Plan.of(config.plan))
+        return laid if config.activation_format == "f32" else laid.rounding(config.activation_format)
 
     def Model(self, config: Any) -> StackModel:
         """Parameters, losses and steps in PyTorch, which is not imported before the first of them is asked for."""

@@ -1,12 +1,12 @@
-"""Activations rounded to eight bits before they meet codes, so that a product is one of whole numbers (NumPy, the truth).
+"""Activations rounded to eight bits before they meet codes: products of whole numbers (NumPy, the truth).
 
     x is cut into groups of 64 columns           m = max |x_j| of a group
     a_j = rint(x_j * (127 / m))                  s = m / 127                  x' = a s
 
     y_i = sum_j w_ij x'_j = sum_(groups) (s_x s_w sum_j q_ij a_j)
 
-in float32, halves to the even number; where m < 1e-30, a group of zeros among them, x' is 0.  A group with a number that
-is not finite is NaN as a whole.  The sums of q a are whole numbers and exact, whatever their order.
+in float32, halves to the even number; where m < 1e-30, a group of zeros among them, x' is 0.  A group with a number
+that is not finite is NaN as a whole.  The sums of q a are whole numbers and exact, whatever their order.
 `a` lies in -127 … 127.  Source: the way of llama.cpp's `Q8_0` activations, but with groups of 64.
 """
 
@@ -14,20 +14,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from weightless.base.errors import ConfigError, nearest
-
 BLOCK = 64
 """Columns that share a scale."""
 LEAST = 1e-30
 """Groups of smaller numbers are zero: 127 / m has to be a number."""
 ACTIVATION_FORMATS = ("f32", "int8")
 """What a product may do with its activations: take them as they are, or round them as here."""
-
-
-def check_activation_format(name: str) -> None:
-    """ConfigError naming the nearest one for anything else."""
-    if name not in ACTIVATION_FORMATS:
-        raise ConfigError(f"activation_format = {name!r}: {nearest(str(name), ACTIVATION_FORMATS)}")
 
 
 def integer_activations(x_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,3 +44,8 @@ def rounded_activations(x_ND: np.ndarray) -> np.ndarray:
     codes_NC, scales_NG = integer_activations(x_ND)
     x_NGB = codes_NC.reshape(*scales_NG.shape, BLOCK).astype(np.float32) * scales_NG[..., None]
     return x_NGB.reshape(codes_NC.shape)[..., : x_ND.shape[-1]].astype(x_ND.dtype, copy=False)
+
+
+def taken(x_ND: np.ndarray, activations: str) -> np.ndarray:
+    """What a product with activations of this format multiplies: x, or x rounded."""
+    return x_ND if activations == "f32" else rounded_activations(x_ND)

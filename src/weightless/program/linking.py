@@ -17,6 +17,7 @@ from numba import typeof, types
 from weightless.base.progress import told_if_slow
 from weightless.kernels.numba.attend import ATTEND
 from weightless.kernels.numba.calls import address_of
+from weightless.kernels.numba.integer_matvec import INTEGER_MATVEC
 from weightless.kernels.numba.packed import DECODE_ROW, MATVEC
 from weightless.kernels.numba.rows import ENCODE_ROW, RECALL_ROW
 from weightless.program.companion import Companion
@@ -31,6 +32,7 @@ CACHE = types.Tuple([types.Array(kind, 1, "C") for kind in VIEWS])
 
 KERNELS: dict[str, tuple[Mapping[str, Any], tuple[Any, ...]]] = {
     "matvec": (MATVEC, (STORED, *[NUMBER] * 4, VECTOR, VECTOR)),
+    "integer_matvec": (INTEGER_MATVEC, (STORED, *[NUMBER] * 4, VECTOR, VECTOR)),
     "decode_row": (DECODE_ROW, (STORED, NUMBER, NUMBER, VECTOR)),
     "recall_row": (RECALL_ROW, (CACHE, NUMBER, NUMBER, VECTOR)),
     "encode_row": (ENCODE_ROW, (VECTOR, NUMBER, CACHE, NUMBER)),

@@ -19,8 +19,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_transform
 
 from weightless.base.errors import ConfigError, CorruptFileError, NewerFileError, nearest
-from weightless.base.format_names import is_arithmetic, parse_format
+from weightless.base.format_names import has_integer_product, is_arithmetic, parse_format
 from weightless.kernels.codes import format_code
+from weightless.ops.integer_activations import ACTIVATION_FORMATS
 from weightless.program.registers import USUAL_UNIFORMS
 from weightless.program.tensor import Tensor
 
@@ -286,6 +287,19 @@ def need_matrix(op: Any, tensors: Tensors, name: str, rows: int, cols: int) -> N
     need(tensor.shape == (rows, cols), op, f"{name} should have shape ({rows}, {cols}), not {tensor.shape}")
     need(is_arithmetic(tensor.format), op, f"{name} cannot be {tensor.format}")
     need(tensor.kind != "state", op, f"{name} should be a weight")
+
+
+def need_integer(op: Any, bounds: Bounds, activations: str, *weights: str) -> None:
+    """Activations that are taken as they are, or rounded to eight bits where every weight is one of whole codes."""
+    need(activations in ACTIVATION_FORMATS, op, f"unknown format of activations {activations!r:.40}")
+    for name in weights if activations != "f32" else ():
+        fmt = bounds.tensors[name].format
+        need(has_integer_product(fmt), op, f"{name} as {fmt} has no product with whole numbers")
+
+
+def product_kernel(activations: str) -> str:
+    """The kernel of a product with activations of that format."""
+    return "matvec" if activations == "f32" else "integer_matvec"
 
 
 def packed(place: Place, kernel: str) -> list[Operand]:

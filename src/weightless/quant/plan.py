@@ -14,6 +14,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from weightless.base.errors import ConfigError
 from weightless.quant.layout import format_named
@@ -21,10 +22,12 @@ from weightless.quant.layout import format_named
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """The field by which a trained family takes a plan (`models/catalog.py`)."""
+    """The fields by which a trained family takes a plan (`models/catalog.py`)."""
 
     plan: dict[str, str] = field(default_factory=dict)
     """Storage of some tensors, pattern and format, the first that meets a tensor; the others as other fields say."""
+    activation_format: Literal["f32", "int8"] = "f32"
+    """What matrices are multiplied with: numbers as they are, or rounded to 8 bits, in training too."""
 
 
 @dataclass(frozen=True)

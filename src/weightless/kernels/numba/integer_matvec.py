@@ -75,7 +75,7 @@ def _round_block(x, first, last, byte, room):  # type: ignore[no-untyped-def]
 
 @njit(**_FAST_KERNEL)
 def _deal_halves(n, place, room):  # type: ignore[no-untyped-def]
-    """The end of a row, n < 128 columns: byte by byte to where the halves of a group's bytes meet them, zeros beside."""
+    """The end of a row, n < 128 columns, byte by byte to where the halves of bytes meet them; zeros beside."""
     for k in range(2):
         put(room, place + k, zero_lanes())
     for group in range(2):
@@ -97,22 +97,14 @@ def _scaled_by_row(sums, apart, room):  # type: ignore[no-untyped-def]
     )
 
 
-def _integer_matvec(name: str) -> Any:
-    """The product for a storage format."""
-    parts = parse_format(name)
-    bits, levels, group, eight = code_bits(parts.base), LEVELS[parts.base], parts.group, parts.scale_bits == 8
-    first_layout = name in ("int8", "int4")
-    nibbles = name == "int4"
-    span = span_columns(bits)
+def _laying(bits: int, levels: int, first_layout: bool) -> Any:
+    """lay(x, first, last, k, room): lay out chunk k, which begins at x[first], for codes of this kind."""
+    span, nibbles = span_columns(bits), first_layout and bits == 4
     n_parts, n_blocks = 8 // bits, span // BLOCK
     lanes_per_block = N_LANES // n_blocks
-    per_group = group if group else STRETCH
-    close = not group or 4 % max(1, span // group) == 0
-    shape, last_shape = (bits, levels, group, first_layout, True), (bits, levels, group, first_layout, False)
 
     @njit(**_FAST_KERNEL)
     def lay(x, first, last, k, room):  # type: ignore[no-untyped-def]
-        """Lay chunk k out, which begins at x[first]."""
         for b in range(n_blocks):
             scale = _round_block(x, first + b * BLOCK, last, (SCALES + b) * 64, room)
             if lanes_per_block == N_LANES:
@@ -129,23 +121,32 @@ def _integer_matvec(name: str) -> Any:
             _deal_halves(last - first, place, room)
         lift(room, place, LIFTS + k, bits, levels, first_layout)
 
+    return lay
+
+
+def _integer_matvec(name: str) -> Any:
+    """The product for a storage format."""
+    parts = parse_format(name)
+    bits, levels, group, eight = code_bits(parts.base), LEVELS[parts.base], parts.group, parts.scale_bits == 8
+    first_layout, span, n_parts = name in ("int8", "int4"), span_columns(bits), 8 // bits
+    lay = _laying(bits, levels, first_layout)
+    per_group = group if group else STRETCH
+    close = not group or 4 % max(1, span // group) == 0  # whether the chunks of four groups read no scale but theirs
+    shape, last_shape = (bits, levels, group, first_layout, True), (bits, levels, group, first_layout, False)
+
     @njit(**_FAST_KERNEL)
     def matvec(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
         codes, room = memory[0], shelf()
         size, second, third, fourth = runs(n_rows)
         in_b, in_c, in_d = second * stride, third * stride, fourth * stride
-        if first_layout:
-            n_bytes = cols * bits // 8
-            scale_at = offset + n_bytes + (n_bytes & 1)
-        else:
-            scale_at = offset + 4 * words_of_row(cols, bits)
+        n_bytes = cols * bits // 8 if first_layout else 4 * words_of_row(cols, bits)
+        scale_at = offset + n_bytes + (n_bytes & 1)
         for first in range(0, cols, STRETCH):
             last = min(first + STRETCH, cols)
             n_whole = (last - first) // span
             rest = last - first - n_whole * span
             for k in range(n_whole + (rest > 0)):
                 lay(x, first + k * span, last, k, room)
-            left = (rest * bits + 31) // 32
             n_groups = (last - first + per_group - 1) // per_group if group else 1
             first_group = first // per_group if group else 0
             start = offset + first * bits // 8
@@ -158,14 +159,13 @@ def _integer_matvec(name: str) -> Any:
                 for k in range(n_whole):
                     b = a + ahead
                     fetch_rows(codes, b, b + in_b, b + in_c, b + in_d)
-                    four, places = (a, a + in_b, a + in_c, a + in_d), (ACTIVATIONS + k * n_parts, LIFTS + k, X_SCALES + k)
-                    scale = k * span // group if group else 0
+                    four = (a, a + in_b, a + in_c, a + in_d)
+                    places, scale = _places(k, n_parts), k * span // group if group else 0
                     sums = add_integers(codes, four, N_LANES, room, places, scale, apart, sums, shape)
                     a += 64
                 if rest > 0:
-                    k = n_whole
-                    four, places = (a, a + in_b, a + in_c, a + in_d), (ACTIVATIONS + k * n_parts, LIFTS + k, X_SCALES + k)
-                    scale = k * span // group if group else 0
+                    four, left = (a, a + in_b, a + in_c, a + in_d), (rest * bits + 31) // 32
+                    places, scale = _places(n_whole, n_parts), n_whole * span // group if group else 0
                     sums = add_integers(codes, four, left, room, places, scale, apart, sums, last_shape)
                 found = sum_four(sums[0], sums[1], sums[2], sums[3])
                 if not group:
@@ -173,6 +173,12 @@ def _integer_matvec(name: str) -> Any:
                 _keep(out, found, i, second, third, fourth, first > 0)
 
     return matvec
+
+
+@njit(**_FAST_KERNEL)
+def _places(k, n_parts):  # type: ignore[no-untyped-def]
+    """Where chunk k lies on the shelf: its activations, its lift, the scales of its activations."""
+    return ACTIVATIONS + k * n_parts, LIFTS + k, X_SCALES + k
 
 
 class IntegerKernels(Mapping[str, Any]):

@@ -56,7 +56,9 @@ def _joined(builder: Any, x: Any, y: Any) -> Any:
     return builder.shuffle_vector(x, y, places)
 
 
-def sums_of_fours(context: Any, builder: Any, start: Any, codes: list[Any], activations: list[Any], signed: bool) -> Any:
+def sums_of_fours(
+    context: Any, builder: Any, start: Any, codes: list[Any], activations: list[Any], signed: bool
+) -> Any:
     """start + the sums of four products per lane, for every pair of the two lists of <64 x i8>."""
     if _has(context, "avx512vnni") and not signed:
         for u, a in zip(codes, activations, strict=True):
@@ -178,8 +180,9 @@ def add_integers(typingctx, codes, at, left, room, places, scale_at, apart, sums
             totals[i] = builder.fadd(builder.fmul(numbers, scales, flags=FLAGS), totals[i], flags=FLAGS)
         return context.make_tuple(builder, signature.return_type, totals)
 
-    four, three, result = types.UniTuple(types.intp, 4), types.UniTuple(types.intp, 3), types.UniTuple(lanes, 4)
-    given = (codes, four, types.intp, room, three, types.intp, types.intp, result, shape)
+    n = len(sums)
+    rows, three, result = types.UniTuple(types.intp, n), types.UniTuple(types.intp, 3), types.UniTuple(lanes, n)
+    given = (codes, rows, types.intp, room, three, types.intp, types.intp, result, shape)
     return result(*given), generate
 
 
@@ -240,7 +243,8 @@ def arrange_halves(typingctx, room, source, to):  # type: ignore[no-untyped-def]
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         table, half = builder.bitcast(args[0], ir.PointerType(_BYTES)), 2 * N_LANES
-        groups = [builder.load(builder.gep(table, [builder.add(args[1], ir.Constant(_I64, k))]), align=4) for k in (0, 1)]
+        at = [builder.add(args[1], ir.Constant(_I64, k)) for k in (0, 1)]
+        groups = [builder.load(builder.gep(table, [place]), align=4) for place in at]
         for k in range(2):
             places = [*range(k * half, k * half + half), *range((2 + k) * half, (3 + k) * half)]
             part = builder.shuffle_vector(*groups, ir.Constant(ir.VectorType(_I32, 4 * N_LANES), places))

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from weightless.layers.functions.activations import taken
     from weightless.layers.functions.attention import causal_attention, rotary_tables, rotate
     from weightless.layers.functions.documents import document_layout
     from weightless.layers.functions.exits import exit_logits, exit_loss, mean_nats
@@ -50,6 +51,7 @@ _ROOM_OF = {
     "document_layout": "documents",
     "fused_cross_entropy": "losses",
     "group_cross_entropy": "losses",
+    "taken": "activations",
     "target_slots": "losses",
     "unit": "linear_attention",
     "gated_linear_attention": "linear_attention",
@@ -94,6 +96,7 @@ __all__ = [
     "rotate",
     "rows_scored",
     "rows_summed",
+    "taken",
     "target_slots",
     "unit",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from weightless.layers.functions.activations import taken
 from weightless.layers.functions.norm import widened
 
 
@@ -15,6 +16,7 @@ def ffn(
     activation: str,
     up_bias: torch.Tensor | None = None,
     down_bias: torch.Tensor | None = None,
+    activations: str = "f32",
 ) -> torch.Tensor:
     """down · act(up · x + up_bias) + down_bias: [..., d] in the dtype of x.
 
@@ -25,10 +27,13 @@ def ffn(
                  tanh, z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))) / 2
     up_bias      as many elements as `up` has rows, in any shape; None for none      down_bias   the same of `down`
 
+    activations  "int8": what both matrices multiply is rounded first (`taken`)
+
     The activation of half-precision numbers is worked out in float32.  Shapes that do not fit raise RuntimeError.
     """
-    hidden = widened(biased(F.linear(x, up), up_bias))
-    return biased(F.linear(activated(hidden, activation).to(x.dtype), down), down_bias)
+    hidden = widened(biased(F.linear(taken(x, activations), up), up_bias))
+    unit = taken(activated(hidden, activation).to(x.dtype), activations)
+    return biased(F.linear(unit, down), down_bias)
 
 
 def activated(hidden: torch.Tensor, activation: str) -> torch.Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 from weightless.base.errors import ConfigError
 from weightless.kernels.codes import QK_EPS, ROTARY_CODES
 from weightless.ops.attention import decode_attention
+from weightless.ops.integer_activations import taken
 from weightless.ops.norm import SMALLEST_EPS, rms_norm
 from weightless.ops.rope import PAIRINGS, UNSTRETCHED, Stretch, rope
 from weightless.program.arena import Arena
@@ -29,10 +30,12 @@ from weightless.program.operator import (
     Tensors,
     is_float32,
     need,
+    need_integer,
     need_matrix,
     need_vector,
     operator,
     packed,
+    product_kernel,
     rows_of,
     span_of,
     whole,
@@ -40,7 +43,7 @@ from weightless.program.operator import (
 from weightless.program.operators.residual import Joined, check_norm, norm_operand, normed, offset_or_none, optional
 
 
-@operator("norm_matvec", version=5)
+@operator("norm_matvec", version=6)
 class NormMatvec(Operator):
     """y = W (rms_norm(x; eps) * g).  W (rows, d), g (1, d), x (1, d), y (1, rows).
 
@@ -48,6 +51,7 @@ class NormMatvec(Operator):
     `softcap` c > 0 every y becomes c tanh(y / c).  A `norm_bias` (1, d) makes the norm a LayerNorm; `bias` (1, rows) is
     added to the product.
     With a `count` > 0 only that many rows of W are read, from row `first` on, and only theirs of y are written.
+    `activations` "int8": what W multiplies is rounded first (`ops.integer_activations`).
     """
 
     norm: str
@@ -62,10 +66,14 @@ class NormMatvec(Operator):
     bias: str = ""
     first: int = 0
     count: int = 0
+    activations: str = "f32"
 
     def check(self, bounds: Bounds) -> None:
         tensors = bounds.tensors
         rows, width = tensors[self.weight].shape
+        need_integer(self, bounds, self.activations, self.weight)
+        is_plain = self.activations == "f32"
+        need(is_plain or not self.transposed, self, "a transposed matrix takes activations as they are")
         need_matrix(self, tensors, self.weight, rows, width)
         n_in, n_out = (rows, width) if self.transposed else (width, rows)
         check_norm(self, tensors, self.norm, self.bare, self.eps, n_in, self.norm_bias)
@@ -96,7 +104,7 @@ class NormMatvec(Operator):
     def run(self, arena: Arena) -> None:
         h = normed(arena, arena.row(self.x), self.norm, self.eps, self.bare, self.norm_bias)
         W = arena.rows(self.weight, self.first, self.count or None)
-        y = (W.T if self.transposed else W) @ h
+        y = (W.T if self.transposed else W) @ taken(h, self.activations)
         if self.bias:
             y = y + arena.span(self.bias, self.first, len(y))
         y = np.float32(self.softcap) * np.tanh(y / np.float32(self.softcap)) if self.softcap else y
@@ -105,7 +113,7 @@ class NormMatvec(Operator):
     def batch(self, rows: Batch) -> None:
         W, part = rows.weight(self.weight), slice(self.first, self.first + self.count if self.count else None)
         h = normed_rows(rows, rows.values[self.x], self.norm, self.eps, self.bare, self.norm_bias)
-        y = times(W.T if self.transposed else W[part], h)
+        y = times(W.T if self.transposed else W[part], taken(h, self.activations))
         if self.bias:
             y = y + rows.weight(self.bias)[:, part]
         y = self.softcap * np.tanh(y / self.softcap) if self.softcap else y
@@ -117,10 +125,14 @@ class NormMatvec(Operator):
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         ends = [norm_operand(places, self.norm, self.bare), places[self.x].offset, places[self.y].offset]
-        weight = packed(places[self.weight], "decode_row" if self.transposed else "matvec")
+        kernel = "decode_row" if self.transposed else product_kernel(self.activations)
+        weight = packed(places[self.weight], kernel)
         vectors = [offset_or_none(places, self.norm_bias), offset_or_none(places, self.bias)]
         read = [self.first, self.count or places[self.weight].tensor.shape[0]]
         return Lowered([*weight, *ends, int(self.transposed), *vectors, *read], [self.eps, self.softcap])
+
+    def rounds(self) -> bool:
+        return self.activations != "f32"
 
     def flops(self, tensors: Tensors, t: int) -> int:
         rows, cols = tensors[self.weight].shape
@@ -298,11 +310,11 @@ class Attend(Operator):
         return 4 * self.n_heads * self.d_head * (t - self._first(t))
 
 
-@operator("matvec_add", version=3)
+@operator("matvec_add", version=4)
 class MatvecAdd(Joined):
     """x += W a.  W (d, width), a (1, width), x (1, d); see `residual` for norms and factors of the branch.
 
-    `bias` (1, d) is added to the product.
+    `bias` (1, d) is added to the product.  `activations` "int8": a is rounded first (`ops.integer_activations`).
     """
 
     weight: str
@@ -314,10 +326,12 @@ class MatvecAdd(Joined):
     scale: float = 1.0
     eps: float = 0.0
     bias: str = ""
+    activations: str = "f32"
 
     def check(self, bounds: Bounds) -> None:
         tensors = bounds.tensors
         rows, cols = tensors[self.weight].shape
+        need_integer(self, bounds, self.activations, self.weight)
         need_matrix(self, tensors, self.weight, rows, cols)
         need_vector(self, tensors, self.a, cols)
         if self.bias:
@@ -330,17 +344,20 @@ class MatvecAdd(Joined):
         return [*read, *self.join_reads(tensors), *whole(tensors[self.x], write=True)]
 
     def run(self, arena: Arena) -> None:
-        branch = arena.rows(self.weight) @ arena.row(self.a)
+        branch = arena.rows(self.weight) @ taken(arena.row(self.a), self.activations)
         self.join(arena, arena.row(self.x), branch + arena.row(self.bias) if self.bias else branch)
 
     def batch(self, rows: Batch) -> None:
-        branch = times(rows.weight(self.weight), rows.values[self.a])
+        branch = times(rows.weight(self.weight), taken(rows.values[self.a], self.activations))
         self.join_rows(rows, rows.values[self.x], branch + rows.weight(self.bias) if self.bias else branch)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
-        weight = packed(places[self.weight], "matvec")
+        weight = packed(places[self.weight], product_kernel(self.activations))
         ends = [places[self.a].offset, *self.join_operands(places), offset_or_none(places, self.bias)]
         return Lowered([*weight, *ends], [self.eps, self.scale])
+
+    def rounds(self) -> bool:
+        return self.activations != "f32"
 
     def flops(self, tensors: Tensors, t: int) -> int:
         rows, cols = tensors[self.weight].shape
