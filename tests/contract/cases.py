@@ -78,6 +78,11 @@ class Bench(NamedTuple):
         return all(t.format == "f32" for t in self.program.tensors if t.kind == "weight" or t.component in REMEMBERED)
 
     @property
+    def rounds_activations(self) -> bool:
+        """One that lies near a half may fall to its neighbour elsewhere: 1/127 of the largest of 64 moves then."""
+        return getattr(self.config, "activation_format", "f32") != "f32"
+
+    @property
     def rounds_recurrence(self) -> bool:
         """A state is rounded at every position and goes on from there: a code that falls otherwise stays."""
         return any(t.format != "f32" for t in self.program.tensors if t.component == "recurrent state")

@@ -143,7 +143,17 @@ def test_processors_without_such_instructions_get_the_same(processor):
         "avx2": {"NUMBA_CPU_FEATURES": kept, "NUMBA_CPU_NAME": "znver3"},
         "generic": {"NUMBA_CPU_NAME": "generic"},
     }
-    again = [sys.executable, "-m", "pytest", __file__, "-q", "-n", "0", "-k", "is_that_of_the_twin or shows_in_every_row"]
+    again = [
+        sys.executable,
+        "-m",
+        "pytest",
+        __file__,
+        "-q",
+        "-n",
+        "0",
+        "-k",
+        "is_that_of_the_twin or shows_in_every_row",
+    ]
     environment = {**os.environ, **chosen[processor]}
     done = subprocess.run(again, env=environment, capture_output=True, text=True, cwd=os.getcwd())
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

@@ -17,6 +17,18 @@ CASES = {
     "tied_mqa_swiglu_int8": dense.Config(
         V, 72, 2, n_heads=4, n_kv_heads=1, d_ff=45, context=33, weight_format="int8", kv_format="int8"
     ),
+    "tied_gqa_int8_whole_products": dense.Config(
+        V,
+        72,
+        2,
+        n_heads=4,
+        n_kv_heads=2,
+        d_ff=45,
+        context=33,
+        weight_format="int8",
+        kv_format="f32",
+        activation_format="int8",
+    ),
     "post_norm_gelu_matched": dense.Config(
         V, 40, 2, n_heads=2, d_ff=30, context=23, norm="post", activation="gelu", match_d_ff=True, **EXACT
     ),

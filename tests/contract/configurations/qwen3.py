@@ -11,4 +11,19 @@ CASES = {
     "untied_mha_biases_int2": qwen3.Config(
         V, 72, 1, 2, 2, 22, 46, 33, False, attention_bias=True, weight_format="int2", kv_format="bf16"
     ),
+    "untied_t2_whole_products": qwen3.Config(
+        V,
+        66,
+        2,
+        2,
+        1,
+        34,
+        130,
+        33,
+        False,
+        weight_format="t2_g32_s8",
+        kv_format="int8",
+        activation_format="int8",
+        plan={"head": "int4"},
+    ),
 }
