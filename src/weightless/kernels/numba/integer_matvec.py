@@ -40,16 +40,28 @@ from weightless.kernels.numba.lanes import (
     sum_lanes,
     zero_lanes,
 )
-from weightless.kernels.numba.matvec import AHEAD, fetch_rows, runs
+from weightless.kernels.numba.matvec import fetch_rows, runs
 from weightless.kernels.numba.memory import n_words as words_of_row
 from weightless.kernels.numba.packed import _FAST_KERNEL, SCALES, STRETCH, _keep, _lay
-from weightless.kernels.numba.words import put_number
+from weightless.kernels.numba.words import fetch_far, put_number
 from weightless.ops.integer_activations import BLOCK, LEAST
 
 ACTIVATIONS = SCALES + 8
 """Places on the shelf: scales of four rows, room for a chunk in order, the stretch as bytes; then lifts and scales."""
 LIFTS = ACTIVATIONS + STRETCH // BLOCK
 X_SCALES = LIFTS + STRETCH // BLOCK
+LONG, FAR = 512, 12_288
+"""Rows of so many bytes are asked for that many bytes ahead, and only into the second cache: codes are used up so fast
+that the first one's requests would be the limit.  Shorter rows the processor foresees by itself."""
+
+
+@njit(**_FAST_KERNEL)
+def _fetch_far(codes, a, b, c, d):  # type: ignore[no-untyped-def]
+    """Ask for what four rows will be read at later."""
+    fetch_far(codes, a)
+    fetch_far(codes, b)
+    fetch_far(codes, c)
+    fetch_far(codes, d)
 
 
 @njit(**_FAST_KERNEL)
@@ -136,7 +148,7 @@ def _integer_matvec(name: str) -> Any:
 
     @njit(**_FAST_KERNEL)
     def matvec(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
-        codes, room = memory[0], shelf()
+        codes, room, is_long = memory[0], shelf(), stride >= LONG
         size, second, third, fourth = runs(n_rows)
         in_b, in_c, in_d = second * stride, third * stride, fourth * stride
         n_bytes = cols * bits // 8 if first_layout else 4 * words_of_row(cols, bits)
@@ -152,13 +164,14 @@ def _integer_matvec(name: str) -> Any:
             start = offset + first * bits // 8
             for i in range(size):
                 a, at, below = start + i * stride, scale_at + i * stride, (size - 1 - i) * stride
-                ahead, next_ = min(AHEAD, below), min(stride, below) + 2 * first_group
+                ahead, next_ = min(FAR, below), min(stride, below) + 2 * first_group
                 apart = _lay(memory, at, at + in_b, at + in_c, at + in_d, first_group, n_groups, eight, close, room)
                 fetch_rows(codes, at + next_, at + in_b + next_, at + in_c + next_, at + in_d + next_)
                 sums = (zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes())
                 for k in range(n_whole):
-                    b = a + ahead
-                    fetch_rows(codes, b, b + in_b, b + in_c, b + in_d)
+                    if is_long:
+                        b = a + ahead
+                        _fetch_far(codes, b, b + in_b, b + in_c, b + in_d)
                     four = (a, a + in_b, a + in_c, a + in_d)
                     places, scale = _places(k, n_parts), k * span // group if group else 0
                     sums = add_integers(codes, four, N_LANES, room, places, scale, apart, sums, shape)
