@@ -93,14 +93,14 @@ def describe(folder: Path, context: int = 0, **formats: str) -> Described:
     longest, notes = config.context, []
     if context > longest:
         raise ConfigError(f"--context {context} is more than the {longest} positions of {where}: give at most that")
-    fits = _context_that_fits(config)
+    fits = context_that_fits(config)
     if not context and fits < longest:
         notes.append(f"context {longest} → {fits}: the most whose cache fits {MAX_STATE_BYTES} bytes of state")
     config, left_out = foreign.config_of(Config, given, where, **formats, context=context or min(fits, longest))
     return Described(name, config, foreign, given, where, tuple(left_out), tuple(notes))
 
 
-def _context_that_fits(config: Any) -> int:
+def context_that_fits(config: Any) -> int:
     """Positions whose cached keys and values fit the largest state of a program, at least one."""
     width = {"f32": 4, "bf16": 2, "int8": 2}[config.kv_format]
     return max(1, STATE_FOR_CACHES // (2 * config.n_layers * config.n_kv_heads * config.d_head * width))

@@ -170,23 +170,30 @@ def _source(row: Stacked, weights: Weights, shape: tuple[int, ...]) -> RowSource
     return RowSource((shape[0], shape[1]), blocks)
 
 
+REMEDY = "; --tokenizer FILE names another, --tokenizer none imports the model for ids alone"
+
+
 def tokenizer_text(folder: Path, named: str, vocab_size: int) -> tuple[str | None, list[str]]:
     """(the tokenizer in our form, notes); ids behind its last one get names that stand for no text."""
     if named == NO_TEXT:
         return None, ["without a tokenizer: the model knows ids and no text"]
-    remedy = "; --tokenizer FILE names another, --tokenizer none imports the model for ids alone"
     try:
         found = open_tokenizer(named or folder)
     except WeightlessError as error:
-        raise type(error)(f"{error}{remedy}") from None
+        raise type(error)(f"{error}{REMEDY}") from None
     if not isinstance(found, Tokenizer):
-        raise ConfigError(f"{named or folder}: a SentencePiece model cannot travel in an artifact{remedy}")
+        raise ConfigError(f"{named or folder}: a SentencePiece model cannot travel in an artifact{REMEDY}")
+    return fitted_text(found, named or str(folder), vocab_size)
+
+
+def fitted_text(found: Tokenizer, where: str, vocab_size: int) -> tuple[str, list[str]]:
+    """The same of a tokenizer that was read from `where`."""
     if found.end_of_text is None:
         told = "no token <|endoftext|>, before which a text begins here, and no template that names another"
-        raise ConfigError(f"{named or folder}: {told}{remedy}")
+        raise ConfigError(f"{where}: {told}{REMEDY}")
     n = found.vocab_size
     if n > vocab_size:
-        raise ConfigError(f"{named or folder} has {n} tokens and the model {vocab_size}: it belongs to another{remedy}")
+        raise ConfigError(f"{where} has {n} tokens and the model {vocab_size}: it belongs to another{REMEDY}")
     if n == vocab_size:
         return found.to_json(), []
     names = {UNUSED.format(i): i for i in range(n, vocab_size)}

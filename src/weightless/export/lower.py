@@ -46,7 +46,16 @@ class StoredRows:
     rows: np.ndarray
 
 
-Source = np.ndarray | RowSource | StoredRows
+@dataclass(frozen=True)
+class StoredBlocks:
+    """The same, made while they are written: `blocks(n)` gives the rows in order, about n at a time."""
+
+    format: str
+    shape: tuple[int, int]
+    blocks: Callable[[int], Iterator[np.ndarray]]
+
+
+Source = np.ndarray | RowSource | StoredRows | StoredBlocks
 
 
 def pack(
@@ -89,7 +98,7 @@ def _check_arrays(program: Program, arrays: Mapping[str, Source]) -> None:
         if name not in arrays:
             raise ConfigError(f"the model lacks the tensor {name!r} of its program")
         array = arrays[name]
-        shape = array.shape if isinstance(array, RowSource | StoredRows) else _matrix(array).shape
+        shape = _matrix(array).shape if isinstance(array, np.ndarray) else array.shape
         if shape != tensor.shape:
             raise ConfigError(f"tensor {name!r} has shape {shape}, its program wants {tensor.shape}")
 
@@ -112,7 +121,7 @@ def _stored(tensor: Tensor, array: Source) -> StoredTensor:
 def _encoded(tensor: Tensor, array: Source) -> Iterator[np.ndarray]:
     """Rows with their alignment padding, in blocks that keep temporaries small."""
     step = max(1, BLOCK_BYTES // max(1, 4 * tensor.shape[1]))
-    for block in array.blocks(step) if isinstance(array, RowSource) else _blocks(_rows(array), step):
+    for block in array.blocks(step) if isinstance(array, RowSource | StoredBlocks) else _blocks(_rows(array), step):
         rows = _in_format(block, array, tensor)
         if tensor.row_stride != tensor.row_bytes:
             rows = np.pad(rows, ((0, 0), (0, tensor.row_stride - tensor.row_bytes)))
@@ -125,7 +134,7 @@ def _rows(array: np.ndarray | StoredRows) -> np.ndarray:
 
 def _in_format(block: np.ndarray, array: Source, tensor: Tensor) -> np.ndarray:
     """Rows as the tensor stores them: as they are where they have its format, else rounded to it, naming the tensor."""
-    if isinstance(array, StoredRows):
+    if isinstance(array, StoredRows | StoredBlocks):
         if is_same_storage(array.format, tensor.format):
             return block[:, : tensor.row_bytes]
         block = decode_rows(block, array.format, tensor.shape[1])

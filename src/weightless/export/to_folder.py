@@ -60,12 +60,19 @@ def export_folder(packed: Packed, folder: Path) -> str:
 
 def expressed(packed: Packed) -> tuple[Foreign, Any, list[Any]]:
     """How the model is written elsewhere: (the tables, a configuration of that family, its parameters)."""
+    room, config = expressed_as(packed, "transformers")
+    assert room.foreign is not None
+    return room.foreign, config, room.laid(config).parameters()
+
+
+def expressed_as(packed: Packed, program: str) -> tuple[Trained, Any]:
+    """A family that other people's `program` has, too, and the model's configuration in it."""
     where, values = packed.artifact.path, packed.artifact.meta.get("config")
     room = family(packed.family)
     if not isinstance(room, Trained) or (room.foreign is None and room.elsewhere is None):
         known = ", ".join(name for name, _ in foreign_families().values())
         raise ConfigError(
-            f"{where}: a model of family {packed.family!r} has no form in transformers (those of {known} have)"
+            f"{where}: a model of family {packed.family!r} has no form in {program} (those of {known} have)"
         )
     try:
         config = from_dict(room.Config, values if isinstance(values, dict) else {}, str(where))
@@ -74,14 +81,13 @@ def expressed(packed: Packed) -> tuple[Foreign, Any, list[Any]]:
         raise CorruptFileError(f"{where} has a configuration that cannot be: {error}") from error
     if not same:
         raise CorruptFileError(f"{where} holds another program than its configuration asks for: pack it again")
-    if room.foreign is None:
-        assert room.elsewhere is not None
-        name, fields = room.elsewhere(config)
-        other = family(name)
-        assert isinstance(other, Trained)
-        room, config = other, other.Config(**fields)
-    assert room.foreign is not None
-    return room.foreign, config, room.laid(config).parameters()
+    if room.foreign is not None:
+        return room, config
+    assert room.elsewhere is not None
+    name, fields = room.elsewhere(config)
+    other = family(name)
+    assert isinstance(other, Trained)
+    return other, other.Config(**fields)
 
 
 def _outgoing(packed: Packed, row: Stacked, dtype: str, prefix: str) -> Iterator[Outgoing]:

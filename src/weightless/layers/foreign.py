@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from weightless.base.config import from_dict
 from weightless.base.errors import ConfigError, nearest
@@ -177,14 +177,32 @@ class Foreign:
 
     def stacked(self, config: Any, parameters: Iterable[Parameter]) -> list[Stacked]:
         """The table for the parameters of one configuration."""
-        out = []
-        for p in parameters:
-            _, _, of_block = p.name.partition("block.")
-            number, _, ours = of_block.partition(".")
-            theirs = each_of(self.at.replace("*", number) + self.block[ours] if of_block else self.ends[p.name])
-            rows = rows_of(config, len(theirs), max(p.shape) if p.group == "vector" else p.shape[0])
-            out.append(Stacked(p.name, tuple(theirs), rows, ours in self.transposed))
-        return out
+        return stacked(self, config, parameters)
+
+
+class Named(Protocol):
+    """A table of tensors' names: outside of blocks, and behind `at` (in which * is the block's number) in them."""
+
+    @property
+    def ends(self) -> Mapping[str, str]: ...
+    @property
+    def at(self) -> str: ...
+    @property
+    def block(self) -> Mapping[str, str]: ...
+    @property
+    def transposed(self) -> tuple[str, ...]: ...
+
+
+def stacked(table: Named, config: Any, parameters: Iterable[Parameter]) -> list[Stacked]:
+    """A table of names for the parameters of one configuration."""
+    out = []
+    for p in parameters:
+        _, _, of_block = p.name.partition("block.")
+        number, _, ours = of_block.partition(".")
+        theirs = each_of(table.at.replace("*", number) + table.block[ours] if of_block else table.ends[p.name])
+        rows = rows_of(config, len(theirs), max(p.shape) if p.group == "vector" else p.shape[0])
+        out.append(Stacked(p.name, tuple(theirs), rows, ours in table.transposed))
+    return out
 
 
 def each_of(name: str) -> list[str]:

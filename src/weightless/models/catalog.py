@@ -3,7 +3,8 @@
 A family file declares a `Config` (frozen dataclass with `at(size, vocab_size)`, one dial) and its kind as `FAMILY`:
 
     Trained(Config, stack, foreign)              learns by gradient: a list of layers says everything else, and
-                                                 `foreign` how other people's software writes the same model;
+                                                 `foreign` how other people's software writes the same model, `gguf`
+                                                 how llama.cpp does;
                                                  `elsewhere(config)` names a family that has that, and its fields
     Counted(Config, counted, program, from_text)   is counted from the training text in one pass
     Composed(Config, composed, fit, program)     mixes a trained and a counted part
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from weightless.base.saved_work import SavedWork
     from weightless.layers.foreign import Foreign
+    from weightless.layers.foreign_gguf import InGguf
     from weightless.layers.stack import Stack, StackModel
     from weightless.program.program import Program
 
@@ -53,6 +55,7 @@ class Trained(_Kind):
     stack: Callable[[Any], Stack]
     foreign: Foreign | None = None
     elsewhere: Callable[[Any], tuple[str, dict[str, Any]]] | None = None
+    gguf: InGguf | None = None
 
     def laid(self, config: Any) -> Stack:
         """The model as a list of layers, with the formats of the configuration's plan and of its activations."""

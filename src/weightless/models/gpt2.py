@@ -17,6 +17,7 @@ from weightless.layers.embedding import Embedding, PositionRows
 from weightless.layers.exits import EarlyExit
 from weightless.layers.feedforward import FeedForward
 from weightless.layers.foreign import USUAL_THETA, Foreign, check_shape
+from weightless.layers.foreign_gguf import GGUF_ENDS, InGguf
 from weightless.layers.full_head import FullHead
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
@@ -144,4 +145,32 @@ FOREIGN = Foreign(
     at="h.*.",
     block=BLOCK,
 )
-FAMILY = Trained(Config, stack, FOREIGN)
+GGUF = InGguf(
+    "gpt2",
+    keys={
+        "context_length": "context",
+        "embedding_length": "d_model",
+        "block_count": "n_layers",
+        "feed_forward_length": "d_ff",
+        "attention.head_count": "n_heads",
+        "attention.head_count_kv": "n_kv_heads",
+        "attention.layer_norm_epsilon": "eps",
+        "vocab_size": "vocab_size",
+    },
+    block={
+        "attn_norm": "attn_norm.weight",
+        "attn_norm_bias": "attn_norm.bias",
+        "qkv": "attn_qkv.weight",
+        "qkv_bias": "attn_qkv.bias",
+        "out": "attn_output.weight",
+        "out_bias": "attn_output.bias",
+        "ffn_norm": "ffn_norm.weight",
+        "ffn_norm_bias": "ffn_norm.bias",
+        "up": "ffn_up.weight",
+        "up_bias": "ffn_up.bias",
+        "down": "ffn_down.weight",
+        "down_bias": "ffn_down.bias",
+    },
+    ends={**GGUF_ENDS, "position": "position_embd.weight", "final_norm_bias": "output_norm.bias"},
+)
+FAMILY = Trained(Config, stack, FOREIGN, gguf=GGUF)

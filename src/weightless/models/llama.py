@@ -23,6 +23,7 @@ from weightless.layers.foreign import (
     check_shape,
     width_of_head,
 )
+from weightless.layers.foreign_gguf import GATED_GGUF_KEYS, GATED_GGUF_NAMES, InGguf
 from weightless.layers.full_head import FullHead
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
@@ -131,4 +132,12 @@ FOREIGN = Foreign(
     stretches=True,
     block=NAMES,
 )
-FAMILY = Trained(Config, stack, FOREIGN)
+GGUF = InGguf(
+    "llama",
+    keys=GATED_GGUF_KEYS,
+    block={**GATED_GGUF_NAMES, "up_bias": "ffn_{gate,up}.bias", "down_bias": "ffn_down.bias"},
+    fixed={"rope.scaling.type": ("none",), "expert_count": (0,), "expert_used_count": (0,)},
+    told={"attention_bias": "blk.0.attn_q.bias", "mlp_bias": "blk.0.ffn_up.bias"},
+    turned=("qkv", "qkv_bias"),
+)
+FAMILY = Trained(Config, stack, FOREIGN, gguf=GGUF)

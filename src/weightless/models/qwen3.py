@@ -16,6 +16,7 @@ from weightless.layers.embedding import Embedding
 from weightless.layers.exits import EarlyExit
 from weightless.layers.feedforward import FeedForward
 from weightless.layers.foreign import GATED_ENDS, GATED_KEYS, GATED_NAMES, Foreign, check_shape
+from weightless.layers.foreign_gguf import GATED_GGUF_KEYS, GATED_GGUF_NAMES, InGguf
 from weightless.layers.full_head import FullHead
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
@@ -106,4 +107,11 @@ FOREIGN = Foreign(
     at="model.layers.*.",
     block=NAMES,
 )
-FAMILY = Trained(Config, stack, FOREIGN)
+GGUF = InGguf(
+    "qwen3",
+    keys=GATED_GGUF_KEYS,
+    block={**GATED_GGUF_NAMES, "q_norm": "attn_q_norm.weight", "k_norm": "attn_k_norm.weight"},
+    fixed={"rope.scaling.type": ("none",)},
+    told={"attention_bias": "blk.0.attn_q.bias"},
+)
+FAMILY = Trained(Config, stack, FOREIGN, gguf=GGUF)
