@@ -157,9 +157,12 @@ class Outgoing(NamedTuple):
     blocks: Iterable[np.ndarray]
 
 
-def write_safetensors(file: IO[bytes], tensors: Sequence[Outgoing]) -> None:
-    """Write a whole file into `file`, tensor by tensor; the header's length is a multiple of 8, as others expect."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+def write_safetensors(file: IO[bytes], tensors: Sequence[Outgoing], program: str = "pt") -> None:
+    """Write a whole file into `file`, tensor by tensor; the header's length is a multiple of 8, as others expect.
+
+    `program`: whose tensors they are, as the header says it (pt, mlx).
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": program}}
     end = 0
     for tensor in tensors:
         first, end = end, end + math.prod(tensor.shape) * SIZES[tensor.dtype]

@@ -211,6 +211,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             ("vocab",), lambda o: any(pair.partition("=")[0] == "vocab_size" for pair in o.set), "with --set vocab_size"
         ),
     ),
+    "export": (Rule(("type", "tokenizer"), lambda o: o.to != "gguf", "without --to gguf"),),
     "launch": (
         Rule(("cpus",), lambda o: o.how == "local", "with --how local"),
         Rule(("mem_gb", "minutes", "partition", "cluster"), lambda o: o.how != "slurm", "without --how slurm"),

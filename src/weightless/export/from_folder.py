@@ -61,7 +61,7 @@ def import_folder(
     plain.refuse_what_is_left_out()
     weights = open_weights(folder)
     fmt = weight_format or _precision(weights, _table(plain, weights))
-    described = describe(folder, context, weight_format=fmt, kv_format=kv_format or _cache_for(fmt))
+    described = describe(folder, context, weight_format=fmt, kv_format=kv_format or cache_for(fmt))
     table = _table(described, weights)
     notes = [*described.notes, *_check(described, weights, table)]
     text, more = tokenizer_text(folder, tokenizer, described.config.vocab_size)
@@ -78,7 +78,7 @@ def is_kept(value: Any) -> bool:
     return 0 < len(each) <= MOST_ENDS and all(type(i) is int and 0 <= i < 2**31 for i in each)
 
 
-def _cache_for(weight_format: str) -> str:
+def cache_for(weight_format: str) -> str:
     return "f32" if weight_format in ("f32", "f16") else "bf16"
 
 

@@ -12,7 +12,7 @@ Families that have no name there are written as one that says the same, or refus
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +39,30 @@ BLOCK_ROWS = 4096
 def export_folder(packed: Packed, folder: Path) -> str:
     """Write the folder; returns the architecture.  ConfigError for a model that cannot be expressed."""
     foreign, config, parameters = expressed(packed)
-    if any((folder / name).exists() for name in (CONFIG, WHOLE)):
-        raise WeightlessError(f"{folder} holds a model already: name another folder")
-    keys = foreign.keys_of(config)
     rows = foreign.stacked(config, parameters)
+    check_numbers(packed, rows)
     stored = [packed.program.by_name[row.ours] for row in rows]
     formats = {tensor.format for tensor in stored if tensor.shape[0] > 1}
     dtype, dtype_name = DTYPE_OF.get(formats.pop() if len(formats) == 1 else "f32", DTYPE_OF["f32"])
     tensors = [tensor for row in rows for tensor in _outgoing(packed, row, dtype, foreign.prefix)]
+    write_folder(packed, folder, tensors, {**foreign.keys_of(config), "torch_dtype": dtype_name})
+    return foreign.architecture
+
+
+def write_folder(
+    packed: Packed, folder: Path, tensors: Sequence[Outgoing], keys: Mapping[str, Any], program: str = "pt"
+) -> None:
+    """Write weights, tokenizer and config.json, in this order, into a folder that holds no model yet."""
+    if any((folder / name).exists() for name in (CONFIG, WHOLE)):
+        raise WeightlessError(f"{folder} holds a model already: name another folder")
     with atomic_writer(folder / WHOLE) as file:
-        write_safetensors(file, tensors)
+        write_safetensors(file, tensors, program)
     if packed.has_tokenizer:
         save_hf(_without_unused(packed.tokenizer), folder / "tokenizer.json")
         write_json(folder / "tokenizer_config.json", _said_of_tokenizer(packed))
     kept = packed.notes.get("imported")
     kept = {key: kept[key] for key in KEPT_KEYS if is_kept(kept.get(key))} if isinstance(kept, dict) else {}
-    write_json(folder / CONFIG, {**keys, "torch_dtype": dtype_name, **kept})
-    return foreign.architecture
+    write_json(folder / CONFIG, {**keys, **kept})
 
 
 def expressed(packed: Packed) -> tuple[Foreign, Any, list[Any]]:
@@ -88,6 +95,17 @@ def expressed_as(packed: Packed, program: str) -> tuple[Trained, Any]:
     other = family(name)
     assert isinstance(other, Trained)
     return other, other.Config(**fields)
+
+
+def check_numbers(packed: Packed, rows: Sequence[Stacked]) -> None:
+    """CorruptFileError naming a tensor that holds NaN or infinity."""
+    for row in rows:
+        tensor = packed.program.by_name[row.ours]
+        stored = packed.artifact.view(row.ours)
+        for at in range(0, len(stored), BLOCK_ROWS):
+            if not np.isfinite(decode_rows(stored[at : at + BLOCK_ROWS], tensor.format, tensor.shape[1])).all():
+                told = f"{packed.artifact.path}: tensor {row.ours!r} holds NaN or infinity"
+                raise CorruptFileError(f"{told}: training has diverged, or the file is damaged")
 
 
 def _outgoing(packed: Packed, row: Stacked, dtype: str, prefix: str) -> Iterator[Outgoing]:

@@ -47,7 +47,8 @@ LARGEST = {"F16": 65_504.0, "BF16": 3.38e38, "Q8_0": 127 * LARGEST_SCALE, "Q4_0"
 BLOCK_NUMBERS = 1 << 22
 QUANTISATION_VERSION = 2
 SIZE_OF = {kind.name: kind.size for kind in TYPES.values()}
-STRETCH = "weightless.rope_stretch"
+STRETCH, CACHE = "weightless.rope_stretch", "weightless.kv_format"
+"""Keys of our own: what llama.cpp's do not say, for importing the file again."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def export_gguf(
     gguf = room.gguf
     if gguf is None:
         raise ConfigError(f"{packed.artifact.path}: llama.cpp has no architecture like family {packed.family!r}")
-    keys = gguf.keys_of(config) | {"general.name": f"weightless {packed.family}"}
+    keys = gguf.keys_of(config) | {"general.name": f"weightless {packed.family}", CACHE: config.kv_format}
     text, notes = _text(packed, tokenizer)
     parts = _parts(packed, gguf, config, gguf.stacked(config, room.laid(config).parameters()))
     n_rows = 2 * sum(part.n for part in parts)
@@ -140,7 +141,9 @@ def _text(packed: Packed, named: str) -> tuple[dict[str, Any], list[str]]:
         raise ConfigError(f"{named} has {found.vocab_size} tokens and the model {n}: it belongs to another")
     if found.end_of_text is None:
         raise ConfigError(f"{named} has no token before which a text begins: --tokenizer none exports ids alone")
-    return text_keys(found, packed.imported_ends, "imported" not in packed.notes)
+    imported = packed.notes.get("imported")
+    marked = imported.get("add_bos_token") is True if isinstance(imported, dict) else True
+    return text_keys(found, packed.imported_ends, marked)
 
 
 def _parts(packed: Packed, gguf: InGguf, config: Any, rows: Sequence[Stacked]) -> list[Part]:

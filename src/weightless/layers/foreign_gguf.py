@@ -13,7 +13,7 @@ Errors: ConfigError, one line that says which key of which file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,8 @@ class InGguf:
             if _of_config(config, name) != value:
                 told = f"{name} = {value!r:.40} where the others give {_of_config(config, name)!r:.40}"
                 raise ConfigError(f"{where}: {told}: no {self.architecture} of llama.cpp has that here")
+        if hasattr(Config, "hidden") and replace(config, d_ff=0).hidden == config.hidden:
+            return replace(config, d_ff=0)
         return config
 
     def _values(self, given: Mapping[str, Any], tensors: Mapping[str, Any], where: str) -> dict[str, Any]:

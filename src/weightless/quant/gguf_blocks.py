@@ -207,14 +207,14 @@ class Found(NamedTuple):
         alike = {size for size in self.groups if _is_shared(s, size)}
         return Found(max(self.largest, int(np.abs(q).max(initial=0))), frozenset(alike))
 
-    @property
-    def format(self) -> str:
-        """The smallest format of ours that holds them: narrow codes before wide groups."""
+    def format(self, groups: frozenset[int] = frozenset()) -> str:
+        """The smallest format of ours that holds them: the narrowest codes, and the widest groups (of those given)."""
         base = next(name for name, most in _MOST.items() if self.largest <= most)
-        group = 0 if 0 in self.groups else max(self.groups)
-        return base + {0: "_row", 128: "_g128", 64: "", 32: "_g32"}[group]
+        allowed = groups or self.groups
+        return base + _GROUP_NAMES[0 if 0 in allowed else max(allowed)]
 
 
+_GROUP_NAMES = {0: "_row", 128: "_g128", 64: "", 32: "_g32"}
 _MOST = {"t2": 1, "int3": 3, "int4": 7, "int5": 15, "int6": 31, "int8": 127}
 
 
