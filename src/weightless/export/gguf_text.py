@@ -1,6 +1,6 @@
 """The tokenizer of a GGUF file: byte-level BPE both ways, and SentencePiece's BPE on the way out.
 
-    tokenizer.ggml.model        gpt2 (byte-level BPE), llama (SentencePiece's), none (ids alone)
+    tokenizer.ggml.model        gpt2 (byte-level BPE), llama (SentencePiece's); read, too: none (ids alone)
     tokenizer.ggml.pre          the pattern that cuts words, by llama.cpp's names for it
     tokenizer.ggml.tokens, token_type, merges, scores, bos_token_id, eos_token_id, add_bos_token …
 
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from weightless.base.errors import ConfigError, CorruptFileError, nearest
-from weightless.export.from_folder import REMEDY
+from weightless.export.from_folder import NO_TEXT, REMEDY
 from weightless.tokenizer import Tokenizer
 from weightless.tokenizer.huggingface import visible_names
 from weightless.tokenizer.patterns import END_OF_TEXT, from_visible, to_visible
@@ -148,15 +148,29 @@ def piece_keys(model: SentencePieceModel, vocab_size: int, where: str) -> tuple[
     return keys, notes
 
 
-def no_text_keys() -> dict[str, Any]:
-    """The keys of a model that knows ids and no text."""
-    return {BEGIN + "model": "none"}
+def no_text_keys(vocab_size: int, ends: Iterable[int]) -> tuple[dict[str, Any], list[str]]:
+    """(the keys of a model that knows ids and no text, notes): every id has the name <|id|>, and is found by it.
+
+    llama.cpp has a kind of its own for that (`none`), on which its server aborts.
+    """
+    ends = list(ends)
+    keys = {
+        BEGIN + "model": "gpt2",
+        BEGIN + "pre": "gpt-2",
+        BEGIN + "tokens": [f"<|{i}|>" for i in range(vocab_size)],
+        BEGIN + "token_type": np.full(vocab_size, USER_DEFINED, np.int32),
+        BEGIN + "merges": [],
+        **_ends(ends[0] if ends else 0, ends or [0], False),
+        OWN: NO_TEXT,
+    }
+    notes = ["without a tokenizer: the file knows ids and no text; id 5 is written <|5|> there"]
+    return keys, [*notes, *([] if ends else ["nothing says where a text ends: the file names id 0"])]
 
 
 def tokenizer_of(keys: Mapping[str, Any], where: str) -> Tokenizer | None:
     """The tokenizer of a file, None where it has none; ConfigError for one that is not ours to do."""
     kind = keys.get(BEGIN + "model")
-    if kind is None or kind in NOTHING:
+    if kind is None or kind in NOTHING or keys.get(OWN) == NO_TEXT:
         return None
     _check_keys(keys, where)
     if kind != "gpt2":
@@ -222,11 +236,10 @@ def _rules_by_keys(keys: Mapping[str, Any], names: list[tuple[str, int]]) -> Rul
 
 def _own_rules(keys: Mapping[str, Any], where: str) -> Rules | None:
     """What we wrote beside them."""
-    text = keys.get(OWN)
-    if text is None:
+    if OWN not in keys:
         return None
     try:
-        said = json.loads(text)["rules"]
+        said = json.loads(keys[OWN])["rules"]
         return Rules.read(said) if said else OURS
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptFileError(f"{where}: {OWN} is damaged ({error!r:.80})") from None

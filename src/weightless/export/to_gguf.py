@@ -6,7 +6,8 @@
                they stand for, in F16, BF16 or F32, the first that is exact; or the type that is asked for
     vectors    F32
 
-A type that is asked for rounds where it has to (f16, bf16, q8_0, q4_0: as llama.cpp rounds), codes that fit stay as
+A type that is asked for is that of every matrix whose rows are whole blocks of it; the others are written exactly, and
+that is told.  It rounds where it has to (f16, bf16, q8_0, q4_0: as llama.cpp rounds), codes that fit stay as
 they are; q2_0 and tq2_0 are for ternary numbers and refuse others by name.  Every tensor is looked at before the first
 byte is written, and none may hold NaN or infinity.  Errors: ConfigError, CorruptFileError, WeightlessError.
 """
@@ -104,6 +105,11 @@ def export_gguf(
             keys["general.quantization_version"] = QUANTISATION_VERSION
         with atomic_writer(path) as file:
             write_gguf(file, keys | text, tensors)
+    others = [part for part in parts if kind != AUTO and len(part.shape) > 1 and part.type != kind.upper()]
+    if others:
+        told = f"have rows of no multiple of {SIZE_OF[kind.upper()]} numbers, the block of {kind.upper()}"
+        names = list(dict.fromkeys(part.type for part in others))
+        notes.append(f"{len(others)} matrices ({others[0].name} …) {told}: written exactly, in {' and '.join(names)}")
     types = [tensor.type for tensor in tensors]
     return Exported(gguf.architecture, {name: types.count(name) for name in dict.fromkeys(types)}, tuple(notes))
 
@@ -125,15 +131,14 @@ def _check_place(path: Path, packed: Packed) -> None:
 
 def _text(packed: Packed, named: str) -> tuple[dict[str, Any], list[str]]:
     """(the keys of the tokenizer, notes)."""
-    where = str(packed.artifact.path)
+    where, n = str(packed.artifact.path), packed.program.vocab_size
     if named == NO_TEXT or not (named or packed.has_tokenizer):
-        return no_text_keys(), ["without a tokenizer: the file knows ids and no text"]
+        return no_text_keys(n, packed.imported_ends)
     if named and packed.has_tokenizer:
         raise ConfigError(f"--tokenizer {named}: {where} has a tokenizer of its own; leave it out, or say none")
     found = open_tokenizer(named) if named else packed.tokenizer
     if named and packed.tokenizer_sha256 not in (None, found.sha256):
         raise WeightlessError(f"{where} was trained on ids of another tokenizer than {named}")
-    n = packed.program.vocab_size
     if isinstance(found, SentencePieceTokenizer):
         return piece_keys(found.model, n, named)
     assert isinstance(found, Tokenizer)
@@ -185,7 +190,9 @@ def _with_type(packed: Packed, part: Part, kind: str, tick: Ticker) -> Part:
         _vector(packed, part)
         tick(part.n)
         return part
-    name = kind.upper()
+    name, cols = kind.upper(), part.ours.shape[1]
+    if kind != AUTO and cols % SIZE_OF[name]:
+        name = AUTO.upper()
     able = _able(part.ours, name)
     for stored in _stored(packed, part):
         values = _numbers(packed, part, stored)
@@ -194,12 +201,8 @@ def _with_type(packed: Packed, part: Part, kind: str, tick: Ticker) -> Part:
         if np.abs(values).max(initial=0) > LARGEST.get(name, np.inf):
             raise ConfigError(f"tensor {part.ours.name!r} holds numbers too large for {name}: choose another --type")
         tick(len(stored))
-    if kind == AUTO:
+    if name == AUTO.upper():
         return replace(part, type=able[0])
-    cols = part.ours.shape[1]
-    if cols % SIZE_OF[name]:
-        told = f"tensor {part.ours.name!r} has rows of {cols} numbers, no multiple of the {SIZE_OF[name]} of a block"
-        raise ConfigError(f"{told} of {name}: choose another --type")
     if name in TERNARY and name not in able:
         told = f"tensor {part.ours.name!r} ({part.ours.format}) is not ternary with a scale per {SIZE_OF[name]} columns"
         raise ConfigError(f"{told}, and {name} holds nothing else: choose another --type, or weightless pack to t2")
