@@ -27,7 +27,7 @@ from weightless.export.gguf_text import BEGIN, ENDS, tokenizer_of
 from weightless.export.lower import RowSource, Source, StoredBlocks, pack
 from weightless.export.to_gguf import CACHE, STRETCH
 from weightless.layers.foreign import Stacked
-from weightless.layers.foreign_gguf import ARCHITECTURE, ROPE_FREQS, InGguf, order_of, stretch_of
+from weightless.layers.foreign_gguf import ARCHITECTURE, ROPE_FREQS, InGguf, order_of, shortest, stretch_of
 from weightless.models.catalog import Trained, families, family
 from weightless.ops.rope import UNSTRETCHED, Stretch
 from weightless.program.program import MAX_STATE_BYTES
@@ -115,27 +115,38 @@ def _config(file: Gguf, room: Trained, gguf: InGguf, context: int) -> tuple[Any,
     if not context and fits < longest:
         notes.append(f"context {longest} → {fits}: the most whose cache fits {MAX_STATE_BYTES} bytes of state")
     config = replace(config, context=context or min(fits, longest))
-    if ROPE_FREQS not in file.entries:
-        return config, notes
-    entry = file.entries[ROPE_FREQS]
+    return _stretched(file, config), notes
+
+
+def _stretched(file: Gguf, config: Any) -> Any:
+    """The configuration with the stretch of rotary positions that the file's divisors say."""
+    entry = file.entries.get(ROPE_FREQS)
+    if entry is None:
+        return config
+    where = f"{file.path}: {ROPE_FREQS}"
     if entry.type != "F32" or len(entry.shape) != 1:
-        raise ConfigError(f"{where}: {ROPE_FREQS} is {entry.type} of shape {list(entry.shape)}, not a row of F32")
-    hint = file.keys.get(STRETCH)
-    hints = [Stretch(*map(float, hint[:3]), int(hint[3]))] if _is_stretch(hint) else []
+        raise ConfigError(f"{where} is {entry.type} of shape {list(entry.shape)}, not a row of F32")
     divisors = file.rows(ROPE_FREQS).view("<f4")[0]
+    hints = _hint(file.keys.get(STRETCH))
     found = stretch_of(divisors, getattr(config, "d_head", 0), getattr(config, "rope_theta", 2.0), hints)
     if found is None or (found != UNSTRETCHED and not hasattr(config, "rope_stretch")):
-        raise ConfigError(f"{where}: {ROPE_FREQS} holds a scaling of rotary positions that is not supported")
+        raise ConfigError(f"{where} holds a scaling of rotary positions that is not supported")
     if found == UNSTRETCHED:
-        return config, notes
-    fields = dict(zip(("rope_stretch", "rope_low", "rope_high", "rope_learned"), found))
-    return replace(config, **fields), notes
+        return config
+    return replace(config, **dict(zip(("rope_stretch", "rope_low", "rope_high", "rope_learned"), found)))
 
 
-def _is_stretch(hint: Any) -> bool:
-    if not isinstance(hint, np.ndarray) or hint.dtype != np.dtype("<f4") or hint.shape != (4,):
-        return False
-    return bool(np.isfinite(hint).all() and (hint >= 1e-6).all() and (hint[1] < hint[2]) and (hint < 2**31).all())
+def _hint(said: Any) -> list[Stretch]:
+    """What a file of ours says of its stretch, in single precision; nothing where it says what cannot be."""
+    if not isinstance(said, np.ndarray) or said.dtype != np.dtype("<f4") or said.shape != (4,):
+        return []
+    factor, low, high, learned = (shortest(value) for value in said.tolist())
+    try:
+        stretch = Stretch(factor, low, high, int(learned))
+        stretch.check()
+    except (ConfigError, ValueError, OverflowError):
+        return []
+    return [stretch]
 
 
 def _tensors(file: Gguf, room: Trained, gguf: InGguf, config: Any) -> list[Read]:

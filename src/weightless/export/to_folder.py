@@ -39,22 +39,28 @@ BLOCK_ROWS = 4096
 def export_folder(packed: Packed, folder: Path) -> str:
     """Write the folder; returns the architecture.  ConfigError for a model that cannot be expressed."""
     foreign, config, parameters = expressed(packed)
+    check_place(folder)
+    keys = foreign.keys_of(config)
     rows = foreign.stacked(config, parameters)
     check_numbers(packed, rows)
     stored = [packed.program.by_name[row.ours] for row in rows]
     formats = {tensor.format for tensor in stored if tensor.shape[0] > 1}
     dtype, dtype_name = DTYPE_OF.get(formats.pop() if len(formats) == 1 else "f32", DTYPE_OF["f32"])
     tensors = [tensor for row in rows for tensor in _outgoing(packed, row, dtype, foreign.prefix)]
-    write_folder(packed, folder, tensors, {**foreign.keys_of(config), "torch_dtype": dtype_name})
+    write_folder(packed, folder, tensors, {**keys, "torch_dtype": dtype_name})
     return foreign.architecture
+
+
+def check_place(folder: Path) -> None:
+    """WeightlessError where a model lies already."""
+    if any((folder / name).exists() for name in (CONFIG, WHOLE)):
+        raise WeightlessError(f"{folder} holds a model already: name another folder")
 
 
 def write_folder(
     packed: Packed, folder: Path, tensors: Sequence[Outgoing], keys: Mapping[str, Any], program: str = "pt"
 ) -> None:
-    """Write weights, tokenizer and config.json, in this order, into a folder that holds no model yet."""
-    if any((folder / name).exists() for name in (CONFIG, WHOLE)):
-        raise WeightlessError(f"{folder} holds a model already: name another folder")
+    """Write weights, tokenizer and config.json, in this order."""
     with atomic_writer(folder / WHOLE) as file:
         write_safetensors(file, tensors, program)
     if packed.has_tokenizer:

@@ -21,7 +21,7 @@ from weightless.artifact.safetensors import Outgoing
 from weightless.base.errors import ConfigError
 from weightless.export.from_folder import HEAD
 from weightless.export.packed import Packed
-from weightless.export.to_folder import check_numbers, expressed, write_folder
+from weightless.export.to_folder import check_numbers, check_place, expressed, write_folder
 from weightless.layers.foreign import Foreign, Stacked
 from weightless.program.tensor import Tensor
 from weightless.quant.formats import decode_rows
@@ -40,10 +40,12 @@ def export_mlx(packed: Packed, folder: Path) -> str:
         raise ConfigError(
             f"a {foreign.model_type} cannot be written for MLX: its matrices are transposed there; use gguf"
         )
+    check_place(folder)
+    keys = foreign.keys_of(config)
     rows = foreign.stacked(config, parameters)
     check_numbers(packed, rows)
     tensors = [tensor for row in rows for tensor in _outgoing(packed, row, foreign)]
-    keys = {**foreign.keys_of(config), "torch_dtype": "float32", **_quantization(packed, rows, foreign)}
+    keys |= {"torch_dtype": "float32", **_quantization(packed, rows, foreign)}
     write_folder(packed, folder, tensors, keys, "mlx")
     return foreign.architecture
 

@@ -185,7 +185,7 @@ def rounded(name: str, x_RC: np.ndarray) -> np.ndarray:
     else:
         m = np.take_along_axis(x_RNL, np.abs(x_RNL).argmax(axis=2)[:, :, None], axis=2)
         d = m / np.float32(-8)
-        q = np.clip(np.trunc(x_RNL.astype(np.float64) * _inverse(d) + 8.5), 0, 15) - 8
+        q = np.clip(np.trunc(x_RNL * _inverse(d) + np.float32(8.5)), 0, 15) - 8
     if np.abs(d).max(initial=0) > LARGEST_SCALE:
         raise ConfigError(f"it needs an fp16 scale above {LARGEST_SCALE:g} in {name}: write it as f32 or bf16")
     return kind.lay(q.astype(np.int8), d[:, :, 0]).reshape(len(x_RC), -1)
