@@ -11,6 +11,7 @@ themselves are exact is seen by writing the same codes as F32, and by reading th
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import random
 import unicodedata
@@ -23,13 +24,14 @@ from export.small_models import ODD, WIDE, V, log_probs, made
 from tokenizer.published import NAMES, TEXTS, published
 from tokenizer.texts import random_text
 
-from weightless.base.errors import ConfigError
+from weightless.base.errors import ConfigError, WeightlessError
 from weightless.export.from_gguf import import_gguf
 from weightless.export.packed import open_packed
 from weightless.export.to_gguf import export_gguf
-from weightless.models import dense, qwen3
+from weightless.models import dense, llama, qwen3
 from weightless.ops import feedforward
 from weightless.tokenizer import Tokenizer, interchange
+from weightless.tokenizer.sentencepiece import SentencePieceTokenizer
 
 xllamacpp = pytest.importorskip("xllamacpp", reason="the extra interop is not installed")
 
@@ -148,6 +150,15 @@ def cut_otherwise(text: str) -> bool:
     return any(unicodedata.ucd_3_2_0.category(c) == "Cn" or c == "\u017f" for c in text)
 
 
+def ids_by(running, text: str) -> list[int]:
+    """Ids of a text by llama.cpp, the names of special tokens recognised; its server lives on the loopback."""
+    body = json.dumps({"content": text, "add_special": False, "parse_special": True}).encode()
+    kind = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{running.listening_address}/tokenize", body, kind)
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)["tokens"]
+
+
 @pytest.mark.parametrize("kind", ["ours", "gpt4", "gpt2", "qwen3", "llama3", "smollm2"])
 def test_ids_of_odd_texts(kind, tmp_path):
     tokenizer = tokenizer_of(kind)
@@ -161,12 +172,7 @@ def test_ids_of_odd_texts(kind, tmp_path):
     for text in texts:
         if tokenizer.rules.normaliser and tokenizer.decode(tokenizer.encode(text)) != text:
             continue
-        body = json.dumps({"content": text, "add_special": False, "parse_special": True}).encode()
-        request = urllib.request.Request(
-            f"{running.listening_address}/tokenize", body, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request) as answer:
-            assert json.load(answer)["tokens"] == tokenizer.encode(text), text
+        assert ids_by(running, text) == tokenizer.encode(text), text
     back = import_gguf(tmp_path / "model.gguf", tmp_path / "back.wl")
     assert open_packed(tmp_path / "back.wl").tokenizer.sha256 == tokenizer.sha256 and not back.notes
 
@@ -177,3 +183,44 @@ def test_patterns_that_it_has_not_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="no pre-tokenizer of the pattern 'none', only of gpt2, gpt4"):
         as_model(uncut, tmp_path)
     assert not (tmp_path / "model.gguf").exists()
+
+
+PIECES = ("the", " cat", "  ", "sat", " dog", "\u00e9", "\U0001f600", "x", "\n", "20", " on", "\u2581")
+
+
+@pytest.mark.parametrize("adds", [False, True], ids=["plain", "dummy_prefix"])
+def test_ids_of_a_sentencepiece_model(adds, tmp_path):
+    """A model that was trained on ids; the tokenizer is named.  Texts that the model's normalisation leaves alone."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    rng, out = random.Random(11), io.BytesIO()
+    text = ["the cat sat on the mat", "a dog and a cat", "caf\u00e9 and 2024 dogs", "sat sat sat on a dog"] * 9
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(text),
+        model_writer=out,
+        vocab_size=300,
+        model_type="bpe",
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        add_dummy_prefix=adds,
+        minloglevel=2,
+        num_threads=1,
+    )
+    (tmp_path / "pieces.model").write_bytes(out.getvalue())
+    tokenizer = SentencePieceTokenizer.load(tmp_path / "pieces.model")
+    config = llama.Config(tokenizer.vocab_size + 3, 8, 1, 1, 1, 8, 8, 512, weight_format="f32", kv_format="f32")
+    packed = made(tmp_path / "model.wl", "llama", config, notes={"tokenizer_sha256": tokenizer.sha256})
+    found = export_gguf(packed, tmp_path / "model.gguf", tokenizer=str(tmp_path / "pieces.model"))
+    assert found.notes == ()
+    running = server(tmp_path / "model.gguf", 512)
+    for n in (1, 2, 5, 9, 40) * 20:
+        odd = "".join(rng.choice(PIECES) for _ in range(n))
+        assert ids_by(running, odd) == tokenizer.encode(odd), odd
+    with pytest.raises(WeightlessError, match="trained on ids of another tokenizer"):
+        other = small_tokenizer()
+        other.save(tmp_path / "other.json")
+        export_gguf(packed, tmp_path / "x.gguf", tokenizer=str(tmp_path / "other.json"))
+    with pytest.raises(ConfigError, match="of the kind 'llama' cannot travel in an artifact, only gpt2; --tokenizer"):
+        import_gguf(tmp_path / "model.gguf", tmp_path / "x.wl")
+    assert import_gguf(tmp_path / "model.gguf", tmp_path / "x.wl", tokenizer="none").config == config
