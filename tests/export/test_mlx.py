@@ -2,7 +2,7 @@
 
     value = scale * u + bias, u in words of 32 bits, the first in the lowest bits
 
-Oracle: this decoder, in float32; exact.  (mlx-lm 0.32 on a processor loads these folders, too, and gives our log-
+Oracle: this decoder, in float32; exact.  (mlx-lm 0.32.2 on a processor loads these folders, too, and gives our log-
 probabilities to 3e-5; it is no dependency.)
 """
 
