@@ -23,6 +23,8 @@ from weightless.program.tensor import Parameter, Tensor
 if TYPE_CHECKING:
     import torch
 
+    from weightless.layers.functions.teaching import Kept, Taught
+
 LINE = "head"
 NORM = "final_norm"
 
@@ -99,6 +101,19 @@ class FullHead(Head):
         h_ND = self._read(p, x_BTD).flatten(0, 1)
         nats_N = L.fused_cross_entropy(h_ND, p[self.matrix], targets_BT.reshape(-1), self.softcap)
         return nats_N.view(targets_BT.shape)
+
+    def taught(
+        self,
+        p: Mapping[str, torch.Tensor],
+        x_BTD: torch.Tensor,
+        targets_BT: torch.Tensor,
+        kept: Kept,
+        weight: float,
+        temperature: float,
+    ) -> Taught:
+        h_ND, targets_N = self._read(p, x_BTD).flatten(0, 1), targets_BT.reshape(-1)
+        found = L.taught_cross_entropy(h_ND, p[self.matrix], targets_N, kept, weight, temperature, self.softcap)
+        return found._make(each.view(targets_BT.shape) for each in found)
 
     def log_probs(self, p: Mapping[str, torch.Tensor], x_BTD: torch.Tensor) -> torch.Tensor:
         return self._cap(self._read(p, x_BTD) @ p[self.matrix].T).log_softmax(dim=-1)

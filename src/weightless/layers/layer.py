@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from weightless.layers.functions.documents import DocumentLayout
+    from weightless.layers.functions.teaching import Kept, Taught
 
 Fused = Callable[[str], AbstractContextManager[Any]]
 """Marks the operators of a step: entered once per operator of the program, in its order."""
@@ -155,6 +156,24 @@ class Head(Protocol):
     def log_probs(self, p: Mapping[str, torch.Tensor], x_BTD: torch.Tensor) -> torch.Tensor:
         """Normalised log-probabilities [B, T, V]."""
         ...
+
+    def taught(
+        self,
+        p: Mapping[str, torch.Tensor],
+        x_BTD: torch.Tensor,
+        targets_BT: torch.Tensor,
+        kept: Kept,
+        weight: float,
+        temperature: float,
+    ) -> Taught:
+        """What is minimised under a teacher, nats and KL, each [B, T] (`functions/teaching.py`); kept of B T positions.
+
+        Here by all log-probabilities, for every head; one with faster ways has its own.
+        """
+        from weightless.layers.functions.teaching import taught_by_log_probs
+
+        nats_BT = self.nats(p, x_BTD, targets_BT)
+        return taught_by_log_probs(nats_BT, self.log_probs(p, x_BTD), targets_BT, kept, weight, temperature)
 
     def step_nats(self, p: Mapping[str, torch.Tensor], x_D: torch.Tensor, target: int, fused: Fused) -> torch.Tensor:
         """-log p(target) at one position (mode S)."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from weightless.layers.functions.teaching import Kept, Taught
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -145,14 +147,34 @@ class StackModel:
             record.auxiliary += [asked(targets_BT, nats_BT) for asked in record.at_end]
         return nats_BT
 
+    def taught(
+        self,
+        p: Mapping[str, torch.Tensor],
+        tokens_BT: torch.Tensor,
+        targets_BT: torch.Tensor,
+        document_BT: torch.Tensor | None,
+        kept: Kept,
+        weight: float,
+        temperature: float,
+        record: Record | None = None,
+    ) -> Taught:
+        """`losses` under a teacher: what is minimised, nats and KL, each [B, T]; `kept` is of B T positions."""
+        x_BTD = self._stream(p, tokens_BT, document_BT, record)
+        found = self.stack.head.taught(p, x_BTD, targets_BT, kept, weight, temperature)
+        if record is not None:
+            record.auxiliary += [asked(targets_BT, found.nats) for asked in record.at_end]
+        return found
+
     def after_step(self, p: Mapping[str, torch.Tensor], record: Record) -> None:
         """Let layers change their constants by what a step has counted."""
         for layer in self.stack.layers:
             layer.after_step(p, record)
 
-    def log_probs(self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor) -> torch.Tensor:
-        """Normalised log-probabilities [B, T, V]."""
-        return self.stack.head.log_probs(p, self._stream(p, tokens_BT, None))
+    def log_probs(
+        self, p: Mapping[str, torch.Tensor], tokens_BT: torch.Tensor, document_BT: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Normalised log-probabilities [B, T, V]; `document_BT` as in `losses`."""
+        return self.stack.head.log_probs(p, self._stream(p, tokens_BT, document_BT))
 
     def _stream(
         self,

@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,48 +44,24 @@ from weightless.train.checkpoint import (
 from weightless.train.clock import StepClock
 from weightless.train.config import TrainConfig
 from weightless.train.device import check_device, threads
+from weightless.train.distilling import ALONE, DISTILLATION, START, Distilling, Lineage
 from weightless.train.divergence import Diverged, Divergence, fits, is_sound
 from weightless.train.feeding import TextSource, feeding
 from weightless.train.initialise import initial_parameters
-from weightless.train.metrics import AUXILIARY, MetricsLog
+from weightless.train.metrics import AUXILIARY, TEACHER_KL, MetricsLog
 from weightless.train.optimizers.groups import grouped_optimizer
+from weightless.train.result import TrainResult
 from weightless.train.run_state import Counters, observations, schedule_factor
 from weightless.train.same_run import check_same, identity
 from weightless.train.schedules import qat_strength
 from weightless.train.settling import Settling, settle
 from weightless.train.step import constant_tensor, train_step, warm_up
-from weightless.train.usage import Usage, Used
+from weightless.train.usage import Usage
 from weightless.train.validation import Validation
 from weightless.train.working_weights import WorkingWeights
 
 EVALUATIONS = 10
 """Evaluations per run when the configuration leaves it open."""
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """Trained float32 masters and constants by name, what it took, the curve, and the assertions that were checked.
-
-    `tokens_seen` are targets; `wasted_share` of all positions was padding; `batches` says what batches were made of;
-    `used` {layer: shares, or a summary} says how the parts that data choose (experts, slots) were used between the last
-    two evaluations.
-    """
-
-    params: dict[str, torch.Tensor]
-    constants: dict[str, np.ndarray]
-    tokens_seen: int
-    wasted_share: float
-    batches: str
-    steps: int
-    seconds: float
-    evaluation_seconds: float
-    checkpoint_seconds: float
-    optimizer_bytes: int
-    optimizer_bytes_by_group: dict[str, int]
-    curve: list[dict[str, Any]]
-    observed: dict[str, dict[str, Any]]
-    used: Used
-    diverged: Divergence | None = None
 
 
 def train(
@@ -103,6 +78,7 @@ def train(
     origin: Mapping[str, Any] | None = None,
     on_begin: Callable[[], None] | None = None,
     settling: Settling | None = None,
+    lineage: Lineage = ALONE,
 ) -> TrainResult:
     """Train until the budget is used; out_dir receives metrics.jsonl, metrics.csv and checkpoint/.
 
@@ -110,12 +86,23 @@ def train(
     finished or diverged one is returned as it is); without, it is deleted.  `source` (a corpus) says where documents
     begin.  `origin` (same_run.py) is kept in the checkpoint and compared when one is continued.  `on_begin` is called
     when nothing is left that could refuse the training, before the first byte is written.  `settling` is text that is
-    none of train_tokens, to fit at the end what a model chooses instead of learning it.
+    none of train_tokens, to fit at the end what a model chooses instead of learning it.  `lineage` is what the training
+    takes from other models: initial weights, a teacher (distilling.py).
     """
     check_device(config.device)
     with folder_lock(out_dir), threads(config.threads), torch.random.fork_rng(devices=[]):
         run = _Run(
-            model, train_tokens, val_tokens, config, Path(out_dir), constants, resume, on_metrics, source, origin
+            model,
+            train_tokens,
+            val_tokens,
+            config,
+            Path(out_dir),
+            constants,
+            resume,
+            on_metrics,
+            source,
+            origin,
+            lineage,
         )
         rates = ", ".join(f"{group} {rate:g}" for group, rate in run.optimizer.rates(1.0).items())
         print(f"{label}: {run.feeding.description}\n{label}: peak learning rates: {rates}", file=sys.stderr)
@@ -125,7 +112,7 @@ def train(
                 run.warm_up()
         if on_begin is not None:
             on_begin()
-        run.begin()
+        run.begin(label)
         with run.feed(), Interrupts() as interrupts, progress(label, total, unit, start=run.done()) as tick:
             while not run.is_over:
                 before = run.done()
@@ -153,21 +140,24 @@ class _Run:
         on_metrics: Callable[[dict[str, Any]], None] | None,
         source: TextSource | None,
         origin: Mapping[str, Any] | None,
+        lineage: Lineage,
     ) -> None:
         self.model, self.config, self.on_metrics = model, config, on_metrics
         self.out_dir, self.folder = out_dir, out_dir / "checkpoint"
         self.specs = list(model.tensors())
         self.feeding = feeding(train_tokens, config, source)
-        self.identity = identity(config, self.specs, train_tokens, self.feeding.scores_sha256, origin)
+        self.lineage, scores = lineage, self.feeding.scores_sha256
+        self.identity = identity(config, self.specs, train_tokens, scores, origin, lineage.to_plain())
         saved = load_checkpoint(self.folder) if resume else None
         if saved is not None:
             check_same(saved.state, self.identity, out_dir)
             constants = {name: tensor.numpy() for name, tensor in saved.constants.items()}
         elif constants is None:
-            constants = model.prepare(train_tokens, config.seed)
+            constants = lineage.start.constants if lineage.start else model.prepare(train_tokens, config.seed)
         self.diverged = Divergence.from_plain(saved.state["diverged"]) if saved and "diverged" in saved.state else None
         self.constants: dict[str, np.ndarray] = dict(constants or {})
         self.masters = initial_parameters(self.specs, config.seed, config.device)
+        self.began = None if lineage.start is None else lineage.start.put_into(self.masters)
         self.optimizer = grouped_optimizer(self.specs, self.masters, config)
         self.counters = self._restore(saved) if saved else Counters()
         tensors = {name: constant_tensor(value, config.device) for name, value in self.constants.items()}
@@ -183,7 +173,10 @@ class _Run:
         self.with_gradient: set[str] = set()
         self.settled: dict[str, str] = {}
         self.auxiliary: float | None = None
+        self.kl: float | None = None
         self.used = Usage.from_plain(saved.state.get("used") if saved else None)
+        taught = saved.state.get("distilled") if saved else None
+        self.distilling = Distilling.of(lineage, self.feeding, train_tokens, config, taught)
         self.clock = StepClock(config)
         self.saved_at = time.monotonic()
 
@@ -203,11 +196,13 @@ class _Run:
         if counters.full and not counters.step:
             raise self.clock.refusal()
 
-    def begin(self) -> None:
-        """The first writing: what is done again, or replaced, goes."""
+    def begin(self, label: str) -> None:
+        """The first writing: what is done again, or replaced, goes; a teacher is asked ahead of the clock."""
         if self.counters.step == 0:
             forget_checkpoint(self.folder)
         self.metrics = MetricsLog(self.out_dir, self.counters.step)
+        if self.distilling is not None and not self.is_over:
+            self.distilling.prepare(label, self.counters.step * self.config.grad_accumulation)
 
     def done(self) -> float:
         """How much of the budget is used, in its own unit."""
@@ -235,24 +230,29 @@ class _Run:
     def _advance(self) -> str:
         """One step, and the report, evaluation and checkpoint that are due after it."""
         config, counters = self.config, self.counters
+        first = counters.step * config.grad_accumulation
+        numbers = range(first, first + config.grad_accumulation)
+        lessons = None if self.distilling is None else [self.distilling.lesson(i) for i in numbers]
         start, at = self.clock.now(), counters.progress(config)
         if (strength := qat_strength(at, config.qat_start, config.qat_warmup)) != self.weights.strength:
             counters.round_by(strength, *self.weights.round_by(strength))
         counters.last_factor = schedule_factor(config, at, counters.mean_seconds)
         torch.manual_seed(seed_for(config.seed, "step", counters.step))
-        first = counters.step * config.grad_accumulation
         report = train_step(
             self.model,
             self.weights,
             self.optimizer,
-            [self.next_batch(first + k) for k in range(config.grad_accumulation)],
+            [self.next_batch(i) for i in numbers],
             step=counters.step,
             factor=counters.last_factor,
             max_norm=config.grad_clip,
             device=config.device,
+            lessons=lessons,
         )
         self.with_gradient |= report.with_gradient
-        self.auxiliary = report.auxiliary
+        self.auxiliary, self.kl = report.auxiliary, report.kl
+        if self.distilling is not None and report.kl is not None:
+            self.distilling.count(counters.step, report.kl, report.n_targets)
         self.used.add(report.counts)
         self.clock.recent.append(self.clock.now() - start)
         counters.after_step(report.loss, report.n_targets, config, self.clock.recent[-1])
@@ -293,6 +293,8 @@ class _Run:
         line = self.counters.metrics_line(self.config.max_lr * factor, self.optimizer.rates(factor), val_loss)
         if self.auxiliary is not None:
             line[AUXILIARY] = self.auxiliary
+        if self.kl is not None:
+            line[TEACHER_KL] = self.kl
         self.metrics.append(line)
         if self.on_metrics is not None:
             self.on_metrics(line)
@@ -345,6 +347,8 @@ class _Run:
         self.constants |= self.weights.changed_constants()
         constants = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in self.constants.items()}
         state = {**self.identity, "counters": dataclasses.asdict(self.counters), "used": self.used.to_plain()}
+        if self.distilling is not None:
+            state["distilled"] = dataclasses.asdict(self.distilling.seen)
         save_checkpoint(self.folder, self.counters.step, self.masters, self.optimizer.state(), constants, state)
         self.counters.checkpoint_seconds += time.perf_counter() - start
         self.saved_at = time.monotonic()
@@ -371,6 +375,7 @@ class _Run:
             observed=self._observed(names, silent),
             used=self.used.shares(),
             diverged=self.diverged,
+            teacher=None if self.distilling is None else self.distilling.to_plain(),
         )
 
     def _observed(self, names: set[str], silent: set[str]) -> dict[str, dict[str, Any]]:
@@ -378,6 +383,10 @@ class _Run:
         groups = self.optimizer.membership()
         found = observations(self.config, self.counters, groups, names, silent, self.feeding.description)
         found |= self.used.told()
+        if self.began is not None:
+            found[START] = self.began
+        if self.distilling is not None:
+            found[DISTILLATION] = self.distilling.told(self.counters.step)
         found |= {name: {"ok": True, "detail": told} for name, told in self.settled.items()}
         if self.config.document_mask:
             across, apart = (self.validation.loss(self.model, self.weights.inputs, mask) for mask in (False, True))

@@ -21,6 +21,8 @@ RATE = "lr_"
 """Begins the columns that say at which rate a group of parameters learned; older logs have none."""
 AUXILIARY = "auxiliary"
 """The last step's loss beside the nats, of models that have one (a balance of experts)."""
+TEACHER_KL = "teacher_kl"
+"""The last step's KL to the teacher, nats per target, of trainings that have one."""
 MAYBE_NULL = ("val_loss", "train_loss", "tokens_per_second")
 
 
@@ -68,4 +70,4 @@ def _is_whole(line: dict[str, Any]) -> bool:
 
 def _is_own(name: str) -> bool:
     """Whether only some models have this column."""
-    return name.startswith(RATE) or name == AUXILIARY
+    return name.startswith(RATE) or name in (AUXILIARY, TEACHER_KL)

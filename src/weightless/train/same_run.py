@@ -1,7 +1,7 @@
 """Is a checkpoint of the training that is asked for?  If not, every difference is named, with both values.
 
 A result is decided by its origin (the family, every field of its Config, the text and the tokenizer of the corpus), by
-every field of TrainConfig but RESUMABLE_CHANGES, by the parameters, and by the tokens and scores that are read.  All of
+every field of TrainConfig but RESUMABLE_CHANGES, by what it takes from other models, by the parameters, and by the tokens and scores that are read.  All of
 that is kept in the checkpoint itself, so that no file beside it can speak for another training.
 Errors: ConfigError in one line; CorruptFileError when a checkpoint does not say what it is of.
 """
@@ -22,7 +22,7 @@ from weightless.models.catalog import family
 from weightless.program.tensor import Parameter
 from weightless.train.config import RESUMABLE_CHANGES, TrainConfig
 
-ORIGIN = "origin"
+ORIGIN, LINEAGE = "origin", "lineage"
 END_TOKENS = 65_536
 REMEDY = "choose another folder (--out), or begin anew (--fresh), which puts this training in the place of that one"
 Pairs = dict[str, tuple[Any, Any]]  # name: (there, asked for)
@@ -35,14 +35,20 @@ def origin(family_name: str, config: Any, corpus: Any) -> dict[str, Any]:
 
 
 def identity(
-    config: TrainConfig, specs: Sequence[Parameter], tokens: Any, scores_sha256: str, of: Mapping[str, Any] | None
+    config: TrainConfig,
+    specs: Sequence[Parameter],
+    tokens: Any,
+    scores_sha256: str,
+    of: Mapping[str, Any] | None,
+    lineage: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Everything that decides the result, as the checkpoint keeps it."""
+    """Everything that decides the result, as the checkpoint keeps it; `lineage` is what it takes from other models."""
     return {
         "config": deciding(config),
         "data": fingerprint(tokens, scores_sha256),
         "parameters": [[s.name, list(s.shape), s.format, s.group] for s in specs],
         **({} if of is None else {ORIGIN: dict(of)}),
+        **({LINEAGE: dict(lineage)} if lineage else {}),
     }
 
 
@@ -58,6 +64,11 @@ def check_same(state: Mapping[str, Any], ours: Mapping[str, Any], folder: Path) 
     if ORIGIN in state and ORIGIN in ours:
         pairs |= differing_origins(state[ORIGIN], ours[ORIGIN], folder)
     pairs |= _differing(there, here, set(RESUMABLE_CHANGES))
+    taken = [side.get(LINEAGE) or {} for side in (state, ours)]
+    if not all(isinstance(side, dict) for side in taken):
+        raise CorruptFileError(f"the checkpoint in {folder} does not say whom it learned from: begin anew (--fresh)")
+    keys = [key for key in taken[0] | taken[1] if taken[0].get(key) != taken[1].get(key)]
+    pairs |= {key: (taken[0].get(key), taken[1].get(key)) for key in keys}
     refuse(pairs, folder)
     if state.get("parameters") != ours["parameters"]:
         raise ConfigError(f"{folder} holds the checkpoint of a model with other parameters: {REMEDY}")

@@ -18,6 +18,7 @@ import torch
 
 from weightless.data.batches.packing import IGNORED, Batch
 from weightless.layers.layer import Record
+from weightless.train.distilling import Lesson, taught_by
 from weightless.train.divergence import Diverged, is_sound
 from weightless.train.gradients import Gradient, clip, collect, global_norm, norms
 from weightless.train.optimizers.groups import GroupedOptimizer
@@ -26,7 +27,8 @@ from weightless.train.working_weights import WorkingWeights
 
 class StepReport(NamedTuple):
     """Mean nats per target before the update, the number of targets, the gradients' global norm before clipping, who
-    had a gradient, the auxiliary loss (beside the nats; None where no layer has one), and what layers have counted."""
+    had a gradient, the auxiliary loss (beside the nats; None where no layer has one), what layers have counted, and KL
+    per target (None without a teacher)."""
 
     loss: float
     n_targets: int
@@ -34,6 +36,7 @@ class StepReport(NamedTuple):
     with_gradient: frozenset[str]
     auxiliary: float | None = None
     counts: Mapping[str, torch.Tensor] = MappingProxyType({})
+    kl: float | None = None
 
 
 def as_tensor(tokens: Any, device: str) -> torch.Tensor:
@@ -57,19 +60,27 @@ def train_step(
     factor: float,
     max_norm: float,
     device: str = "cpu",
+    lessons: Sequence[Lesson] | None = None,
 ) -> StepReport:
-    """Step number `step` (from 0) at `factor` of the peak learning rates; max_norm 0 means no clipping."""
-    loss, auxiliary, kept = 0.0, None, Record()
+    """Step number `step` (from 0) at `factor` of the peak learning rates; max_norm 0 means no clipping.
+
+    With `lessons`, one per batch, what is minimised is what they mix of nats and KL to a teacher; the loss stays nats.
+    """
+    loss, auxiliary, kept, kl = 0.0, None, Record(), None
     n_targets = sum(int(np.count_nonzero(batch.targets_BT != IGNORED)) for batch in batches)
-    for batch in batches:
+    for i, batch in enumerate(batches):
         arrays = [as_tensor(array, device) for array in batch if array is not None]
         record = Record()
-        nats_BT = model.losses(weights.inputs, *arrays, record=record)
-        mean = nats_BT.sum() / max(1, n_targets)
-        objective = mean
+        if lessons is None:
+            nats_BT = model.losses(weights.inputs, *arrays, record=record)
+            mean = objective = nats_BT.sum() / max(1, n_targets)
+        else:
+            taught = taught_by(lessons[i], model, weights, arrays, record, device)
+            mean, objective = (each.sum() / max(1, n_targets) for each in (taught.nats, taught.objective))
+            kl = (kl or 0.0) + float(taught.kl.sum()) / max(1, n_targets)
         if record.auxiliary:
             beside = torch.stack(record.auxiliary).sum() / len(batches)
-            objective, auxiliary = mean + beside, (auxiliary or 0.0) + float(beside.detach())
+            objective, auxiliary = objective + beside, (auxiliary or 0.0) + float(beside.detach())
         objective.backward()
         loss += float(mean.detach())
         for name, count in record.counts.items():
@@ -84,7 +95,7 @@ def train_step(
     weights.follow(gradients)
     if kept.counts:
         model.after_step(weights.inputs, kept)
-    return StepReport(loss, n_targets, norm, frozenset(gradients), auxiliary, kept.counts)
+    return StepReport(loss, n_targets, norm, frozenset(gradients), auxiliary, kept.counts, kl)
 
 
 def warm_up(model: Any, weights: WorkingWeights, batch: Batch, device: str = "cpu") -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from weightless.layers.functions.norm import layer_norm, rms_norm
     from weightless.layers.functions.scan import beginnings, causal_convolution, gated_scan
     from weightless.layers.functions.step import append_row, attend_rows
+    from weightless.layers.functions.teaching import taught_cross_entropy
 
 _ROOM_OF = {
     "activated": "feedforward",
@@ -53,6 +54,7 @@ _ROOM_OF = {
     "group_cross_entropy": "losses",
     "taken": "activations",
     "target_slots": "losses",
+    "taught_cross_entropy": "teaching",
     "unit": "linear_attention",
     "gated_linear_attention": "linear_attention",
     "gated_scan": "scan",
@@ -98,6 +100,7 @@ __all__ = [
     "rows_summed",
     "taken",
     "target_slots",
+    "taught_cross_entropy",
     "unit",
 ]
 

@@ -143,13 +143,13 @@ class _FullSoftmax(torch.autograd.Function):
         nats_N = h_ND.new_empty(h_ND.shape[0])
         dh_ND = torch.empty_like(h_ND) if ctx.needs_input_grad[0] else None
         dw_VD = torch.zeros_like(w_VD) if ctx.needs_input_grad[1] else None
-        for rows in _blocks(h_ND.shape[0], w_VD.shape[0]):
-            logits_RV, slope_RV = _capped(h_ND[rows] @ w_VD.T, softcap)
+        for rows in row_blocks(h_ND.shape[0], w_VD.shape[0]):
+            logits_RV, slope_RV = capped(h_ND[rows] @ w_VD.T, softcap)
             logp_RV = torch.log_softmax(logits_RV, dim=1)
             nats_N[rows] = -logp_RV.gather(1, targets_N[rows, None])[:, 0]
             if dh_ND is None and dw_VD is None:
                 continue
-            delta_RV = _minus_one_hot(logp_RV.exp_(), targets_N[rows])
+            delta_RV = minus_one_hot(logp_RV.exp_(), targets_N[rows])
             if slope_RV is not None:
                 delta_RV *= slope_RV
             if dh_ND is not None:
@@ -170,9 +170,9 @@ class _FullSoftmax(torch.autograd.Function):
         if bool((g_N == g_N[0]).all()):
             return grad_h, dw_VD * g_N[0], None, None
         grad_w = torch.zeros_like(w_VD)
-        for rows in _blocks(h_ND.shape[0], w_VD.shape[0]):
-            logits_RV, slope_RV = _capped(h_ND[rows] @ w_VD.T, ctx.softcap)
-            delta_RV = _minus_one_hot(torch.softmax(logits_RV, dim=1), targets_N[rows])
+        for rows in row_blocks(h_ND.shape[0], w_VD.shape[0]):
+            logits_RV, slope_RV = capped(h_ND[rows] @ w_VD.T, ctx.softcap)
+            delta_RV = minus_one_hot(torch.softmax(logits_RV, dim=1), targets_N[rows])
             if slope_RV is not None:
                 delta_RV *= slope_RV
             grad_w.addmm_(delta_RV.T, h_ND[rows] * g_N[rows, None])
@@ -233,8 +233,8 @@ class _ClassSoftmax(torch.autograd.Function):
         nats_N = -logp_NC.gather(1, class_N[:, None])[:, 0]
         nats_N.index_add_(0, words.order_N, words.logp_NW.gather(1, words.word_N[:, None])[:, 0], alpha=-1)
         if any(ctx.needs_input_grad):
-            delta_NC = _minus_one_hot(logp_NC.exp_(), class_N)
-            delta_NW = _minus_one_hot(words.logp_NW.exp_(), words.word_N)
+            delta_NC = minus_one_hot(logp_NC.exp_(), class_N)
+            delta_NW = minus_one_hot(words.logp_NW.exp_(), words.word_N)
             ctx.counts = words.counts
             ctx.save_for_backward(h_ND, classes_CD, words_SD, words.h_ND, words.order_N, delta_NC, delta_NW)
         return nats_N
@@ -259,7 +259,7 @@ class _GroupSoftmax(torch.autograd.Function):
         nats_N.index_add_(0, words.order_N, words.logp_NW.gather(1, words.word_N[:, None])[:, 0], alpha=-1)
         if any(ctx.needs_input_grad):
             ctx.counts = words.counts
-            delta_NW = _minus_one_hot(words.logp_NW.exp_(), words.word_N)
+            delta_NW = minus_one_hot(words.logp_NW.exp_(), words.word_N)
             ctx.save_for_backward(words_SD, words.h_ND, words.order_N, delta_NW)
         return nats_N
 
@@ -272,7 +272,7 @@ class _GroupSoftmax(torch.autograd.Function):
         return grad_h_ND, grad_words, None, None, None
 
 
-def _capped(logits_RV: torch.Tensor, softcap: float | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+def capped(logits_RV: torch.Tensor, softcap: float | None) -> tuple[torch.Tensor, torch.Tensor | None]:
     """(c tanh(z / c), its slope 1 - tanh^2), or the logits as they are."""
     if softcap is None:
         return logits_RV, None
@@ -280,13 +280,14 @@ def _capped(logits_RV: torch.Tensor, softcap: float | None) -> tuple[torch.Tenso
     return tanh_RV * softcap, 1 - tanh_RV.square()
 
 
-def _minus_one_hot(p_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+def minus_one_hot(p_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
     """p - onehot(target), in place: the gradient of nats with respect to the logits."""
     p_NV[torch.arange(p_NV.shape[0], device=p_NV.device), targets_N] -= 1.0
     return p_NV
 
 
-def _blocks(n_rows: int, n_columns: int) -> list[slice]:
+def row_blocks(n_rows: int, n_columns: int) -> list[slice]:
+    """Blocks of rows in which about BLOCK_ELEMENTS logits are made at a time."""
     size = max(64, BLOCK_ELEMENTS // max(n_columns, 1))
     return [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
 
