@@ -161,7 +161,7 @@ def test_a_checkpoint_of_another_teaching_is_refused(tmp_path, change, told):
 
 
 def chunk_of(folder: Path) -> Path:
-    (path,) = (folder / "answers").glob("chunk_*")
+    (path,) = (folder / "answers").glob("*/chunk_*")
     return path
 
 
@@ -173,11 +173,11 @@ def damaged(path: Path, how: str) -> None:
         content[-3] ^= 4
     elif how == "of another text":
         other = tokens(9_000, 5)
-        train(model(), other, VAL, SMALL, path.parent.parent / "other", lineage=lineage(path.parent.parent / "other"))
-        content = bytearray(chunk_of(path.parent.parent / "other").read_bytes())
+        train(model(), other, VAL, SMALL, path.parents[2] / "other", lineage=lineage(path.parents[2] / "other"))
+        content = bytearray(chunk_of(path.parents[2] / "other").read_bytes())
     elif how == "of another k":
-        run(path.parent.parent / "other", lineage=lineage(path.parent.parent / "other", top_k=5))
-        content = bytearray(chunk_of(path.parent.parent / "other").read_bytes())
+        run(path.parents[2] / "other", lineage=lineage(path.parents[2] / "other", top_k=5))
+        content = bytearray(chunk_of(path.parents[2] / "other").read_bytes())
     elif how == "not numbers":
         content = bytearray(bytes(content).replace(b'"batches":"24"', b'"batches":"2x"'))
     path.write_bytes(bytes(content))
@@ -200,11 +200,16 @@ def test_damaged_answers_are_refused_by_name(tmp_path, how, told):
         run(tmp_path / "second", lineage=lineage(tmp_path))
 
 
-def test_a_folder_of_other_answers_is_refused(tmp_path):
+def test_answers_of_another_kind_have_a_folder_of_their_own(tmp_path):
     run(tmp_path / "first", lineage=lineage(tmp_path))
-    chunk_of(tmp_path).unlink()
+    run(tmp_path / "second", lineage=lineage(tmp_path, top_k=5))
+    first, second = (tmp_path / "answers").iterdir()
+    assert json.loads((first / "about.json").read_text()) != json.loads((second / "about.json").read_text())
+    for folder in (first, second):
+        next(folder.glob("chunk_*")).unlink()
+        (folder / "about.json").write_text("{}")
     with pytest.raises(CorruptFileError, match="is of other answers"):
-        run(tmp_path / "second", lineage=lineage(tmp_path, top_k=5))
+        run(tmp_path / "third", lineage=lineage(tmp_path))
 
 
 def test_it_begins_with_the_weights_of_another(tmp_path):

@@ -137,6 +137,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "eval": (Rule(("data", "split"), lambda o: o.text, "with --text, which is scored instead of a corpus"),),
     "train": (
+        Rule(("distil_weight", "distil_temperature", "distil_top_k"), lambda o: not o.teacher, "without --teacher"),
         Rule(("table_lr",), lambda o: _lacks(o, "table"), "for a model without lookup tables"),
         Rule(
             ("head_lr_scale",),

@@ -50,6 +50,17 @@ class TrainOptions:
     """Begin anew, even if there is a checkpoint."""
     pack: bool = True
     """Write model.wl when training is done."""
+    init_from: str = ""
+    """Begin with the numbers of another model of the same shape: an artifact (.wl), or the folder of one that was
+    trained, or of Hugging Face's."""
+    teacher: str = ""
+    """Learn from the distributions of this model, too, named in the same ways; it has the corpus's tokenizer."""
+    distil_weight: float = 0.5
+    """Share (0 to 1) of the divergence from the teacher in the loss; the rest is the usual one."""
+    distil_temperature: float = 1.0
+    """By which the logits of both are divided for it; above 1 the unlikely tokens count for more."""
+    distil_top_k: int = 64
+    """The teacher's likeliest tokens that are kept (on disk) of every position; all others are one outcome."""
     no_wandb: bool = False
     """Keep Weights & Biases out of it (it is used, offline, only if it is installed)."""
 
@@ -163,11 +174,12 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
     from weightless.lab.trained import draw_curve, record_training
     from weightless.lab.training import train_model
     from weightless.models.catalog import family
+    from weightless.train.distilling import DISTILLATION, START
     from weightless.train.divergence import ADVICE
     from weightless.train.settling import CACHE_SETTLED, SETTLED
     from weightless.train.usage import load_told
 
-    folder = Path(options.data)
+    folder, taken = Path(options.data), _taken(options, data, loop, out)
     with tracker(out, not options.no_wandb, {"family": name, **to_dict(config), **to_dict(loop)}) as log:
         result = train_model(
             name,
@@ -178,7 +190,8 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
             out.name,
             fresh=options.fresh,
             on_metrics=log,
-            on_begin=lambda: record_training(out, data, name, config, loop),
+            on_begin=lambda: record_training(out, data, name, config, loop, taken),
+            lineage=taken,
         )
         if log is not None:
             log.summarise(_figures(family(name).decode_program(config), result))
@@ -199,7 +212,7 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
     print(f"{out}: trained for {result.observed['training time counted']['detail']}")
     for line in load_told(result.used):
         print(f"{out}: {line}")
-    for fitted in (SETTLED, CACHE_SETTLED):
+    for fitted in (START, DISTILLATION, SETTLED, CACHE_SETTLED):
         if fitted in result.observed:
             print(f"{out}: {fitted}: {result.observed[fitted]['detail']}")
     if "document mask" in result.observed:
@@ -212,6 +225,19 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
         print(f"{path}: {path.stat().st_size:,} bytes; `{scored}` scores it")
         print(f"{path}: SHA-256 {sha256_file(path)}")
     return 0
+
+
+def _taken(options: TrainOptions, data: Corpus, loop: TrainConfig, out: Path) -> Any:
+    """What is taken from other models, opened and checked against the corpus."""
+    from weightless.train.distil import Distil
+
+    if not (options.teacher or options.init_from):
+        return None
+    from weightless.lab.lineage import ANSWERS, lineage
+
+    asked = (options.teacher, options.distil_weight, options.distil_temperature, options.distil_top_k)
+    distil = Distil(*asked) if options.teacher else None
+    return lineage(distil, options.init_from, data, loop.context, out / ANSWERS)
 
 
 def _figures(program: Program, result: TrainResult) -> dict[str, Any]:

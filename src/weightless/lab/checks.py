@@ -1,6 +1,8 @@
 """What only this machine and the prepared text can tell of a recipe, asked of every model before the first is trained.
 
     check_on_machine    is the device there, do the weights fit into memory?  before the text is prepared
+    check_made          is what a model takes from another one of the recipe made, or to be made now?
+    check_taken_on_text does a teacher, or a model to begin with, that a path names suit the model and the text?
     check_on_text       is there a window to train on and one to validate on, are there as many training tokens as were
                         asked for, does a mixture or a window cache leave tokens to be fitted on?
 
@@ -11,14 +13,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.memory import memory
 from weightless.base.units import human_bytes
 from weightless.data.shards.corpus import Corpus
-from weightless.lab.making import HELD_OUT_TOKENS, divided, training_tokens
+from weightless.lab.making import HELD_OUT_TOKENS, divided, made_before, training_tokens
 from weightless.lab.recipe import ModelRecipe
+from weightless.lab.taking import named_by
 from weightless.models.catalog import Composed, Counted, family, trained
 from weightless.program.compose import COUNTED
 
@@ -62,6 +67,35 @@ def check_on_text(model: ModelRecipe, corpus: Corpus) -> None:
         _check_training(training, tokens, n_validation, corpus)
     except WeightlessError as error:
         raise ConfigError(f"model {model.name!r}: {error}") from None
+
+
+def check_taken_on_text(model: ModelRecipe, corpus: Corpus, arms: Collection[str]) -> None:
+    """ConfigError naming the model when what it takes from a path does not suit it or this text."""
+    paths = {key: name for key, name in named_by(model).items() if name not in arms}
+    training = model.build_training(model.build_config(corpus.vocab_size), seed=0) if paths else None
+    if training is None:
+        return
+    from weightless.lab.lineage import start_of, teacher_of
+
+    try:
+        if "distil.teacher" in paths:
+            teacher_of(paths["distil.teacher"], corpus, training.context)
+        if "init_from" in paths:
+            specs = trained(model.family).laid(model.build_config(corpus.vocab_size)).parameters()
+            start_of(paths["init_from"], corpus).check({spec.name: spec.shape for spec in specs})
+    except WeightlessError as error:
+        raise ConfigError(f"model {model.name!r}: {error}") from None
+
+
+def check_made(model: ModelRecipe, chosen: Collection[str], arms: Collection[str], folders: Iterable[Path]) -> None:
+    """WeightlessError when a model of the recipe that this one takes something from is not made, nor to be made now.
+
+    `folders` are those of this model, one per seed.
+    """
+    for name in named_by(model).values():
+        if name in arms and name not in chosen:
+            for folder in folders:
+                made_before(name, model, folder)
 
 
 def _check_counting(model: ModelRecipe, config: Any, n_tokens: int) -> None:

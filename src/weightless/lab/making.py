@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from weightless.export.packed import Packed, open_packed
 from weightless.lab.beside import Speaker
 from weightless.lab.checkpoints import CHECKPOINT, calibrated
 from weightless.lab.recipe import ModelRecipe
+from weightless.lab.taking import distil_of, named_by
 from weightless.lab.training import train_model
 from weightless.models.catalog import Composed, Counted, family
 from weightless.ops.window_cache import CLASSES
@@ -57,8 +59,8 @@ class Made:
     record: dict[str, Any]
 
 
-def make(model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str) -> Made:
-    """Train, count or mix one model on the corpus, or on as much of it as the recipe says."""
+def make(model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str, arms: Collection[str] = ()) -> Made:
+    """Train, count or mix one model on the corpus, or on as much of it as the recipe says, whose models are `arms`."""
     config, room, tokens = model.check(corpus.vocab_size, seed), family(model.family), training_tokens(model, corpus)
     if model.rounded_from:
         made = rounded(config, model, corpus, folder)
@@ -69,7 +71,7 @@ def make(model: ModelRecipe, seed: int, corpus: Corpus, folder: Path, label: str
         if config.window_cache:
             made = with_fitted_cache(made, room, config, model, corpus, tokens, folder)
     else:
-        made = trained(model.family, config, model, seed, corpus, tokens, folder, label)
+        made = trained(model.family, config, model, seed, corpus, tokens, folder, label, arms)
     return Made(made.config, made.arrays, {**made.record, "train_tokens": len(tokens)})
 
 
@@ -172,13 +174,22 @@ def bytes_of_tokens(room: Counted, corpus: Corpus) -> list[bytes] | None:
 
 
 def trained(
-    name: str, config: Any, model: ModelRecipe, seed: int, corpus: Corpus, tokens: Any, folder: Path, label: str
+    name: str,
+    config: Any,
+    model: ModelRecipe,
+    seed: int,
+    corpus: Corpus,
+    tokens: Any,
+    folder: Path,
+    label: str,
+    arms: Collection[str] = (),
 ) -> Made:
     """Weights, by the loop that all families share; goes on from a checkpoint in the folder."""
     loop = model.build_training(config, seed)
     if loop is None:
         raise ConfigError(f"model {model.name!r}: family {model.family!r} is counted, not trained")
-    result = train_model(name, config, loop, corpus, folder, label, tokens)
+    taken = taken_by(model, corpus, loop.context, folder, arms)
+    result = train_model(name, config, loop, corpus, folder, label, tokens, lineage=taken)
     arrays = {key: tensor.cpu().numpy() for key, tensor in result.params.items()} | dict(result.constants)
     record = {
         "tokens_seen": result.tokens_seen,
@@ -190,10 +201,42 @@ def trained(
         "curve": result.curve,
         "observed": result.observed,
         "used": result.used,
+        **({"teacher": result.teacher} if result.teacher else {}),
     }
     if result.diverged is not None:
         record["diverged"] = {**result.diverged.to_plain(), "detail": result.diverged.detail}
     return Made(config, arrays, record)
+
+
+def taken_by(model: ModelRecipe, corpus: Corpus, context: int, folder: Path, arms: Collection[str]) -> Any:
+    """What the model of `folder` takes from others (a Lineage, None for nothing).
+
+    WeightlessError when one of the recipe's own is not made.
+    """
+    if not named_by(model):
+        return None
+    from weightless.lab.lineage import ANSWERS, lineage
+
+    def place(name: str) -> str:
+        return str(made_before(name, model, folder)) if name in arms else name
+
+    distil = distil_of(model)
+    if distil is not None:
+        distil = dataclasses.replace(distil, teacher=place(distil.teacher))
+    init_from = place(model.init_from) if model.init_from else ""
+    return lineage(distil, init_from, corpus, context, folder.with_name(ANSWERS))
+
+
+def made_before(name: str, model: ModelRecipe, folder: Path) -> Path:
+    """The folder of another model of the recipe, of the same seed as that of `folder`; WeightlessError unless made."""
+    source = folder.with_name(name + folder.name.removeprefix(model.name))
+    if not (source / "done.json").exists():
+        raise WeightlessError(
+            f"{source} is not made yet, and {folder.name} is made from it: make both (--only {name} {model.name})"
+        )
+    if not (source / "model.wl").exists():
+        raise WeightlessError(f"{source.name} diverged: there is nothing to make {folder.name} from")
+    return source
 
 
 def rounded(config: Any, model: ModelRecipe, corpus: Corpus, folder: Path) -> Made:

@@ -8,6 +8,7 @@
     [[model]]   name, family, description, train_tokens     (only the first so many; several: one model for each)
     [model.config]   fields of the family's Config          (vocab_size comes from [data])
     [model.train]    fields of TrainConfig                  (nothing for a family that is counted)
+    [model.distil]   teacher, weight, temperature, top_k    init_from in [[model]]: taken from other models (taking.py)
     rounded_from, gptq      in [[model]]: the numbers of another model of the recipe, rounded to other formats
 
 A recipe is checked whole when it is made: every table against its dataclass, every model's configuration by drawing its
@@ -35,6 +36,7 @@ from weightless.data.shards.corpus import MANIFEST
 from weightless.data.shards.shards import LARGEST_VOCABULARY
 from weightless.data.text.split import split_rule
 from weightless.decode.sampling import Sampling
+from weightless.lab.taking import check_taken, check_taking
 from weightless.models.catalog import Composed, Counted, Trained, family
 from weightless.tokenizer.patterns import pattern_code
 
@@ -137,6 +139,10 @@ class ModelRecipe:
     only what is different."""
     gptq: int = 0
     """Round them by GPTQ, for the inputs that so many training tokens give; 0: to nearest."""
+    init_from: str = ""
+    """Begin with the numbers of a trained model: one of the recipe (of the same seed), an artifact, or a folder."""
+    distil: dict[str, Any] = field(default_factory=dict)
+    """Fields of Distil: a teacher, named in the same ways, and how much of it to learn."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -178,6 +184,7 @@ class ModelRecipe:
 
         with _naming(f"model {self.name!r}"):
             room = family(self.family)
+            check_taking(self, is_trained=isinstance(room, Trained) and not self.rounded_from)
             if self.rounded_from:
                 if self.train:
                     raise ConfigError(f"it is rounded from {self.rounded_from!r} and not trained: take train out")
@@ -246,8 +253,11 @@ class Recipe:
                     f"{model.name!r}, {config.context}"
                 )
         for i, model in enumerate(self.model):
+            before = {m.name: m for m in self.model[:i]}
             if model.rounded_from:
-                self._check_rounded(model, {m.name: m for m in self.model[:i]})
+                self._check_rounded(model, before)
+            with _naming(f"model {model.name!r}"):
+                check_taken(model, before, {m.name for m in self.model[i:]}, self.data.vocab_size, self.seeds[0])
 
     def _check_rounded(self, model: ModelRecipe, before: dict[str, ModelRecipe]) -> None:
         """ConfigError unless its numbers are those of a trained model before it, and only their formats differ."""

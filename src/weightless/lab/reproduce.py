@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weightless.lab.recipe import EvalRecipe, ModelRecipe, Recipe, SampleRecipe
+from weightless.lab.taking import named_by
 
 
 def with_only(command: str, only: Sequence[str]) -> str:
@@ -25,7 +26,9 @@ def with_only(command: str, only: Sequence[str]) -> str:
 
 def commands_of_model(recipe: Recipe, model: ModelRecipe, artifact: Path | None, command: str) -> dict[str, str]:
     """By figure; `command` makes the whole run.  Without an artifact (a model that diverged) there is no other."""
-    train = {"train": with_only(command, [model.rounded_from, model.name] if model.rounded_from else [model.name])}
+    names = {arm.name for arm in recipe.model}
+    needed = [name for name in (model.rounded_from, *named_by(model).values()) if name in names]
+    train = {"train": with_only(command, list(dict.fromkeys([*needed, model.name])))}
     if artifact is None:
         return train
     where = shlex.quote(artifact.as_posix())

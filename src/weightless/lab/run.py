@@ -24,7 +24,7 @@ from weightless.base.progress import told_if_slow
 from weightless.data.shards.corpus import Corpus
 from weightless.data.shards.corpus import corpus as open_corpus
 from weightless.data.text.split import overlap_warning
-from weightless.lab.checks import check_on_machine, check_on_text
+from weightless.lab.checks import check_made, check_on_machine, check_on_text, check_taken_on_text
 from weightless.lab.corpora import prepared
 from weightless.lab.environment import commit, machine
 from weightless.lab.recipe import ModelRecipe, Recipe, load_recipe
@@ -48,12 +48,16 @@ def run(recipe: Recipe, folder: Path, command: str, only: Sequence[str] = ()) ->
         check_on_machine(model, recipe.data.vocab_size)
     with folder_lock(folder):
         _refuse_other(folder, recipe)
+        names, arms = [model.name for model in chosen], [model.name for model in recipe.model]
+        for model in chosen:
+            check_made(model, names, arms, [model_folder(folder, recipe, model, seed) for seed in recipe.seeds])
         started = time.monotonic()
         compiling = _compiling(recipe, folder, chosen)
         try:
             corpus = prepared(recipe.data, folder / "data")
             for model in chosen:
                 check_on_text(model, corpus)
+                check_taken_on_text(model, corpus, arms)
             if compiling is not None:
                 with told_if_slow("compiling the engine (once per machine and version of the code)"):
                     compiling.wait()

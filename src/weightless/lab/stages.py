@@ -28,10 +28,11 @@ from weightless.lab.checkpoints import artifact_notes
 from weightless.lab.making import TRAINING, forget_counted, make
 from weightless.lab.recipe import EvalRecipe, ModelRecipe, Recipe, fingerprint
 from weightless.lab.report.summary import check_entry
+from weightless.lab.taking import named_by
 from weightless.program.cost import n_parameters, training_flops
 
 ARTIFACT, DONE, PACKED = "model.wl", "done.json", "packed.json"
-LATER_SETTINGS = ("train_tokens", "rounded_from", "gptq")
+LATER_SETTINGS = ("train_tokens", "rounded_from", "gptq", "init_from", "distil")
 RECORDED = {"steps", "observed", "train_seconds", "train_tokens", "tokens_seen", "wasted_share", "n_parameters"}
 RECORDED |= {"optimizer_bytes", "curve"}
 """What the record of a making holds at least."""
@@ -63,6 +64,7 @@ def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, fol
         seed,
         corpus.sha256,
         corpus.manifest["tokenizer_sha256"],
+        *_paths(recipe, model),
     )
     if (folder / DONE).exists():
         done = read_done(folder)
@@ -81,10 +83,11 @@ def run_model(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, fol
 
 def _made(recipe: Recipe, model: ModelRecipe, seed: int, corpus: Corpus, folder: Path) -> dict[str, Any]:
     """Make and pack, unless that was done before, and measure."""
-    label, made_of = folder.name, fingerprint(wanted(model), seed, corpus.sha256, corpus.manifest["tokenizer_sha256"])
+    label, text = folder.name, (corpus.sha256, corpus.manifest["tokenizer_sha256"])
+    made_of = fingerprint(wanted(model), seed, *text, *_paths(recipe, model))
     record = _packed_before(folder, made_of)
     if record is None:
-        made = make(model, seed, corpus, folder, label)
+        made = make(model, seed, corpus, folder, label, [arm.name for arm in recipe.model])
         record = made.record
         if "diverged" in record:
             print(f"{label}: {record['diverged']['detail']}; recorded, and nothing is packed", file=sys.stderr)
@@ -130,6 +133,16 @@ def _is_whole(folder: Path, entry: dict[str, Any]) -> bool:
 def _scored(evaluation: EvalRecipe) -> dict[str, Any]:
     """What decides the targets; as for `wanted`."""
     return {key: value for key, value in to_dict(evaluation).items() if value or key != "stretch"}
+
+
+def _paths(recipe: Recipe, model: ModelRecipe) -> list[dict[str, str]]:
+    """What the files hold that a model takes something from, where they are none of the recipe's own models."""
+    others = [name for name in named_by(model).values() if name not in {arm.name for arm in recipe.model}]
+    if not others:
+        return []
+    from weightless.lab.lineage import contents
+
+    return [contents(name) for name in others]
 
 
 def wanted(model: ModelRecipe) -> dict[str, Any]:
@@ -193,5 +206,5 @@ def _head(recipe: Recipe, model: ModelRecipe, seed: int, record: dict[str, Any])
                 "curve",
             )
         },
-        **({"used": record["used"]} if record.get("used") else {}),
+        **{key: record[key] for key in ("used", "teacher") if record.get(key)},
     }

@@ -19,10 +19,12 @@ from weightless.base.files import atomic_write, read_json, sha256_file, write_js
 from weightless.data.shards.corpus import MANIFEST, Corpus, corpus
 from weightless.export.packed import open_packed
 from weightless.lab import measure
+from weightless.lab.checkpoints import CHECKPOINT
 from weightless.lab.recipe import EvalRecipe, fingerprint
 from weightless.lab.report.curves import curves_file
 from weightless.lab.stages import ARTIFACT
 from weightless.program.cost import n_parameters, training_flops
+from weightless.train.checkpoint import read_state
 from weightless.train.metrics import read_metrics
 from weightless.train.same_run import deciding
 
@@ -67,9 +69,10 @@ class TrainedOn:
         return found.sha256 == self.corpus_sha256 and self.parting not in (None, found.parting)
 
 
-def record_training(folder: Path, data: Corpus, family: str, config: Any, loop: Any) -> None:
-    """Write trained-on.json; called when training is about to begin."""
+def record_training(folder: Path, data: Corpus, family: str, config: Any, loop: Any, lineage: Any = None) -> None:
+    """Write trained-on.json; called when training is about to begin.  `lineage`: what it takes from other models."""
     settings = {"family": family, "config": to_dict(config), "loop": {**deciding(loop), "seed": None}}
+    settings |= {"lineage": lineage.to_plain()} if lineage is not None else {}
     write_json(
         folder / RECORD,
         {
@@ -117,6 +120,7 @@ def trained_entry(folder: Path, record: TrainedOn, evaluation: EvalRecipe) -> di
     packed, curve = open_packed(path), read_metrics(folder / "metrics.jsonl")
     result = measure.score(packed, data, evaluation, f"{folder.name} from artifact")
     ledger = measure.ledger(packed, data, result)
+    teacher = (read_state(folder / CHECKPOINT) or {}).get("teacher")
     last = curve[-1] if curve else {"tokens": 0, "seconds": None}
     where = shlex.quote(path.as_posix())
     flags = "".join(f" --{name} {value}" for name, value in to_dict(evaluation).items() if value)
@@ -136,6 +140,7 @@ def trained_entry(folder: Path, record: TrainedOn, evaluation: EvalRecipe) -> di
         "sample": None,
         "artifact": {"file": path.as_posix(), "sha256": sha256_file(path)},
         "checks": ledger["checks"],
+        **({"teacher": teacher} if teacher else {}),
         "commands": {
             "eval": f"weightless eval {where}{flags}",
             "count": f"weightless count {where}",

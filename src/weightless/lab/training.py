@@ -34,12 +34,15 @@ def train_model(
     fresh: bool = False,
     on_metrics: Callable[[dict[str, Any]], None] | None = None,
     on_begin: Callable[[], object] = lambda: None,
+    lineage: Any = None,
 ) -> Any:
     """The TrainResult of family `name` with `config` and `loop` (a TrainConfig) on `tokens`, or all for training.
 
     A checkpoint of the same training is continued, of another one refused; `fresh` begins anew.  `on_begin` is called
-    when everything is checked and the folder is this training's.
+    when everything is checked and the folder is this training's.  `lineage` (train/distilling.py) is what the training
+    takes from other models.
     """
+    from weightless.train.distilling import ALONE
     from weightless.train.loop import train
     from weightless.train.same_run import origin
     from weightless.train.settling import divided
@@ -70,6 +73,7 @@ def train_model(
         origin=of,
         on_begin=begin,
         settling=settling,
+        lineage=lineage or ALONE,
     )
 
 

@@ -1,4 +1,4 @@
-"""What is asked of distillation: a teacher, and how much of it to learn (`layers/functions/teaching.py` has the loss)."""
+"""What is asked of distillation: a teacher, and how much of it to learn (the loss: `layers/functions/teaching.py`)."""
 
 from __future__ import annotations
 

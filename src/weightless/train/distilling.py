@@ -10,7 +10,9 @@ answers cost when they were made (an answer that another training left on the di
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +40,18 @@ FEEDING = ("batch_size", "packing", "document_mask", "order", "descending", "pac
 """Fields that decide which windows batch number i has."""
 
 
+def check_same_shapes(source: str, ours: Mapping[str, Sequence[int]], theirs: Mapping[str, Sequence[int]]) -> None:
+    """ConfigError unless a model to train (`ours`, by tensor name) can begin with the numbers of `source`."""
+    for name in sorted({*ours, *theirs}):
+        here, there = ours.get(name), theirs.get(name)
+        if here is None or there is None:
+            which = "it has no" if there is None else "the model to train has no"
+            raise ConfigError(f"init_from {source}: {which} tensor {name!r}; the two have to be of one shape")
+        if tuple(here) != tuple(there):
+            told = f"{list(there)} there, {list(here)} in the model to train"
+            raise ConfigError(f"init_from {source}: tensor {name!r} is {told}")
+
+
 @dataclass(frozen=True)
 class Start:
     """Numbers to begin from: `name` for people, the hash of where they are from, parameters and constants by name."""
@@ -47,21 +61,16 @@ class Start:
     parameters: Mapping[str, torch.Tensor]
     constants: Mapping[str, np.ndarray]
 
+    def check(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        """ConfigError naming the first tensor that is not in both, or has another shape."""
+        check_same_shapes(self.name, shapes, {name: there.shape for name, there in self.parameters.items()})
+
     @torch.no_grad()
     def put_into(self, masters: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """Begin with these numbers; the assertion of the run's record that the masters hold them.
-
-        ConfigError naming the first tensor that is not in both, or has another shape.
-        """
-        for name in sorted({*masters, *self.parameters}):
-            here, there = masters.get(name), self.parameters.get(name)
-            if here is None or there is None:
-                which = "it has no" if there is None else "the model to train has no"
-                raise ConfigError(f"init_from {self.name}: {which} tensor {name!r}; the two have to be of one shape")
-            if here.shape != there.shape:
-                told = f"{list(there.shape)} there, {list(here.shape)} in the model to train"
-                raise ConfigError(f"init_from {self.name}: tensor {name!r} is {told}")
-            here.copy_(there)
+        """Begin with these numbers, which `check` has seen; the run's assertion that the masters hold them."""
+        self.check({name: here.shape for name, here in masters.items()})
+        for name, here in masters.items():
+            here.copy_(self.parameters[name])
         same = all(torch.equal(masters[name].cpu(), there.float().cpu()) for name, there in self.parameters.items())
         told = f"{len(masters)} tensors, as they are in {self.name} ({self.sha256[:12]})"
         return {"ok": same, "detail": told}
@@ -159,8 +168,9 @@ class Distilling:
             **({"n_draws": config.n_draws} if config.is_sorted else {}),
         }
         n_batches = None if config.num_steps is None else config.num_steps * config.grad_accumulation
+        decides = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
         cache = TeacherCache(
-            lineage.folder,
+            lineage.folder / decides[:16],
             teacher,
             feeding.batches.batch,
             n_batches,
@@ -210,8 +220,8 @@ class Distilling:
             f"rest, weight {asked.weight:g}, temperature {asked.temperature:g}"
         )
         cost = (
-            f"the teacher read {seen.tokens:,} tokens in {human_seconds(seen.seconds)}, {self.flops:.3g} FLOPs, none of "
-            "which are the student's"
+            f"the teacher read {seen.tokens:,} tokens in {human_seconds(seen.seconds)}, {self.flops:.3g} FLOPs, which "
+            "are in no other figure"
         )
         active = (
             f"active from step {seen.first_step} on, in {seen.steps:,} of {n_steps:,} steps and {seen.positions:,} "

@@ -91,19 +91,8 @@ def train(
     """
     check_device(config.device)
     with folder_lock(out_dir), threads(config.threads), torch.random.fork_rng(devices=[]):
-        run = _Run(
-            model,
-            train_tokens,
-            val_tokens,
-            config,
-            Path(out_dir),
-            constants,
-            resume,
-            on_metrics,
-            source,
-            origin,
-            lineage,
-        )
+        out, more = Path(out_dir), (constants, resume, on_metrics, source, origin, lineage)
+        run = _Run(model, train_tokens, val_tokens, config, out, *more)
         rates = ", ".join(f"{group} {rate:g}" for group, rate in run.optimizer.rates(1.0).items())
         print(f"{label}: {run.feeding.description}\n{label}: peak learning rates: {rates}", file=sys.stderr)
         total, unit = (config.num_steps, "steps") if config.num_steps else (config.seconds, "s")
@@ -348,7 +337,7 @@ class _Run:
         constants = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in self.constants.items()}
         state = {**self.identity, "counters": dataclasses.asdict(self.counters), "used": self.used.to_plain()}
         if self.distilling is not None:
-            state["distilled"] = dataclasses.asdict(self.distilling.seen)
+            state |= {"distilled": dataclasses.asdict(self.distilling.seen), "teacher": self.distilling.to_plain()}
         save_checkpoint(self.folder, self.counters.step, self.masters, self.optimizer.state(), constants, state)
         self.counters.checkpoint_seconds += time.perf_counter() - start
         self.saved_at = time.monotonic()

@@ -1,8 +1,9 @@
 """Is a checkpoint of the training that is asked for?  If not, every difference is named, with both values.
 
 A result is decided by its origin (the family, every field of its Config, the text and the tokenizer of the corpus), by
-every field of TrainConfig but RESUMABLE_CHANGES, by what it takes from other models, by the parameters, and by the tokens and scores that are read.  All of
-that is kept in the checkpoint itself, so that no file beside it can speak for another training.
+every field of TrainConfig but RESUMABLE_CHANGES, by what it takes from other models (distilling.py), by the parameters,
+and by the tokens and scores that are read.  All of that is kept in the checkpoint itself, so that no file beside it can
+speak for another training.
 Errors: ConfigError in one line; CorruptFileError when a checkpoint does not say what it is of.
 """
 

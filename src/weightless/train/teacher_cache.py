@@ -40,9 +40,14 @@ AGAIN = "delete it, and the teacher is asked again"
 class Teacher(Protocol):
     """A model that knows the student's tokens: `name` for people, `sha256` of what it is, FLOPs of a forward pass."""
 
-    name: str
-    sha256: str
-    flops_per_token: float
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def flops_per_token(self) -> float: ...
 
     def log_probs(self, tokens_BT: np.ndarray, document_BT: np.ndarray | None) -> torch.Tensor:
         """Log-probabilities float32 [B, T, V] of what follows, up to a constant per position."""

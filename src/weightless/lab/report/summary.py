@@ -42,6 +42,7 @@ _OPTIONAL: dict[str, Any] = {
     "diverged": {"detail": TEXT, "tokens": NUMBER, "seconds": NUMBER},
     "artifact": {"file": TEXT, "sha256": TEXT},
     "used": FOLDER,
+    "teacher": {"name": TEXT, "sha256": TEXT, "tokens": NUMBER, "seconds": NUMBER, "flops": NUMBER},
     "window": {"positions": NUMBER, "T": NUMBER},
 }
 USED_SLOTS: dict[str, Any] = dict.fromkeys(("n", "ever", "lately", "effective", "busiest"), NUMBER)

@@ -1,4 +1,4 @@
-"""Learning from a teacher's distribution: Kullback-Leibler divergence over its k likeliest tokens and all others as one.
+"""Learning from a teacher's distribution: KL over its k likeliest tokens and all others as one.
 
 With t the teacher's and q the student's probabilities at temperature tau (logits divided by tau before the softmax), K
 the k tokens that t likes best and k + 1 outcomes, of which the last is "any other token" (Hinton et al. 2015):
