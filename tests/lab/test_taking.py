@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,6 +69,7 @@ weight = 0.75
 top_k = 8
 """
 TEACHER, BEGIN = 'teacher = "whole"', 'init_from = "whole"'
+LONGER = 'd_model = 32\nn_layers = 1\nn_heads = 1\ncontext = 128\nweight_format = "t2"'
 SHAPE = 'd_model = 32\nn_layers = 1\nn_heads = 1\ncontext = 64\nweight_format = "t2"'
 
 
@@ -153,7 +155,7 @@ def test_a_folder_begins_with_its_checkpoint_and_an_artifact_with_what_is_stored
             SHAPE.replace("d_model = 32", "d_model = 64"),
             "init_from = 'whole': tensor 'block.0.attn_norm' is 1 x 32",
         ),
-        (SHAPE, SHAPE.replace("context = 64", "context = 128"), "'whole' sees 64 tokens"),
+        (SHAPE, LONGER, "'whole' sees 64 tokens"),
         (BEGIN, BEGIN + '\nrounded_from = "whole"', "init_from is for a model that is trained by gradient"),
     ],
 )
@@ -170,9 +172,18 @@ def test_nothing_is_made_when_what_it_takes_from_is_missing_or_reads_other_token
     with pytest.raises(WeightlessError, match=r"whole-s0 is not made yet.*--only whole student"):
         run(recipe, tmp_path / "run", "weightless run taken.toml", only=["student"])
     assert not list((tmp_path / "run").iterdir())
-    other = RECIPE.replace(TEACHER, f'teacher = "{made / "models/whole-s0"}"').replace("= 300", "= 301")
-    with pytest.raises(ConfigError, match=r"model 'student': teacher .*whole-s0 has another tokenizer \("):
-        run(load_recipe(recipe_file(tmp_path, other)), tmp_path / "run", "weightless run taken.toml")
+    text = RECIPE.replace(TEACHER, f'teacher = "{made / "models/whole-s0"}"').replace(BEGIN, "").replace(SHAPE, LONGER)
+    text = text.replace('source = "fables"', f'source = "{made / "data"}"')
+    with pytest.raises(ConfigError, match=r"model 'student': teacher .*whole-s0 sees 64 tokens, .* windows of 128"):
+        run(load_recipe(recipe_file(tmp_path, text)), tmp_path / "run", "weightless run taken.toml")
     assert not (tmp_path / "run" / "models").exists()
+    data = corpus(made / "data")
+    other = SimpleNamespace(manifest={"tokenizer_sha256": "0" * 64}, folder="elsewhere", vocab_size=300)
+    for opened in (
+        lambda: teacher_of(str(made / "models/whole-s0"), other, 64),
+        lambda: start_of(str(made / "models/student-s0"), other),
+    ):
+        with pytest.raises(ConfigError, match=r"has another tokenizer \(\w{12}\) than elsewhere \(0{12}\)"):
+            opened()
     with pytest.raises(WeightlessError, match="is a run of several models: name one of them"):
-        teacher_of(str(made), corpus(made / "data"), 64)
+        teacher_of(str(made), data, 64)

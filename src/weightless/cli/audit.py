@@ -2,6 +2,7 @@
 
     weightless audit MODEL.wl|RUN           packed models, through the shipped engine, on the run's held-out tokens
     weightless audit module:attribute       somebody's Python code, in a process of its own (path.py:attribute too)
+    weightless audit MODEL.wl --ternary     is every weight -1, 0 or +1 times its scale?  (audit_ternary.py)
 
 Exit code 0 when no check failed, 2 otherwise.
 """
@@ -55,6 +56,14 @@ class Audit:
     """Read about so many positions, in windows spread evenly over the text."""
     tolerance: float = 0.0
     """Nats within which repeated answers are the same; 0 asks for the same bits."""
+    ternary: bool = False
+    """Ask instead whether every weight is -1, 0 or +1 times its stored scale, from the bytes; with perplexities."""
+    tensors: tuple[str, ...] = ()
+    """With --ternary: patterns of the matrices that have to be, such as "block.*"; all when nothing is said."""
+    twin: str = ""
+    """With --ternary: the model in full precision, whose perplexity stands beside."""
+    tokens: int = 16_384
+    """With --ternary: about how many held-out targets are scored; 0: all."""
     adaptive: bool = False
     """Audit the model as it goes on counting while it is scored (family countmix)."""
     seed: int = 0
@@ -67,6 +76,10 @@ def main(verb: str, arguments: list[str]) -> int:
     from weightless.audit.predictors.claims import read_expected
 
     options = parse(Audit, verb, arguments)
+    if options.ternary:
+        from weightless.cli.audit_ternary import audit_ternary
+
+        return audit_ternary(options)
     if options.positions < 1 or not 0 <= options.tolerance < 1:
         raise ConfigError("--positions should be at least 1, and --tolerance in 0..1 nats")
     read_expected(options.expect)

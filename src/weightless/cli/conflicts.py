@@ -128,6 +128,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("batch",), lambda o: not o.prompts, "without --prompts"),
         Rule(("prompt",), lambda o: o.prompts, "with --prompts, which holds them all"),
     ),
+    "audit": (
+        Rule(("tensors", "twin", "tokens"), lambda o: not o.ternary, "without --ternary"),
+        Rule(
+            ("text", "tokenizer", "train", "claim", "expect", "positions", "tolerance", "adaptive"),
+            lambda o: o.ternary,
+            "with --ternary, which reads the artifact and a prepared corpus (--data)",
+        ),
+    ),
     "report": (
         Rule(
             ("out",),
