@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.models.catalog import trained
+from weightless.train import teacher_cache
 from weightless.train.config import TrainConfig
 from weightless.train.distil import Distil
 from weightless.train.distilling import DISTILLATION, START, Lineage, Start
@@ -134,6 +135,21 @@ def test_resume_after_ctrl_c_is_bit_exact_and_asks_nothing_twice(tmp_path):
     assert teacher.asked == 0 and resumed.teacher["tokens"] == whole.teacher["tokens"] == 24 * 27
     said = [result.observed[DISTILLATION]["detail"].partition("; the teacher")[0] for result in (whole, resumed)]
     assert said[0] == said[1] and "in 24 of 24 steps" in said[0]
+
+
+def test_pieces_of_any_size_teach_the_same(tmp_path, monkeypatch):
+    """Two batches to a piece, and an odd one at the end, against all in one; a piece that is lost is asked for again."""
+    config = dataclasses.replace(SMALL, num_steps=25)
+    whole = run(tmp_path / "whole", config, lineage=lineage(tmp_path / "whole"))
+    monkeypatch.setattr(teacher_cache, "CHUNK_POSITIONS", 60)
+    parts = run(tmp_path / "parts", config, lineage=lineage(tmp_path / "parts"))
+    same_bits(whole, parts)
+    pieces = sorted((tmp_path / "parts/answers").glob("*/chunk_*"))
+    assert len(pieces) == 13 and parts.teacher["tokens"] == whole.teacher["tokens"] == 25 * 27
+    pieces[6].unlink()
+    teacher = Cycle()
+    same_bits(whole, run(tmp_path / "again", config, lineage=lineage(tmp_path / "parts", teacher)))
+    assert teacher.asked == 2 * 27
 
 
 def test_answers_are_shared_and_cost_what_they_cost(tmp_path):

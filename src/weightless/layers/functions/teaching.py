@@ -112,10 +112,15 @@ def taught_cross_entropy(
 ) -> Taught:
     """`fused_cross_entropy` and KL from the same logits, made for a block of positions at a time.
 
-    h_ND, w_VD, targets_N, softcap   as in `fused_cross_entropy`        kept   of N positions        weight   alpha
+    h_ND        [N, D] hidden states        w_VD   [V, D], one row per token
+    targets_N   int64 [N], the token of each position; -1 is padding: 0 in all three, no gradient
+    kept        what a teacher says of each: ids [N, k], log-probabilities [N, k], mass of all other tokens [N]
+    weight      alpha, the share of KL in what is minimised: (1 - alpha) nats + alpha temperature^2 KL
+    temperature   by which the student's logits are divided for KL; `kept` was made at the same one
+    softcap     c: logits z become c tanh(z / c); None leaves them as they are
 
-    With weight 0 objective and gradient are those of `fused_cross_entropy` to the bit.  The nats must be wanted with
-    one weight at all positions for the backward pass to be free.  ConfigError when the shapes do not fit together.
+    Returns three of [N]: what is minimised, which alone has a gradient, nats and KL.  With weight 0 it is
+    `fused_cross_entropy` to the bit.  Raises ConfigError when the shapes do not fit together.
     """
     n = h_ND.shape[0]
     if h_ND.ndim != 2 or h_ND.shape[1] != w_VD.shape[1] or targets_N.shape != (n,) or len(kept.ids_NK) != n:
