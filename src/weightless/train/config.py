@@ -24,6 +24,7 @@ PACKINGS = ("stream", "documents")
 SCORED_ORDERS = ("length", "compression", "score")
 TRAIN_ORDERS = (*ORDERS, *SCORED_ORDERS)
 PACINGS = ("sorted", "buckets", "shuffled")
+AVERAGES = ("none", "ema", "swa")
 MOST_THREADS = 1024
 DECAYS = ("beta1", "beta2", "muon_momentum", "muon_momentum_start")
 LARGEST_RATE, LARGEST_DECAY, LARGEST_BETA = 1e30, 1e6, 1 - 1e-7
@@ -46,6 +47,8 @@ IDLE: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("beta1", "beta2"), lambda c: c.optimizer == "sgd", "with optimizer sgd"),
     (("table_lr",), lambda c: c.optimizer != "muon", "without optimizer muon: max_lr is the rate of all"),
     (("clock",), lambda c: c.seconds is None, "without seconds"),
+    (("average_start", "ema_decay"), lambda c: c.average == "none", "without an average (ema, swa)"),
+    (("ema_decay",), lambda c: c.average == "swa", "with average swa, in which all steps weigh the same"),
 )
 """Fields that do nothing beside others: what is asked for and would be dropped is refused where it is read."""
 
@@ -112,6 +115,12 @@ class TrainConfig:
     """Share of the run (0 to 1) after which weights are trained through their rounding; 1: never."""
     qat_warmup: float = 0.0
     """Share of the run over which the rounding then sets in, in ten steps of strength; 0: at once."""
+    average: str = "none"
+    """Of the weights along the run, validated and packed for the last ones: none, ema (exponential) or swa (even)."""
+    average_start: float = 0.5
+    """Share of the run (0 to 1) after which averaging begins; 0: with the first step."""
+    ema_decay: float = 0.999
+    """Decay of average ema, per step (0 to 1)."""
     eval_every: int | None = None
     """Steps between validations; None: ten times, evenly spaced in progress."""
     eval_tokens: int = 65_536
@@ -169,7 +178,16 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"{name} = {value!r} should be a number greater than 0")
-        for name in ("warmup", "warmdown", "min_lr_ratio", "qat_start", "qat_warmup", *DECAYS):
+        for name in (
+            "warmup",
+            "warmdown",
+            "min_lr_ratio",
+            "qat_start",
+            "qat_warmup",
+            "average_start",
+            "ema_decay",
+            *DECAYS,
+        ):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} = {getattr(self, name)!r} should lie between 0 and 1")
         for name in (
@@ -194,6 +212,11 @@ class TrainConfig:
         if self.warmup >= 1.0 or (self.schedule == "wsd" and self.warmup + self.least_warmdown > 1.0):
             raise ConfigError(f"warmup = {self.warmup} leaves no room for the rest of schedule {self.schedule!r}")
 
+        if self.average_start >= 1.0 or self.ema_decay >= 1.0:
+            raise ConfigError(
+                f"average_start = {self.average_start} and ema_decay = {self.ema_decay} should be below 1: at 1 nothing "
+                "is ever averaged"
+            )
         if self.qat_warmup and not self.qat_start + self.qat_warmup <= 1.0 - 1e-9:
             raise ConfigError(
                 f"qat_start = {self.qat_start} and qat_warmup = {self.qat_warmup} leave no time in which weights are "
@@ -224,7 +247,7 @@ class TrainConfig:
                 raise ConfigError(f"{name} = {getattr(self, name)} should not be negative; 0 means none")
 
     def _check_batches(self) -> None:
-        known = (("packing", PACKINGS), ("order", TRAIN_ORDERS), ("pacing", PACINGS))
+        known = (("packing", PACKINGS), ("order", TRAIN_ORDERS), ("pacing", PACINGS), ("average", AVERAGES))
         for name, values in known:
             if getattr(self, name) not in values:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}: {nearest(getattr(self, name), values)}")

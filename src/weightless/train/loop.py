@@ -33,6 +33,8 @@ from weightless.base.progress import progress, told_if_slow
 from weightless.base.random import seed_for
 from weightless.data.batches.packing import Batch
 from weightless.data.batches.prefetch import Prefetched
+from weightless.train.averages import Averages
+from weightless.train.averages import told as average_told
 from weightless.train.checkpoint import (
     Checkpoint,
     amend_checkpoint,
@@ -107,10 +109,11 @@ def train(
                 before = run.done()
                 note = run.advance()
                 tick(run.done() - before, note)
-                if interrupts.requested is not None:
+                if interrupts.requested is not None and not run.is_over:
                     run.save()
                     interrupts.stop_if_requested()
-        run.finish(settling)
+            run.finish(settling)
+            interrupts.stop_if_requested()
         return run.result()
 
 
@@ -148,6 +151,7 @@ class _Run:
         self.masters = initial_parameters(self.specs, config.seed, config.device)
         self.began = None if lineage.start is None else lineage.start.put_into(self.masters)
         self.optimizer = grouped_optimizer(self.specs, self.masters, config)
+        self.averages = Averages(config, self.masters)
         self.counters = self._restore(saved) if saved else Counters()
         tensors = {name: constant_tensor(value, config.device) for name, value in self.constants.items()}
         self.weights = WorkingWeights(self.specs, self.masters, tensors)
@@ -243,13 +247,14 @@ class _Run:
         if self.distilling is not None and report.kl is not None:
             self.distilling.count(counters.step, report.kl, report.n_targets)
         self.used.add(report.counts)
+        self.averages.follow(self.masters, at, counters)
         self.clock.recent.append(self.clock.now() - start)
         counters.after_step(report.loss, report.n_targets, config, self.clock.recent[-1])
         counters.full = not self.clock.fits(counters.seconds)
         self._report(at, report.norm)
         if self.is_over:
             self._check_weights(report.loss, report.norm)
-        if time.monotonic() - self.saved_at >= config.checkpoint_every:
+        if time.monotonic() - self.saved_at >= config.checkpoint_every and not self.is_over:  # `finish` saves then
             self.save()
         rate = counters.tokens / max(counters.seconds, 1e-9)
         return f"loss {report.loss:.3f}, {rate:,.0f} tokens/s"
@@ -270,7 +275,7 @@ class _Run:
     def _validated(self, norm: float) -> float:
         """The validation loss, outside the clock; Diverged when it is none."""
         start = time.perf_counter()
-        val_loss = self.validation.loss(self.model, self.weights.inputs)
+        val_loss = self.validation.loss(self.model, self.averages.inputs(self.weights, self.counters))
         self.counters.evaluation_seconds += time.perf_counter() - start
         self.used.close()
         if not is_sound(val_loss, norm):
@@ -325,6 +330,8 @@ class _Run:
                     self._write_metrics(val_loss)
             except Diverged as error:
                 self._record(error)
+        if self.diverged is None:
+            self.averages.adopt(self.weights, self.counters)
         if settling is not None and self.diverged is None:
             self.settled = settle(self.model, self.weights, settling)
         self.save()
@@ -338,14 +345,14 @@ class _Run:
         state = {**self.identity, "counters": dataclasses.asdict(self.counters), "used": self.used.to_plain()}
         if self.distilling is not None:
             state |= {"distilled": dataclasses.asdict(self.distilling.seen), "teacher": self.distilling.to_plain()}
-        save_checkpoint(self.folder, self.counters.step, self.masters, self.optimizer.state(), constants, state)
+        save_checkpoint(self.folder, self.counters.step, self.masters, self._kept(), constants, state)
         self.counters.checkpoint_seconds += time.perf_counter() - start
         self.saved_at = time.monotonic()
 
     def result(self) -> TrainResult:
         """Everything a run record needs."""
         self.constants |= self.weights.changed_constants()
-        by_group, counters = self.optimizer.state_bytes(), self.counters
+        by_group, counters = self.optimizer.state_bytes() | self.averages.state_bytes(), self.counters
         names = set(self.masters)
         silent = names - self.with_gradient if self.with_gradient else set()
         return TrainResult(
@@ -371,7 +378,7 @@ class _Run:
         """The assertions of the run; under a document mask also what the engine, which knows none, will see."""
         groups = self.optimizer.membership()
         found = observations(self.config, self.counters, groups, names, silent, self.feeding.description)
-        found |= self.used.told()
+        found |= average_told(self.config, self.counters) | self.used.told()
         if self.began is not None:
             found[START] = self.began
         if self.distilling is not None:
@@ -385,9 +392,13 @@ class _Run:
             found["document mask"] = {"ok": True, "detail": detail}
         return found
 
+    def _kept(self) -> dict[str, torch.Tensor]:
+        """What a resume needs beside the masters, live."""
+        return self.optimizer.state() | self.averages.state()
+
     def _restore(self, saved: Checkpoint) -> Counters:
         copy_into(self.masters, saved.parameters, "parameter")
-        copy_into(self.optimizer.state(), saved.optimizer, "optimizer")
+        copy_into(self._kept(), saved.optimizer, "optimizer")
         counters = Counters.from_json(saved.state.get("counters"))
         if counters.step != saved.state.get("next_step"):
             raise WeightlessError(f"the checkpoint in {self.folder} contradicts itself about its step; start anew")

@@ -14,7 +14,8 @@ from weightless.train.usage import Used
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Trained float32 masters and constants by name, what it took, the curve, and the assertions that were checked.
+    """Trained float32 masters (their average where one was asked for) and constants by name, what it took, the curve,
+    and the assertions that were checked.
 
     `tokens_seen` are targets; `wasted_share` of all positions was padding; `batches` says what batches were made of;
     `used` {layer: shares, or a summary} says how the parts that data choose (experts, slots) were used between the last

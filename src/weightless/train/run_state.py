@@ -21,7 +21,8 @@ from weightless.train.schedules import factor
 @dataclass
 class Counters:
     """`step` is the next step, `tokens` are targets learned from, `padded` positions without one; `window_*` are sums
-    since the last line of metrics."""
+    since the last line of metrics; `averaged` steps are in the average of
+    the weights, from `average_step` on (averages.py)."""
 
     step: int = 0
     tokens: int = 0
@@ -37,6 +38,9 @@ class Counters:
     qat_changed: int = 0
     qat_rounded: int = 0
     qat_whole_step: int | None = None
+    average_step: int | None = None
+    averaged: int = 0
+    average_distance: float | None = None
     last_factor: float = 0.0
     n_resumes: int = 0
     warm_up_seconds: float = 0.0
@@ -47,6 +51,7 @@ class Counters:
         """From a checkpoint's state; CorruptFileError when a counter is missing or unknown."""
         if isinstance(values, dict):
             older = {"warm_up_seconds": 0.0, "full": False, "qat_whole_step": values.get("qat_step")}
+            older |= {"average_step": None, "averaged": 0, "average_distance": None}
             values = {**older, **values}  # what older checkpoints lack
         if not isinstance(values, dict) or set(values) != {f.name for f in dataclasses.fields(cls)}:
             raise CorruptFileError("the checkpoint's counters are not those of this version; start the run anew")

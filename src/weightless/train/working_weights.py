@@ -36,6 +36,18 @@ class WorkingWeights:
         """What the model's losses take."""
         return {**self.leaves, **self.constants}
 
+    def inputs_of(self, masters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What the losses take with other masters, rounded as these are now."""
+        return {**{name: self._seen(name, master) for name, master in masters.items()}, **self.constants}
+
+    @torch.no_grad()
+    def become(self, masters: Mapping[str, torch.Tensor]) -> None:
+        """Take the values of other masters."""
+        for name, master in masters.items():
+            self.masters[name].copy_(master)
+            if self.leaves[name] is not self.masters[name]:
+                self.leaves[name].copy_(self._worked_with(name, self.masters[name]))
+
     def packed(self) -> dict[str, torch.Tensor]:
         """The same with every weight as it will be packed."""
         rounded = {name: _rounded(master.detach(), self.formats[name]) for name, master in self.masters.items()}
@@ -68,6 +80,9 @@ class WorkingWeights:
                 leaf[gradient.rows_R] = self._worked_with(name, master[gradient.rows_R])
             else:
                 leaf.copy_(self._worked_with(name, master))
+
+    def _seen(self, name: str, master: torch.Tensor) -> torch.Tensor:
+        return master if self.formats[name] == "f32" or not self.strength else self._worked_with(name, master)
 
     @torch.no_grad()
     def _worked_with(self, name: str, master: torch.Tensor) -> torch.Tensor:
