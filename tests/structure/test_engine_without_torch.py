@@ -21,6 +21,7 @@ ROOMS = ["base", "ops", "artifact", "ledger", "kernels", "quant", "tokenizer", "
 # Files that are about PyTorch, each with the reason why the engine never needs it.
 TORCH_FILES = {
     "quant/straight_through.py": "training against rounded weights",
+    "quant/learned_steps.py": "gradients of learned clips",
     "quant/gptq.py": "rounding a trained model",
 }
 TORCH_FOLDERS = {"kernels/triton", "kernels/cuda"}

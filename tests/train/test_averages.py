@@ -59,7 +59,7 @@ def _averaged(kind: str, masters: list[dict[str, torch.Tensor]]) -> dict[str, to
             for name, w in step.items():
                 held[name].copy_(w)
         averaged.update_parameters(held)
-    return {name: w.detach() for name, w in averaged.module.items()}
+    return {name: w.detach() for name, w in averaged.module.named_parameters()}
 
 
 @pytest.mark.parametrize("kind", KINDS)

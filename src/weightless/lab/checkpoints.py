@@ -14,6 +14,7 @@ from weightless.base.config import from_dict, load_toml, save_toml, to_dict
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.base.folder_lock import folder_lock
 from weightless.data.shards.corpus import Corpus, corpus
+from weightless.export.clipped import clipped_rows
 from weightless.export.lower import StoredRows, pack
 from weightless.export.repack import with_formats
 from weightless.models.catalog import family, trained
@@ -93,11 +94,24 @@ def _pack_locked(folder: Path, data: Path, out: Path, rounding: Rounding) -> Pat
     _check_origin(folder, saved.state, name, before, tokens)
     arrays = {key: tensor.numpy() for key, tensor in {**saved.parameters, **saved.constants}.items()}
     notes = artifact_notes(asked.get("seed"), saved.state.get("next_step"), tokens)
-    rows: dict[str, Any] = {}
+    rows: dict[str, Any] = _clipped(name, before, config, arrays, saved.optimizer)
     if rounding.gptq:
         rows, notes = calibrated(name, config, arrays, tokens, rounding.gptq), {**notes, "gptq_tokens": rounding.gptq}
     pack(out, name, config, {**arrays, **rows}, tokens.tokenizer_json(), notes)
     return out
+
+
+def _clipped(
+    name: str, before: Any, config: Any, arrays: Mapping[str, Any], optimizer_state: Mapping[str, Any]
+) -> dict[str, StoredRows]:
+    """Rows of what was trained with learned clips and keeps its format; other formats have scales by their rule."""
+    from weightless.train.learned_clips import clips_in
+
+    if not (clips := clips_in(optimizer_state)):
+        return {}
+    trained_in = {spec.name: spec.format for spec in trained(name).Model(before).tensors()}
+    specs = trained(name).Model(config).tensors()
+    return clipped_rows((spec for spec in specs if spec.format == trained_in[spec.name]), arrays, clips)
 
 
 def calibrated(name: str, config: Any, arrays: Mapping[str, Any], data: Corpus, n_tokens: int) -> dict[str, StoredRows]:

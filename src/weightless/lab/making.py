@@ -24,6 +24,7 @@ from weightless.base.progress import progress, told_if_slow
 from weightless.base.saved_work import SavedWork
 from weightless.countmix.counting import Beside
 from weightless.data.shards.corpus import Corpus
+from weightless.export.clipped import clipped_rows
 from weightless.export.lower import pack
 from weightless.export.packed import Packed, open_packed
 from weightless.lab.beside import Speaker
@@ -31,6 +32,7 @@ from weightless.lab.checkpoints import CHECKPOINT, calibrated
 from weightless.lab.recipe import ModelRecipe
 from weightless.lab.taking import distil_of, named_by
 from weightless.lab.training import train_model
+from weightless.models import catalog
 from weightless.models.catalog import Composed, Counted, family
 from weightless.ops.window_cache import CLASSES
 from weightless.ops.window_weights import fit_on, held_out_from, side_by_side
@@ -191,6 +193,7 @@ def trained(
     taken = taken_by(model, corpus, loop.context, folder, arms)
     result = train_model(name, config, loop, corpus, folder, label, tokens, lineage=taken)
     arrays = {key: tensor.cpu().numpy() for key, tensor in result.params.items()} | dict(result.constants)
+    arrays |= clipped_rows(catalog.trained(name).Model(config).tensors(), arrays, result.clips)
     record = {
         "tokens_seen": result.tokens_seen,
         "wasted_share": result.wasted_share,

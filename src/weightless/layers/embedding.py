@@ -92,7 +92,8 @@ class FactorisedEmbedding(Layer):
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
         import torch.nn.functional as F
 
-        return F.linear(F.embedding(window.tokens_BT, p["embed"]), p[WIDEN])
+        rows_BTR = F.embedding(window.tokens_BT, p["embed"])
+        return F.linear(rows_BTR, p[WIDEN]).to(rows_BTR.dtype)  # under autocast the stream stays float32
 
     def step(
         self, p: Mapping[str, torch.Tensor], s: Mapping[str, torch.Tensor], x_D: Any, t: int, fused: Fused

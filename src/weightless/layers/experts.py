@@ -91,8 +91,11 @@ class Experts(Layer):
     def forward(self, p: Mapping[str, torch.Tensor], x_BTD: Any, window: Window) -> torch.Tensor:
         import torch.nn.functional as F
 
+        from weightless.layers.functions.losses import without_autocast
+
         h_ND = self.residual.before(p, x_BTD).flatten(0, 1)
-        scores_NE = F.linear(h_ND, p[self._named("router")])
+        with without_autocast(h_ND):  # rounding would choose others (Fedus et al. 2021 keep routers in float32, too)
+            scores_NE = F.linear(h_ND, p[self._named("router")])
         bias_E = p[self.bias].reshape(-1) if self.bias else None
         chosen_NK, gate_NK, p_NE = L.choose_experts(scores_NE, bias_E, self.k, self.scoring)
         if window.record is not None:

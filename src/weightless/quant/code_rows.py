@@ -21,13 +21,19 @@ def grouped(x_RC: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     return groups, np.minimum(size, cols - size * np.arange(groups.shape[1]))
 
 
-def quantise(x_RC: np.ndarray, fmt: Format) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(codes q float32 [R, C], scales float32 [R, G] as decoded, their bytes [R, scale_bytes]) of x float32 [R, C]."""
+def quantise(
+    x_RC: np.ndarray, fmt: Format, clip_RG: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(codes q float32 [R, C], scales float32 [R, G] as decoded, their bytes [R, scale_bytes]) of x float32 [R, C].
+
+    `clip_RG` multiplies the scales that the rule gives, float32 [R, G] or [1, 1].
+    """
     if not np.isfinite(x_RC).all():
         raise ConfigError(f"the tensor holds NaN or infinity, which {fmt.name} cannot store: training has diverged")
     x_RGL, count_G = grouped(x_RC, fmt.group_size(x_RC.shape[1]))
     with np.errstate(over="ignore", invalid="ignore"):
         scale_RG = wanted_scales(x_RGL, count_G, fmt.parts)
+        scale_RG = scale_RG if clip_RG is None else scale_RG * clip_RG
         kept_RG, stored = _scales_16(scale_RG) if fmt.parts.scale_bits == 16 else _scales_8(scale_RG)
     if not np.isfinite(kept_RG).all():
         raise ConfigError(
@@ -63,8 +69,8 @@ def decoded_scales(rows_RB: np.ndarray, fmt: Format, cols: int) -> np.ndarray:
     return rows_RB[:, start + 2 : start + 2 + groups].astype(np.float32) * unit_R1
 
 
-def encode_codes(x_RC: np.ndarray, fmt: Format, out_RB: np.ndarray) -> None:
-    q_RC, _, scales = quantise(x_RC, fmt)
+def encode_codes(x_RC: np.ndarray, fmt: Format, out_RB: np.ndarray, clip_RG: np.ndarray | None = None) -> None:
+    q_RC, _, scales = quantise(x_RC, fmt, clip_RG)
     lay_rows(q_RC, scales, fmt, out_RB)
 
 

@@ -34,32 +34,63 @@ def fake_quantise(w: torch.Tensor, fmt: str) -> torch.Tensor:
     return w if fmt == "f32" else _StraightThrough.apply(w, fmt)  # type: ignore[no-any-return]
 
 
+def _stored(w: torch.Tensor, fmt: str) -> torch.Tensor:
+    return w.to(_ROUNDED[fmt]).float() if fmt in _ROUNDED else rounded(w, format_named(fmt))
+
+
+@torch.library.custom_op("weightless::stored", mutates_args=())
+def _opaque(w: torch.Tensor, fmt: str) -> torch.Tensor:
+    """The same for a compiler that must not look inside: torch.compile leaves out a rounding to half precision and back
+    between other operations, and then training sees numbers that nothing will store."""
+    return _stored(w, fmt)
+
+
+@_opaque.register_fake
+def _(w: torch.Tensor, fmt: str) -> torch.Tensor:
+    return torch.empty_like(w, memory_format=torch.contiguous_format)
+
+
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, w: torch.Tensor, fmt: str) -> torch.Tensor:
-        if fmt in _ROUNDED:
-            return w.to(_ROUNDED[fmt]).float()
-        return _rounded_in_groups(w, format_named(fmt))
+        return _opaque(w, fmt) if torch.compiler.is_compiling() else _stored(w, fmt)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
         return gradients[0], None
 
 
-def _rounded_in_groups(w_RC: torch.Tensor, fmt: Format) -> torch.Tensor:
+def rounded(w_RC: torch.Tensor, fmt: Format, clip_RG: torch.Tensor | None = None) -> torch.Tensor:
+    """What comes back when `w` is stored in a format with codes, without a gradient; `clip_RG` as `code_rows.quantise`
+    takes it."""
     cols = w_RC.shape[-1]
     if w_RC.numel() == 0:
         return w_RC.clone()
-    size = fmt.group_size(cols)
-    w_RGL = (pad(w_RC, (0, size - cols % size)) if cols % size else w_RC).unflatten(-1, (-1, size))
-    wanted_RG1 = _wanted_scales(w_RGL, cols, fmt)
-    scale_RG1 = wanted_RG1.half().float() if fmt.parts.scale_bits == 16 else _scales_8(wanted_RG1)
+    w_RGL = grouped(w_RC, fmt)
+    scale_RG1 = kept_scales(clipped_scales(w_RGL, cols, fmt, clip_RG), fmt)
     # Adding 0 turns -0 into the +0 that an integer code decodes to.
-    value_RGL = _codes(w_RGL, scale_RG1, fmt.levels).add_(0.0).mul_(scale_RG1).flatten(-2)
-    return value_RGL[..., :cols].contiguous() if cols % size else value_RGL
+    value_RGL = codes_of(w_RGL, scale_RG1, fmt.levels).add_(0.0).mul_(scale_RG1).flatten(-2)
+    return value_RGL[..., :cols].contiguous() if value_RGL.shape[-1] != cols else value_RGL
 
 
-def _codes(w_RGL: torch.Tensor, scale_RG1: torch.Tensor, levels: int) -> torch.Tensor:
+def grouped(w_RC: torch.Tensor, fmt: Format) -> torch.Tensor:
+    """[R, G, L], the last group filled up with zeros."""
+    cols, size = w_RC.shape[-1], fmt.group_size(w_RC.shape[-1])
+    return (pad(w_RC, (0, size - cols % size)) if cols % size else w_RC).unflatten(-1, (-1, size))
+
+
+def clipped_scales(w_RGL: torch.Tensor, cols: int, fmt: Format, clip_RG: torch.Tensor | None) -> torch.Tensor:
+    """[R, G, 1]: what the rule says, times the clip."""
+    wanted_RG1 = _wanted_scales(w_RGL, cols, fmt)
+    return wanted_RG1 if clip_RG is None else wanted_RG1 * clip_RG[..., None]
+
+
+def kept_scales(wanted_RG1: torch.Tensor, fmt: Format) -> torch.Tensor:
+    """As they are stored: fp16, or eight bits of an fp16 unit."""
+    return wanted_RG1.half().float() if fmt.parts.scale_bits == 16 else _scales_8(wanted_RG1)
+
+
+def codes_of(w_RGL: torch.Tensor, scale_RG1: torch.Tensor, levels: int) -> torch.Tensor:
     """`rules.codes`."""
     ratio_RGL, limit = w_RGL / scale_RG1.clone().masked_fill_(scale_RG1 == 0, 1), (levels - 1) / 2
     near_RGL = ratio_RGL.round_() if levels % 2 else ratio_RGL.floor_().add_(0.5)
@@ -129,7 +160,7 @@ def _least_squares(
     counts_GL = torch.arange(w_RGL.shape[-1], device=w_RGL.device) < count_G1
 
     def codes(scale_RG1: torch.Tensor) -> torch.Tensor:
-        return _codes(w_RGL, scale_RG1, levels).mul_(counts_GL)
+        return codes_of(w_RGL, scale_RG1, levels).mul_(counts_GL)
 
     def error(scale_RG1: torch.Tensor) -> torch.Tensor:
         return _halved_sum((w_RGL - codes(scale_RG1) * scale_RG1).square_())

@@ -26,7 +26,10 @@ TRAIN_ORDERS = (*ORDERS, *SCORED_ORDERS)
 PACINGS = ("sorted", "buckets", "shuffled")
 AVERAGES = ("none", "ema", "swa")
 MOST_THREADS = 1024
+AUTOCASTS = ("none", "bf16")
+CLIPS = ("rule", "tensor", "group")
 DECAYS = ("beta1", "beta2", "muon_momentum", "muon_momentum_start")
+SHARES = ("warmup", "warmdown", "min_lr_ratio", "qat_start", "qat_warmup", "average_start", "ema_decay", *DECAYS)
 LARGEST_RATE, LARGEST_DECAY, LARGEST_BETA = 1e30, 1e6, 1 - 1e-7
 """Beyond these an update is no float32, which is the end of the program and not of a training."""
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps")
@@ -47,6 +50,7 @@ IDLE: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("beta1", "beta2"), lambda c: c.optimizer == "sgd", "with optimizer sgd"),
     (("table_lr",), lambda c: c.optimizer != "muon", "without optimizer muon: max_lr is the rate of all"),
     (("clock",), lambda c: c.seconds is None, "without seconds"),
+    (("qat_clip",), lambda c: c.qat_start >= 1.0, "without qat_start: nothing is trained through its rounding"),
     (("average_start", "ema_decay"), lambda c: c.average == "none", "without an average (ema, swa)"),
     (("ema_decay",), lambda c: c.average == "swa", "with average swa, in which all steps weigh the same"),
 )
@@ -115,6 +119,8 @@ class TrainConfig:
     """Share of the run (0 to 1) after which weights are trained through their rounding; 1: never."""
     qat_warmup: float = 0.0
     """Share of the run over which the rounding then sets in, in ten steps of strength; 0: at once."""
+    qat_clip: str = "rule"
+    """Scales of the rounding: as the format's rule says (rule), or times a learned factor per tensor or per group."""
     average: str = "none"
     """Of the weights along the run, validated and packed for the last ones: none, ema (exponential) or swa (even)."""
     average_start: float = 0.5
@@ -151,6 +157,10 @@ class TrainConfig:
     """Threads of PyTorch; None: as many as it takes by itself."""
     clock: str = "wall"
     """What seconds means: wall, or cpu (processor time, so that a busy machine trains no less)."""
+    autocast: str = "none"
+    """Products of the training passes in another precision: none (float32), or bf16; weights and validation stay."""
+    compile: bool = False
+    """Let torch.compile make the layers of the training passes (minutes of it before the first step)."""
     device: str = "cpu"
     """Where PyTorch computes: cpu, cuda, cuda:1, mps."""
 
@@ -205,23 +215,13 @@ class TrainConfig:
             if not (getattr(self, name) >= 0 and finite):
                 raise ConfigError(f"{name} = {getattr(self, name)!r} should be a number, 0 or more")
         self._check_update()
+        self._check_shares()
         if (self.threads or 1) > MOST_THREADS:
             raise ConfigError(f"threads = {self.threads} should be at most {MOST_THREADS}")
         if not _DEVICE.fullmatch(self.device):
             raise ConfigError(f'device = {self.device!r}: say "cpu", "cuda", or "cuda:1" for the second of them')
         if self.warmup >= 1.0 or (self.schedule == "wsd" and self.warmup + self.least_warmdown > 1.0):
             raise ConfigError(f"warmup = {self.warmup} leaves no room for the rest of schedule {self.schedule!r}")
-
-        if self.average_start >= 1.0 or self.ema_decay >= 1.0:
-            raise ConfigError(
-                f"average_start = {self.average_start} and ema_decay = {self.ema_decay} should be below 1: at 1 nothing "
-                "is ever averaged"
-            )
-        if self.qat_warmup and not self.qat_start + self.qat_warmup <= 1.0 - 1e-9:
-            raise ConfigError(
-                f"qat_start = {self.qat_start} and qat_warmup = {self.qat_warmup} leave no time in which weights are "
-                "rounded whole: together they should be below 1"
-            )
 
     def _check_update(self) -> None:
         scales = ("embedding_lr_scale", "head_lr_scale", "vector_lr_scale")
@@ -246,8 +246,21 @@ class TrainConfig:
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} = {getattr(self, name)} should not be negative; 0 means none")
 
+    def _check_shares(self) -> None:
+        if self.qat_warmup and not self.qat_start + self.qat_warmup <= 1.0 - 1e-9:
+            raise ConfigError(
+                f"qat_start = {self.qat_start} and qat_warmup = {self.qat_warmup} leave no time in which weights are "
+                "rounded whole: together they should be below 1"
+            )
+        if self.average_start >= 1.0 or self.ema_decay >= 1.0:
+            raise ConfigError(
+                f"average_start = {self.average_start} and ema_decay = {self.ema_decay} should be below 1: at 1 "
+                "nothing is ever averaged"
+            )
+
     def _check_batches(self) -> None:
-        known = (("packing", PACKINGS), ("order", TRAIN_ORDERS), ("pacing", PACINGS), ("average", AVERAGES))
+        known = (("packing", PACKINGS), ("order", TRAIN_ORDERS), ("pacing", PACINGS))
+        known += (("average", AVERAGES), ("autocast", AUTOCASTS), ("qat_clip", CLIPS))
         for name, values in known:
             if getattr(self, name) not in values:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}: {nearest(getattr(self, name), values)}")

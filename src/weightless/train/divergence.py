@@ -44,6 +44,11 @@ class Divergence:
     largest: tuple[tuple[str, float], ...]
     batches: str
 
+    @staticmethod
+    def of(error: Diverged, step: int, tokens: int, seconds: float) -> Divergence:
+        """What was raised, and when."""
+        return Divergence(error.what, step, tokens, seconds, error.loss, error.norm, error.largest, error.batches)
+
     @property
     def detail(self) -> str:
         """One line without advice: diverged at step 31, batch 31: loss nan …"""

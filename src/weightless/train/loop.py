@@ -50,8 +50,10 @@ from weightless.train.distilling import ALONE, DISTILLATION, START, Distilling, 
 from weightless.train.divergence import Diverged, Divergence, fits, is_sound
 from weightless.train.feeding import TextSource, feeding
 from weightless.train.initialise import initial_parameters
+from weightless.train.learned_clips import LearnedClips, clips_in
 from weightless.train.metrics import AUXILIARY, TEACHER_KL, MetricsLog
 from weightless.train.optimizers.groups import grouped_optimizer
+from weightless.train.passes import Passes
 from weightless.train.result import TrainResult
 from weightless.train.run_state import Counters, observations, schedule_factor
 from weightless.train.same_run import check_same, identity
@@ -137,6 +139,7 @@ class _Run:
         self.model, self.config, self.on_metrics = model, config, on_metrics
         self.out_dir, self.folder = out_dir, out_dir / "checkpoint"
         self.specs = list(model.tensors())
+        self.passes = Passes(model, config, is_taught=lineage.teacher is not None)
         self.feeding = feeding(train_tokens, config, source)
         self.lineage, scores = lineage, self.feeding.scores_sha256
         self.identity = identity(config, self.specs, train_tokens, scores, origin, lineage.to_plain())
@@ -152,9 +155,10 @@ class _Run:
         self.began = None if lineage.start is None else lineage.start.put_into(self.masters)
         self.optimizer = grouped_optimizer(self.specs, self.masters, config)
         self.averages = Averages(config, self.masters)
+        self.clips = None if config.qat_clip == "rule" else LearnedClips(config, self.specs, config.device)
         self.counters = self._restore(saved) if saved else Counters()
         tensors = {name: constant_tensor(value, config.device) for name, value in self.constants.items()}
-        self.weights = WorkingWeights(self.specs, self.masters, tensors)
+        self.weights = WorkingWeights(self.specs, self.masters, tensors, self.clips)
         if self.counters.qat_step is not None:
             at = self.counters.progress(config)
             self.weights.round_by(qat_strength(at, config.qat_start, config.qat_warmup))
@@ -183,7 +187,7 @@ class _Run:
         config, counters, began = self.config, self.counters, time.perf_counter()
         batch = self.feeding.batches.batch(counters.step * config.grad_accumulation)
         counters.full = not self.clock.warm_up(
-            lambda: warm_up(self.model, self.weights, batch, config.device), config.grad_accumulation, counters.seconds
+            lambda: warm_up(self.passes, self.weights, batch, config.device), config.grad_accumulation, counters.seconds
         )
         counters.warm_up_seconds += time.perf_counter() - began
         if counters.full and not counters.step:
@@ -232,7 +236,7 @@ class _Run:
         counters.last_factor = schedule_factor(config, at, counters.mean_seconds)
         torch.manual_seed(seed_for(config.seed, "step", counters.step))
         report = train_step(
-            self.model,
+            self.passes,
             self.weights,
             self.optimizer,
             [self.next_batch(i) for i in numbers],
@@ -285,10 +289,8 @@ class _Run:
     def _write_metrics(self, val_loss: float | None) -> None:
         factor = self.counters.last_factor
         line = self.counters.metrics_line(self.config.max_lr * factor, self.optimizer.rates(factor), val_loss)
-        if self.auxiliary is not None:
-            line[AUXILIARY] = self.auxiliary
-        if self.kl is not None:
-            line[TEACHER_KL] = self.kl
+        beside = ((AUXILIARY, self.auxiliary), (TEACHER_KL, self.kl))
+        line |= {name: value for name, value in beside if value is not None}
         self.metrics.append(line)
         if self.on_metrics is not None:
             self.on_metrics(line)
@@ -305,16 +307,7 @@ class _Run:
         counters = self.counters
         if counters.window_tokens:
             self._write_metrics(None)
-        self.diverged = Divergence(
-            error.what,
-            counters.step,
-            counters.tokens,
-            counters.seconds,
-            error.loss,
-            error.norm,
-            error.largest,
-            error.batches,
-        )
+        self.diverged = Divergence.of(error, counters.step, counters.tokens, counters.seconds)
         self.save()
         amend_checkpoint(self.folder, {"diverged": self.diverged.to_plain()})
 
@@ -353,6 +346,7 @@ class _Run:
         """Everything a run record needs."""
         self.constants |= self.weights.changed_constants()
         by_group, counters = self.optimizer.state_bytes() | self.averages.state_bytes(), self.counters
+        by_group |= self.clips.state_bytes() if self.clips else {}
         names = set(self.masters)
         silent = names - self.with_gradient if self.with_gradient else set()
         return TrainResult(
@@ -372,29 +366,28 @@ class _Run:
             used=self.used.shares(),
             diverged=self.diverged,
             teacher=None if self.distilling is None else self.distilling.to_plain(),
+            clips=clips_in(self._kept()),
         )
 
     def _observed(self, names: set[str], silent: set[str]) -> dict[str, dict[str, Any]]:
         """The assertions of the run; under a document mask also what the engine, which knows none, will see."""
         groups = self.optimizer.membership()
         found = observations(self.config, self.counters, groups, names, silent, self.feeding.description)
-        found |= average_told(self.config, self.counters) | self.used.told()
+        found |= average_told(self.config, self.counters) | self.passes.told() | self.used.told()
+        found |= self.clips.told() if self.clips else {}
         if self.began is not None:
             found[START] = self.began
         if self.distilling is not None:
             found[DISTILLATION] = self.distilling.told(self.counters.step)
         found |= {name: {"ok": True, "detail": told} for name, told in self.settled.items()}
         if self.config.document_mask:
-            across, apart = (self.validation.loss(self.model, self.weights.inputs, mask) for mask in (False, True))
-            detail = (
-                f"validation loss {apart:.4f} with documents apart, {across:.4f} read across them, as the engine does"
-            )
+            detail = self.validation.apart_and_across(self.model, self.weights.inputs)
             found["document mask"] = {"ok": True, "detail": detail}
         return found
 
     def _kept(self) -> dict[str, torch.Tensor]:
         """What a resume needs beside the masters, live."""
-        return self.optimizer.state() | self.averages.state()
+        return self.optimizer.state() | self.averages.state() | (self.clips.state() if self.clips else {})
 
     def _restore(self, saved: Checkpoint) -> Counters:
         copy_into(self.masters, saved.parameters, "parameter")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,3 +39,5 @@ class TrainResult:
     used: Used
     diverged: Divergence | None = None
     teacher: dict[str, Any] | None = None
+    clips: dict[str, np.ndarray] = field(default_factory=dict)
+    """Learned factors on the scales of what is packed in codes, by tensor (learned_clips.py)."""

@@ -86,12 +86,16 @@ def train_step(
         for name, count in record.counts.items():
             kept.counts[name] = kept.counts[name] + count if name in kept.counts else count
     gradients = collect(weights.leaves)
+    if weights.clips is not None:
+        weights.clips.take(gradients, weights.masters, weights.strength)
     norm = global_norm(gradients)
     if not is_sound(loss, norm):
         raise _diverged(step, len(batches), loss, norm, gradients)
     if max_norm:
         clip(gradients, norm, max_norm)
     optimizer.update(gradients, factor, step + 1)
+    if weights.clips is not None:
+        weights.clips.update(factor, step + 1)
     weights.follow(gradients)
     if kept.counts:
         model.after_step(weights.inputs, kept)
@@ -100,9 +104,10 @@ def train_step(
 
 def warm_up(model: Any, weights: WorkingWeights, batch: Batch, device: str = "cpu") -> None:
     """A forward and a backward pass that change nothing: what is compiled, allocated or loaded once is then there."""
-    arrays = [as_tensor(array, device) for array in batch if array is not None]
-    mean = model.losses(weights.inputs, *arrays).mean()
-    mean.backward()
+    arrays, record = [as_tensor(array, device) for array in batch if array is not None], Record()
+    mean = model.losses(weights.inputs, *arrays, record=record).mean()
+    objective = mean + torch.stack(record.auxiliary).sum() if record.auxiliary else mean
+    objective.backward()
     float(mean.detach())
     collect(weights.leaves)
 

@@ -66,3 +66,8 @@ class Validation:
                 arrays.append(self.document_NT[rows])
             total += float(model.losses(inputs, *arrays).double().sum())
         return total / self.n_tokens
+
+    def apart_and_across(self, model: Any, inputs: dict[str, torch.Tensor]) -> str:
+        """Both losses of a model that learned with documents apart, as a sentence."""
+        across, apart = (self.loss(model, inputs, mask) for mask in (False, True))
+        return f"validation loss {apart:.4f} with documents apart, {across:.4f} read across them, as the engine does"

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 
 from weightless.program.tensor import Parameter
-from weightless.quant.straight_through import fake_quantise
+from weightless.quant.layout import format_named
+from weightless.quant.straight_through import fake_quantise, rounded
 from weightless.train.gradients import Gradient, RowGradient
+from weightless.train.learned_clips import LearnedClips
 
 BLOCK_ELEMENTS = 1 << 22
 
@@ -24,12 +26,17 @@ class WorkingWeights:
     """`leaves` by name are what autograd differentiates; `inputs` adds the constants."""
 
     def __init__(
-        self, specs: Iterable[Parameter], masters: Mapping[str, torch.Tensor], constants: Mapping[str, torch.Tensor]
+        self,
+        specs: Iterable[Parameter],
+        masters: Mapping[str, torch.Tensor],
+        constants: Mapping[str, torch.Tensor],
+        clips: LearnedClips | None = None,
     ) -> None:
         self.formats = {spec.name: spec.format for spec in specs}
         self.masters, self.constants = dict(masters), dict(constants)
         self.leaves = dict(masters)
         self.strength = 0.0
+        self.clips = clips
 
     @property
     def inputs(self) -> dict[str, torch.Tensor]:
@@ -50,8 +57,8 @@ class WorkingWeights:
 
     def packed(self) -> dict[str, torch.Tensor]:
         """The same with every weight as it will be packed."""
-        rounded = {name: _rounded(master.detach(), self.formats[name]) for name, master in self.masters.items()}
-        return {**rounded, **self.constants}
+        found = {name: self._rounded(name, master.detach()) for name, master in self.masters.items()}
+        return {**found, **self.constants}
 
     def changed_constants(self) -> dict[str, np.ndarray]:
         """Those constants that layers change (a balance of experts), as they are now; whole numbers never change."""
@@ -86,8 +93,14 @@ class WorkingWeights:
 
     @torch.no_grad()
     def _worked_with(self, name: str, master: torch.Tensor) -> torch.Tensor:
-        rounded = _rounded(master, self.formats[name])
-        return rounded if self.strength == 1.0 else rounded.sub_(master).mul_(self.strength).add_(master)
+        found = self._rounded(name, master)
+        return found if self.strength == 1.0 else found.sub_(master).mul_(self.strength).add_(master)
+
+    def _rounded(self, name: str, master: torch.Tensor) -> torch.Tensor:
+        factors = None if self.clips is None else self.clips.factors.get(name)
+        if factors is not None:
+            return rounded(master, format_named(self.formats[name]), factors.detach())
+        return _rounded(master, self.formats[name])
 
 
 @torch.no_grad()

@@ -70,7 +70,7 @@ def rotate(x_BTHK: torch.Tensor, cos_TJ: torch.Tensor, sin_TJ: torch.Tensor, int
 
 
 class _Rotate(torch.autograd.Function):
-    """A rotation's gradient is the rotation back; written out, it makes no temporaries."""
+    """A rotation's gradient is the rotation back; written out, nothing but the angles is kept for it."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -87,11 +87,8 @@ class _Rotate(torch.autograd.Function):
 def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int) -> torch.Tensor:
     given, x = x.dtype, widened(x)
     a, b = x.chunk(2, dim=-1)
-    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    first, second = out.chunk(2, dim=-1)
-    torch.mul(a, cos, out=first).addcmul_(b, sin, value=-sign)
-    torch.mul(b, cos, out=second).addcmul_(a, sin, value=sign)
-    return out.to(given)
+    turned = x * torch.cat([cos, cos], dim=-1)  # whole heads: half of one is too short a row for a vector loop
+    return turned.addcmul_(torch.cat([b, a], dim=-1), torch.cat([sin * -sign, sin * sign], dim=-1)).to(given)
 
 
 def causal_attention(
@@ -145,12 +142,13 @@ def causal_attention(
         q_BTHK, k_BTHK = (rotate(z, cos, sin, rotary == "interleaved") for z in (q_BTHK, k_BTHK))
     if q_gain is not None:
         q_BTHK = q_BTHK * q_gain.reshape(-1, 1)
-    kv_BTC = fake_quantise(torch.cat([k_BTHK.reshape(B, T, d_kv), v], dim=-1), kv_format).to(qkv_BTC.dtype)
-    k_BTHK, v_BTHK = (z.view(B, T, n_kv_heads, d_head) for z in kv_BTC.split(d_kv, dim=-1))
-    q_BHTK, k_BHTK, v_BHTK = (z.transpose(1, 2) for z in (q_BTHK, k_BTHK, v_BTHK))
+    if kv_format != "f32":
+        kv_BTC = fake_quantise(torch.cat([k_BTHK.reshape(B, T, d_kv), v], dim=-1), kv_format).to(qkv_BTC.dtype)
+        k_BTHK, v = kv_BTC.split(d_kv, dim=-1)
+    k_BHTK, v_BHTK = (z.reshape(B, T, n_kv_heads, d_head).transpose(1, 2) for z in (k_BTHK, v))
     allowed = _allowed(T, documents, window, qkv_BTC.device)
     out_BHTK = F.scaled_dot_product_attention(
-        q_BHTK, k_BHTK, v_BHTK, allowed, is_causal=allowed is None, enable_gqa=n_kv_heads != n_heads
+        q_BTHK.transpose(1, 2), k_BHTK, v_BHTK, allowed, is_causal=allowed is None, enable_gqa=n_kv_heads != n_heads
     )
     return out_BHTK.transpose(1, 2).reshape(B, T, n_heads * d_head)
 

@@ -50,6 +50,7 @@ def largest_first(wanted_NE: torch.Tensor, k: int) -> torch.Tensor:
     return torch.cat(found, dim=-1)
 
 
+@torch.compiler.disable  # how many positions an expert has is another number in every batch, and another graph
 def expert_ffn(
     h_ND: torch.Tensor,
     up: torch.Tensor,
@@ -82,7 +83,7 @@ def expert_ffn(
         if counts[e]
     ]
     weighted_MD = torch.cat(parts) * gate_NK.reshape(-1).index_select(0, order_M)[:, None]
-    return torch.zeros_like(h_ND).index_add(0, token_M, weighted_MD)
+    return torch.zeros_like(h_ND).index_add(0, token_M, weighted_MD.to(h_ND.dtype))
 
 
 def balance_loss(p_NE: torch.Tensor, chosen_NK: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Looked-up rows for whole batches: which row of a hashed table, and the rows themselves.
 
-The hash is that of `ops.hashing`, so the engine finds the same rows.
+The hash is that of `ops.hashing`, so the engine finds the same rows; it is NumPy's, which torch.compile leaves alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from weightless.layers.functions.documents import DocumentLayout
 from weightless.ops.hashing import last_tokens, row_index, row_index_scalar
 
 
+@torch.compiler.disable
 def hashed_rows(
     tokens_BT: torch.Tensor,
     order: int,

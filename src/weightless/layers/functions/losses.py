@@ -10,6 +10,7 @@ upstream weight g_n; the second can be scaled only if all g_n are equal (a mean,
 (Goodman 2001, cs/0108006):  nats_n = CE(h_n . classes, class of n) + CE(h_n . words of that class, word of n).
 Positions are sorted by class, so that each class is one small matrix product; N (C + W) D products instead of N C W D.
 
+Under autocast the products of the first are in its dtype, everything between them is float32; the second stays float32.
 A target (or slot) of IGNORED = -1 costs 0 nats, has no gradient and is not computed: padding.
 
 Shapes: N positions, D width, V vocabulary, C classes, W words per class, S slots.  Any floating dtype: half precision
@@ -19,7 +20,9 @@ Errors: ConfigError when the shapes do not fit together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +32,7 @@ from weightless.base.errors import ConfigError
 from weightless.data.batches.packing import IGNORED
 from weightless.layers.functions.norm import widened
 
+Slopes = Callable[[torch.Tensor, torch.Tensor, float | None], tuple[torch.Tensor, torch.Tensor]]
 BLOCK_ELEMENTS = 1 << 20
 """Logits made at a time: 4 MiB of float32, which a core's share of the cache holds."""
 
@@ -74,9 +78,10 @@ def class_cross_entropy(
         raise ConfigError(f"{n_slots_valid} of {n_slots} slots: only the last of {n_classes} classes may have padding")
     given = h_ND.dtype
     h_ND, classes_CD, words_SD = _detached_unless_recording(*map(widened, (h_ND, classes_CD, words_SD)))
-    return _of_counted(
-        h_ND, slots_N, lambda h, slots: _ClassSoftmax.apply(h, classes_CD, words_SD, slots, n_slots_valid)
-    ).to(given)
+    with without_autocast(h_ND):
+        return _of_counted(
+            h_ND, slots_N, lambda h, slots: _ClassSoftmax.apply(h, classes_CD, words_SD, slots, n_slots_valid)
+        ).to(given)
 
 
 def group_cross_entropy(
@@ -99,9 +104,10 @@ def group_cross_entropy(
         raise ConfigError(f"{n_slots} slots, {n_slots_valid} of them valid, do not fit {n_groups} groups")
     given = h_ND.dtype
     h_ND, words_SD = _detached_unless_recording(widened(h_ND), widened(words_SD))
-    return _of_counted(
-        h_ND, slots_N, lambda h, slots: _GroupSoftmax.apply(h, words_SD, slots, n_groups, n_slots_valid)
-    ).to(given)
+    with without_autocast(h_ND):
+        return _of_counted(
+            h_ND, slots_N, lambda h, slots: _GroupSoftmax.apply(h, words_SD, slots, n_groups, n_slots_valid)
+        ).to(given)
 
 
 def target_slots(slot_of_token: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
@@ -143,19 +149,20 @@ class _FullSoftmax(torch.autograd.Function):
         nats_N = h_ND.new_empty(h_ND.shape[0])
         dh_ND = torch.empty_like(h_ND) if ctx.needs_input_grad[0] else None
         dw_VD = torch.zeros_like(w_VD) if ctx.needs_input_grad[1] else None
-        for rows in row_blocks(h_ND.shape[0], w_VD.shape[0]):
-            logits_RV, slope_RV = capped(h_ND[rows] @ w_VD.T, softcap)
-            logp_RV = torch.log_softmax(logits_RV, dim=1)
-            nats_N[rows] = -logp_RV.gather(1, targets_N[rows, None])[:, 0]
-            if dh_ND is None and dw_VD is None:
-                continue
-            delta_RV = minus_one_hot(logp_RV.exp_(), targets_N[rows])
-            if slope_RV is not None:
-                delta_RV *= slope_RV
-            if dh_ND is not None:
-                torch.mm(delta_RV, w_VD, out=dh_ND[rows])
-            if dw_VD is not None:
-                dw_VD.addmm_(delta_RV.T, h_ND[rows])
+        ctx.dtype = _dtype_of_products(h_ND)
+        with without_autocast(h_ND):
+            factor_ND, factor_VD = h_ND.to(ctx.dtype), w_VD.to(ctx.dtype)
+            for rows in row_blocks(h_ND.shape[0], w_VD.shape[0]):
+                logits_RV = factor_ND[rows] @ factor_VD.T
+                if dh_ND is None and dw_VD is None:
+                    logp_RV = torch.log_softmax(capped(widened(logits_RV), softcap)[0], dim=1)
+                    nats_N[rows] = -logp_RV.gather(1, targets_N[rows, None])[:, 0]
+                    continue
+                nats_N[rows], delta_RV = _SOFTMAX.get()(logits_RV, targets_N[rows], softcap)
+                if dh_ND is not None:
+                    _product_into(dh_ND[rows], delta_RV, factor_VD)
+                if dw_VD is not None:
+                    _product_added(dw_VD, delta_RV.T, factor_ND[rows])
         ctx.save_for_backward(h_ND, w_VD, targets_N, dh_ND, dw_VD)
         ctx.softcap = softcap
         return nats_N
@@ -169,14 +176,83 @@ class _FullSoftmax(torch.autograd.Function):
             return grad_h, dw_VD, None, None
         if bool((g_N == g_N[0]).all()):
             return grad_h, dw_VD * g_N[0], None, None
-        grad_w = torch.zeros_like(w_VD)
+        grad_w, factor_VD = torch.zeros_like(w_VD), w_VD.to(ctx.dtype)
         for rows in row_blocks(h_ND.shape[0], w_VD.shape[0]):
-            logits_RV, slope_RV = capped(h_ND[rows] @ w_VD.T, ctx.softcap)
+            logits_RV, slope_RV = capped((h_ND[rows].to(ctx.dtype) @ factor_VD.T).to(h_ND.dtype), ctx.softcap)
             delta_RV = minus_one_hot(torch.softmax(logits_RV, dim=1), targets_N[rows])
             if slope_RV is not None:
                 delta_RV *= slope_RV
-            grad_w.addmm_(delta_RV.T, h_ND[rows] * g_N[rows, None])
+            _product_added(grad_w, delta_RV.T.to(ctx.dtype), (h_ND[rows] * g_N[rows, None]).to(ctx.dtype))
         return grad_h, grad_w, None, None
+
+
+def softmax_slopes(
+    logits_RV: torch.Tensor, targets_R: torch.Tensor, softcap: float | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(nats [R] in float32, their gradient by the logits [R, V] in the dtype of these), between products of a block."""
+    capped_RV, slope_RV = capped(widened(logits_RV), softcap)
+    logp_RV = torch.log_softmax(capped_RV, dim=1)
+    nats_R = -logp_RV.gather(1, targets_R[:, None])[:, 0]
+    delta_RV = minus_one_hot(logp_RV.exp_(), targets_R)
+    return nats_R, (delta_RV if slope_RV is None else delta_RV.mul_(slope_RV)).to(logits_RV.dtype)
+
+
+def slopes_to_compile(
+    logits_RV: torch.Tensor, targets_R: torch.Tensor, softcap: float | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`softmax_slopes` without a write in place, for torch.compile, which makes two passes over the block of it."""
+    z_RV = widened(logits_RV)
+    z_RV, slope_RV = (z_RV, None) if softcap is None else _capped_apart(z_RV, softcap)
+    hit_RV = torch.arange(z_RV.shape[1], device=z_RV.device) == targets_R[:, None]
+    top_R1 = z_RV.amax(dim=1, keepdim=True)
+    power_RV = (z_RV - top_R1).exp()
+    sum_R1 = power_RV.sum(dim=1, keepdim=True)
+    nats_R = (sum_R1.log() + top_R1 - z_RV.gather(1, targets_R[:, None]))[:, 0]
+    delta_RV = power_RV / sum_R1 - hit_RV.to(z_RV.dtype)
+    return nats_R, (delta_RV if slope_RV is None else delta_RV * slope_RV).to(logits_RV.dtype)
+
+
+def _capped_apart(z_RV: torch.Tensor, softcap: float) -> tuple[torch.Tensor, torch.Tensor]:
+    tanh_RV = (z_RV / softcap).tanh()
+    return tanh_RV * softcap, 1 - tanh_RV.square()
+
+
+_SOFTMAX: ContextVar[Slopes] = ContextVar("softmax", default=softmax_slopes)
+
+
+@contextmanager
+def slopes_by(made: Slopes) -> Iterator[None]:
+    """`made` in the place of `softmax_slopes` while this is open: what torch.compile makes of `slopes_to_compile`."""
+    before = _SOFTMAX.set(made)
+    try:
+        yield
+    finally:
+        _SOFTMAX.reset(before)
+
+
+def without_autocast(tensor: torch.Tensor) -> torch.autocast:
+    """Products in the dtype of their factors, whatever autocast is on where this is called."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+def _dtype_of_products(h_ND: torch.Tensor) -> torch.dtype:
+    """What autocast asks for, where it is on."""
+    kind = h_ND.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else h_ND.dtype
+
+
+def _product_into(out: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
+    if a.dtype == out.dtype:
+        torch.mm(a, b, out=out)
+    else:
+        out.copy_(a @ b)
+
+
+def _product_added(out: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
+    if a.dtype == out.dtype:
+        out.addmm_(a, b)
+    else:
+        out.add_(a @ b)
 
 
 class _Sorted(NamedTuple):

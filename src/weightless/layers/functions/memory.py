@@ -58,7 +58,7 @@ def rows_summed(table: torch.Tensor, slots_NK: torch.Tensor, weights_NK: torch.T
 
     The gradient of the table is sparse, each touched row once.  Shapes that do not fit raise RuntimeError.
     """
-    return _RowsSummed.apply(table, slots_NK, weights_NK)  # type: ignore[no-any-return]
+    return _RowsSummed.apply(table, slots_NK, weights_NK.to(table.dtype))  # type: ignore[no-any-return]
 
 
 def rows_scored(table: torch.Tensor, slots_NK: torch.Tensor, h_ND: torch.Tensor) -> torch.Tensor:
@@ -68,7 +68,7 @@ def rows_scored(table: torch.Tensor, slots_NK: torch.Tensor, h_ND: torch.Tensor)
 
     The gradient of the table is sparse, each touched row once.  Shapes that do not fit raise RuntimeError.
     """
-    return _RowsScored.apply(table, slots_NK, h_ND)  # type: ignore[no-any-return]
+    return _RowsScored.apply(table, slots_NK, h_ND.to(table.dtype))  # type: ignore[no-any-return]
 
 
 class _RowsSummed(torch.autograd.Function):
