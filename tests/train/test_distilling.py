@@ -138,7 +138,7 @@ def test_resume_after_ctrl_c_is_bit_exact_and_asks_nothing_twice(tmp_path):
 
 
 def test_pieces_of_any_size_teach_the_same(tmp_path, monkeypatch):
-    """Two batches to a piece, and an odd one at the end, against all in one; a piece that is lost is asked for again."""
+    """Two batches to a piece, and an odd one last, against all in one; a piece that is lost is asked for again."""
     config = dataclasses.replace(SMALL, num_steps=25)
     whole = run(tmp_path / "whole", config, lineage=lineage(tmp_path / "whole"))
     monkeypatch.setattr(teacher_cache, "CHUNK_POSITIONS", 60)

@@ -6,7 +6,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+MEMINFO = Path("/proc/meminfo")
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+USED = (Path("/sys/fs/cgroup/memory.current"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"))
+STAT = "memory.stat"
 
 
 def memory() -> int | None:
@@ -18,3 +21,21 @@ def memory() -> int | None:
         with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
             found = min(found, int(path.read_text()))
     return found
+
+
+def free_memory() -> int | None:
+    """Bytes that can be taken now without anybody being pushed out; None where nobody tells."""
+    left: list[int] = []
+    with suppress(OSError, ValueError, IndexError):  # no Linux
+        (line,) = (line for line in MEMINFO.read_text().splitlines() if line.startswith("MemAvailable:"))
+        left.append(int(line.split()[1]) * 1024)
+    for limit, used in zip(LIMITS, USED, strict=True):
+        with suppress(OSError, ValueError):
+            left.append(int(limit.read_text()) - int(used.read_text()) + _given_up(used.parent / STAT))
+    return max(0, min(left)) if left else None
+
+
+def _given_up(path: Path) -> int:
+    """Bytes of files that a container holds in memory and gives up when they are wanted."""
+    lines = dict(line.split() for line in path.read_text().splitlines())
+    return int(lines.get("inactive_file", 0))

@@ -73,7 +73,10 @@ class Eval:
     """With --tokens, choose them in stretches of so many side by side, so that models of different contexts are asked
     for the same; 0 means the context.  When empty: as the run's recipe says."""
     threads: int = 0
-    """Threads of the engine; 0 means all cores."""
+    """Threads that share the windows; 0 means all cores."""
+    path: str = "auto"
+    """How to score: stepped (the engine, token after token), blocked (many positions per weight read, the same nats),
+    or auto (blocked where that is so)."""
     adaptive: bool = False
     """Besides, score the text while the model goes on counting: every token first scored, then learned (family
     countmix, one core; with --tokens the beginning of the text).  A line of its own, beside the frozen loss."""
@@ -154,7 +157,9 @@ def _eval(options: Eval) -> int:
     from weightless.evals.bits_per_byte import evaluate
     from weightless.export.adapting import refuse_other_families
     from weightless.export.packed import open_packed
+    from weightless.program.blocked import check_path
 
+    check_path(options.path)
     asked = {name: getattr(options, name) or 0 for name in ("tokens", "stride", "stretch")}
     if min(asked.values()) < 0:
         told = ", ".join(f"--{name} {value}" for name, value in asked.items())
@@ -187,6 +192,7 @@ def _eval(options: Eval) -> int:
         options.threads or None,
         refused=refused,
         stretch=options.stretch or 0,
+        path=options.path,
     )
     adapted = (
         evaluate_adaptive(packed, tokens, None if refused else pieces, silent, options.tokens or 0)
@@ -214,7 +220,10 @@ def _print_score(result: Score, all_targets: int, by_recipe: str, refused: str) 
         else f"all {all_targets:,} targets"
     )
     of_text = f", {result.n_bytes:,} bytes" if result.knows_bytes else ""
-    print(f"{part}{by_recipe}{of_text}, {result.tokens_per_second:,.0f} tokens/s")
+    speed = f"{result.tokens_per_second:,.0f} tokens/s"
+    if result.path == "blocked":
+        speed += f" in blocks ({result.decoded_per_second:,.0f} decoded one after the other)"
+    print(f"{part}{by_recipe}{of_text}, {speed}")
 
 
 def _print_adapted(adapted: Adapted) -> None:

@@ -127,6 +127,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("tree",), lambda o: not o.speculate, "without --speculate"),
         Rule(("batch",), lambda o: not o.prompts, "without --prompts"),
         Rule(("prompt",), lambda o: o.prompts, "with --prompts, which holds them all"),
+        Rule(
+            ("path",),
+            lambda o: o.speculate or o.beam or o.prompts,
+            "with --speculate, --beam and --prompts, which feed many tokens at once wherever the model allows it",
+        ),
     ),
     "audit": (
         Rule(("tensors", "twin", "tokens"), lambda o: not o.ternary, "without --ternary"),

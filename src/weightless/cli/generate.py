@@ -61,6 +61,9 @@ class Generate:
     """The drafted tree: branches x length."""
     batch: int = 8
     """How many prompts of a file are decoded together."""
+    path: str = "auto"
+    """How the prompt is fed: stepped (token after token), blocked (many positions per weight read, the same up to the
+    order of sums), or auto (blocked where it pays and that is so)."""
     json: bool = False
     """Print JSON, one line per prompt."""
 
@@ -82,6 +85,8 @@ def main(verb: str, arguments: list[str]) -> int:
 
 def _check(options: Generate) -> None:
     """Ways of decoding that do not go together are named."""
+    from weightless.program.blocked import check_path
+
     ways = [name for name in ("beam", "speculate", "prompts") if getattr(options, name)]
     if len(ways) > 1:
         raise ConfigError(f"--{ways[0]} and --{ways[1]} do not go together: choose one")
@@ -89,6 +94,7 @@ def _check(options: Generate) -> None:
         raise ConfigError("--prompt and --prompts do not go together: choose one")
     if options.stream and (options.beam or options.prompts or options.json):
         raise ConfigError("--stream prints one text as it comes: it goes with neither --beam, --prompts nor --json")
+    check_path(options.path)
     if options.beam < 0 or options.batch < 1:
         raise ConfigError("--beam should not be negative, and --batch at least 1")
     if options.beam and options.max_tokens < 1:
@@ -115,9 +121,9 @@ def _sample(packed: Packed, options: Generate) -> int:
     from weightless.decode.generate import generate, prompt_ids, text_stream, token_stream
 
     if options.stream:
-        stream = token_stream(packed, prompt_ids(packed, options.prompt), _sampling(options))
+        stream = token_stream(packed, prompt_ids(packed, options.prompt), _sampling(options), path=options.path)
         return _print_stream(options.prompt, text_stream(packed, stream, _sampling(options)))
-    drawn = generate(packed, options.prompt, _sampling(options))
+    drawn = generate(packed, options.prompt, _sampling(options), options.path)
     if options.json:
         print(json_line(drawn))
     else:

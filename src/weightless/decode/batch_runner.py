@@ -18,7 +18,7 @@ Errors: ConfigError for ids outside the vocabulary or a sequence longer than the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,14 +29,16 @@ from weightless.decode.kv_cache import KVCache
 from weightless.decode.paged_cache import PagedKVCache
 from weightless.decode.recurrent_memory import RecurrentMemory, States
 from weightless.decode.tree_verification import build_tree_mask, checked_parents
-from weightless.program.arena import Arena
 from weightless.program.batch import LOG_P
+from weightless.program.decoded import Decoded
 from weightless.program.operator import has_batch
 from weightless.program.operators.attention import Attend, RopeAppend
 from weightless.program.program import Program
 from weightless.quant.formats import decode_rows, encode_rows
 
 Caches = dict[str, tuple[Any, int]]
+LONGEST_TAIL = 8
+"""Tokens before the newest that an operator looks up by (`gather_hashed` hashes 8 at most)."""
 
 
 class Work(NamedTuple):
@@ -48,7 +50,7 @@ class Work(NamedTuple):
 
 
 class _Item(NamedTuple):
-    """One piece of work laid out: where its rows are, positions, the tokens seen up to each of them, and parents."""
+    """One piece of work laid out: where its rows are, positions, the last tokens up to each of them, and parents."""
 
     sequence: int
     rows: slice
@@ -67,8 +69,7 @@ class BatchRunner:
         if odd := unsupported(program):
             raise ConfigError(f"the batched runner has no {odd[0]!r}; use runner_for, which falls back to the engine")
         self.program, self.dtype = program, np.dtype(dtype).type
-        self._arena = Arena(program.layout, weights)
-        self._weights: dict[str, np.ndarray] = {}
+        self._decoded = Decoded(program.layout, weights, dtype)
         self._caches = _caches(program, self.dtype, paged, block_size)
         self._recurrent = RecurrentMemory()
         self._tokens: dict[int, list[int]] = {}
@@ -149,7 +150,7 @@ class BatchRunner:
                 )
             paths: list[list[int]] = []
             for token, parent in zip(tokens, above):
-                paths.append([*(paths[parent] if parent >= 0 else past[-8:]), int(token)])
+                paths.append([*(paths[parent] if parent >= 0 else past)[-LONGEST_TAIL:], int(token)])
             depth = [1] * n
             for node, parent in enumerate(above):
                 depth[node] = depth[parent] + 1 if parent >= 0 else 1
@@ -172,18 +173,16 @@ class BatchRunner:
         return list({id(cache): cache for cache, _ in self._caches.values()}.values())
 
     def weight(self, name: str) -> np.ndarray:
-        """A whole matrix or vector, decoded once."""
-        if name not in self._weights:
-            self._weights[name] = self._arena.rows(name).astype(self.dtype, copy=False)
-        return self._weights[name]
+        """A whole matrix or vector."""
+        return self._decoded.whole(name)
 
     def rows_of(self, name: str, at: np.ndarray) -> np.ndarray:
         """Single rows of a table, decoded as they are wanted."""
-        return np.stack([self._arena.row(name, int(row)) for row in at]).astype(self.dtype, copy=False)
+        return self._decoded.rows(name, at)
 
     def ids(self, name: str) -> np.ndarray:
         """A column of whole numbers."""
-        return self._arena.rows(name)[:, 0]
+        return self._decoded.ids(name)
 
 
 class _Rows:
@@ -192,9 +191,15 @@ class _Rows:
     def __init__(self, runner: BatchRunner, items: Sequence[_Item]) -> None:
         self._runner, self._items, self.dtype = runner, items, runner.dtype
         self.values: dict[str, np.ndarray] = {}
-        self.exits_N = np.zeros(0, bool)
+        self.exits_N, self.target_N = np.zeros(0, bool), np.zeros(0, np.int64)
         self.position_N = np.concatenate([item.position_N for item in items])
         self._left: dict[int, States] = {}
+        self._made: dict[Any, Any] = {}
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def weight(self, name: str) -> np.ndarray:
         return self._runner.weight(name)
@@ -207,6 +212,9 @@ class _Rows:
 
     def n_columns(self, name: str) -> int:
         return self._runner.program.by_name[name].shape[1]
+
+    def format_of(self, name: str) -> str:
+        return self._runner.program.by_name[name].format
 
     def ids(self, name: str) -> np.ndarray:
         return self._runner.ids(name)
@@ -248,6 +256,10 @@ class _Rows:
         depth_N = np.concatenate([item.position_N - item.position_N[0] for item in self._items])
         return [np.flatnonzero(depth_N == depth) for depth in range(int(depth_N.max()) + 1)]
 
+    def is_chain(self) -> bool:
+        """The compiled recurrences that take a chain in one pass are of float32."""
+        return len(self._items) == 1 and self._items[0].tree is None and self.dtype is np.float32
+
     def recalled(self, state: str, at: np.ndarray) -> np.ndarray:
         shape = self._runner.program.by_name[state].shape
         found = np.zeros((len(at), *shape), self.dtype)
@@ -276,7 +288,7 @@ class _Rows:
             self._left.setdefault(row, {})[state] = left_NRC[i].astype(self.dtype, copy=False)
             item = self._item_of(row)
             if item.tree is None and row > item.rows.start:
-                self._left[row - 1].pop(state)
+                self._left.get(row - 1, {}).pop(state, None)
 
     def snapshots(self) -> list[dict[int, States]]:
         """Of every item the states after each token that it can return to, by the token's place in its sequence."""

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from weightless.base.random import rng_for
+from weightless.decode.prefill import Prefill
 from weightless.decode.sampling import Sampling, StopStrings, adjusted, draw
 from weightless.export.packed import Packed
 from weightless.program.cost import fixed_bytes, is_exact, touched_by_formula
@@ -51,19 +52,24 @@ def end_ids(packed: Packed) -> frozenset[int]:
 
 
 def token_stream(
-    packed: Packed, prompt: list[int], sampling: Sampling, costs: list[tuple[int, int, int]] | None = None
+    packed: Packed,
+    prompt: list[int],
+    sampling: Sampling,
+    costs: list[tuple[int, int, int]] | None = None,
+    path: str = "auto",
 ) -> Iterator[int]:
     """The tokens that follow `prompt`; ends after max_tokens, or before a token that ends a text.
 
-    `costs` receives (position, bytes touched where the data decides the cost, exits taken) of every draw.
+    `costs` receives (position, bytes touched where the data decides the cost, exits taken) of every draw.  `path` says
+    how the prompt is fed (`prefill.py`).
     """
     tokenizer, context = packed.tokenizer, packed.program.context
     engine, rng = packed.engine(), rng_for(sampling.seed, "generate")
+    prefill = Prefill(engine, path)
     ends = end_ids(packed) if sampling.stop_at_end else frozenset()
     history = [tokenizer.end_of_text, *prompt]
     fed = history if len(history) <= context else history[-max(1, context // 2) :]
-    for token in fed:
-        engine.feed(token)
+    prefill.feed(fed)
     for _ in range(sampling.max_tokens):
         decided = 0 if costs is None else engine.decided_bytes()
         token = next_token(engine, sampling, rng, history)
@@ -74,9 +80,7 @@ def token_stream(
         yield token
         history.append(token)
         if engine.position == context:
-            engine.reset()
-            for earlier in history[-(context // 2 + 1) : -1]:
-                engine.feed(earlier)
+            prefill.feed(history[-(context // 2 + 1) : -1])
         engine.feed(token)
 
 
@@ -90,10 +94,10 @@ def text_stream(packed: Packed, tokens: Iterator[int], sampling: Sampling) -> It
     yield -1, stops.push(decoder.finish()) + stops.finish()
 
 
-def generate(packed: Packed, prompt: str, sampling: Sampling) -> dict[str, Any]:
+def generate(packed: Packed, prompt: str, sampling: Sampling, path: str = "auto") -> dict[str, Any]:
     """{"prompt", "text", …}: the continuation as text, with how it was drawn and what a token cost."""
     costs: list[tuple[int, int, int]] = []
-    stream = token_stream(packed, prompt_ids(packed, prompt), sampling, costs)
+    stream = token_stream(packed, prompt_ids(packed, prompt), sampling, costs, path)
     pieces = list(text_stream(packed, stream, sampling))
     return {
         "prompt": prompt,

@@ -17,9 +17,7 @@ Without `token_bytes` (ids whose tokenizer nobody knows) there are no source byt
 from __future__ import annotations
 
 import bisect
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,19 +25,19 @@ import numpy as np
 
 from weightless.base.cores import cores
 from weightless.base.errors import ConfigError, WeightlessError
-from weightless.base.progress import progress
 from weightless.base.units import LN2, bits_per_byte
+from weightless.evals.scoring import score_windows
 from weightless.evals.sentencepiece_bytes import token_counts
 from weightless.export.packed import Packed
-from weightless.program.interpreter import N_TRAFFIC
 from weightless.tokenizer.sentencepiece import ByteTable
-
-WARM_UP_TOKENS = 17
 
 
 @dataclass(frozen=True)
 class Score:
-    """`data_bytes` [n, N_TRAFFIC] = bytes touched at each scored position by operators whose cost the text decides."""
+    """`data_bytes` [n, N_TRAFFIC] = bytes touched at each scored position by operators whose cost the text decides.
+
+    `tokens_per_second` is the speed of scoring.
+    """
 
     nats: float
     n_tokens: int
@@ -55,6 +53,10 @@ class Score:
     """Whether only a part of the targets was scored."""
     paths: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Which exits were taken at each scored position (`program.flow`)."""
+    path: str = "stepped"
+    """How the windows were scored: stepped, or blocked (`scoring.py`)."""
+    decoded_per_second: float | None = None
+    """Tokens that the engine decodes per second, one after the other; None: that is what `tokens_per_second` says."""
 
     @property
     def nats_per_token(self) -> float:
@@ -80,7 +82,11 @@ class Score:
             "nats_per_token": self.nats_per_token,
             "bits_per_byte": self.bits_per_byte if self.knows_bytes else None,
             "bytes_per_token": self.nats_per_token / (LN2 * self.bits_per_byte) if self.knows_bytes else None,
-            "decode_tokens_per_second": self.tokens_per_second,
+            "decode_tokens_per_second": self.tokens_per_second
+            if self.decoded_per_second is None
+            else self.decoded_per_second,
+            "scored_by": self.path,
+            "scoring_tokens_per_second": self.tokens_per_second,
             **told,
         }
 
@@ -137,65 +143,39 @@ def evaluate(
     label: str = "evaluating",
     refused: str = "",
     stretch: int = 0,
+    path: str = "auto",
 ) -> Score:
-    """Score a token stream with the compiled engine; `no_bytes` are tokens that stand for no source text.
+    """Score a token stream; `no_bytes` are tokens that stand for no source text.
 
     `refused` says why bits per byte would be wrong: they are None then, and the reason is kept.  `stride`, `limit` and
     `stretch` choose the windows (`chosen_windows`).
-    Windows are independent and run on `n_threads` threads (default: all cores), each with its own state.  The speed is
-    that of the windows alone: what is compiled, loaded or mapped once is done on a few tokens before the clock runs.
+    Windows are independent and run on `n_threads` threads (default: all cores), each with its own state, by the
+    engine or in blocks as `path` says (`scoring.py`).  Speeds are those of the windows alone: what is compiled, loaded
+    or mapped once is done on a few tokens before the clock runs.
     """
     tokens = np.asarray(tokens[:], dtype=np.int64)
     if len(tokens) < 2:
         raise WeightlessError(f"{len(tokens)} tokens leave nothing to score: give a longer held-out text")
     context = packed.program.context
     todo = chosen_windows(len(tokens), context, context if stride is None else stride, limit, stretch)
-    nats, data, positions, paths, seconds = _scored(packed, tokens, todo, n_threads or cores(), label)
+    found = score_windows(packed, tokens, todo, n_threads or cores(), label, path)
     at = np.concatenate([np.arange(scored, end) for _, scored, end in todo])
     n_bytes = bytes_at(at, tokens, None if refused else token_bytes, no_bytes)
     overlapping = stride if stride is not None and stride < context else None
     return Score(
-        float(nats[at].sum()),
+        float(found.nats[at].sum()),
         len(at),
         n_bytes,
-        len(at) / seconds,
-        data[at],
-        positions[at],
+        found.tokens_per_second,
+        found.data[at],
+        found.positions[at],
         refused,
         overlapping,
         len(at) < len(tokens) - 1,
-        paths[at],
+        found.paths[at],
+        found.path,
+        found.decoded_per_second,
     )
-
-
-def _scored(
-    packed: Packed, tokens: np.ndarray, todo: list[tuple[int, int, int]], n_threads: int, label: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-    """At every token: nats, bytes that the data decides, position, path; and the seconds that the windows took."""
-    nats, (positions, paths) = np.zeros(len(tokens)), np.zeros((2, len(tokens)), dtype=np.int64)
-    data = np.zeros((len(tokens), N_TRAFFIC), dtype=np.int64)
-    n_threads = min(n_threads, len(todo))
-    first, end = todo[0][0], min(todo[0][2], todo[0][0] + WARM_UP_TOKENS)
-    packed.engine().score_stream_with_traffic(tokens[first : end - 1], tokens[first + 1 : end])
-    started = time.perf_counter()
-    with (
-        progress(label, sum(end - scored for _, scored, end in todo), "tokens") as tick,
-        ThreadPoolExecutor(n_threads) as pool,
-    ):
-
-        def work(part: list[tuple[int, int, int]]) -> None:
-            engine = packed.engine()
-            for first, scored, end in part:
-                engine.reset()
-                fed, traffic = engine.score_stream_with_traffic(tokens[first : end - 1], tokens[first + 1 : end])
-                done = scored - first - 1
-                nats[scored:end], data[scored:end] = fed[done:], traffic[done:]
-                positions[scored:end], paths[scored:end] = np.arange(scored - first, end - first), engine.paths[done:]
-                tick(end - scored)
-
-        for finished in [pool.submit(work, todo[i::n_threads]) for i in range(n_threads)]:
-            finished.result()
-    return nats, data, positions, paths, time.perf_counter() - started
 
 
 def bytes_at(

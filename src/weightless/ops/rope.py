@@ -21,7 +21,7 @@ cannot be.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -90,9 +90,19 @@ def rope(
     stretch: Stretch = UNSTRETCHED,
 ) -> np.ndarray:
     """Turn every head of every position; any leading axes may stand before T."""
-    angle_T1J = rope_angles(positions_T, x_THK.shape[-1], theta, stretch)[:, None, :]
-    work = working_dtype(x_THK)
-    cos, sin = np.cos(angle_T1J).astype(work), np.sin(angle_T1J).astype(work)
+    return turned(x_THK, *turns(positions_T, x_THK.shape[-1], theta, stretch, working_dtype(x_THK)), pairing)
+
+
+def turns(
+    positions_T: np.ndarray, d_head: int, theta: float, stretch: Stretch, work: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """(cos, sin) of the angles, [T, 1, K/2] of the type `work`: the same for every head and every layer."""
+    angle_T1J = rope_angles(positions_T, d_head, theta, stretch)[:, None, :]
+    return np.cos(angle_T1J).astype(work), np.sin(angle_T1J).astype(work)
+
+
+def turned(x_THK: np.ndarray, cos: np.ndarray, sin: np.ndarray, pairing: str) -> np.ndarray:
+    """Every pair of every head turned by its angle."""
     first, second = _pairs(x_THK.shape[-1], pairing)
     a, b = x_THK[..., first], x_THK[..., second]
     y_THK = np.empty_like(x_THK)

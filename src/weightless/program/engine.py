@@ -41,7 +41,7 @@ class Engine:
         state: np.ndarray | None = None,
         name: str = "this model",
     ) -> None:
-        self.program = program
+        self.program, self.weights = program, weights
         self.name = name
         arena = Arena(program.layout, weights, poison)
         self.S = arena.state if state is None else state
@@ -69,6 +69,18 @@ class Engine:
         _check_room(self.program, self.position, 1)
         _check_ids(self.program, np.asarray([token]))
         self._drive("body", "", np.array([token]), self._one)
+
+    def feed_all(self, tokens: np.ndarray) -> None:
+        """Feed one after the other, without a head in between."""
+        tokens = np.asarray(tokens, dtype=np.int64)
+        _check_room(self.program, self.position, len(tokens))
+        _check_ids(self.program, tokens)
+        self._drive("body", "", tokens, np.zeros_like(tokens))
+
+    def resume(self, position: int) -> None:
+        """Somebody else has brought the state to this position (`program.blocked`): the next token goes behind it."""
+        self.registers[:] = 0
+        self.registers[vm.T] = position
 
     def score(self, target: int) -> float:
         _check_ids(self.program, np.asarray([target]))

@@ -151,6 +151,10 @@ class Operator(Protocol):
         """Whether it makes whole numbers of float sums, so that sums in another order may send it another way."""
         return False
 
+    def chooses(self) -> bool:
+        """Whether it compares float sums, so that sums in another order may have it choose other rows."""
+        return False
+
     def indifferent(self) -> list[tuple[str, str, int]]:
         """(reason, tensor, first row) of what it reads though its value need not change the outcome; `audit.poison`."""
         return []

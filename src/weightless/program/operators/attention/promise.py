@@ -17,7 +17,7 @@ from weightless.kernels.codes import QK_EPS, ROTARY_CODES
 from weightless.ops.attention import decode_attention
 from weightless.ops.integer_activations import taken
 from weightless.ops.norm import SMALLEST_EPS, rms_norm
-from weightless.ops.rope import PAIRINGS, UNSTRETCHED, Stretch, rope
+from weightless.ops.rope import PAIRINGS, UNSTRETCHED, Stretch, rope, turned, turns
 from weightless.program.arena import Arena
 from weightless.program.batch import Batch, normed_rows, times
 from weightless.program.operator import (
@@ -111,17 +111,30 @@ class NormMatvec(Operator):
         arena.put_span(self.y, self.first, y)
 
     def batch(self, rows: Batch) -> None:
-        W, part = rows.weight(self.weight), slice(self.first, self.first + self.count if self.count else None)
-        h = normed_rows(rows, rows.values[self.x], self.norm, self.eps, self.bare, self.norm_bias)
-        y = times(W.T if self.transposed else W[part], taken(h, self.activations))
-        if self.bias:
-            y = y + rows.weight(self.bias)[:, part]
-        y = self.softcap * np.tanh(y / self.softcap) if self.softcap else y
+        part = slice(self.first, self.first + self.count if self.count else None)
+        y = self.outputs(rows, self.inputs(rows), self.matrix(rows), part)
         if self.count:
             whole_y = rows.values.get(self.y, np.zeros((len(y), rows.n_columns(self.y)), y.dtype)).copy()
             whole_y[:, part] = y
             y = whole_y
         rows.values[self.y] = y
+
+    def inputs(self, rows: Batch) -> np.ndarray:
+        """What the matrix is multiplied with, of many rows."""
+        h_ND = normed_rows(rows, rows.values[self.x], self.norm, self.eps, self.bare, self.norm_bias)
+        return taken(h_ND, self.activations)
+
+    def matrix(self, rows: Batch) -> np.ndarray:
+        """With a row for every number of y."""
+        W = rows.weight(self.weight)
+        return W.T if self.transposed else W
+
+    def outputs(self, rows: Batch, h_ND: np.ndarray, W: np.ndarray, part: slice) -> np.ndarray:
+        """That part of y, for many rows."""
+        y = times(W[part], h_ND)
+        if self.bias:
+            y = y + rows.weight(self.bias)[:, part]
+        return self.softcap * np.tanh(y / self.softcap) if self.softcap else y
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         ends = [norm_operand(places, self.norm, self.bare), places[self.x].offset, places[self.y].offset]
@@ -243,7 +256,9 @@ class RopeAppend(Operator):
             x_NHK = rms_norm(x_NHK, rows.weight(norm) if norm else None, self.qk_eps)
         if self.rotary == "none":
             return x_NHK
-        return rope(x_NHK, rows.position_N, self.theta, self.rotary, self.stretching)
+        key = ("turns", self.d_head, self.theta, self.stretching)
+        cos, sin = rows.once(key, lambda: turns(rows.position_N, self.d_head, self.theta, self.stretching, rows.dtype))
+        return turned(x_NHK, cos, sin, self.rotary)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         cache = packed(places[self.cache], "encode_row")

@@ -69,6 +69,11 @@ class GroupScore(_Groups):
         log_p = self.log_p(arena, chosen, arena.row(self.h))
         arena.put_row(self.out, np.array([slot, nats - log_p[group]], dtype=np.float32))
 
+    def batch(self, rows: Batch) -> None:
+        slot_N, nats_N = rows.values[self.choice].T
+        below_N = self.nats_of_rows(rows, slot_N.astype(np.int64) // self.n_words)
+        rows.values[self.out] = np.stack([slot_N, nats_N + below_N], axis=1)
+
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered([*self.operands(places), self.n_words])
 

@@ -11,8 +11,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from weightless.ops.cross_entropy import log_softmax
+from weightless.ops.cross_entropy import log_softmax, nll
 from weightless.program.arena import Arena
+from weightless.program.batch import Batch
 from weightless.program.operator import (
     SCRATCH_BYTES,
     Access,
@@ -81,6 +82,18 @@ class Level(Operator, Protocol):
         scores = arena.rows(name, chosen * size, size) @ h
         scores[max(0, n_valid - chosen * size) :] = -np.inf
         return log_softmax(scores)
+
+    def nats_of_rows(self, rows: Batch, at_N: np.ndarray) -> np.ndarray:
+        """-log p of row `at` given its part, for every row of a batch: rows of one part are multiplied together."""
+        name, _, size, n_valid = self.parts()
+        W, h_ND, part_N = rows.weight(name), rows.values[self.h], at_N // size
+        scores_NW = np.empty((len(h_ND), size), h_ND.dtype)
+        order = np.argsort(part_N, kind="stable")
+        for members in np.split(order, np.flatnonzero(np.diff(part_N[order])) + 1):
+            first = int(part_N[members[0]]) * size
+            scores_NW[members] = h_ND[members] @ W[first : first + size].T
+        scores_NW[part_N[:, None] * size + np.arange(size) >= n_valid] = -np.inf
+        return nll(scores_NW, at_N % size)
 
     def operands(self, places: Mapping[str, Place]) -> list[Operand]:
         """[the rows (six operands), h, choice, result, rows per part, valid rows]."""

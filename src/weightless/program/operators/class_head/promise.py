@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from weightless.ops.class_head import below
-from weightless.ops.cross_entropy import log_softmax
+from weightless.ops.cross_entropy import log_softmax, nll
 from weightless.program.arena import Arena
 from weightless.program.batch import LOG_P, Batch, normed_rows, times
 from weightless.program.operator import (
@@ -123,6 +123,13 @@ class ClassScore(_Classes):
         log_p = self._log_p(arena)
         arena.put_row(self.choice, np.array([slot, -log_p[slot // n_words]], dtype=np.float32))
 
+    def batch(self, rows: Batch) -> None:
+        slot_N = rows.ids(self.slot_of_token)[rows.target_N].astype(np.int64)
+        n_words = self.n_words or rows.n_rows(self.words) // rows.n_rows(self.classes)
+        rows.values[self.h] = normed_rows(rows, rows.values[self.x], self.norm, self.eps)
+        scores_NC = times(rows.weight(self.classes), rows.values[self.h])
+        rows.values[self.choice] = np.stack([slot_N, nll(scores_NC, slot_N // n_words)], axis=1)
+
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         offset, table = places[self.slot_of_token]
         n_words = self.n_words or places[self.words].tensor.shape[0] // places[self.classes].tensor.shape[0]
@@ -214,6 +221,10 @@ class WordScore(_Words):
         chosen, word = divmod(int(slot), self.n_words)
         log_p = self.log_p(arena, chosen, arena.row(self.h))
         arena.put_row(self.outcome, np.array([nats - log_p[word]], dtype=np.float32))
+
+    def batch(self, rows: Batch) -> None:
+        slot_N, nats_N = rows.values[self.choice].T
+        rows.values[self.outcome] = (nats_N + self.nats_of_rows(rows, slot_N.astype(np.int64)))[:, None]
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered(self.operands(places))

@@ -19,7 +19,7 @@ from weightless.kernels.codes import ACTIVATION_CODES
 from weightless.ops.experts import gates_of, scored
 from weightless.ops.feedforward import activate
 from weightless.program.arena import Arena
-from weightless.program.batch import Batch, normed_rows, times
+from weightless.program.batch import Batch, activated, normed_rows, times
 from weightless.program.operator import (
     SCRATCH_BYTES,
     SILENT,
@@ -87,6 +87,9 @@ class Route(Operator):
         bias = rows.weight(self.bias)[0] if self.bias else None
         chosen, gates = self._chosen(scored(s_NE, self.scoring), bias, rows.n_columns(self.route) // 2)
         rows.values[self.route] = np.concatenate([chosen, gates], axis=1)
+
+    def chooses(self) -> bool:
+        return True
 
     def _chosen(self, p_NE: np.ndarray, bias: np.ndarray | None, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Experts and gates; CorruptFileError when fewer than k are larger than nothing (NaN is not)."""
@@ -189,10 +192,10 @@ class ExpertsAdd(Joined):
                 rows.weight(name).reshape(self.n_experts, -1, n)[expert]
                 for name, n in ((self.up, x_ND.shape[1]), (self.down, rows.n_columns(self.down)))
             )
-            hidden = activate(times(up, h_ND[at]), self.activation)
+            hidden = activated(times(up, h_ND[at]), self.activation)
             branch_ND[at] += gate_NK[at, place][:, None] * times(down, hidden)
         if self.shared_down:
-            hidden = activate(times(rows.weight(self.shared_up), h_ND), self.activation)
+            hidden = activated(times(rows.weight(self.shared_up), h_ND), self.activation)
             branch_ND = branch_ND + times(rows.weight(self.shared_down), hidden)
         self.join_rows(rows, x_ND, branch_ND)
 

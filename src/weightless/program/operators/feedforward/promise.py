@@ -11,7 +11,7 @@ from weightless.kernels.codes import ACTIVATION_CODES
 from weightless.ops.feedforward import activate
 from weightless.ops.integer_activations import taken
 from weightless.program.arena import Arena
-from weightless.program.batch import Batch, normed_rows, times
+from weightless.program.batch import Batch, activated, normed_rows, times
 from weightless.program.operator import (
     SCRATCH_BYTES,
     SILENT,
@@ -92,7 +92,7 @@ class NormFfnAdd(Joined):
         h = normed_rows(rows, x, self.norm, self.eps, self.bare, self.norm_bias)
         hidden = times(rows.weight(self.up), taken(h, self.activations))
         hidden = hidden + rows.weight(self.up_bias) if self.up_bias else hidden
-        branch = times(rows.weight(self.down), taken(activate(hidden, self.activation), self.activations))
+        branch = times(rows.weight(self.down), taken(activated(hidden, self.activation), self.activations))
         self.join_rows(rows, x, branch + rows.weight(self.down_bias) if self.down_bias else branch)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from weightless.ops.cross_entropy import log_softmax
+from weightless.ops.cross_entropy import log_softmax, nll
 from weightless.program.arena import Arena
 from weightless.program.batch import LOG_P, Batch
 from weightless.program.operator import (
@@ -75,6 +75,9 @@ class LogitsScore(_Head):
         arena.put_row(
             self.outcome, -log_softmax(arena.row(self.logits))[arena.registers.target : arena.registers.target + 1]
         )
+
+    def batch(self, rows: Batch) -> None:
+        rows.values[self.outcome] = nll(rows.values[self.logits], rows.target_N)[:, None]
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         return Lowered(self._ints(places))

@@ -12,6 +12,7 @@ in.  S is stored row by row, a row per key number: H K rows of V.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,7 @@ from weightless.program.operator import (
     span_of,
     whole,
 )
+from weightless.program.operators.linear_attention.chain import chained
 
 STATE_FORMATS = ("f32", "bf16")
 
@@ -111,6 +113,12 @@ class LinearAttend(Operator):
 
     def _stepped(self, x_NC: np.ndarray, decay: np.ndarray, S_NHKV: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """(states [N, H, K, V], out [N, H V]) of N rows."""
+        *given, o_NHV = self._parted(x_NC, decay)
+        S_NHKV, y_NHV = attend_step(S_NHKV, *given)
+        return S_NHKV, self._gated(y_NHV, o_NHV)
+
+    def _parted(self, x_NC: np.ndarray, decay: np.ndarray) -> tuple[Any, ...]:
+        """(q, k [N, H, K], v [N, H, V], a, beta [N, H], o [N, H, V]); without the delta rule beta is None."""
         H, K, V = self._shape
         edges = np.cumsum([H * K, H * K, H * V, H * V, H])
         q, k, v, o, g, b = np.split(x_NC, edges, axis=1)
@@ -118,11 +126,16 @@ class LinearAttend(Operator):
         if self.delta:
             q_NHK, k_NHK = unit(q_NHK), unit(k_NHK)
         a_NH, beta_NH = decays(g + decay)[0], decays(-b)[0] if self.delta else None
-        S_NHKV, y_NHV = attend_step(S_NHKV, q_NHK, k_NHK, v.reshape(-1, H, V), a_NH, beta_NH)
-        y_NHV = rms_norm(y_NHV, None, self.eps) * silu(o).reshape(-1, H, V)
-        return S_NHKV, y_NHV.reshape(len(x_NC), -1)
+        return q_NHK, k_NHK, v.reshape(-1, H, V), a_NH, beta_NH, o.reshape(-1, H, V)
+
+    def _gated(self, y_NHV: np.ndarray, o_NHV: np.ndarray) -> np.ndarray:
+        """out [N, H V]."""
+        return (rms_norm(y_NHV, None, self.eps) * silu(o_NHV)).reshape(len(y_NHV), -1)
 
     def batch(self, rows: Batch) -> None:
+        if rows.is_chain():
+            self._chained(rows)
+            return
         x_NC, decay = rows.values[self.x], rows.weight(self.decay)
         out_NC = np.empty((len(x_NC), self.n_heads * self.d_value), x_NC.dtype)
         for at in rows.stages():
@@ -131,6 +144,16 @@ class LinearAttend(Operator):
             rows.remember(self.state, at, S_NHKV.reshape(len(at), -1, self.d_value))
         if self.answers:
             rows.values[self.out] = out_NC
+
+    def _chained(self, rows: Batch) -> None:
+        """The rows of one sequence in order, by the compiled recurrence that training has."""
+        x_NC, n_rows = rows.values[self.x], rows.n_rows(self.state)
+        q, k, v, a, beta, o = self._parted(x_NC, rows.weight(self.decay))
+        before = rows.recalled(self.state, np.zeros(1, np.int64))[0].reshape(self._shape)
+        y, S_HKV = chained(before, (q, k, v, a, beta), rows.format_of(self.state) == "bf16")
+        rows.remember(self.state, np.array([len(x_NC) - 1]), S_HKV.reshape(1, n_rows, -1))
+        if self.answers:
+            rows.values[self.out] = self._gated(y, o)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         state = packed(places[self.state], "recall_row")

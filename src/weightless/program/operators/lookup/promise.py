@@ -277,9 +277,8 @@ class GatherHashed(Operator):
         arena.put_row(self.x, arena.row(self.x) + arena.row(self.table, row))
 
     def batch(self, rows: Batch) -> None:
-        n_rows = rows.n_rows(self.table)
-        at = [int(row_index(tokens, self.seed, n_rows)) for tokens in rows.last_tokens(self.order, self.pad)]
-        rows.values[self.x] = rows.values[self.x] + rows.rows_of(self.table, np.array(at))
+        at_N = row_index(rows.last_tokens(self.order, self.pad), self.seed, rows.n_rows(self.table))
+        rows.values[self.x] = rows.values[self.x] + rows.rows_of(self.table, at_N)
 
     def lower(self, places: Mapping[str, Place]) -> Lowered:
         ends = [places[self.history].offset, places[self.x].offset]

@@ -101,6 +101,9 @@ class ChooseSlots(Operator):
         chosen = self._chosen(q, rows.weight(self.keys), rows.n_columns(self.slots) // (2 * self.n_heads))
         rows.values[self.slots] = np.concatenate(chosen, axis=1)
 
+    def chooses(self) -> bool:
+        return True
+
     def _chosen(self, q: np.ndarray, keys: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows and gates [N, H k]; CorruptFileError when a half has no k finite scores."""
         H, N = self.n_heads, len(q)

@@ -33,6 +33,7 @@ from weightless.program.operator import (
     span_of,
     whole,
 )
+from weightless.program.operators.scan.chain import convolved, scanned, window_after
 from weightless.program.tensor import Tensor
 
 WIDTHS = range(2, 5)
@@ -82,6 +83,13 @@ class Scan(Operator):
             arena.put_row(self.out, h * silu(o[0]))
 
     def batch(self, rows: Batch) -> None:
+        if rows.is_chain():
+            before_S = rows.recalled(self.state, np.zeros(1, np.int64))[0, 0]
+            h_NS, y_NS = scanned(before_S, rows.values[self.x], rows.weight(self.decay))
+            rows.remember(self.state, np.array([len(h_NS) - 1]), h_NS[-1:, None])
+            if self.answers:
+                rows.values[self.out] = y_NS
+            return
         u_NS, g_NS, o_NS = np.split(rows.values[self.x], 3, axis=1)
         z_NS, h_NS = g_NS + rows.weight(self.decay), np.empty_like(u_NS)
         for at in rows.stages():
@@ -157,6 +165,13 @@ class Convolve(Operator):
         width, n = kernel_WC.shape
         out_NC = x[:, self.first : self.first + n]
         x_NC = out_NC.copy()
+        if rows.is_chain():
+            before, at = rows.recalled(self.window, np.zeros(1, np.int64))[0], int(rows.position_N[0])
+            if self.answers:
+                out_NC[:] = convolved(before, x_NC, kernel_WC, at)
+            rows.remember(self.window, np.array([len(x) - 1]), window_after(before, x_NC, at)[None])
+            rows.values[self.x] = x
+            return
         if self.answers:
             out_NC += kernel_WC[0] * x_NC
         for at in rows.stages():

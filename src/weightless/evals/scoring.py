@@ -1,0 +1,202 @@
+"""Score windows of a token stream, by either of two paths that give the same nats.
+
+    stepped    the compiled engine, token after token: as decoding works, and the only path that counts what the text
+               decides (bytes of walks, early exits)
+    blocked    many positions per weight read (`program.blocked`): several times as fast where the engine waits for
+               memory, and never counted as touched
+
+`auto` takes the blocked path for FEWEST_BLOCKED targets or more of a model that it gives the same nats for: one with
+no exits, nothing that the text decides and nothing that chooses by comparing sums.  Then some stretches of the windows
+are stepped, too: their time is the speed of decoding, and their nats have to be those of the blocked path; if they are
+not, all windows are stepped.  Asked for by name, a path is taken or refused.
+
+Windows are independent: threads take them in turn, each with a state of its own and BLAS held to one thread.
+Errors: ConfigError for an unknown path and for a model that cannot be scored in blocks; WeightlessError when blocks,
+asked for by name, give other nats.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.progress import progress
+from weightless.export.packed import Packed
+from weightless.program.blocked import Blocked, check_path, why_not
+from weightless.program.decoded import Decoded
+from weightless.program.interpreter import N_TRAFFIC
+
+WARM_UP_TOKENS = 17
+FEWEST_BLOCKED = 1024
+"""Targets from which on decoding the weights beforehand pays."""
+STRETCHES, STRETCH_TOKENS = 8, 16
+"""Of one window per thread that are stepped behind blocks: positions all along it."""
+ROOM_EXACT, ROOM_ROUNDED = 1e-3, 0.2
+"""Nats by which the stepped stretches may differ at a token, as a share of them or absolute: far above what an order
+of sums does, where no memory is rounded and where one is."""
+Window = tuple[int, int, int]
+Tick = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """At every token of the stream: nats, bytes that the data decides, position, exits taken; and how that was found.
+
+    `tokens_per_second` is the speed of scoring, `decoded_per_second` that of the engine, token after token.
+    """
+
+    nats: np.ndarray
+    data: np.ndarray
+    positions: np.ndarray
+    paths: np.ndarray
+    path: str
+    tokens_per_second: float = 0.0
+    decoded_per_second: float = 0.0
+
+    @staticmethod
+    def nothing(n_tokens: int, path: str) -> Scored:
+        positions, paths = np.zeros((2, n_tokens), dtype=np.int64)
+        return Scored(np.zeros(n_tokens), np.zeros((n_tokens, N_TRAFFIC), np.int64), positions, paths, path)
+
+
+def score_windows(
+    packed: Packed, tokens: np.ndarray, todo: list[Window], n_threads: int, label: str, path: str = "auto"
+) -> Scored:
+    """All the windows (first token fed, first target scored, end of targets), on so many threads at most."""
+    n_threads, n_targets = min(n_threads, len(todo)), sum(end - scored for _, scored, end in todo)
+    if _is_blocked(packed, n_targets, path):
+        found = _blocked(packed, tokens, todo, n_threads, label)
+        if found is not None:
+            return found
+        if path == "blocked":
+            raise WeightlessError("this model's nats in blocks are not those of its engine: score it stepped")
+    return _stepped(packed, tokens, todo, n_threads, label)
+
+
+def _is_blocked(packed: Packed, n_targets: int, path: str) -> bool:
+    check_path(path)
+    if path == "blocked" and (told := why_not(packed.program, scoring=True, exactly=False)):
+        raise ConfigError(f"path blocked: {packed.family} cannot be scored in blocks, because {told}; use stepped")
+    return path == "blocked" or (
+        path == "auto" and n_targets >= FEWEST_BLOCKED and not why_not(packed.program, scoring=True)
+    )
+
+
+def _stepped(packed: Packed, tokens: np.ndarray, todo: list[Window], n_threads: int, label: str) -> Scored:
+    found = Scored.nothing(len(tokens), "stepped")
+    first, end = todo[0][0], min(todo[0][2], todo[0][0] + WARM_UP_TOKENS)
+    packed.engine().score_stream_with_traffic(tokens[first : end - 1], tokens[first + 1 : end])
+
+    def worker() -> Callable[[Window], None]:
+        engine = packed.engine()
+
+        def work(window: Window) -> None:
+            first, scored, end = window
+            engine.reset()
+            fed, traffic = engine.score_stream_with_traffic(tokens[first : end - 1], tokens[first + 1 : end])
+            done = scored - first - 1
+            found.nats[scored:end], found.data[scored:end] = fed[done:], traffic[done:]
+            found.positions[scored:end] = np.arange(scored - first, end - first)
+            found.paths[scored:end] = engine.paths[done:]
+
+        return work
+
+    speed = _shared_out(worker, todo, n_threads, label)
+    return replace(found, tokens_per_second=speed, decoded_per_second=speed)
+
+
+def _blocked(packed: Packed, tokens: np.ndarray, todo: list[Window], n_threads: int, label: str) -> Scored | None:
+    """None when the engine gives other nats."""
+    from threadpoolctl import threadpool_limits
+
+    found, program = Scored.nothing(len(tokens), "blocked"), packed.program
+    decoded = Decoded(program.layout, packed.weights)
+
+    def worker() -> Callable[[Window], None]:
+        blocked = Blocked(program, packed.weights, decoded)
+
+        def work(window: Window) -> None:
+            first, scored, end = window
+            blocked.reset()
+            done = scored - first - 1
+            found.nats[scored:end] = blocked.score(tokens[first : end - 1], tokens[first + 1 : end], done)
+            found.positions[scored:end] = np.arange(scored - first, end - first)
+
+        return work
+
+    with threadpool_limits(1, "blas"):
+        first, end = todo[0][0], min(todo[0][2], todo[0][0] + WARM_UP_TOKENS)
+        worker()((first, first + 1, end))  # what is decoded, compiled or mapped once is in no rate
+        speed = _shared_out(worker, todo, n_threads, label)
+        checked = todo[:: max(1, len(todo) // n_threads)][:n_threads]
+        with ThreadPoolExecutor(n_threads) as pool:
+            steps = list(pool.map(lambda window: _step_stretches(packed, decoded, tokens, window), checked))
+    for window, (at, nats, _) in zip(checked, steps, strict=True):
+        known = at >= window[1]
+        if not _agree(packed, nats[known], found.nats[at[known]]):
+            return None
+    rates = sum(len(at) / seconds for at, _, seconds in steps)
+    return replace(found, tokens_per_second=speed, decoded_per_second=rates)
+
+
+def _step_stretches(
+    packed: Packed, decoded: Decoded, tokens: np.ndarray, window: Window
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """(targets, their nats, seconds) of stretches all along a window; blocks feed what lies between them."""
+    first, _, end = window
+    n = end - 1 - first
+    engine = packed.engine()
+    engine.score_stream(tokens[first : first + 1], tokens[first + 1 : first + 2])  # compiles, or loads
+    blocked = Blocked(packed.program, packed.weights, decoded, engine.S)
+    size = STRETCH_TOKENS if n >= STRETCHES * STRETCH_TOKENS else n
+    begins = np.linspace(0, n - size, STRETCHES if size < n else 1).astype(int).tolist()
+    found, seconds = [], 0.0
+    for begin in begins:
+        blocked.feed(tokens[first + blocked.position : first + begin])
+        fed = slice(first + begin, first + begin + size)
+        engine.resume(begin)
+        started = time.perf_counter()
+        found.append(engine.score_stream(tokens[fed], tokens[fed.start + 1 : fed.stop + 1]))
+        seconds += time.perf_counter() - started
+        blocked.take_over(tokens[fed])
+    at = np.concatenate([np.arange(first + begin + 1, first + begin + size + 1) for begin in begins])
+    return at, np.concatenate(found), seconds
+
+
+def _agree(packed: Packed, stepped: np.ndarray, blocked: np.ndarray) -> bool:
+    """Whether they are the same nats up to an order of sums, and to what is rounded to whole codes in between."""
+    kept = {name for op in packed.program.body for name in op.kept()}
+    rounded = any(packed.program.by_name[name].format not in ("f32", "u32") for name in kept)
+    room = ROOM_ROUNDED if rounded else ROOM_EXACT
+    return bool(np.allclose(stepped, blocked, rtol=room, atol=room, equal_nan=True))
+
+
+def _shared_out(
+    worker: Callable[[], Callable[[Window], None]], todo: list[Window], n_threads: int, label: str
+) -> float:
+    """Have every window worked by one of the threads; targets per second.  An interrupt ends them at their window."""
+    stopped = threading.Event()
+    started = time.perf_counter()
+    n_targets = sum(end - scored for _, scored, end in todo)
+    with progress(label, n_targets, "tokens") as tick, ThreadPoolExecutor(n_threads) as pool:
+
+        def part(windows: list[Window]) -> None:
+            work = worker()
+            for window in windows:
+                if stopped.is_set():
+                    return
+                work(window)
+                tick(window[2] - window[1])
+
+        try:
+            for finished in [pool.submit(part, todo[i::n_threads]) for i in range(n_threads)]:
+                finished.result()
+        finally:
+            stopped.set()
+    return n_targets / (time.perf_counter() - started)
