@@ -47,6 +47,14 @@ def test_a_type_and_a_folder_for_mlx(model, tmp_path, command):
     assert said["model.layers.0.mlp.down_proj"] == {"group_size": 32, "bits": 8}  # rows of 96 numbers
 
 
+@pytest.mark.parametrize("to", ["gguf", "hf", "mlx"])
+def test_rounded_activations_are_told_to_be_ours(tmp_path, command, to):
+    config = qwen3.Config(V, 64, 1, 2, 1, 32, 64, 31, weight_format="int8", activation_format="int8")
+    made(tmp_path / "model.wl", "qwen3", config, small_tokenizer())
+    code, _, noted = command("export", tmp_path / "model.wl", "--to", to, "--out", tmp_path / "out.gguf")
+    assert code == 0 and "activation_format" in noted
+
+
 def test_what_cannot_be_is_one_line(model, tmp_path, command):
     def refused(*arguments) -> str:
         code, out, wrong = command(*arguments)

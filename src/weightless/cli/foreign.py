@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -14,6 +14,9 @@ from weightless.base.errors import WeightlessError
 from weightless.base.files import sha256_file
 from weightless.base.units import human_bytes
 from weightless.cli.parse import parse
+
+if TYPE_CHECKING:
+    from weightless.export.packed import Packed
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,9 @@ def _export(options: Export) -> int:
     folder = Path(options.out) if options.out else artifact.with_suffix("")
     if folder.exists() and not folder.is_dir():
         raise WeightlessError(f"{folder} is no folder: name another with --out")
-    architecture = (export_mlx if options.to == "mlx" else export_folder)(open_packed(artifact), folder)
+    packed = open_packed(artifact)
+    architecture = (export_mlx if options.to == "mlx" else export_folder)(packed, folder)
+    _tell_activations(packed)
     print(f"{folder}: {architecture}, {human_bytes((folder / 'model.safetensors').stat().st_size)} of weights")
     return 0
 
@@ -137,9 +142,20 @@ def _export_gguf(options: Export, artifact: Path) -> int:
     out = Path(options.out) if options.out else artifact.with_suffix(".gguf")
     if out.is_dir():
         raise WeightlessError(f"{out} is a folder: name a file with --out")
-    made = export_gguf(open_packed(artifact), out, options.type, options.tokenizer, show_progress=True)
+    packed = open_packed(artifact)
+    made = export_gguf(packed, out, options.type, options.tokenizer, show_progress=True)
     for note in made.notes:
         print(note, file=sys.stderr)
+    _tell_activations(packed)
     types = ", ".join(f"{n} tensors in {name}" for name, n in made.types.items())
     print(f"{out}: {made.architecture}, {types}; {human_bytes(out.stat().st_size)}")
     return 0
+
+
+def _tell_activations(packed: Packed) -> None:
+    """What no other program's form can say."""
+    config = packed.artifact.meta.get("config")
+    fmt = config.get("activation_format", "f32") if isinstance(config, dict) else "f32"
+    if fmt != "f32":
+        told = f"activations are rounded to {fmt} here (activation_format), and other programs are not told"
+        print(f"{told}: they take them as they do, so numbers differ a little", file=sys.stderr)
