@@ -209,6 +209,7 @@ def test_every_rule_is_about_flags_that_exist():
     from weightless.cli import (
         accounting,
         artifact,
+        audit,
         count,
         data_import,
         data_prepare,
@@ -229,6 +230,7 @@ def test_every_rule_is_about_flags_that_exist():
     of_training = set().union(*(vars(c)["__dataclass_fields__"] for c in (TrainConfig, train.TrainOptions, *configs)))
     options = {
         "generate": generate.Generate,
+        "audit": audit.Audit,
         "eval": artifact.Eval,
         "count": count.Count,
         "export": foreign.Export,
