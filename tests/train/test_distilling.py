@@ -138,11 +138,7 @@ def test_resume_after_ctrl_c_is_bit_exact_and_asks_nothing_twice(tmp_path):
 
 
 def test_pieces_of_any_size_teach_the_same(tmp_path, monkeypatch):
-<<<<<<< HEAD
     """Two batches to a piece, and an odd one last, against all in one; a piece that is lost is asked for again."""
-=======
-    """Two batches to a piece, an odd one at the end, against all in one; a piece that is lost is asked for again."""
->>>>>>> 62795f3 (Know the audit's flags among the rules about flags)
     config = dataclasses.replace(SMALL, num_steps=25)
     whole = run(tmp_path / "whole", config, lineage=lineage(tmp_path / "whole"))
     monkeypatch.setattr(teacher_cache, "CHUNK_POSITIONS", 60)

@@ -196,14 +196,14 @@ def test_compiled_layers_see_documents_exits_and_the_rounding_of_caches() -> Non
             records = Record(), Record()
             mine = passes.losses(p | constants, x, y, *more, record=records[0])
             wanted = model.losses(p | constants, x, y, *more, record=records[1])
-            torch.testing.assert_close(mine, wanted, rtol=0, atol=2e-6 * float(wanted.max()))
+            torch.testing.assert_close(mine, wanted, rtol=0, atol=1e-5 * float(wanted.detach().max()))
             assert len(records[0].auxiliary) == len(records[1].auxiliary) == 1
             torch.testing.assert_close(records[0].auxiliary, records[1].auxiliary, rtol=1e-5, atol=1e-5)
             if kv_format != "f32":
                 without = plain.losses(p | constants, x, y, *more, record=Record())
-                assert float((mine - without).abs().max()) > 20 * float((mine - wanted).abs().max())
+                assert float((mine - without).detach().abs().max()) > 20 * float((mine - wanted).detach().abs().max())
         apart, across = (passes.losses(p | constants, x, y, *more, record=Record()) for more in ((documents,), ()))
-        assert float((apart - across).abs().max()) > 1e-3
+        assert float((apart - across).detach().abs().max()) > 1e-3
     assert passes.n_compiled == passes.n_passes == 4 and passes.n_graphs >= 2  # one with documents, one without
 
 

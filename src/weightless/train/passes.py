@@ -51,8 +51,9 @@ class Passes:
             _check_compilable(model, config.device)
             self.computed = copy.copy(model)
             with warnings.catch_warnings(action="ignore"):
+                torch.compiler.reset()  # after eight models in one process it would compile no more, without a word
                 self.computed._stream = torch.compile(model._stream, backend=self._backend, dynamic=False)
-                self.slopes = torch.compile(slopes_to_compile)
+                self.head = torch.compile(slopes_to_compile)
         if config.autocast == "bf16" and config.device == "cpu" and not _has_bf16_instructions():
             told = "this processor has no instructions for bf16, float32 will be several times faster"
             print(f"autocast = {config.autocast!r}: {told}", file=sys.stderr)
@@ -100,7 +101,7 @@ class Passes:
     def _around(self) -> AbstractContextManager[Any]:
         stack = ExitStack()
         if self.config.compile:
-            stack.enter_context(slopes_by(self.slopes))
+            stack.enter_context(slopes_by(self._slopes))
         if self.config.compile and self.n_passes < 2:
             stack.enter_context(warnings.catch_warnings(action="ignore"))  # torch's own, about parts of itself
         if self.config.autocast != "none":
@@ -108,6 +109,15 @@ class Passes:
             if not self.n_passes and not self.config.compile:
                 stack.enter_context(_Products(self.products))
         return stack
+
+    def _slopes(
+        self, logits_RV: torch.Tensor, targets_R: torch.Tensor, softcap: float | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compiled once for any number of rows: with padding it varies, and what was compiled must not depend on what
+        came first."""
+        for tensor in (logits_RV, targets_R):
+            torch._dynamo.maybe_mark_dynamic(tensor, 0)
+        return self.head(logits_RV, targets_R, softcap)
 
     def _backend(self, graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
         """torch.compile's own, counted: graphs when they are made, runs when they run."""
