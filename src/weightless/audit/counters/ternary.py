@@ -28,6 +28,8 @@ from weightless.quant.formats import decode_rows
 BASES = ("t2", "t5")
 BLOCK_ELEMENTS = 1 << 22
 LARGEST_FIVE = 121
+COUNTED = ("minus", "zero", "plus", "others", "wrong_scales", "read_otherwise", "groups", "empty_groups")
+"""What is counted of a tensor's rows, in this order."""
 
 
 @dataclass(frozen=True)
@@ -87,24 +89,25 @@ def other_matrices(packed: Packed, patterns: Sequence[str]) -> dict[str, str]:
 def _examined(rows_RB: np.ndarray, tensor: Tensor) -> TernaryTensor:
     """`rows_RB` uint8 [R, at least row_bytes]."""
     rows, cols = tensor.shape
-    what = (tensor.name, tensor.format, rows * cols)
-    if parse_format(tensor.format).base not in BASES:
-        fault = f"stored as {tensor.format}, which is not ternary"
-        return TernaryTensor(*what, *[0] * 8, rows * tensor.row_bytes, fault)
-    sizes, total = _group_sizes(tensor.format, cols), np.zeros(8, np.int64)
+    name, fmt, stored = tensor.name, tensor.format, rows * tensor.row_bytes
+    if parse_format(fmt).base not in BASES:
+        fault = f"stored as {fmt}, which is not ternary"
+        return TernaryTensor(name, fmt, rows * cols, **dict.fromkeys(COUNTED, 0), stored_bytes=stored, fault=fault)
+    sizes, total = _group_sizes(fmt, cols), np.zeros(8, np.int64)
     for first in range(0, rows, step := max(1, BLOCK_ELEMENTS // cols)):
-        total += _counted(rows_RB[first : first + step, : tensor.row_bytes], tensor.format, cols, sizes)
+        total += _counted(rows_RB[first : first + step, : tensor.row_bytes], fmt, cols, sizes)
     faults = {
         "{:,} weights are neither -1, 0 nor +1 times their scale": total[3],
         "{:,} scales are negative or not finite": total[4],
         "the engine reads {:,} weights otherwise": total[5],
     }
     told = "; ".join(text.format(n) for text, n in faults.items() if n)
-    return TernaryTensor(*what, *total.tolist(), rows * tensor.row_bytes, told)
+    counts = dict(zip(COUNTED, total.tolist()))
+    return TernaryTensor(name, fmt, rows * cols, **counts, stored_bytes=stored, fault=told)
 
 
 def _counted(rows_RB: np.ndarray, fmt: str, cols: int, sizes: list[int]) -> np.ndarray:
-    """(-1, 0, +1, none of them, wrong scales, read otherwise, groups, groups without a scale) of some rows."""
+    """COUNTED of some rows."""
     digits_RC, scale_RG = _digits(rows_RB, fmt, cols, sizes), _scales(rows_RB, fmt, cols, sizes)
     is_digit = np.abs(digits_RC) <= 1
     counts = [int(((digits_RC == d) & is_digit).sum()) for d in (-1, 0, 1)]
