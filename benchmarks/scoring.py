@@ -9,8 +9,8 @@ blocks reach, all of their work counted as products.  No blocked path can pass t
 runs at a fifth of it or more (a model that lies in the caches), five times is out of reach.
 
 Nothing is timed before it is right: the mean nats of both agree to 1e-5 where the cache is float32; to 1e-4 where it is
-int8, because so few tokens do not average the codes out that another order of sums moves (60,416 tokens of a trained
-model do: 1e-8).  The models are dense with random weights; caches are f32 for f32 and int8 for the others.
+int8, because so few tokens do not average the codes out that another order of sums moves (60,416 do:
+docs/bytes.md).  The models are dense with random weights; caches are f32 for f32 and int8 for the others.
 """
 
 from __future__ import annotations

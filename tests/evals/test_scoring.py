@@ -17,6 +17,7 @@ from weightless.evals.bits_per_byte import chosen_windows, evaluate
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed
 from weightless.program.blocked import Blocked
+from weightless.program.decoded import Decoded
 
 V = 301
 
@@ -108,6 +109,19 @@ def test_what_cannot_be_scored_in_blocks_is_stepped_or_refused_by_name(models):
     assert evaluate(experts, tokens[:200], None, path="blocked").path == "blocked"
     with pytest.raises(ConfigError, match="path 'blokced': did you mean 'blocked'"):
         evaluate(experts, tokens, None, path="blokced")
+
+
+@pytest.mark.parametrize("case", ["untied_gqa_silu_f32", "untied_mqa_relu2_bf16"])
+def test_stretches_all_along_a_window_are_stepped_and_believed(models, monkeypatch, case):
+    """Three stretches of four tokens, blocks between them: what is stepped is what the engine alone says there."""
+    monkeypatch.setattr(scoring, "STRETCHES", 3)
+    monkeypatch.setattr(scoring, "STRETCH_TOKENS", 4)
+    packed, tokens = models[case], stream(150, 3)
+    decoded = Decoded(packed.program.layout, packed.weights)
+    at, nats, _ = scoring._step_stretches(packed, decoded, tokens, (40, 41, 72))
+    wanted = packed.engine().score_stream(tokens[40:71], tokens[41:72])
+    assert at.tolist() == [*range(41, 45), *range(54, 58), *range(68, 72)]
+    np.testing.assert_allclose(nats, wanted[at - 41], rtol=0, atol=2e-5 if "f32" in case else 0.03)
 
 
 def test_blocks_that_give_other_nats_are_not_believed(models, monkeypatch):

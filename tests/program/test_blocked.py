@@ -116,6 +116,21 @@ def test_the_engine_goes_on_where_blocks_stop_and_the_other_way_round(name, case
             np.testing.assert_allclose(left, right, rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.parametrize("name, case", FED)
+def test_blocks_go_on_where_an_engine_began(name, case):
+    """Oracle: the engine alone.  Nothing has been fed in blocks before: what the engine left is all that there is."""
+    model = bench(name, case)
+    wanted = model.engine().score_stream(model.tokens, model.targets)
+    engine = Engine(model.program, model.weights, poison=True)
+    run = Blocked(model.program, model.weights, state=engine.S)
+    for begin, stop in ((0, 6), (11, 17)):
+        run.feed(model.tokens[run.position : begin])
+        engine.resume(begin)
+        nats = engine.score_stream(model.tokens[begin:stop], model.targets[begin:stop])
+        np.testing.assert_allclose(nats, wanted[begin:stop], rtol=0, atol=room(model))
+        run.take_over(model.tokens[begin:stop])
+
+
 def _rows(model, memory: np.ndarray, state: str) -> np.ndarray:
     arena = Arena(model.program.layout, model.weights)
     arena.state[:] = memory[: len(arena.state)]

@@ -55,11 +55,18 @@ class Past:
 
     def cache(self, name: str) -> Stored:
         """One with a row per position."""
-        return self._found(self.caches, name)
+        if name not in self.caches:
+            self.caches[name] = self._stored(name)
+            self.caches[name].read(0, self.position)  # where an engine has begun
+        return self.caches[name]
 
     def other(self, name: str) -> Stored:
         """A state that is written anew at every position."""
-        return self._found(self.states, name)
+        if name not in self.states:
+            self.states[name] = self._stored(name)
+            if self.position:
+                self.states[name].read(0, len(self.states[name].numbers))
+        return self.states[name]
 
     def take_over(self, tokens: np.ndarray) -> None:
         """The engine has gone on in the same memory: by these tokens."""
@@ -70,10 +77,8 @@ class Past:
         for stored in self.states.values():
             stored.read(0, len(stored.numbers))
 
-    def _found(self, among: dict[str, Stored], name: str) -> Stored:
-        if name not in among:
-            among[name] = Stored(self.program.layout.places[name], self.state)
-        return among[name]
+    def _stored(self, name: str) -> Stored:
+        return Stored(self.program.layout.places[name], self.state)
 
 
 class Chunk:
