@@ -28,8 +28,8 @@ _NAMES = {
     ),
     COMPUTE: (
         "add.Tensor sub.Tensor mul.Tensor div.Tensor neg reciprocal pow.Scalar pow.Tensor_Scalar sqrt rsqrt exp log "
-        "cos sin sigmoid silu relu gelu tanh abs round clamp maximum minimum eq.Scalar le.Scalar floor_divide "
-        "remainder.Scalar mm bmm addmm mv dot sum sum.dim_IntList mean mean.dim amax amin argmax max min nonzero sort "
+        "cos sin sigmoid silu relu gelu tanh abs round clamp maximum minimum eq.Scalar le.Scalar lt.Scalar "
+        "floor_divide remainder.Scalar mm bmm addmm mv dot sum sum.dim_IntList mean mean.dim amax amin argmax max min nonzero sort "
         "linalg_vector_norm _log_softmax _softmax logsumexp gather cat stack clone _to_copy constant_pad_nd where.self "
         "masked_fill.Scalar _scaled_dot_product_flash_attention_for_cpu native_layer_norm _local_scalar_dense"
     ),

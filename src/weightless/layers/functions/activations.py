@@ -26,7 +26,7 @@ class _Rounded(torch.autograd.Function):
         m_NG1 = x_NGB.abs().amax(dim=-1, keepdim=True)
         is_zero = m_NG1 < LEAST
         codes = x_NGB.mul((127.0 / m_NG1).masked_fill(is_zero, 0.0)).round_()
-        scales = m_NG1.mul(torch.tensor(1 / 127, dtype=torch.float32)).masked_fill(is_zero, 0.0)
+        scales = m_NG1.mul(1 / 127).masked_fill(is_zero, 0.0)
         # Adding 0 turns -0 into the +0 that a whole number stands for.
         return codes.add_(0.0).mul_(scales).flatten(-2)[..., :width].to(x.dtype)
 
