@@ -101,7 +101,8 @@ class Experts(Layer):
         if window.record is not None:
             self._count(window.record, p_NE, chosen_NK)
         matrices = p[self._named("up")], p[self._named("down")]
-        branch_ND = L.expert_ffn(h_ND, *matrices, chosen_NK, gate_NK, self.n_experts, self.activation)
+        given = chosen_NK, gate_NK, self.n_experts, self.activation
+        branch_ND = L.expert_ffn(h_ND, *matrices, *given)  # pyright: ignore[reportCallIssue]  # torch's decorator
         if self.d_shared:
             up, down = self.shared
             branch_ND = branch_ND + L.ffn(h_ND, p[up], p[down], self.activation)

@@ -27,11 +27,12 @@ _NAMES = {
         "squeeze_.dim t transpose.int unbind.int unsqueeze view _unsafe_view _reshape_alias as_strided"
     ),
     COMPUTE: (
-        "add.Tensor sub.Tensor mul.Tensor div.Tensor neg reciprocal pow.Scalar pow.Tensor_Scalar sqrt rsqrt exp log "
-        "cos sin sigmoid silu relu gelu tanh abs round clamp maximum minimum eq.Scalar le.Scalar lt.Scalar "
-        "floor_divide remainder.Scalar mm bmm addmm mv dot sum sum.dim_IntList mean mean.dim amax amin argmax max min nonzero sort "
-        "linalg_vector_norm _log_softmax _softmax logsumexp gather cat stack clone _to_copy constant_pad_nd where.self "
-        "masked_fill.Scalar _scaled_dot_product_flash_attention_for_cpu native_layer_norm _local_scalar_dense"
+        "add.Tensor sub.Tensor mul.Tensor div.Tensor neg reciprocal pow.Scalar pow.Tensor_Scalar sqrt rsqrt exp "
+        "log cos sin sigmoid silu relu gelu tanh abs round clamp maximum minimum eq.Scalar le.Scalar lt.Scalar "
+        "floor_divide remainder.Scalar mm bmm addmm mv dot sum sum.dim_IntList mean mean.dim amax amin argmax max "
+        "min nonzero sort linalg_vector_norm _log_softmax _softmax logsumexp gather cat stack clone _to_copy "
+        "constant_pad_nd where.self masked_fill.Scalar _scaled_dot_product_flash_attention_for_cpu "
+        "native_layer_norm _local_scalar_dense"
     ),
     UPDATE: (
         "add_.Tensor sub_.Tensor mul_.Tensor div_.Tensor neg_ pow_.Scalar rsqrt_ sqrt_ exp_ square_ round_ clamp_ "

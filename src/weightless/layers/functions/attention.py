@@ -142,10 +142,8 @@ def causal_attention(
         q_BTHK, k_BTHK = (rotate(z, cos, sin, rotary == "interleaved") for z in (q_BTHK, k_BTHK))
     if q_gain is not None:
         q_BTHK = q_BTHK * q_gain.reshape(-1, 1)
-    if kv_format != "f32":
-        kv_BTC = fake_quantise(torch.cat([k_BTHK.reshape(B, T, d_kv), v], dim=-1), kv_format).to(qkv_BTC.dtype)
-        k_BTHK, v = kv_BTC.split(d_kv, dim=-1)
-    k_BHTK, v_BHTK = (z.reshape(B, T, n_kv_heads, d_head).transpose(1, 2) for z in (k_BTHK, v))
+    kv_BTC = fake_quantise(torch.cat([k_BTHK.reshape(B, T, d_kv), v], dim=-1), kv_format).to(qkv_BTC.dtype)
+    k_BHTK, v_BHTK = (z.view(B, T, n_kv_heads, d_head).transpose(1, 2) for z in kv_BTC.split(d_kv, dim=-1))
     allowed = _allowed(T, documents, window, qkv_BTC.device)
     out_BHTK = F.scaled_dot_product_attention(
         q_BTHK.transpose(1, 2), k_BHTK, v_BHTK, allowed, is_causal=allowed is None, enable_gqa=n_kv_heads != n_heads
