@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ from weightless.audit.predictors.byte_counts import Claim, TokenBytes
 from weightless.audit.predictors.claims import read_expected
 from weightless.audit.predictors.predictor import ObjectPredictor
 from weightless.base.errors import ConfigError, CorruptFileError
+from weightless.evals.bits_per_byte import Score
 from weightless.tokenizer.bpe import Tokenizer
 
 BYTES = TokenBytes(Tokenizer({i: bytes([i]) for i in range(256)}, []))
@@ -130,6 +132,22 @@ def test_constants_of_a_validation_set():
             read_expected([wrong])
     with pytest.raises(ConfigError, match="one whole number"):
         read_expected(["bytes=1", "bytes=2"])
+
+
+def test_all_that_an_evaluation_says_of_itself_can_be_claimed(tmp_path):
+    """Whatever `Score` writes is read: a key that is new there is new here."""
+    said = Score(12.5, 10, 20, 3.5, *[np.zeros(10)] * 2, stride=4, sampled=True, path="blocked", decoded_per_second=2.0)
+    (tmp_path / "eval.json").write_text(json.dumps(said.to_plain()))
+    found = Claim.read(tmp_path / "eval.json")
+    assert (found.nats, found.eval_tokens, found.scored_by, found.decode_tokens_per_second) == (
+        12.5,
+        10,
+        "blocked",
+        2.0,
+    )
+    (tmp_path / "eval.json").write_text(json.dumps({**said.to_plain(), "scored_by": 3}))
+    with pytest.raises(CorruptFileError, match="scored_by"):
+        Claim.read(tmp_path / "eval.json")
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,9 @@ class Claim:
     bits_per_byte: float | None = None
     bytes_per_token: float | None = None
     decode_tokens_per_second: float | None = None
+    scoring_tokens_per_second: float | None = None
+    scored_by: str | None = None
+    """Whether tokens were scored in blocks or step by step."""
     stride: int | None = None
     """Windows began every so many tokens; None: side by side."""
     ranges: tuple[tuple[int, int], ...] | None = None
@@ -103,8 +106,10 @@ class Claim:
         for key, value in values.items():
             if key not in known:
                 raise ConfigError(f"{path}: unknown key {key!r}: {nearest(key, known)}")
-            if key not in ("ranges", "targets", "sampled") and not (value is None or is_number(value)):
+            if key not in ("ranges", "targets", "sampled", "scored_by") and not (value is None or is_number(value)):
                 raise CorruptFileError(f"{path}: {key} is {value!r:.40}, and should be a number")
+        if not isinstance(values.get("scored_by"), str | None):
+            raise CorruptFileError(f"{path}: scored_by is {values['scored_by']!r:.40}, and should be a word")
         if type(values.get("sampled", False)) is not bool:
             raise CorruptFileError(f"{path}: sampled is {values['sampled']!r:.40}, and should be true or false")
         for key in ("eval_tokens", "eval_bytes", "stride"):
