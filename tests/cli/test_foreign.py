@@ -211,7 +211,7 @@ def test_what_cannot_be_expressed_is_named(field, tmp_path, command):
 
 
 CARRIED = "vocab_size d_model n_layers n_heads n_kv_heads d_ff context tied qk_norm rope_theta eps"
-STORED = "weight_format kv_format plan"
+STORED = "weight_format kv_format plan activation_format"
 NOTHING_ALONE = "match_d_ff window_pattern zero_init n_classes classes_by exit_threshold exit_loss exit_weight"
 
 

@@ -257,6 +257,7 @@ def elsewhere(c: Config) -> tuple[str, dict[str, Any]]:
     if c.qk_norm == "weighted" and c.eps != QK_EPS:
         raise ConfigError(f"eps = {c.eps:g}: qwen3 has one eps for all norms, and those of heads have {QK_EPS:g} here")
     same = "vocab_size d_model n_layers d_head context tied rope_theta eps weight_format kv_format plan"
+    same += " activation_format"
     heads = {"n_heads": c.heads, "n_kv_heads": c.kv_heads, "d_ff": c.hidden}
     return "llama" if c.qk_norm == "none" else "qwen3", {**{n: getattr(c, n) for n in same.split()}, **heads}
 
