@@ -29,18 +29,23 @@ def by_engine(model, tokens) -> np.ndarray:
         return np.log(np.array(rows))
 
 
-def same(found: np.ndarray, wanted: np.ndarray, exact: bool) -> None:
-    np.testing.assert_allclose(
-        np.exp(found), np.exp(wanted), rtol=3e-5 if exact else 2e-3, atol=1e-7 if exact else 1e-5
-    )
+EXACT, ROUNDED, WHOLE = 3e-5, 2e-3, 1e-2
+"""Of probabilities: sums in another order; a cache's number on the other side of a half; an activation there."""
+
+
+def same(found: np.ndarray, wanted: np.ndarray, rtol: float) -> None:
+    np.testing.assert_allclose(np.exp(found), np.exp(wanted), rtol=rtol, atol=1e-7 if rtol == EXACT else 1e-5)
 
 
 def runner_of(model, **options) -> BatchRunner | EngineRunner:
     return runner_for(model.program, model.weights, **options)
 
 
-def is_exact(model) -> bool:
-    return not any(t.kind == "state" and t.format in ("bf16", "int8") for t in model.program.tensors)
+def tolerance(model) -> float:
+    if model.rounds_activations:
+        return WHOLE
+    is_rounded = any(t.kind == "state" and t.format in ("bf16", "int8") for t in model.program.tensors)
+    return ROUNDED if is_rounded else EXACT
 
 
 def some_tokens(n: int, seed: int = 0) -> list[int]:
@@ -57,9 +62,9 @@ def test_ragged_batches_give_what_each_sequence_gives_alone(name, case, paged):
     a, b, c = (runner.begin() for _ in texts)
     first = runner.forward([Work(a, texts[0]), Work(b, texts[1][:4])])
     rest = runner.forward([Work(b, texts[1][4:]), Work(c, texts[2])])
-    same(first[0], wanted[0], is_exact(model))
-    same(np.concatenate((first[1], rest[0])), wanted[1], is_exact(model))
-    same(rest[1], wanted[2], is_exact(model))
+    same(first[0], wanted[0], tolerance(model))
+    same(np.concatenate((first[1], rest[0])), wanted[1], tolerance(model))
+    same(rest[1], wanted[2], tolerance(model))
     assert runner.tokens(b) == texts[1]
 
 
@@ -75,11 +80,11 @@ def test_a_tree_gives_what_each_path_gives_and_keeps_what_is_accepted(name, case
     for node, parent in enumerate(parents):
         paths.append([*(paths[parent] if parent >= 0 else []), nodes[node]])
     for path, row in zip(paths, log_p):
-        same(row, by_engine(model, [*prompt, *path])[-1], is_exact(model))
+        same(row, by_engine(model, [*prompt, *path])[-1], tolerance(model))
     runner.keep(sequence, 6, [6, 9, 10])
     assert runner.tokens(sequence) == [*prompt, *paths[4]]
     (after,) = runner.forward([(sequence, [3, 1])])
-    same(after, by_engine(model, [*prompt, *paths[4], 3, 1])[-2:], is_exact(model))
+    same(after, by_engine(model, [*prompt, *paths[4], 3, 1])[-2:], tolerance(model))
 
 
 @pytest.mark.parametrize("paged", [False, True])
@@ -93,12 +98,12 @@ def test_forks_go_their_own_ways(name, case, paged):
     empty = runner.fork(runner.begin())
     second = runner.fork(first)
     one, two, three = runner.forward([(first, [4]), (second, [5]), (empty, [6])])
-    same(one, by_engine(model, [*prompt, 4])[-1:], is_exact(model))
-    same(two, by_engine(model, [*prompt, 5])[-1:], is_exact(model))
-    same(three, by_engine(model, [6]), is_exact(model))
+    same(one, by_engine(model, [*prompt, 4])[-1:], tolerance(model))
+    same(two, by_engine(model, [*prompt, 5])[-1:], tolerance(model))
+    same(three, by_engine(model, [6]), tolerance(model))
     runner.free(first)
     (on,) = runner.forward([(second, [9])])
-    same(on, by_engine(model, [*prompt, 5, 9])[-1:], is_exact(model))
+    same(on, by_engine(model, [*prompt, 5, 9])[-1:], tolerance(model))
 
 
 def test_float64_agrees_far_below_float32():
@@ -135,8 +140,8 @@ def test_a_recurrence_returns_to_any_node_of_a_tree_and_to_where_a_chain_began(n
     twin = runner.fork(sequence)
     assert runner.nbytes > held
     one, two = runner.forward([(sequence, [5]), (twin, [6])])
-    same(one, by_engine(model, [*prompt, 5])[-1:], is_exact(model))
-    same(two, by_engine(model, [*prompt, 6])[-1:], is_exact(model))
+    same(one, by_engine(model, [*prompt, 5])[-1:], tolerance(model))
+    same(two, by_engine(model, [*prompt, 6])[-1:], tolerance(model))
     for number in (sequence, twin):
         runner.free(number)
     assert runner.nbytes == 0
@@ -150,7 +155,7 @@ def test_a_recurrence_fed_in_one_piece_or_in_many(name, case):
     whole, single = runner.begin(), runner.begin()
     (wanted,) = runner.forward([(whole, text)])
     found = np.concatenate([runner.forward([(single, [token])])[0] for token in text])
-    same(found, wanted, is_exact(model))
+    same(found, wanted, tolerance(model))
 
 
 @pytest.mark.parametrize("paged", [False, True])
@@ -169,7 +174,7 @@ def test_beams_of_a_recurrence_have_states_of_their_own(name, case, paged):
     ]
     for prefixes in steps:
         for row, prefix in zip(log_probs(prefixes), prefixes, strict=True):
-            same(row, by_engine(model, prefix)[-1], is_exact(model))
+            same(row, by_engine(model, prefix)[-1], tolerance(model))
     assert len(runner._recurrent._places) == 1
 
 
@@ -196,4 +201,4 @@ def test_a_refused_step_has_fed_nobody():
     with pytest.raises(ConfigError, match=f"token id {V} is outside"):
         runner.forward([(good, [5, 9]), (bad, [V])])
     assert runner.tokens(good) == []
-    same(runner.forward([(good, [5, 9])])[0], by_engine(model, [5, 9]), is_exact(model))
+    same(runner.forward([(good, [5, 9])])[0], by_engine(model, [5, 9]), tolerance(model))

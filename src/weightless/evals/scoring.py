@@ -173,6 +173,7 @@ def _agree(packed: Packed, stepped: np.ndarray, blocked: np.ndarray) -> bool:
     """Whether they are the same nats up to an order of sums, and to what is rounded to whole codes in between."""
     kept = {name for op in packed.program.body for name in op.kept()}
     rounded = any(packed.program.by_name[name].format not in ("f32", "u32") for name in kept)
+    rounded = rounded or any(op.rounds() for op in packed.program.operators("score"))
     room = ROOM_ROUNDED if rounded else ROOM_EXACT
     return bool(np.allclose(stepped, blocked, rtol=LARGE, atol=room, equal_nan=True))
 
