@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from contract.cases import ALL, CASES, REMEMBERED, TRAINED, Bench, bench, lively_parameters
+from contract.cases import ALL, CASES, REMEMBERED, TRAINED, TURNED, Bench, bench, lively_parameters
 from contract.references import reference_nats
 
 from weightless.layers.layer import Record
@@ -41,7 +41,7 @@ def tolerance(b: Bench) -> float:
     if b.rounds_recurrence:
         return 3e-2
     if b.rounds_activations:
-        return 5e-3
+        return TURNED
     cache = {t.format for t in b.program.tensors if t.component in REMEMBERED}
     return 1e-6 if b.name in ("ngram", "infinigram") else 1e-4 if cache == {"f32"} else 1e-3
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from contract.cases import REMEMBERED, TRAINED, Bench, bench
+from contract.cases import REMEMBERED, TRAINED, TURNED, Bench, bench
 
 from weightless.data.batches.packing import IGNORED
 from weightless.layers.layer import Record
@@ -27,7 +27,7 @@ over_trained = pytest.mark.parametrize("b", TRAINED, indirect=True, ids=["-".joi
 
 def tolerance(b: Bench) -> float:
     if b.rounds_activations:
-        return 5e-3
+        return TURNED
     return 1e-5 if {t.format for t in b.program.tensors if t.component in REMEMBERED} == {"f32"} else 1e-3
 
 

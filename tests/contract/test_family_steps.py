@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from contract.cases import TRAINED, Bench, bench
+from contract.cases import TRAINED, TURNED, Bench, bench
 
 
 @pytest.fixture(params=TRAINED, ids="-".join)
@@ -20,7 +20,7 @@ def tolerance(b: Bench) -> float:
     if b.rounds_recurrence:
         return 3e-2
     if b.rounds_activations:
-        return 5e-3
+        return TURNED
     return 1e-4 if b.keeps_f32 else 1e-3
 
 

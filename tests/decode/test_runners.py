@@ -29,7 +29,7 @@ def by_engine(model, tokens) -> np.ndarray:
         return np.log(np.array(rows))
 
 
-EXACT, ROUNDED, WHOLE = 3e-5, 2e-3, 1e-2
+EXACT, ROUNDED, WHOLE = 3e-5, 2e-3, 0.4
 """Of probabilities: sums in another order; a cache's number on the other side of a half; an activation there."""
 
 

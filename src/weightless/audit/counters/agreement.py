@@ -33,6 +33,9 @@ TOLERANCE_CODES = 5e-3
 TOLERANCE_TURNED = 2e-2
 """The same where an operator makes whole numbers of float sums (`Operator.rounds`) and one fell to its neighbour: an
 input of every mixer moves by 1/256 of a logit, their weights together are below four, one or two nodes of a path."""
+TOLERANCE_ACTIVATIONS = 5e-2
+"""The same where activations are rounded to eight bits: one on the other side of a half moves 1/127 of the largest of 64
+numbers, and in the layers behind it others with it."""
 LEAST_TURN = 1e-5
 """What such a turn is told by: float32 noise stays below."""
 CODE_STEPS = {"bf16": 2.0**-8, "f16": 2.0**-11, "int8": 1 / 127, "int4": 1 / 7}
@@ -118,9 +121,10 @@ def _audit_step(engines: _Engines, token: int, target: int, t: int) -> Audited:
     by_log = step_bytes(program, [accesses for _, accesses, _ in readable.steps])
     formula = step_bytes(program, [op.accesses(program.by_name, t, data) for op, _, data in readable.steps])  # type: ignore[attr-defined]
     between = _engines_differ(readable, t, traffic[0])
+    rounded = any(getattr(op, "activations", "f32") != "f32" for op in program.operators("score"))
     if any(op.rounds() for op in program.operators("score")):
         gap = abs(nats - scored[0]) / max(1.0, abs(nats))
-        if LEAST_TURN < gap <= TOLERANCE_TURNED:
+        if LEAST_TURN < gap <= (TOLERANCE_ACTIVATIONS if rounded else TOLERANCE_TURNED):
             return _turned(engines, (token, target, t), by_log, formula, float(scored[0]))
     if not abs(nats - scored[0]) <= _tolerance(program, readable.arena.state, compiled.S) * max(1.0, abs(nats)):
         between = f"position {t}: the readable engine scores {nats:.6f} nats, the compiled {scored[0]:.6f}"
@@ -131,7 +135,8 @@ def _audit_step(engines: _Engines, token: int, target: int, t: int) -> Audited:
         told = _route_differs(engines, t)
         return Audited(t, by_log, nats, float(scored[0]), formula, by_compiled, differs, told, "", path, not told)
     logs = _logs_differ(engines, t)
-    if not abs(with_log - scored[0]) <= _tolerance(program, logged.S, compiled.S) * max(1.0, abs(nats)):
+    room = TOLERANCE_ACTIVATIONS if rounded else _tolerance(program, logged.S, compiled.S)
+    if not abs(with_log - scored[0]) <= room * max(1.0, abs(nats)):
         logs = f"position {t}: with a log the compiled engine scores {with_log:.6f} nats, without {scored[0]:.6f}"
     elif not logs and by_compiled != by_log:
         logs = f"position {t}: the compiled engine's log amounts to {by_compiled}, the readable engine's to {by_log}"

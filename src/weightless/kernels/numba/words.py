@@ -12,8 +12,6 @@ seventh, whose highest bit would be a sign: a mask, a conversion, a fused produc
 
 from __future__ import annotations
 
-from typing import Any
-
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -136,24 +134,22 @@ def put_number(typingctx, room, i, number):  # type: ignore[no-untyped-def]
     return types.void(room, types.intp, types.float32), generate
 
 
-def _asking(nearness: int) -> Any:
-    """What asks for a line of a uint8 array, into the first cache (3) or no nearer than the second (2)."""
-
-    def ask(typingctx, array, i):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            data = context.make_array(signature.args[0])(context, builder, args[0]).data
-            pointer = builder.gep(data, [args[1]])
-            kind = ir.FunctionType(ir.VoidType(), [pointer.type, _WORD, _WORD, _WORD])
-            asked = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            builder.call(asked, [pointer, ir.Constant(_WORD, 0), ir.Constant(_WORD, nearness), ir.Constant(_WORD, 1)])
-            return context.get_dummy_value()
-
-        return types.void(array, types.intp), generate
-
-    return ask
+def _ask(context, builder, signature, args, nearness: int):  # type: ignore[no-untyped-def]
+    data = context.make_array(signature.args[0])(context, builder, args[0]).data
+    pointer = builder.gep(data, [args[1]])
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, _WORD, _WORD, _WORD])
+    asked = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(asked, [pointer, ir.Constant(_WORD, 0), ir.Constant(_WORD, nearness), ir.Constant(_WORD, 1)])
+    return context.get_dummy_value()
 
 
-fetch_ahead = intrinsic(_asking(3))
-"""fetch_ahead(array, i): ask for the line that holds array[i] (uint8), which need not be part of the array."""
-fetch_far = intrinsic(_asking(2))
-"""The same, for a line that is wanted much later."""
+@intrinsic
+def fetch_ahead(typingctx, array, i):  # type: ignore[no-untyped-def]
+    """Ask for the line that holds array[i] (uint8), which need not be part of the array."""
+    return types.void(array, types.intp), lambda *at: _ask(*at, 3)
+
+
+@intrinsic
+def fetch_far(typingctx, array, i):  # type: ignore[no-untyped-def]
+    """The same, no nearer than the second cache: for a line that is wanted much later."""
+    return types.void(array, types.intp), lambda *at: _ask(*at, 2)

@@ -14,7 +14,13 @@ from weightless.ops.integer_activations import BLOCK, LEAST
 
 
 def taken(x: torch.Tensor, activations: str) -> torch.Tensor:
-    """x [..., D] as a product with activations of this format ("f32" or "int8") multiplies it."""
+    """What a product with activations of this format multiplies: the shape and dtype of x.
+
+    x             [..., D] of any width
+    activations   "f32": x itself; "int8": x rounded in groups of 64 columns, all of one NaN where one is not finite
+
+    A format that is neither raises ConfigError where a model is described, not here.
+    """
     return x if activations == "f32" else _Rounded.apply(x)  # type: ignore[no-any-return]
 
 
