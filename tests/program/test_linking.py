@@ -22,6 +22,7 @@ from numba import types
 from some_formats import FEW_BITS, MORE
 
 from weightless.base.errors import CorruptFileError
+from weightless.base.format_names import has_integer_product
 from weightless.base.progress import told_if_slow
 from weightless.models.catalog import family
 from weightless.program import companion, linking
@@ -45,12 +46,15 @@ def test_every_operator_has_a_compiled_twin_of_one_signature(name):
 
 def test_every_format_has_its_kernels():
     """Weights come in all formats that a matrix may have, caches in those that `check_cache` lets pass,
-    recurrent states in those of `linear_attend`."""
+    recurrent states in those of `linear_attend`; whole numbers are multiplied in codes of 1, 2, 4 and 8 bits."""
     wanted = dict.fromkeys(("matvec", "decode_row"), {"f32", "bf16", "f16", "int8", "int4"})
     wanted |= dict.fromkeys(("attend", "encode_row"), set(CACHES)) | {"recall_row": set(STATE_FORMATS)}
+    wanted["integer_matvec"] = set()
+    whole = {"int8", "int4", *filter(has_integer_product, (*FEW_BITS, *MORE))}
     for name, (functions, argument_types) in KERNELS.items():
         assert wanted[name] <= set(functions)
-        more = {*FEW_BITS, *MORE} if name in ("matvec", "decode_row") else set()
+        more = {"integer_matvec": whole}.get(name, set())
+        more = {*FEW_BITS, *MORE} if name in ("matvec", "decode_row") else more
         for function in map(functions.__getitem__, wanted[name] | more):
             assert len(inspect.signature(function.py_func).parameters) == len(argument_types)
 

@@ -34,8 +34,8 @@ TOLERANCE_TURNED = 2e-2
 """The same where an operator makes whole numbers of float sums (`Operator.rounds`) and one fell to its neighbour: an
 input of every mixer moves by 1/256 of a logit, their weights together are below four, one or two nodes of a path."""
 TOLERANCE_ACTIVATIONS = 5e-2
-"""The same where activations are rounded to eight bits: one on the other side of a half moves 1/127 of the largest of 64
-numbers, and in the layers behind it others with it."""
+"""The same where activations are rounded to eight bits: one on the other side of a half moves 1/127 of the largest of
+64 numbers, and in the layers behind it others with it."""
 LEAST_TURN = 1e-5
 """What such a turn is told by: float32 noise stays below."""
 CODE_STEPS = {"bf16": 2.0**-8, "f16": 2.0**-11, "int8": 1 / 127, "int4": 1 / 7}
