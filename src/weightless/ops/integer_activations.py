@@ -29,7 +29,7 @@ def integer_activations(x_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     padded = np.zeros((*lead, n_blocks * BLOCK), np.float32)
     padded[..., :width] = x_ND
     x_NGB = padded.reshape(*lead, n_blocks, BLOCK)
-    finite_NG = np.isfinite(x_NGB).all(axis=-1)
+    finite_NG = np.asarray(np.isfinite(x_NGB).all(axis=-1))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         m_NG = np.where(finite_NG, np.abs(x_NGB).max(axis=-1, initial=0), np.float32(0))
         zero_NG = m_NG < np.float32(LEAST)

@@ -151,8 +151,8 @@ class Blocked:
 
 
 def _nats(program: Program, chunk: Chunk) -> np.ndarray:
-    ops = program.heads["score"]
-    product, last = ops[-2:] if len(ops) > 1 else (None, ops[-1])
+    ops = list(program.heads["score"])
+    product, last = (ops[-2], ops[-1]) if len(ops) > 1 else (None, ops[-1])
     with np.errstate(invalid="ignore", over="ignore"):  # a model that gives no numbers is told of by its loss
         if isinstance(product, NormMatvec) and isinstance(last, LogitsScore) and product.y == last.logits:
             for op in ops[:-2]:
