@@ -48,6 +48,7 @@ def made(corpus, tmp_path_factory):
     return making.make(INSIDE, 0, corpus, folder, "inside"), folder
 
 
+@pytest.mark.slow
 def test_it_is_better_than_its_parts_on_held_out_text(corpus, made, tmp_path):
     inside, _ = made
     pack(tmp_path / "inside.wl", "mixture", inside.config, inside.arrays, corpus.tokenizer_json())
