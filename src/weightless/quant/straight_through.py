@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import library
 from torch.nn.functional import pad
 
 from weightless.base.errors import ConfigError
@@ -38,7 +39,7 @@ def _stored(w: torch.Tensor, fmt: str) -> torch.Tensor:
     return w.to(_ROUNDED[fmt]).float() if fmt in _ROUNDED else rounded(w, format_named(fmt))
 
 
-@torch.library.custom_op("weightless::stored", mutates_args=())
+@library.custom_op("weightless::stored", mutates_args=())
 def _opaque(w: torch.Tensor, fmt: str) -> torch.Tensor:
     """The same for a compiler that must not look inside: torch.compile leaves out a rounding to half precision and back
     between other operations, and then training sees numbers that nothing will store."""
