@@ -66,12 +66,14 @@ class Described:
 
 def foreign_families() -> dict[str, tuple[str, Foreign]]:
     """{their model_type: (our family, how it is written)}."""
-    found = {}
-    for name in families():
-        room = family(name)
-        if isinstance(room, Trained) and room.foreign is not None:
-            found[room.foreign.model_type] = (name, room.foreign)
-    return found
+    return written_elsewhere("foreign", "model_type")
+
+
+def written_elsewhere(table: str, their_name: str) -> dict[str, tuple[str, Any]]:
+    """{what others call it: (our family, its table)} of the families that have such a table."""
+    rooms = {name: family(name) for name in families()}
+    tables = {name: getattr(room, table) for name, room in rooms.items() if isinstance(room, Trained)}
+    return {getattr(found, their_name): (name, found) for name, found in tables.items() if found is not None}
 
 
 def describe(folder: Path, context: int = 0, **formats: str) -> Described:

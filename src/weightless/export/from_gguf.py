@@ -21,14 +21,14 @@ import numpy as np
 
 from weightless.artifact.gguf import Gguf, open_gguf
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError, nearest
-from weightless.export.foreign_folder import context_that_fits
+from weightless.export.foreign_folder import context_that_fits, written_elsewhere
 from weightless.export.from_folder import NO_TEXT, POSITIONS, Imported, cache_for, fitted_text, is_kept, tokenizer_text
 from weightless.export.gguf_text import BEGIN, ENDS, tokenizer_of
 from weightless.export.lower import RowSource, Source, StoredBlocks, pack
 from weightless.export.to_gguf import CACHE, STRETCH
 from weightless.layers.foreign import Stacked
 from weightless.layers.foreign_gguf import ARCHITECTURE, ROPE_FREQS, InGguf, order_of, shortest, stretch_of
-from weightless.models.catalog import Trained, families, family
+from weightless.models.catalog import Trained, family
 from weightless.ops.rope import UNSTRETCHED, Stretch
 from weightless.program.program import MAX_STATE_BYTES
 from weightless.quant.formats import decode_rows
@@ -53,12 +53,7 @@ class Read:
 
 def gguf_families() -> dict[str, tuple[str, InGguf]]:
     """{llama.cpp's architecture: (our family, how it is written)}."""
-    found = {}
-    for name in families():
-        room = family(name)
-        if isinstance(room, Trained) and room.gguf is not None:
-            found[room.gguf.architecture] = (name, room.gguf)
-    return found
+    return written_elsewhere("gguf", "architecture")
 
 
 def import_gguf(

@@ -29,13 +29,17 @@ USUAL_STRETCHES = (Stretch(8.0, 1.0, 4.0, 8192), Stretch(32.0, 1.0, 4.0, 8192))
 """Of Llama 3.1 and 3.2: the tensor of divisors does not say which numbers it was made of, so they are tried."""
 FACTOR_ERROR = 1e-6
 ARCHITECTURE = "general.architecture"
-GATED_GGUF_KEYS = {
+SHAPE_GGUF_KEYS = {
     "context_length": "context",
     "embedding_length": "d_model",
     "block_count": "n_layers",
     "feed_forward_length": "d_ff",
     "attention.head_count": "n_heads",
     "attention.head_count_kv": "n_kv_heads",
+}
+"""What every architecture says of its shape."""
+GATED_GGUF_KEYS = {
+    **SHAPE_GGUF_KEYS,
     "attention.key_length": "d_head",
     "attention.value_length": "d_head",
     "attention.layer_norm_rms_epsilon": "eps",

@@ -17,7 +17,7 @@ from weightless.layers.embedding import Embedding, PositionRows
 from weightless.layers.exits import EarlyExit
 from weightless.layers.feedforward import FeedForward
 from weightless.layers.foreign import USUAL_THETA, Foreign, check_shape
-from weightless.layers.foreign_gguf import GGUF_ENDS, InGguf
+from weightless.layers.foreign_gguf import GGUF_ENDS, SHAPE_GGUF_KEYS, InGguf
 from weightless.layers.full_head import FullHead
 from weightless.layers.residual import Residual
 from weightless.layers.stack import Stack
@@ -147,16 +147,7 @@ FOREIGN = Foreign(
 )
 GGUF = InGguf(
     "gpt2",
-    keys={
-        "context_length": "context",
-        "embedding_length": "d_model",
-        "block_count": "n_layers",
-        "feed_forward_length": "d_ff",
-        "attention.head_count": "n_heads",
-        "attention.head_count_kv": "n_kv_heads",
-        "attention.layer_norm_epsilon": "eps",
-        "vocab_size": "vocab_size",
-    },
+    keys={**SHAPE_GGUF_KEYS, "attention.layer_norm_epsilon": "eps", "vocab_size": "vocab_size"},
     block={
         "attn_norm": "attn_norm.weight",
         "attn_norm_bias": "attn_norm.bias",

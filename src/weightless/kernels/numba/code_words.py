@@ -107,7 +107,7 @@ def _add_chunk(builder, rows, where, totals, bits, group, chunk):  # type: ignor
             found[i] = builder.fadd(product, found[i], flags=FLAGS)
     for i in range(4):
         at = builder.add(scale_at, builder.mul(apart, ir.Constant(_I64, i)))
-        scales = _scales(builder, room, at, bits, group, chunk)
+        scales = scales_of_words(builder, room, at, bits, group, chunk)
         totals[i] = builder.fadd(builder.fmul(found[i], scales, flags=FLAGS), totals[i], flags=FLAGS)
 
 
@@ -130,7 +130,7 @@ def _chunk(context, builder, kind, codes, at, chunk, left):  # type: ignore[no-u
     return out
 
 
-def _scales(builder, room, at, bits, group, chunk):  # type: ignore[no-untyped-def]
+def scales_of_words(builder, room, at, bits, group, chunk):  # type: ignore[no-untyped-def]
     """The scale that belongs to every word of a chunk, from the span's first on."""
     n_codes, n_words = PERIODS[bits]
     start = builder.gep(room, [at])

@@ -42,7 +42,7 @@ from weightless.kernels.numba.lanes import (
 )
 from weightless.kernels.numba.matvec import fetch_rows, runs
 from weightless.kernels.numba.memory import n_words as words_of_row
-from weightless.kernels.numba.packed import _FAST_KERNEL, SCALES, STRETCH, _keep, _lay
+from weightless.kernels.numba.packed import ORDERED_KERNEL, SCALES, STRETCH, keep_sums, lay_rows
 from weightless.kernels.numba.words import fetch_far, put_number
 from weightless.ops.integer_activations import BLOCK, LEAST
 
@@ -55,7 +55,7 @@ LONG, FAR = 512, 12_288
 that the first one's requests would be the limit.  Shorter rows the processor foresees by itself."""
 
 
-@njit(**_FAST_KERNEL)
+@njit(**ORDERED_KERNEL)
 def _fetch_far(codes, a, b, c, d):  # type: ignore[no-untyped-def]
     """Ask for what four rows will be read at later."""
     fetch_far(codes, a)
@@ -64,7 +64,7 @@ def _fetch_far(codes, a, b, c, d):  # type: ignore[no-untyped-def]
     fetch_far(codes, d)
 
 
-@njit(**_FAST_KERNEL)
+@njit(**ORDERED_KERNEL)
 def _round_block(x, first, last, byte, room):  # type: ignore[no-untyped-def]
     """Round x[first:first + 64], zeros from `last` on, to bytes of the shelf; returns the scale."""
     p, q = load_f32_part(x, first, min(16, last - first)), load_f32_part(x, first + 16, min(16, last - first - 16))
@@ -85,7 +85,7 @@ def _round_block(x, first, last, byte, room):  # type: ignore[no-untyped-def]
     return scale + nothing  # NaN where any of them is not finite
 
 
-@njit(**_FAST_KERNEL)
+@njit(**ORDERED_KERNEL)
 def _deal_halves(n, place, room):  # type: ignore[no-untyped-def]
     """The end of a row, n < 128 columns, byte by byte to where the halves of bytes meet them; zeros beside."""
     for k in range(2):
@@ -98,7 +98,7 @@ def _deal_halves(n, place, room):  # type: ignore[no-untyped-def]
             move_byte(room, SCALES * 64 + group * BLOCK + j, place * 64 + group * 32 + to)
 
 
-@njit(**_FAST_KERNEL)
+@njit(**ORDERED_KERNEL)
 def _scaled_by_row(sums, apart, room):  # type: ignore[no-untyped-def]
     """Four sums times the only scale of each row."""
     return (
@@ -115,7 +115,7 @@ def _laying(bits: int, levels: int, first_layout: bool) -> Any:
     n_parts, n_blocks = 8 // bits, span // BLOCK
     lanes_per_block = N_LANES // n_blocks
 
-    @njit(**_FAST_KERNEL)
+    @njit(**ORDERED_KERNEL)
     def lay(x, first, last, k, room):  # type: ignore[no-untyped-def]
         for b in range(n_blocks):
             scale = _round_block(x, first + b * BLOCK, last, (SCALES + b) * 64, room)
@@ -146,7 +146,7 @@ def _integer_matvec(name: str) -> Any:
     close = not group or 4 % max(1, span // group) == 0  # whether the chunks of four groups read no scale but theirs
     shape, last_shape = (bits, levels, group, first_layout, True), (bits, levels, group, first_layout, False)
 
-    @njit(**_FAST_KERNEL)
+    @njit(**ORDERED_KERNEL)
     def matvec(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
         codes, room, is_long = memory[0], shelf(), stride >= LONG
         size, second, third, fourth = runs(n_rows)
@@ -165,7 +165,7 @@ def _integer_matvec(name: str) -> Any:
             for i in range(size):
                 a, at, below = start + i * stride, scale_at + i * stride, (size - 1 - i) * stride
                 ahead, next_ = min(FAR, below), min(stride, below) + 2 * first_group
-                apart = _lay(memory, at, at + in_b, at + in_c, at + in_d, first_group, n_groups, eight, close, room)
+                apart = lay_rows(memory, at, at + in_b, at + in_c, at + in_d, first_group, n_groups, eight, close, room)
                 fetch_rows(codes, at + next_, at + in_b + next_, at + in_c + next_, at + in_d + next_)
                 sums = (zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes())
                 for k in range(n_whole):
@@ -183,12 +183,12 @@ def _integer_matvec(name: str) -> Any:
                 found = sum_four(sums[0], sums[1], sums[2], sums[3])
                 if not group:
                     found = _scaled_by_row(found, apart, room)
-                _keep(out, found, i, second, third, fourth, first > 0)
+                keep_sums(out, found, i, second, third, fourth, first > 0)
 
     return matvec
 
 
-@njit(**_FAST_KERNEL)
+@njit(**ORDERED_KERNEL)
 def _places(k, n_parts):  # type: ignore[no-untyped-def]
     """Where chunk k lies on the shelf: its activations, its lift, the scales of its activations."""
     return ACTIVATIONS + k * n_parts, LIFTS + k, X_SCALES + k

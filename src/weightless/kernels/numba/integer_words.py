@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from weightless.kernels.numba.code_words import _scales, context_tuple
+from weightless.kernels.numba.code_words import context_tuple, scales_of_words
 from weightless.kernels.numba.lanes import FLAGS, FLOATS, N_LANES, every_lane, lanes, masked, sixteen_from
 
 _I8, _I16, _I32, _I64 = (ir.IntType(n) for n in (8, 16, 32, 64))
@@ -176,7 +176,7 @@ def add_integers(typingctx, codes, at, left, room, places, scale_at, apart, sums
             scales = x_scales
             if group:
                 where = builder.add(scale_at_, builder.mul(apart_, ir.Constant(_I64, i)))
-                scales = builder.fmul(_scales(builder, room_, where, bits, group, 0), x_scales, flags=FLAGS)
+                scales = builder.fmul(scales_of_words(builder, room_, where, bits, group, 0), x_scales, flags=FLAGS)
             totals[i] = builder.fadd(builder.fmul(numbers, scales, flags=FLAGS), totals[i], flags=FLAGS)
         return context.make_tuple(builder, signature.return_type, totals)
 

@@ -48,14 +48,14 @@ from weightless.kernels.numba.rows import KERNEL, half_at
 from weightless.kernels.numba.words import put_number
 
 # No reassociation: sums here are ordered by hand, and it would undo the rounding of shares of five digits.
-_FAST_KERNEL: dict[str, Any] = {**KERNEL, "fastmath": {"contract", "nsz"}}
+ORDERED_KERNEL: dict[str, Any] = {**KERNEL, "fastmath": {"contract", "nsz"}}
 STRETCH = 4096
 """Columns multiplied in one pass over the rows."""
 SCALES = 4 * STRETCH // 32 // N_LANES
 """Places on the shelf for the scales of four rows."""
 
 
-@njit(**_FAST_KERNEL)
+@njit(**ORDERED_KERNEL)
 def _lay_bytes(bytes_, units, a, b, c, d, n, room):  # type: ignore[no-untyped-def]
     """The same for scales of 8 bits; `units` = where the fp16 unit of each row lies."""
     places = (n + N_LANES - 1) // N_LANES
@@ -74,8 +74,8 @@ def _lay_bytes(bytes_, units, a, b, c, d, n, room):  # type: ignore[no-untyped-d
     return places * N_LANES
 
 
-@njit(**_FAST_KERNEL)
-def _lay(memory, a, b, c, d, first, n, eight, close, room):  # type: ignore[no-untyped-def]
+@njit(**ORDERED_KERNEL)
+def lay_rows(memory, a, b, c, d, first, n, eight, close, room):  # type: ignore[no-untyped-def]
     """Scales `first` to `first + n` of four rows, whose scales begin at bytes a … d."""
     if not eight:
         at = 2 * first
@@ -84,8 +84,8 @@ def _lay(memory, a, b, c, d, first, n, eight, close, room):  # type: ignore[no-u
     return _lay_bytes(memory[0], (a, b, c, d), a + at, b + at, c + at, d + at, n, room)
 
 
-@njit(**_FAST_KERNEL)
-def _keep(out, sums, i, second, third, fourth, add):  # type: ignore[no-untyped-def]
+@njit(**ORDERED_KERNEL)
+def keep_sums(out, sums, i, second, third, fourth, add):  # type: ignore[no-untyped-def]
     """The sums of four rows, or added to what there is: a row of two runs by the later of them only."""
     if add:
         out[i] += sums[0] if i < second else np.float32(0)
@@ -96,7 +96,7 @@ def _keep(out, sums, i, second, third, fourth, add):  # type: ignore[no-untyped-
         out[i], out[second + i], out[third + i], out[fourth + i] = sums
 
 
-@njit(**_FAST_KERNEL)
+@njit(**ORDERED_KERNEL)
 def _lay_rest(x, first, last, place, n_places, room):  # type: ignore[no-untyped-def]
     """x[first:last], and zeros behind it, to places of the shelf."""
     for k in range(n_places):
@@ -114,7 +114,7 @@ def _words_matvec(bits: int, levels: int, group: int, eight: bool) -> Any:
     per_group = group if group else STRETCH  # columns per scale of a stretch
     close = not group or 4 % max(1, span // group) == 0  # whether the spans of four groups read no scale but theirs
 
-    @njit(**_FAST_KERNEL)
+    @njit(**ORDERED_KERNEL)
     def matvec(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
         codes, room = memory[0], shelf()
         size, second, third, fourth = runs(n_rows)
@@ -136,7 +136,7 @@ def _words_matvec(bits: int, levels: int, group: int, eight: bool) -> Any:
             for i in range(size):
                 a, at, below = start + i * stride, scale_at + i * stride, (size - 1 - i) * stride
                 ahead, next_ = min(AHEAD, below), min(stride, below) + 2 * first_group
-                apart = _lay(memory, at, at + in_b, at + in_c, at + in_d, first_group, n_groups, eight, close, room)
+                apart = lay_rows(memory, at, at + in_b, at + in_c, at + in_d, first_group, n_groups, eight, close, room)
                 fetch_rows(codes, at + next_, at + in_b + next_, at + in_c + next_, at + in_d + next_)
                 sums = (zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes())
                 for k in range(n_whole):
@@ -160,7 +160,7 @@ def _words_matvec(bits: int, levels: int, group: int, eight: bool) -> Any:
                     sums = add_chunk(codes, four, left, room, places, at, apart, sums, bits, group, 3)
                 if left > 4 * N_LANES:
                     sums = add_chunk(codes, four, left, room, places, at, apart, sums, bits, group, 4)
-                _keep(out, sum_four(sums[0], sums[1], sums[2], sums[3]), i, second, third, fourth, first > 0)
+                keep_sums(out, sum_four(sums[0], sums[1], sums[2], sums[3]), i, second, third, fourth, first > 0)
 
     return matvec
 
@@ -172,7 +172,7 @@ def _fives_matvec(group: int, eight: bool) -> Any:
     n_bytes = -(-unit // 5)
     stretch = STRETCH // 2 if group else 32 * unit
 
-    @njit(**_FAST_KERNEL)
+    @njit(**ORDERED_KERNEL)
     def matvec(memory, offset, stride, n_rows, cols, x, out):  # type: ignore[no-untyped-def]
         codes, room = memory[0], shelf()
         size, second, third, fourth = runs(n_rows)
@@ -191,7 +191,7 @@ def _fives_matvec(group: int, eight: bool) -> Any:
             for i in range(size):
                 a, at, below = start + i * stride, scale_at + i * stride, (size - 1 - i) * stride
                 ahead, next_ = min(AHEAD, below), min(stride, below) + 2 * first_group
-                apart = _lay(memory, at, at + in_b, at + in_c, at + in_d, first_group, n_groups, eight, True, room)
+                apart = lay_rows(memory, at, at + in_b, at + in_c, at + in_d, first_group, n_groups, eight, True, room)
                 fetch_rows(codes, at + next_, at + in_b + next_, at + in_c + next_, at + in_d + next_)
                 p, q, r, s = zero_lanes(), zero_lanes(), zero_lanes(), zero_lanes()
                 for k in range(n_units):
@@ -217,12 +217,12 @@ def _fives_matvec(group: int, eight: bool) -> Any:
                     r = add_scaled(g, number_at(room, k_scale + 2 * apart), r)
                     s = add_scaled(h, number_at(room, k_scale + 3 * apart), s)
                     a += n_bytes
-                _keep(out, sum_four(p, q, r, s), i, second, third, fourth, first > 0)
+                keep_sums(out, sum_four(p, q, r, s), i, second, third, fourth, first > 0)
 
     return matvec
 
 
-@njit(**_FAST_KERNEL)
+@njit(**ORDERED_KERNEL)
 def _lay_fives(x, first, last, place, chunks, room):  # type: ignore[no-untyped-def]
     """What meets the rounded shares of sixteen bytes per chunk: y_0 = x_0, y_k = x_k - 3 x_(k-1), from `place` on."""
     for k in range(5 * chunks):
