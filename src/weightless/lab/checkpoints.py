@@ -94,17 +94,20 @@ def _pack_locked(folder: Path, data: Path, out: Path, rounding: Rounding) -> Pat
     _check_origin(folder, saved.state, name, before, tokens)
     arrays = {key: tensor.numpy() for key, tensor in {**saved.parameters, **saved.constants}.items()}
     notes = artifact_notes(asked.get("seed"), saved.state.get("next_step"), tokens)
-    rows: dict[str, Any] = _clipped(name, before, config, arrays, saved.optimizer)
+    rows: dict[str, Any] = clipped(name, before, config, arrays, saved.optimizer)
     if rounding.gptq:
         rows, notes = calibrated(name, config, arrays, tokens, rounding.gptq), {**notes, "gptq_tokens": rounding.gptq}
     pack(out, name, config, {**arrays, **rows}, tokens.tokenizer_json(), notes)
     return out
 
 
-def _clipped(
+def clipped(
     name: str, before: Any, config: Any, arrays: Mapping[str, Any], optimizer_state: Mapping[str, Any]
 ) -> dict[str, StoredRows]:
-    """Rows of what was trained with learned clips and keeps its format; other formats have scales by their rule."""
+    """Stored rows [R, bytes] of what was trained with learned clips and has the same format in `config` as `before`.
+
+    Tensors of other formats are not among them: their scales come from the rule of the format.
+    """
     from weightless.train.learned_clips import clips_in
 
     if not (clips := clips_in(optimizer_state)):

@@ -28,7 +28,7 @@ from weightless.export.clipped import clipped_rows
 from weightless.export.lower import pack
 from weightless.export.packed import Packed, open_packed
 from weightless.lab.beside import Speaker
-from weightless.lab.checkpoints import CHECKPOINT, calibrated
+from weightless.lab.checkpoints import CHECKPOINT, calibrated, clipped, load_model_file
 from weightless.lab.recipe import ModelRecipe
 from weightless.lab.taking import distil_of, named_by
 from weightless.lab.training import train_model
@@ -261,6 +261,9 @@ def rounded(config: Any, model: ModelRecipe, corpus: Corpus, folder: Path) -> Ma
     if model.gptq:
         arrays |= calibrated(model.family, config, arrays, corpus, model.gptq)
         told = f"the numbers of {source.name}, rounded by GPTQ over {model.gptq:,} training tokens"
+    elif kept := clipped(model.family, load_model_file(source)[1], config, arrays, saved.optimizer):
+        arrays |= kept
+        told += f"; {len(kept)} that keep their format have the codes of their learned clips"
     record |= {"curve": None, "train_seconds": record["train_seconds"] + time.perf_counter() - started}
     return Made(config, arrays, {**record, "observed": {"rounded": {"ok": True, "detail": told}}})
 
