@@ -137,6 +137,39 @@ def test_resume_after_ctrl_c_is_bit_exact_and_asks_nothing_twice(tmp_path):
     assert said[0] == said[1] and "in 24 of 24 steps" in said[0]
 
 
+def test_resume_after_kill_9_is_bit_exact_wherever_it_falls(tmp_path):
+    """While answers are being kept, behind a checkpoint, and in the last step: each time the process kills itself."""
+    whole = run(tmp_path / "whole", lineage=lineage(tmp_path / "whole"))
+    often = dataclasses.replace(SMALL, checkpoint_every=0.0)
+    for kept, step in ((2, 99), (99, 9), (99, 23)):
+        pid = os.fork()
+        if pid == 0:
+            _run_until_killed(tmp_path / "cut", often, kept, step)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    resumed = run(tmp_path / "cut", lineage=lineage(tmp_path / "cut"))
+    same_bits(whole, resumed)
+    assert resumed.observed[DISTILLATION]["ok"] and "in 24 of 24 steps" in resumed.observed[DISTILLATION]["detail"]
+
+
+def _run_until_killed(folder: Path, config: TrainConfig, kept: int, step: int) -> None:
+    """Train in this process, which kills itself when the teacher is asked for the `kept`-th time, or in a step."""
+    try:
+
+        class Mortal(Cycle):
+            def log_probs(self, tokens_BT: np.ndarray, document_BT: np.ndarray | None) -> torch.Tensor:
+                if self.asked >= kept * tokens_BT.size:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return super().log_probs(tokens_BT, document_BT)
+
+        def end(line: dict[str, Any]) -> None:
+            if line["step"] == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        run(folder, config, lineage=lineage(folder, Mortal()), on_metrics=end)
+    finally:
+        os._exit(1)
+
+
 def test_pieces_of_any_size_teach_the_same(tmp_path, monkeypatch):
     """Two batches to a piece, and an odd one last, against all in one; a piece that is lost is asked for again."""
     config = dataclasses.replace(SMALL, num_steps=25)
