@@ -28,6 +28,7 @@ SHOWN = {
     "countmix_feather": "LOG.md",
     "window_cache": "LOG.md",
     "feather_cache": "LOG.md",
+    "few_bits": "LOG.md",
     "window_cache_books": "LOG.md",
 }
 
