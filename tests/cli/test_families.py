@@ -53,7 +53,6 @@ def test_bounds_are_called_so_and_figures_stand_whole(command, listed, monkeypat
     monkeypatch.setenv("COLUMNS", "40")
     code, out, _ = command("families")
     assert code == 0 and "…" not in out
-    assert list(listed.values()) == json.loads(command("families", "--json")[1])
     for one in listed.values():
         for at in one["sizes"]:
             for key in ("parameters", "touched", "stored"):

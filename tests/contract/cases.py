@@ -6,6 +6,7 @@ A new family needs one file in configurations/; test_families.py refuses to run 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +14,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import torch
 from contract import beside_cases, cache_cases, exit_cases
 
@@ -44,6 +46,20 @@ for name, more in (*exit_cases.CASES.items(), *cache_cases.CASES.items(), *besid
     CASES[name] |= more
 
 ALL = [(name, case) for name, cases in CASES.items() for case in cases]
+
+
+def first_ones(names: Iterable[str], quick: int) -> list[Any]:
+    """(family, case) of all cases, as parameters: those behind the first `quick` of a family are slow.
+
+    For counters that walk all cases elsewhere too, or whose subject is not what a case is made of.
+    """
+    return [
+        pytest.param((name, case), marks=[pytest.mark.slow] if n >= quick else [], id=f"{name}-{case}")
+        for name in names
+        for n, case in enumerate(CASES[name])
+    ]
+
+
 TRAINED = [
     (name, case) for name, case in ALL if isinstance(family(name), Trained) and not CASES[name][case].window_cache
 ]

@@ -138,6 +138,7 @@ def first_token(folder):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow  # it compiles a model anew, twenty seconds of a core
 def test_a_second_process_compiles_from_the_other_end(tmp_path):
     """With an empty cache some functions need only be loaded here, although the folder that all is started in holds a
     module of a well-known name; with a full one nobody is asked."""
