@@ -3,9 +3,9 @@
     python benchmarks/equal_tokens.py runs/recorded/few_bits/summary.json --base f32
 
 Pairs share a seed: d = 100 (nats / nats of the base - 1), r = tokens seen / tokens that the base saw.  Beside the mean
-of d stands what is left of it at equal tokens: d = a_model + b ln r + noise by least squares, one a for every model that
-was trained and one b for all of them, with the half-width of the 95 % interval of a that the residuals give (Student's
-t, as many degrees of freedom as values less numbers fitted).  Models rounded from the base saw what it saw.
+of d stands what is left of it at equal tokens: d = a_model + b ln r + noise by least squares, one a for every model
+that was trained and one b for all of them, with the half-width of the 95 % interval of a that the residuals give
+(Student's t, as many degrees of freedom as values less numbers fitted).  Models rounded from the base saw what it saw.
 """
 
 from __future__ import annotations
