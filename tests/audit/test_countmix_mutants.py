@@ -67,6 +67,7 @@ def test_clearing_that_is_not_charged(monkeypatch):
     assert {"compiled engine", "compiled log"} & disagreeing(ALL)
 
 
+@pytest.mark.slow
 def test_a_slot_that_is_read_before_its_check(monkeypatch):
     """Believe the first slot of a line without asking whose it is."""
     honest = Reader._slot
@@ -90,6 +91,7 @@ def test_weights_of_another_node(monkeypatch):
     readable_differs(monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_path_in_the_other_order(monkeypatch):
     """Places of a slot numbered from the right."""
     honest = Reader._dense

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 from audit.small_subjects import subject
 from audit.test_mutants import change_formula, disagreeing
 from contract.cases import bench
@@ -25,6 +26,7 @@ def without_queries(honest, *, then):
     return lambda self, *given: honest(self, *given) if self.queries else then(self, *given)
 
 
+@pytest.mark.slow
 def test_a_skipped_layer_whose_key_is_not_written(monkeypatch):
     """The readable engine leaves the row of the cache as it was."""
     monkeypatch.setattr(
@@ -106,6 +108,7 @@ def test_layers_that_are_charged_although_they_are_passed_over(monkeypatch):
     assert "torch trace" in disagreeing(EXITS)
 
 
+@pytest.mark.slow
 def test_a_readable_engine_that_exits_the_other_way_round(monkeypatch):
     honest = exits.ExitTest.run
 

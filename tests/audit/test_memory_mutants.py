@@ -7,7 +7,7 @@ import pytest
 from audit.small_subjects import subject
 from audit.test_mutants import change_formula, disagreeing
 from audit.test_variant_mutants import COMPILED, ELSEWHERE, READABLE
-from contract.cases import first_ones
+from contract.cases import first_ones, of
 
 from weightless.audit.counters.verify import SKIPPED, verify
 from weightless.layers.functions import memory as torch_memory
@@ -21,7 +21,7 @@ SIGMOID = ("memory", "one_value_by_sigmoid_untied_bf16")
 NEURONS = ("memory", "silu_neurons_int4")
 
 
-@pytest.mark.parametrize("case", first_ones(["memory"], quick=2))
+@pytest.mark.parametrize("case", first_ones(of("memory"), quick=1))
 def test_all_counters_agree_on_every_memory(case):
     found = verify(subject(*case), trials=60)
     assert found.ok, found.raise_if_wrong()

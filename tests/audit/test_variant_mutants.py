@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from audit.small_subjects import subject
 from audit.test_mutants import change_formula, disagreeing
-from contract.cases import first_ones
+from contract.cases import first_ones, of
 
 from weightless.audit.counters.verify import SKIPPED, verify
 from weightless.layers.attention import Attention
@@ -41,7 +41,7 @@ READABLE, COMPILED = {"compiled engine"}, {"compiled engine", "torch trace"}
 """Who denies other nats of the readable engine, and of the compiled one, with which PyTorch's step is compared."""
 ELSEWHERE = {"compiled log", "poison"}
 """Who denies that what is read is what the readable engine logs."""
-VARIANTS = first_ones(("dense", "experts", "golf", "scan", "gpt2", "llama", "qwen3"), quick=1)
+VARIANTS = first_ones(of("dense", "experts", "golf", "scan", "gpt2", "llama", "qwen3"), quick=1)
 """All counters at once, for the first case of every family; the other ones are slow, since each counter walks all the
 cases by itself (tests/contract, test_torch_trace.py, test_pages.py)."""
 

@@ -42,7 +42,7 @@ def program(*arguments, **options):
     )
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", *(pytest.param(e, marks=pytest.mark.slow) for e in ("cp1252", "utf-8"))])
 def test_the_same_bytes_give_the_same_ids_in_any_encoding(encoding, tokenizer):
     text = "naïve ±".encode() + b"\xef\xff"
     environment = {"PYTHONIOENCODING": encoding}

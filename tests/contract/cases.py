@@ -48,16 +48,22 @@ for name, more in (*exit_cases.CASES.items(), *cache_cases.CASES.items(), *besid
 ALL = [(name, case) for name, cases in CASES.items() for case in cases]
 
 
-def first_ones(names: Iterable[str], quick: int) -> list[Any]:
-    """(family, case) of all cases, as parameters: those behind the first `quick` of a family are slow.
+def first_ones(cases: Iterable[tuple[str, str]], quick: int) -> list[Any]:
+    """(family, case) as parameters: those behind the first `quick` of a family, and not the last of it, are slow.
 
-    For counters that walk all cases elsewhere too, or whose subject is not what a case is made of.
+    For what costs most of a case, where other tests walk all cases by a cheaper way.
     """
-    return [
-        pytest.param((name, case), marks=[pytest.mark.slow] if n >= quick else [], id=f"{name}-{case}")
-        for name in names
-        for n, case in enumerate(CASES[name])
-    ]
+    found, cases = [], list(cases)
+    for name, case in cases:
+        of_family = [other for family_name, other in cases if family_name == name]
+        is_quick = of_family.index(case) < quick or (quick > 1 and case == of_family[-1])
+        found.append(pytest.param((name, case), marks=[] if is_quick else [pytest.mark.slow], id=f"{name}-{case}"))
+    return found
+
+
+def of(*names: str) -> list[tuple[str, str]]:
+    """(family, case) of all cases of some families."""
+    return [(name, case) for name, case in ALL if name in names]
 
 
 TRAINED = [

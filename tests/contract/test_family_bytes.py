@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract.cases import ALL, CASES, TRAINED, Bench, bench, packed_bytes
+from contract.cases import ALL, CASES, TRAINED, Bench, bench, first_ones, packed_bytes
 
 from weightless.artifact.header import HEADER_BYTES, Header
 from weightless.audit.counters.agreement import audit, check
@@ -58,7 +58,7 @@ def test_5_formula_is_log_at_every_position(b, packed):
             assert all(step.logged[name].T <= most[name].T for name in step.logged)
 
 
-@over(ALL)
+@pytest.mark.parametrize("b", first_ones(ALL, quick=3), indirect=True)
 @pytest.mark.parametrize("head", ["score", "sample", "full"])
 def test_5_formula_is_log_for_every_head(b, head):
     """Bytes of every operator of every head, and what the compiled engine counts where the data decides."""

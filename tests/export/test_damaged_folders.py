@@ -31,7 +31,9 @@ def outcome(folder, out) -> str:
     return "imported"
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize(
+    "kind", ["gpt2", *(pytest.param(kind, marks=pytest.mark.slow) for kind in CONFIGS if kind != "gpt2")]
+)
 def test_every_key_with_every_odd_value(kind, tmp_path):
     """Sizes from nowhere must not fill the memory either: the test would not end."""
     folder = make_folder(tmp_path / "a", CONFIGS[kind], tokenizer=False)

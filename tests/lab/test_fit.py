@@ -40,7 +40,16 @@ def dense_grid(sizes: int, wider: int, deeper: int, fuller: int):
                     yield dataclasses.replace(config, **d_ff)
 
 
-@pytest.mark.parametrize("budget", [{"touched": 400e3}, {"stored": 700e3}, {"touched": 1e6, "optimizer": 3.5e6}])
+@pytest.mark.parametrize(
+    "budget",
+    [
+        {"touched": 400e3},
+        *(
+            pytest.param(more, marks=pytest.mark.slow)
+            for more in ({"stored": 700e3}, {"touched": 1e6, "optimizer": 3.5e6})
+        ),
+    ],
+)
 def test_dense_is_the_greatest_of_the_whole_grid(budget):
     request = Request("dense", budget, 512, positions=POSITIONS)
     wanted = [config for config in dense_grid(3, 99, 2, 40) if keeps(request, config)][-1]
