@@ -34,7 +34,8 @@ FLOORS = {
     "evals": 7,
     "audit": 7,
     "lab": 8,
-    "cli": 9,
+    "deck": 9,
+    "cli": 10,
 }
 
 # Rooms that are divided: each part, and the other parts that it may import from.
