@@ -62,7 +62,7 @@ ENVIRONMENT = {
 
 
 def bwrap(interpreter: Interpreter, place: Place) -> Start:
-    """Bubblewrap; three generations of wrapper: itself, its first process in the namespace, (setpriv becomes) Python."""
+    """Bubblewrap; two generations of wrapper: itself and its first process in the namespace, then the worker."""
     prefix = _shown_prefix(interpreter)
     command = [_tool("bwrap"), "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
     command += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv"]
@@ -107,7 +107,7 @@ def unshare(interpreter: Interpreter, place: Place) -> Start:
 
 
 def plain(interpreter: Interpreter, place: Place) -> Start:
-    """No walls.  The worker can read what the user can; its folder is a copy, and what it starts is found and killed."""
+    """No walls: the worker can read what the user can.  Its folder is a copy; what it starts is found and killed."""
     packages = place.scratch / "packages"
     packages.mkdir()
     for name, source in interpreter.packages:
@@ -151,7 +151,9 @@ def _shown_prefix(interpreter: Interpreter) -> str:
 def _binds(interpreter: Interpreter, place: Place) -> list[tuple[str, str]]:
     """(what is there, where it is seen), all read-only."""
     found = [("/usr", "/usr")]
-    found += [(f"/{name}", f"/{name}") for name in _SYSTEM if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
+    found += [
+        (f"/{name}", f"/{name}") for name in _SYSTEM if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")
+    ]
     if not interpreter.prefix.is_relative_to("/usr"):
         found.append((str(interpreter.prefix), "/python"))
     found += [(str(source), f"/packages/{name}") for name, source in interpreter.packages]

@@ -69,14 +69,25 @@ class Remote:
         try:
             self._ask(b"LOAD", file, max(self.limits.seconds, _SHORTEST_LOAD_SECONDS))
         except Failed as error:
-            status = "IMPORT" if error.status in ("CRASH", "CONTRACT") else error.status
+            status: Status = "IMPORT" if error.status in ("CRASH", "CONTRACT") else error.status
             raise self._again(status, f"{file}: {error.told}") from None
 
     def call(self, name: str, /, *arguments: Any, **named: Any) -> Any:
         return self._call(None, name, arguments, named)
 
     def make(self, name: str, /, *arguments: Any, **named: Any) -> Handle:
-        number = self._call(None, name, arguments, named, keep=True)
+        return self._kept(self._call(None, name, arguments, named, keep=True))
+
+    def hold(self, value: Any, /, *, strided: bool = False) -> Handle:
+        return self._kept(self._ask(b"HOLD", {"value": value, "strided": strided}))
+
+    def take(self, handle: Handle, index: int, /) -> Handle:
+        return self._kept(self._ask(b"TAKE", {"of": handle, "index": index}))
+
+    def read(self, handle: Handle, /) -> Any:
+        return self._ask(b"READ", handle)
+
+    def _kept(self, number: Any) -> Handle:
         if type(number) is not int or number != self._handles:
             raise self._stop("TAMPER", "an object was answered for with a number that is not its own")
         self._handles += 1
@@ -261,9 +272,10 @@ class Remote:
     def _told(self, value: Any) -> Failed:
         """The Failed for a FAIL."""
         parts = [value.get(part) for part in ("how", "class", "told")] if isinstance(value, dict) else []
-        if len(parts) != 3 or not all(type(part) is str for part in parts) or parts[0] not in _STATUS:
+        said = [shown(part) for part in parts if isinstance(part, str)]
+        if len(said) != 3 or said[0] not in _STATUS:
             return self._stop("TAMPER", "it wrote a failure that is none")
-        how, name, told = (shown(part) for part in parts)
+        how, name, told = said
         if how == "unfit":
             return Raised(how, name, f"it returned {told}")
         return Raised(how, name, told if how == "missing" else f"{name}: {told}".rstrip(": "))

@@ -44,7 +44,8 @@ import os, socket
 
 def sees(path, variable, port):
     """What of the grader can be reached from here."""
-    found = [name for name, there in (("files", os.path.exists(path)), ("environment", variable in os.environ)) if there]
+    found = ["files"] if os.path.exists(path) else []
+    found += ["environment"] if variable in os.environ else []
     try:
         socket.create_connection(("127.0.0.1", port), timeout=0.5).close()
         found.append("network")
@@ -150,8 +151,8 @@ def opened(
 ) -> Iterator[Remote]:
     """A fresh worker that has loaded `file` of `folder`; afterwards nothing of it runs.
 
-    `folder` is shown as it is, so it should be a copy (`copying.copy_submission`).  `extra` goes into the environment of
-    the wrapper, never into the worker's: a probe plants there what must not be seen.  Raises Failed.
+    `folder` is shown as it is, so it should be a copy (`copying.copy_submission`).  `extra` goes into the environment
+    of the wrapper, never into the worker's: a probe plants there what must not be seen.  Raises Failed.
     """
     limits = limits or Limits()
     with tempfile.TemporaryDirectory(prefix="deck-") as scratch, tempfile.TemporaryFile() as said:

@@ -2,9 +2,9 @@
 
     unshare … python -I -S -P -B stage.py PLAN        PLAN is JSON, see `isolation.py`
 
-It imports nothing of weightless and runs before anything of a solution does.  With "root" it stands in new mount and pid
-namespaces: the root becomes a file system of memory that holds the named places, read-only, and a small /tmp.  Without,
-it only adopts: whatever the worker starts hangs under this process until the grader kills the tree.
+It imports nothing of weightless and runs before anything of a solution does.  With "root" it stands in new mount and
+pid namespaces: the root becomes a file system of memory that holds the named places, read-only, and a small /tmp.
+Without, it only adopts: whatever the worker starts hangs under this process until the grader kills the tree.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def show(source: str, target: str, flags: int | None = None) -> None:
 
 
 def keep(worker: int, stays: bool) -> int:
-    """Adopt and reap.  In a pid namespace this ends with the worker, and all others with it; else the grader ends it."""
+    """Adopt and reap.  In a pid namespace this ends with the worker, and all with it; else the grader ends it."""
     status = None
     while True:
         try:

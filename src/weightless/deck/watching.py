@@ -2,7 +2,7 @@
 
 Everything is read from /proc on the grader's side of the wall, so nothing that runs in the worker can change it:
 
-    peak_bytes    the largest of: one process's own high-water mark (VmHWM), and the sum of all resident sets when looked at
+    peak_bytes    the larger of one process's own high-water mark (VmHWM) and the sum of all resident sets at a look
     cpu_seconds   the processor clocks of the processes that were seen, and what those have reaped
 
 The tree hangs under the process that was started: in a pid namespace, and under a process that adopts orphans, nothing

@@ -8,7 +8,7 @@ leave on descriptor 1, which it takes away before the first line of the solution
     4 bytes magic · 4 bytes kind · uint64 sequence · uint32 length of the tree · uint64 length of the arrays
     tree (JSON: {"value": …, "arrays": [[dtype, shape], …]}) · the arrays' bytes, in that order, C-contiguous
 
-    to the worker    HELO   LOAD file   CALL what   ANSW what a hook gave   OOPS a hook raised
+    to the worker    HELO  LOAD file  CALL what  HOLD value  TAKE part  READ object  ANSW hook's value  OOPS hook raised
     to the grader    DONE value  FAIL how, class and text            ASKS a hook
 
 In a tree a list is ["l", …], a tuple ["t", …], an array ["a", index], a Handle ["h", number], a hook ["f", number]; the
@@ -39,6 +39,7 @@ class Unfit(Exception):
     """A value that cannot cross, or a message that is none; says what was found."""
 
 
+_DOES = {b"HELO": "read", b"LOAD": "load", b"CALL": "call", b"HOLD": "hold", b"TAKE": "take", b"READ": "read"}
 Special = Callable[[Any], "list[Any] | None"]
 Restore = Callable[[str, int], Any]
 
@@ -86,12 +87,9 @@ def _tree(value: Any, arrays: list[Any], special: Special, depth: int) -> Any:
 def _of_numpy(value: Any, kind: type, arrays: list[Any]) -> Any:
     import numpy as np
 
-    if issubclass(kind, np.bool_):
-        return bool(value)
-    if issubclass(kind, np.integer):
-        return int(value)
-    if issubclass(kind, np.floating):
-        return float(value)
+    for scalar, made in ((np.bool_, bool), (np.integer, int), (np.floating, float)):
+        if issubclass(kind, scalar):
+            return made(value)
     if not issubclass(kind, np.ndarray):
         raise Unfit(f"an object of class {class_name(kind)}")
     base = np.asarray(value)
@@ -234,13 +232,10 @@ class Solution:
         """DONE with what was asked for, or FAIL."""
         try:
             wanted = unpack(text, arrays, self.restore)
-            result = {b"LOAD": self.load, b"CALL": self.call}.get(kind, _nothing)(wanted)
-            try:
-                return b"DONE", *pack(result, self.special)
-            except Unfit as error:
-                return self.failed("unfit", "Unfit", str(error))
-            except RecursionError:
-                return self.failed("unfit", "RecursionError", "something nested too deep")
+            result = getattr(self, _DOES[kind])(wanted)
+            return b"DONE", *pack(result, self.special)
+        except Unfit as error:
+            return self.failed("unfit", "Unfit", str(error))
         except Missing as error:
             return self.failed("missing", "Missing", str(error))
         except BaseException as error:
@@ -264,17 +259,39 @@ class Solution:
         self.module = module
 
     def call(self, wanted: dict[str, Any]) -> Any:
-        found = self.module if wanted["on"] is None else self.objects[wanted["on"]]
+        found: Any = self.module if wanted["on"] is None else self.objects[wanted["on"]]
         for part in wanted["name"].split("."):
             try:
                 found = getattr(found, part)
             except AttributeError:
                 raise Missing(f"there is no {wanted['name']}") from None
         result = found(*wanted["arguments"], **wanted["named"])
-        if not wanted["keep"]:
-            return result
-        self.objects.append(result)
+        return self.keep(result) if wanted["keep"] else result
+
+    def keep(self, value: Any) -> int:
+        self.objects.append(value)
         return len(self.objects) - 1
+
+    def hold(self, wanted: dict[str, Any]) -> int:
+        """Keep a value; a strided array as every second element of one that is twice as wide."""
+        value = wanted["value"]
+        if wanted["strided"]:
+            import numpy as np
+
+            wide = np.zeros((*value.shape[:-1], 2 * value.shape[-1]), value.dtype)
+            wide[..., ::2] = value
+            value = wide[..., ::2]
+        return self.keep(value)
+
+    def take(self, wanted: dict[str, Any]) -> int:
+        """Keep one part of a tuple or list that is kept."""
+        found, index = wanted["of"], wanted["index"]
+        if not isinstance(found, (tuple, list)) or not -len(found) <= index < len(found):
+            raise Unfit(f"an object of class {class_name(type(found))} without a part {index}")
+        return self.keep(found[index])
+
+    def read(self, found: Any) -> Any:
+        return found
 
     def special(self, value: Any) -> list[Any] | None:
         return None
@@ -303,10 +320,6 @@ class Solution:
         return answer
 
 
-def _nothing(_: Any) -> None:
-    """The answer to HELO: here I am."""
-
-
 class Missing(Exception):
     """What was to be called is not there."""
 
@@ -315,8 +328,7 @@ def how_it_failed(error: BaseException) -> str:
     """'memory', 'signature' (the call itself did not fit: no line of the function ran), or 'raised'."""
     if isinstance(error, MemoryError):
         return "memory"
-    frame = error.__traceback__
-    frames = 0
+    frame, frames = error.__traceback__, 0
     while frame is not None and frames < 4:
         frames, frame = frames + 1, frame.tb_next
     return "signature" if type(error) is TypeError and frames <= 2 else "raised"
@@ -362,7 +374,6 @@ def own_channel() -> Channel:
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(nothing, number)
-    os.close(nothing)
     return channel
 
 
