@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -17,9 +18,9 @@ from weightless.deck.outcome import Failed
 MOST_FILES = 500
 LARGEST_FILE = 64 << 20
 LARGEST_FOLDER = 256 << 20
-DEPLOYED = frozenset({"PROMPT.md", "INTERFACE.md"})
-"""What `deck deploy` puts into a folder; beside these `data/`, names that begin with a dot, and byte code."""
-_LEFT_OUT = frozenset({"__pycache__", "data", "node_modules"})
+DEPLOYED = frozenset({"PROMPT.md", "INTERFACE.md", "train_data.txt"})
+"""What `deck deploy` puts into a folder, which is nobody's answer; nor are hidden files and byte code."""
+_LEFT_OUT = frozenset({"__pycache__", "node_modules"})
 
 
 def submitted(folder: Path) -> list[Path]:
@@ -28,6 +29,8 @@ def submitted(folder: Path) -> list[Path]:
     Names of links and special files count as handed in, so that they are told of and not passed over.
     """
     found: list[Path] = []
+    if folder.is_symlink():
+        raise Failed("CONTRACT", f"{shown(folder.name)} is a symbolic link; hand in the folder itself")
     if not folder.is_dir():
         return found
     for place, folders, names in os.walk(folder, followlinks=False):
@@ -70,20 +73,27 @@ def readable_by_all(folder: Path) -> None:
 
 def _content(path: Path, name: str) -> bytes:
     """The bytes of a regular file, opened without following a link at its end."""
-    shown = name.encode("unicode_escape").decode()[:100]
+    told = shown(name, 100)
     if path.is_symlink():
-        raise Failed("CONTRACT", f"{shown} is a symbolic link; hand in the file itself")
+        raise Failed("CONTRACT", f"{told} is a symbolic link; hand in the file itself")
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
-        raise Failed("CONTRACT", f"{shown} cannot be read: {error.strerror}") from None
+        raise Failed("CONTRACT", f"{told} cannot be read: {error.strerror}") from None
     with os.fdopen(handle, "rb") as file:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
-            raise Failed("CONTRACT", f"{shown} is no regular file")
+            raise Failed("CONTRACT", f"{told} is no regular file")
         if about.st_size > LARGEST_FILE:
-            raise Failed("CONTRACT", f"{shown} has {human_bytes(about.st_size)}, at most {human_bytes(LARGEST_FILE)}")
+            raise Failed("CONTRACT", f"{told} has {human_bytes(about.st_size)}, at most {human_bytes(LARGEST_FILE)}")
         return file.read(LARGEST_FILE + 1)
+
+
+def shown(text: str, longest: int = 400) -> str:
+    """A stranger's text on one line without what would move a terminal's cursor."""
+    line = " ".join(re.sub(r"[^\S\n]+", " ", text).split("\n"))
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    return line if len(line) <= longest else line[: longest - 2] + " …"
 
 
 def hash_of(files: dict[str, str]) -> str:

@@ -16,7 +16,6 @@ further question raises the same Failed.
 from __future__ import annotations
 
 import os
-import re
 import select
 import subprocess
 import time
@@ -27,13 +26,14 @@ import numpy as np
 
 from weightless.base.errors import WeightlessError
 from weightless.deck.bench import Handle, Limits
+from weightless.deck.copying import shown
 from weightless.deck.outcome import Failed, Status
 from weightless.deck.watching import Watched
 from weightless.deck.worker import HEADER, LARGEST_ARRAYS, LARGEST_TREE, MAGIC, Unfit, described, pack, unpack
 
 LOOK_EVERY_SECONDS = 0.05
 MOST_HOOK_CALLS = 200_000
-_HOOKS_MAY_TAKE = 4.0
+_HOOKS_MAY_TAKE, _ALL_CALLS_MAY_TAKE = 4.0, 6.0
 _LONGEST_START_SECONDS, _SHORTEST_LOAD_SECONDS = 60.0, 10.0
 _STATUS: dict[str, Status] = {
     "missing": "CONTRACT",
@@ -56,6 +56,7 @@ class Remote:
         self._sequence, self._hooks, self._handles, self._hook_calls = 0, list[Callable[..., Any]](), 0, 0
         self._seconds, self._deadline, self._latest, self._looked = 0.0, 0.0, 0.0, 0.0
         self._over: Failed | None = None
+        self._last = time.monotonic() + _LONGEST_START_SECONDS + _ALL_CALLS_MAY_TAKE * limits.seconds
 
     def load(self, file: str, said: Callable[[], str]) -> None:
         """Import the submission's file.  Raises Failed; WeightlessError when the worker itself does not start.
@@ -146,7 +147,7 @@ class Remote:
             raise self._stop("TAMPER", "it wrote to the grader without being asked")
         self._sequence += 1
         began, self._seconds = time.monotonic(), seconds or self.limits.seconds
-        self._deadline = began + self._seconds
+        self._deadline = min(began + self._seconds, self._last)
         self._latest = began + _HOOKS_MAY_TAKE * self._seconds
         self._send(kind, asked)
         while True:
@@ -162,9 +163,10 @@ class Remote:
         """Run a hook here.  A check's own Failed ends the worker; what else a hook raises is raised there."""
         parts = ("hook", "arguments", "named")
         number, arguments, named = (question.get(part) if isinstance(question, dict) else None for part in parts)
-        known = type(number) is int and number < len(self._hooks)
-        if not known or not isinstance(arguments, tuple) or not isinstance(named, dict):
+        if type(number) is not int or number not in range(len(self._hooks)):
             raise self._stop("TAMPER", "it asked for a hook that it was not given")
+        if not isinstance(arguments, tuple) or not isinstance(named, dict):
+            raise self._stop("TAMPER", "it called a hook without arguments")
         self._hook_calls += 1
         if self._hook_calls > MOST_HOOK_CALLS:
             raise self._stop("TIMEOUT", f"it called its hooks more than {MOST_HOOK_CALLS:,} times")
@@ -177,7 +179,8 @@ class Remote:
             self._send(b"OOPS", f"{type(error).__name__}: {error}"[:1000])
             return
         finally:
-            self._deadline = min(self._deadline + time.monotonic() - began, self._latest)
+            took = time.monotonic() - began
+            self._deadline, self._last = min(self._deadline + took, self._latest), self._last + took
         self._send(b"ANSW", found)
 
     def _send(self, kind: bytes, value: Any) -> None:
@@ -305,13 +308,6 @@ class Raised(Failed):
     def __init__(self, how: str, raised: str, told: str) -> None:
         super().__init__(_STATUS[how], told)
         self.how, self.raised = how, raised
-
-
-def shown(text: str, longest: int = 400) -> str:
-    """A stranger's text on one line without what would move a terminal's cursor."""
-    line = " ".join(re.sub(r"[^\S\n]+", " ", text).split("\n"))
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    return line if len(line) <= longest else line[: longest - 2] + " …"
 
 
 def _nothing_else(tag: str, number: int) -> Any:
