@@ -34,7 +34,7 @@ QUICK = {
     "huge_map",
     "kills_everybody",
     "leaves_a_daemon",
-    "new_user_namespace",
+    "user_namespace",
     "nested_message",
     "patches_numpy",
     "patches_the_worker",

@@ -45,10 +45,13 @@ PARTS = {
     "audit": {"counters": (), "predictors": ("counters",)},
 }
 
-# The only file that imports by a computed name, the script that loads code under audit in a process of its own (it
-# imports nothing of the house), and the files of models/ that are no family.
+# The only file that imports by a computed name, the scripts that load foreign code in a process of their own (they
+# import nothing of the house), and the files of models/ that are no family.
 DYNAMIC_IMPORT = "src/weightless/models/catalog.py"
-LOADS_FOREIGN_CODE = "src/weightless/audit/predictors/entry_worker.py"
+LOADS_FOREIGN_CODE = (
+    "src/weightless/audit/predictors/entry_worker.py",
+    "src/weightless/deck/worker.py",
+)
 NOT_FAMILIES = {"__init__", "catalog", "family"}
 DYNAMIC_CALLS = {"__import__", "import_module", "spec_from_file_location", "run_path", "run_module"}
 
@@ -162,7 +165,7 @@ def dynamic_imports(repository: Repository) -> list[str]:
     """
     found = []
     for source in repository.package:
-        if source.path in (DYNAMIC_IMPORT, LOADS_FOREIGN_CODE):
+        if source.path in (DYNAMIC_IMPORT, *LOADS_FOREIGN_CODE):
             continue
         for node in ast.walk(source.tree):
             if not isinstance(node, ast.Call):

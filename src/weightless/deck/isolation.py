@@ -22,8 +22,8 @@ from pathlib import Path
 from weightless.deck.interpreter import Interpreter
 from weightless.deck.syscall_filter import filter_program
 
-WORKER = Path(__file__).with_name("worker.py")
-STAGE = Path(__file__).with_name("stage.py")
+WORKER = Path(__file__).parent / "worker.py"
+STAGE = Path(__file__).parent / "stage.py"
 TMP_BYTES = 64 << 20
 FILE_BYTES = 64 << 20
 MOST_PROCESSES = 24

@@ -172,22 +172,24 @@ class Remote:
             raise self._stop("TIMEOUT", f"it called its hooks more than {MOST_HOOK_CALLS:,} times")
         began = time.monotonic()
         try:
-            found = self._hooks[number](*arguments, **named)
+            packed = pack(self._hooks[number](*arguments, **named), self._special)
         except Failed as error:
             raise self._stop(error.status, error.told) from None
-        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, Unfit) as error:
             self._send(b"OOPS", f"{type(error).__name__}: {error}"[:1000])
             return
         finally:
             took = time.monotonic() - began
             self._deadline, self._last = min(self._deadline + took, self._latest), self._last + took
-        self._send(b"ANSW", found)
+        self._write_message(b"ANSW", *packed)
 
     def _send(self, kind: bytes, value: Any) -> None:
         try:
-            text, arrays = pack(value, self._special)
+            self._write_message(kind, *pack(value, self._special))
         except Unfit as error:
             raise TypeError(f"the grader cannot hand over {error}") from None
+
+    def _write_message(self, kind: bytes, text: bytes, arrays: list[Any]) -> None:
         length = sum(array.nbytes for array in arrays)
         self._write(HEADER.pack(MAGIC, kind, self._sequence, len(text), length) + text)
         for array in arrays:
@@ -227,7 +229,7 @@ class Remote:
             text = self._read(n_tree)
             arrays = [self._array(*entry) for entry in described(text, n_arrays)]
             return kind, unpack(text, arrays, _nothing_else)
-        except Unfit as error:
+        except (Unfit, ValueError, MemoryError) as error:
             raise self._stop("TAMPER", f"it wrote {error} to the grader") from None
 
     def _array(self, dtype: str, shape: tuple[int, ...]) -> np.ndarray:

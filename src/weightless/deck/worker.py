@@ -17,6 +17,7 @@ rest is what JSON has.  No pickle, no archive: every length is known and held ag
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import math
@@ -65,6 +66,8 @@ def _tree(value: Any, arrays: list[Any], special: Special, depth: int) -> Any:
     if (found := special(value)) is not None:
         return found
     if issubclass(kind, str):
+        if str.__len__(value) > LARGEST_TREE:
+            raise Unfit(f"a text of {str.__len__(value):,} characters")
         return str.__str__(value)
     if issubclass(kind, int):
         if int.bit_length(value) > 64:
@@ -155,7 +158,7 @@ def described(text: bytes, length: int) -> list[tuple[str, tuple[int, ...]]]:
         if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[1], list) or len(entry[1]) > 32:
             raise Unfit("an array that is not described")
         dtype, shape = entry
-        if dtype not in DTYPES or not all(type(n) is int and 0 <= n <= length for n in shape):
+        if dtype not in DTYPES or not all(type(n) is int and 0 <= n < LARGEST_ARRAYS for n in shape):
             raise Unfit("an array of impossible dtype or shape")
         total += math.prod(shape) * int(dtype[2:])
         found.append((dtype, tuple(shape)))
@@ -299,11 +302,7 @@ class Solution:
     def restore(self, tag: str, number: int) -> Any:
         if tag == "h":
             return self.objects[number]
-
-        def hook(*arguments: Any, **named: Any) -> Any:
-            return self.ask({"hook": number, "arguments": arguments, "named": named})
-
-        return hook
+        return lambda *arguments, **named: self.ask({"hook": number, "arguments": arguments, "named": named})
 
     def ask(self, question: dict[str, Any]) -> Any:
         """Let the grader run a hook; what it raises is raised here."""
@@ -326,7 +325,7 @@ class Missing(Exception):
 
 def how_it_failed(error: BaseException) -> str:
     """'memory', 'signature' (the call itself did not fit: no line of the function ran), or 'raised'."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (type(error) is OSError and error.errno == errno.ENOMEM):
         return "memory"
     frame, frames = error.__traceback__, 0
     while frame is not None and frames < 4:

@@ -12,4 +12,4 @@ def row_energy(x):
 
 def walk(start, n, step):
     while True:
-        start = step(start)
+        step(start)

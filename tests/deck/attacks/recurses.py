@@ -1,6 +1,6 @@
 """Recurses until the stack is gone.
 
-CRASH OOM
+CRASH OOM TIMEOUT
 """
 
 import sys
