@@ -136,7 +136,7 @@ def _class(node: ast.ClassDef, known: dict[str, Definition]) -> dict[str, Defini
 
 def _constructor(node: ast.ClassDef, made: Definition | None) -> Definition:
     if made is not None:
-        return replace(made, name=node.name)
+        return replace(made, name=node.name, is_sketch=False)
     if not any("dataclass" in ast.dump(decorator) for decorator in node.decorator_list):
         return Definition(node.name, None if node.bases else ())
     fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)]
