@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from deck.toy_card import CARD, SOLUTION, ours, submit
 
+from weightless.deck import catalog
 from weightless.deck.grade import grade_card
 from weightless.deck.sandbox import strongest
 from weightless.deck.watching import children
@@ -49,6 +50,19 @@ QUICK = {
 }
 """Run always; the rest is slow, because every worker imports NumPy anew."""
 SECRET = "PLANTED-4f1d7c"
+PINNED = """
+
+def layer_norm_forward(x, gamma, beta, eps=1e-5):
+    return row_energy(x), x
+
+
+def layer_norm_backward(dy, cache):
+    return row_energy(dy), row_energy(dy), row_energy(dy)
+
+
+def gradient_check(x, gamma, beta, dy, eps=1e-5, forward=None, backward=None):
+    return row_energy(x)
+"""
 LONGEST_SECONDS = 60.0
 
 
@@ -90,6 +104,21 @@ def test_verdict_on_the_next_solution_is_what_it_was(tmp_path, backend):
         grade_card(CARD, submit(tmp_path / name, text), backend, seed=1, ours=ours(tmp_path / f"ours-{name}"))
     result = graded(submit(tmp_path / "toy", SOLUTION), backend, tmp_path)
     assert result["status"] == "PASS", result["told"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(QUICK))
+def test_attack_on_a_real_card(tmp_path, monkeypatch, backend, name):
+    """The same code behind the pinned names of `backwards`: never PASS, no secret, nothing left."""
+    if "backwards" not in [card.name for card in catalog.cards()]:
+        pytest.skip("the card is not there yet")
+    text = next(path.read_text() for path in ATTACKS if path.stem == name) + PINNED
+    monkeypatch.setenv("PLANTED_SECRET", SECRET)
+    (tmp_path / "planted-secret.txt").write_text(SECRET)
+    before = set(children(os.getpid()))
+    result = grade_card(catalog.card("backwards"), submit(tmp_path / "card", text), backend, seed=3)
+    assert result["status"] != "PASS" and "PLANTED" not in json.dumps(result), result["told"]
+    assert set(children(os.getpid())) == before and not result["grader_errors"], result["grader_errors"]
 
 
 def test_every_attack_says_what_it_tries():
