@@ -17,9 +17,11 @@ from pathlib import Path
 import pytest
 from deck.toy_card import CARD, SOLUTION, ours, submit
 
+from weightless.base.errors import ConfigError
 from weightless.deck import catalog
 from weightless.deck.grade import grade_card
-from weightless.deck.sandbox import strongest
+from weightless.deck.interpreter import worker_interpreter
+from weightless.deck.sandbox import Backend, strongest
 from weightless.deck.watching import children
 
 ATTACKS = sorted((Path(__file__).parent / "attacks").glob("*.py"))
@@ -82,15 +84,37 @@ def graded(folder, backend, tmp_path):
 
 @pytest.mark.parametrize("attack", each_attack())
 def test_attack_gets_its_status_and_nothing_else(tmp_path, monkeypatch, backend, attack):
+    held(tmp_path, monkeypatch, backend, attack)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda path: path.stem)
+def test_attack_in_the_next_backend(tmp_path, monkeypatch, attack):
+    try:
+        backend = strongest(only="unshare")
+    except ConfigError as error:
+        pytest.skip(str(error))
+    held(tmp_path, monkeypatch, backend, attack)
+
+
+@pytest.mark.parametrize("name", ["leaves_a_daemon", pytest.param("answers_twice", marks=pytest.mark.slow)])
+def test_attack_without_walls(tmp_path, monkeypatch, name):
+    """What needs no wall holds without one: messages are checked, and nothing is left behind."""
+    backend = Backend("plain", worker_interpreter(), ("UNSANDBOXED",))
+    held(tmp_path, monkeypatch, backend, next(path for path in ATTACKS if path.stem == name))
+
+
+def held(tmp_path, monkeypatch, backend, attack):
+    """One attack, and all that must be so afterwards."""
     wanted = ast.get_docstring(ast.parse(attack.read_text())).splitlines()[-1].split()
     monkeypatch.setenv("PLANTED_SECRET", SECRET)
     (tmp_path / "planted-secret.txt").write_text(SECRET)
     folder = submit(tmp_path / "toy", attack.read_text())
-    before, began = set(children(os.getpid())), time.monotonic()
+    before, orphans, began = set(children(os.getpid())), orphaned_workers(), time.monotonic()
     result = graded(folder, backend, tmp_path)
     assert result["status"] in wanted, (result["status"], result["told"])
     assert "PLANTED" not in json.dumps(result), result["told"]
-    assert set(children(os.getpid())) == before
+    assert set(children(os.getpid())) == before and orphaned_workers() == orphans
     assert time.monotonic() - began < LONGEST_SECONDS
     assert result["told"].isprintable() and len(result["told"]) < 700
     assert not result["grader_errors"], result["grader_errors"]
@@ -104,6 +128,19 @@ def test_verdict_on_the_next_solution_is_what_it_was(tmp_path, backend):
         grade_card(CARD, submit(tmp_path / name, text), backend, seed=1, ours=ours(tmp_path / f"ours-{name}"))
     result = graded(submit(tmp_path / "toy", SOLUTION), backend, tmp_path)
     assert result["status"] == "PASS", result["told"]
+
+
+def orphaned_workers():
+    """Processes of the machine that were workers and hang under its first process."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            line, parent = (path / "cmdline").read_bytes(), (path / "stat").read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue
+        if b"worker.py" in line and parent == "1":
+            found.add(path.name)
+    return found
 
 
 @pytest.mark.slow

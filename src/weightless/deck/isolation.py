@@ -103,7 +103,12 @@ def unshare(interpreter: Interpreter, place: Place) -> Start:
     }
     spaces = ["--net", "--ipc", "--uts", "--pid", "--fork", "--mount", "--kill-child"]
     spaces += ["--user", "--map-root-user"] if os.geteuid() else []
-    return Start([_tool("unshare"), *spaces, *_stage(interpreter, plan)], {"PATH": PATH}, 2)
+    # unshare itself would outlive a grader that is killed, and the namespaces with it
+    return Start(
+        [_tool("setpriv"), "--pdeathsig", "KILL", _tool("unshare"), *spaces, *_stage(interpreter, plan)],
+        {"PATH": PATH},
+        2,
+    )
 
 
 def plain(interpreter: Interpreter, place: Place) -> Start:

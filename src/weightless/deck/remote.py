@@ -34,7 +34,7 @@ from weightless.deck.worker import HEADER, LARGEST_ARRAYS, LARGEST_TREE, MAGIC, 
 LOOK_EVERY_SECONDS = 0.05
 MOST_HOOK_CALLS = 200_000
 _HOOKS_MAY_TAKE, _ALL_CALLS_MAY_TAKE = 4.0, 6.0
-_LONGEST_START_SECONDS, _SHORTEST_LOAD_SECONDS = 60.0, 10.0
+_LONGEST_START_SECONDS, _SHORTEST_LOAD_SECONDS, _LONGEST_PARTING_SECONDS = 60.0, 10.0, 2.0
 _STATUS: dict[str, Status] = {
     "missing": "CONTRACT",
     "signature": "CONTRACT",
@@ -116,10 +116,17 @@ class Remote:
         self._look(0.0)
         return self._watched.cpu_seconds
 
+    def part(self) -> None:
+        """Ask whether it is still there, so that a second answer to the last question shows.  Raises Failed: TAMPER."""
+        try:
+            self._ask(b"HELO", None, _LONGEST_PARTING_SECONDS)
+        except Failed as error:
+            if error.status == "TAMPER":
+                raise
+
     def close(self) -> None:
-        """End all its processes.  Raises Failed with TAMPER when it spoke without being asked."""
+        """End all its processes.  Raises Failed with TAMPER when it spoke without being asked, or cannot be ended."""
         pending = not self._over and bool(select.select([self._source], [], [], 0)[0]) and self._unasked()
-        self._look(0.0)
         left = self._watched.end()
         self.process.kill()
         self.process.wait()

@@ -172,6 +172,7 @@ def opened(
         try:
             worker.load(file, lambda: _last_line(said))
             yield worker
+            worker.part()
         except BaseException:
             with _tampering_ignored():
                 worker.close()

@@ -90,17 +90,20 @@ class Watched:
             self._cpu[pid] = max(self._cpu.get(pid, 0.0), cpu_of(pid))
 
     def end(self) -> list[int]:
-        """Kill the whole tree, the outermost last, and wait until nothing of it runs; what still runs, if anything."""
-        deadline, seen = time.monotonic() + _LONGEST_END_SECONDS, {self.pid}
-        while time.monotonic() < deadline:
-            tree = [pid for generation in generations(self.pid) for pid in generation]
-            seen.update(tree)
-            for pid in tree[1:]:
+        """Kill the whole tree, the outermost last, and wait until nothing of it runs; what still runs, if anything.
+
+        A process that was forked while its parent died hangs nowhere for a moment: only the second look without one
+        that runs is the end.
+        """
+        deadline, empty, running = time.monotonic() + _LONGEST_END_SECONDS, 0, [self.pid]
+        while empty < 2 and time.monotonic() < deadline:
+            tree = [pid for generation in generations(self.pid)[1:] for pid in generation]
+            running = [pid for pid in tree if not has_ended(pid)]
+            for pid in running:
                 with suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
-            if all(has_ended(pid) for pid in seen - {self.pid}):
-                break
+            empty = 0 if running else empty + 1
             time.sleep(0.001)
         with suppress(OSError):
             os.kill(self.pid, signal.SIGKILL)
-        return [pid for pid in seen - {self.pid} if not has_ended(pid)]
+        return running

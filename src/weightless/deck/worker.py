@@ -158,7 +158,11 @@ def described(text: bytes, length: int) -> list[tuple[str, tuple[int, ...]]]:
         if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[1], list) or len(entry[1]) > 32:
             raise Unfit("an array that is not described")
         dtype, shape = entry
-        if type(dtype) is not str or dtype not in DTYPES or not all(type(n) is int and 0 <= n < LARGEST_ARRAYS for n in shape):
+        if (
+            type(dtype) is not str
+            or dtype not in DTYPES
+            or not all(type(n) is int and 0 <= n < LARGEST_ARRAYS for n in shape)
+        ):
             raise Unfit("an array of impossible dtype or shape")
         total += math.prod(shape) * int(dtype[2:])
         found.append((dtype, tuple(shape)))
