@@ -340,3 +340,15 @@ def test_filter_is_a_program_whose_jumps_stay_inside(machine):
         if code & 7 == 5:
             assert at + 1 + max(if_true, if_false) < len(steps)
     assert filter_program("vax") == b""
+
+
+def test_a_file_in_a_folder_is_loaded_with_its_neighbours(tmp_path):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/beam.py").write_text(
+        "from other import two\nfrom top import three\n\n\ndef five():\n    return two + three\n"
+    )
+    (tmp_path / "src/other.py").write_text("two = 2\n")
+    (tmp_path / "top.py").write_text("three = 3\n")
+    readable_by_all(tmp_path)
+    with opened(tmp_path, strongest(), file="src/beam.py") as worker:
+        assert worker.call("five") == 5

@@ -45,11 +45,11 @@ Special = Callable[[Any], "list[Any] | None"]
 Restore = Callable[[str, int], Any]
 
 
-def pack(value: Any, special: Special) -> tuple[bytes, list[Any]]:
+def pack(value: Any, special: Special = lambda value: None) -> tuple[bytes, list[Any]]:
     """A value as (tree, contiguous arrays).  `special` may write what only one side knows.  Raises Unfit."""
     arrays: list[Any] = []
     tree = _tree(value, arrays, special, 0)
-    described = [[_dtype(array), list(array.shape)] for array in arrays]
+    described = [[array.dtype.newbyteorder("<").str, list(array.shape)] for array in arrays]
     text = json.dumps({"value": tree, "arrays": described}, separators=(",", ":")).encode()
     if len(text) > LARGEST_TREE:
         raise Unfit(f"{len(text):,} bytes of lists and texts, at most {LARGEST_TREE:,} can be handed over")
@@ -106,10 +106,6 @@ def _of_numpy(value: Any, kind: type, arrays: list[Any]) -> Any:
     return ["a", len(arrays) - 1]
 
 
-def _dtype(array: Any) -> str:
-    return array.dtype.newbyteorder("<").str
-
-
 def unpack(text: bytes, arrays: list[Any], restore: Restore) -> Any:
     """The value of a message; `restore` makes what only one side knows.  Raises Unfit for what pack never writes."""
 
@@ -158,11 +154,8 @@ def described(text: bytes, length: int) -> list[tuple[str, tuple[int, ...]]]:
         if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[1], list) or len(entry[1]) > 32:
             raise Unfit("an array that is not described")
         dtype, shape = entry
-        if (
-            type(dtype) is not str
-            or dtype not in DTYPES
-            or not all(type(n) is int and 0 <= n < LARGEST_ARRAYS for n in shape)
-        ):
+        sized = all(type(n) is int and 0 <= n < LARGEST_ARRAYS for n in shape)
+        if type(dtype) is not str or dtype not in DTYPES or not sized:
             raise Unfit("an array of impossible dtype or shape")
         total += math.prod(shape) * int(dtype[2:])
         found.append((dtype, tuple(shape)))
@@ -235,12 +228,20 @@ class Solution:
         self.objects: list[Any] = []
         self.sequence, self.one_at_a_time = 0, threading.Lock()
 
+    def serve(self) -> bool:
+        """Answer one question, and keep nothing of it; False when the grader has gone."""
+        try:
+            kind, self.sequence, text, arrays = self.channel.receive()
+        except EOFError:
+            return False
+        answer = self.answer(kind, text, arrays)
+        self.channel.send(answer[0], self.sequence, *answer[1:])
+        return True
+
     def answer(self, kind: bytes, text: bytes, arrays: list[Any]) -> tuple[bytes, bytes, list[Any]]:
         """DONE with what was asked for, or FAIL."""
         try:
-            wanted = unpack(text, arrays, self.restore)
-            result = getattr(self, _DOES[kind])(wanted)
-            return b"DONE", *pack(result, self.special)
+            return b"DONE", *pack(getattr(self, _DOES[kind])(unpack(text, arrays, self.restore)))
         except Unfit as error:
             return self.failed("unfit", "Unfit", str(error))
         except Missing as error:
@@ -249,13 +250,14 @@ class Solution:
             return self.failed(how_it_failed(error), class_name(type(error)), text_of(error))
 
     def failed(self, how: str, name: str, told: str) -> tuple[bytes, bytes, list[Any]]:
-        return b"FAIL", *pack({"how": how, "class": name, "told": told}, lambda _: None)
+        return b"FAIL", *pack({"how": how, "class": name, "told": told})
 
     def load(self, file: str) -> None:
         """Import `file` of the folder under its own name, and as `solution`, which other files of it may import."""
-        sys.path.insert(0, self.folder)
-        name = file.removesuffix(".py")
-        spec = importlib.util.spec_from_file_location(name, os.path.join(self.folder, file))
+        path = os.path.join(self.folder, file)
+        sys.path[:0] = list(dict.fromkeys([os.path.dirname(path), self.folder]))
+        name = os.path.basename(file).removesuffix(".py")
+        spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
             raise Missing(f"{file} cannot be loaded")
         module = importlib.util.module_from_spec(spec)
@@ -300,9 +302,6 @@ class Solution:
     def read(self, found: Any) -> Any:
         return found
 
-    def special(self, value: Any) -> list[Any] | None:
-        return None
-
     def restore(self, tag: str, number: int) -> Any:
         if tag == "h":
             return self.objects[number]
@@ -312,7 +311,7 @@ class Solution:
         """Let the grader run a hook; what it raises is raised here."""
         with self.one_at_a_time:
             try:
-                packed = pack(question, self.special)
+                packed = pack(question)
             except Unfit as error:
                 raise TypeError(f"a hook was given {error}") from None
             self.channel.send(b"ASKS", self.sequence, *packed)
@@ -390,13 +389,9 @@ def main(arguments: list[str]) -> int:
 
     sys.argv = [folder]
     solution = Solution(own_channel(), folder)
-    while True:
-        try:
-            kind, solution.sequence, text, arrays = solution.channel.receive()
-        except EOFError:
-            return 0
-        answer = solution.answer(kind, text, arrays)
-        solution.channel.send(answer[0], solution.sequence, *answer[1:])
+    while solution.serve():
+        pass
+    return 0
 
 
 if __name__ == "__main__":
