@@ -21,6 +21,7 @@ from weightless.deck import sandbox
 from weightless.deck.bench import Handle, Limits
 from weightless.deck.copying import readable_by_all
 from weightless.deck.interpreter import worker_interpreter
+from weightless.deck.isolation import MOST_PROCESSES
 from weightless.deck.outcome import Failed
 from weightless.deck.sandbox import Backend, opened, strongest
 from weightless.deck.syscall_filter import filter_program
@@ -29,6 +30,8 @@ from weightless.deck.worker import LARGEST_TREE, Unfit, described, pack, unpack
 
 SOLUTION = """
 import os
+import sys
+import time
 
 import numpy as np
 
@@ -63,6 +66,36 @@ def change(x):
 
 def raises_value():
     raise ValueError("no")
+
+
+def forks():
+    n = 0
+    try:
+        while n < 100:
+            if not os.fork():
+                time.sleep(60)
+            n += 1
+    except OSError:
+        pass
+    return n
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise KeyboardInterrupt
+
+
+def raises_mute():
+    raise Mute
+
+
+def answers_and_waits():
+    frame = sys._getframe()
+    while "self" not in frame.f_locals:
+        frame = frame.f_back
+    loaded = frame.f_locals["self"]
+    loaded.channel.send(b"DONE", loaded.sequence, b'{"value":true,"arrays":[]}', [])
+    time.sleep(0.3)
 
 
 class Counter:
@@ -184,6 +217,23 @@ def test_what_is_raised_and_what_is_not_there(worker):
         assert caught.value.status == status
     with pytest.raises(Failed, match="CONTRACT"):
         worker.raises("nothing")
+
+
+def test_an_exception_that_cannot_say_what_it_is(worker):
+    with pytest.raises(Failed, match="CRASH: Mute: .its text cannot be had."):
+        worker.call("raises_mute")
+
+
+def test_a_second_answer_shows_when_it_comes_late(folder):
+    with pytest.raises(Failed, match="TAMPER"):
+        with opened(folder, strongest()) as worker:
+            assert worker.call("answers_and_waits") is True
+
+
+@pytest.mark.parametrize("name", ["bwrap", "unshare"])
+def test_processes_are_few(folder, name):
+    with opened(folder, backend_named(name), Limits(seconds=10)) as worker:
+        assert 1 <= worker.call("forks") < MOST_PROCESSES
 
 
 def test_costs_are_counted_from_outside(worker):

@@ -83,7 +83,8 @@ def bwrap(interpreter: Interpreter, place: Place) -> Start:
     command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/submission"]
     for name, value in _environment(prefix).items():
         command += ["--setenv", name, value]
-    worker = [*_as_nobody(), *_python(interpreter, place, "/worker.py", "/packages", "/submission")]
+    nobody = [] if os.geteuid() else _as_nobody()  # bubblewrap drops an ordinary user's capabilities itself
+    worker = [*nobody, *_python(interpreter, place, "/worker.py", "/packages", "/submission")]
     return Start([*command, "--", *worker], {"PATH": PATH}, 2)
 
 

@@ -1,4 +1,4 @@
-"""Announces a message of an exabyte.
+"""Announces a message of four gigabytes.
 
 TAMPER
 """
@@ -13,7 +13,7 @@ def row_energy(x):
     while "self" not in frame.f_locals:
         frame = frame.f_back
     loaded = frame.f_locals["self"]
-    os.write(loaded.channel.sink, struct.pack("<4s4sQIQ", b"WLDK", b"DONE", loaded.sequence, 10, 1 << 60))
+    os.write(loaded.channel.sink, struct.pack("<4s4sQIQ", b"WLDK", b"DONE", loaded.sequence, (1 << 32) - 1, 0))
     return x
 
 

@@ -1,4 +1,4 @@
-"""Maps 100 GB of shared memory, which is no data segment.
+"""Maps gigabytes of shared memory, which is no data segment.
 
 OOM
 """
@@ -7,7 +7,7 @@ import mmap
 
 
 def row_energy(x):
-    return len(mmap.mmap(-1, 100 << 30))
+    return [mmap.mmap(-1, 4 << 30)] and 1
 
 
 def walk(start, n, step):
