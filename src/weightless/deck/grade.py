@@ -17,7 +17,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -117,7 +117,7 @@ def grade_card(
             if not submitted(folder):
                 raise Failed("NO_SUBMISSION", "nothing was handed in")
             made.files = copy_submission(folder, copy)
-            made.file = find(copy, card.pinned).file
+            made.prepare(Path(name) / "prepared")
             made.run(ours or _ours(card, Path(name) / "ours"))
         except Failed as error:
             made.refused = error
@@ -201,7 +201,7 @@ class _Grading:
         self, card: Card, copy: Path, backend: Backend, variant: str, seed: int, asked: Callable[[Checked], None]
     ) -> None:
         self.card, self.copy, self.backend, self.variant, self.seed = card, copy, backend, variant, seed
-        self.asked = asked
+        self.asked, self.folder, self.to_ask = asked, copy, card.checks
         self.files: dict[str, str] = {}
         self.file: str | None = None
         self.checks: list[Checked] = []
@@ -209,10 +209,23 @@ class _Grading:
         self.tests: dict[str, Any] | None = None
         self.grader_errors: list[str] = []
 
+    def prepare(self, into: Path) -> None:
+        """Find the file that is called; where a card takes other languages, the folder made of them is what runs."""
+        other = self.card.prepare(self.copy, into, self._opened) if self.card.prepare else None
+        if other is None:
+            self.file = find(self.copy, self.card.pinned).file
+            return
+        readable_by_all(into)
+        self.folder, self.to_ask, self.file = into, other, "solution.py"
+
+    def _opened(self, folder: Path) -> AbstractContextManager[Remote]:
+        readable_by_all(folder)
+        return opened(folder, self.backend)
+
     def run(self, ours: Ours) -> None:
         """Ask the checks in order; stop behind a contract that is not met, and when too many ran out."""
         for level in LEVELS:
-            for check in (one for one in self.card.checks if one.level == level):
+            for check in (one for one in self.to_ask if one.level == level):
                 if sum(one.status in ("TIMEOUT", "OOM") for one in self.checks) >= ENOUGH_ENDED:
                     return
                 self.checks.append(self._ask(check, ours))
@@ -223,7 +236,7 @@ class _Grading:
 
     def _ask(self, check: Check, ours: Ours) -> Checked:
         rng = rng_for(self.seed, self.card.name, check.level, check.name)
-        bench = SandboxBench(rng, self.variant, self.backend, self.copy, self.file or "solution.py", ours.solution)
+        bench = SandboxBench(rng, self.variant, self.backend, self.folder, self.file or "solution.py", ours.solution)
         began = time.monotonic()
         status: Status = "PASS"
         told = ""
@@ -251,7 +264,7 @@ class _Grading:
             "levels": levels,
             "reached": _reached(levels),
             "checks": [asdict(one) for one in self.checks],
-            "n_checks": len(self.card.checks),
+            "n_checks": len(self.to_ask),
             "file": self.file,
             "files": self.files,
             "tests": self.tests,
@@ -262,7 +275,7 @@ class _Grading:
         asked = [one for one in self.checks if one.level == level]
         if failed := next((one for one in asked if one.status != "PASS"), None):
             return failed.status
-        whole = len(asked) == sum(one.level == level for one in self.card.checks)
+        whole = len(asked) == sum(one.level == level for one in self.to_ask)
         return "PASS" if whole and not self.refused else None
 
 
