@@ -17,6 +17,7 @@ from weightless.deck.outcome import Failed
 
 MOST_FILES = 500
 LARGEST_FILE = 64 << 20
+LARGEST_PYTHON = 2 << 20
 LARGEST_FOLDER = 256 << 20
 DEPLOYED = frozenset({"PROMPT.md", "INTERFACE.md", "train_data.txt"})
 """What `deck deploy` puts into a folder, which is nobody's answer; nor are hidden files and byte code."""
@@ -58,7 +59,7 @@ def copy_submission(folder: Path, into: Path) -> dict[str, str]:
         target = into / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-        hashes[path.as_posix()] = hashlib.sha256(content).hexdigest()
+        hashes[shown(path.as_posix())] = hashlib.sha256(content).hexdigest()
     readable_by_all(into)
     return hashes
 
@@ -84,13 +85,15 @@ def _content(path: Path, name: str) -> bytes:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             raise Failed("CONTRACT", f"{told} is no regular file")
-        if about.st_size > LARGEST_FILE:
-            raise Failed("CONTRACT", f"{told} has {human_bytes(about.st_size)}, at most {human_bytes(LARGEST_FILE)}")
-        return file.read(LARGEST_FILE + 1)
+        most = LARGEST_PYTHON if path.suffix == ".py" else LARGEST_FILE
+        if about.st_size > most:
+            raise Failed("CONTRACT", f"{told} has {human_bytes(about.st_size)}, at most {human_bytes(most)}")
+        return file.read(most)
 
 
 def shown(text: str, longest: int = 400) -> str:
     """A stranger's text on one line without what would move a terminal's cursor."""
+    text = text[: 4 * longest]
     line = " ".join(re.sub(r"[^\S\n]+", " ", text).split("\n"))
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     return line if len(line) <= longest else line[: longest - 2] + " …"

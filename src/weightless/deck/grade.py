@@ -11,6 +11,7 @@ Nothing of a submission is run before `finding.py` has found the pinned names, a
 from __future__ import annotations
 
 import functools
+import os
 import secrets
 import shutil
 import tempfile
@@ -32,7 +33,7 @@ from weightless.base.random import rng_for
 from weightless.deck import catalog
 from weightless.deck.bench import Limits
 from weightless.deck.card import Card, Check, Mutant
-from weightless.deck.copying import copy_submission, hash_folder, hash_of, readable_by_all, submitted
+from weightless.deck.copying import copy_submission, hash_folder, hash_of, readable_by_all, shown, submitted
 from weightless.deck.finding import find
 from weightless.deck.labels import labels
 from weightless.deck.outcome import LEVELS, Checked, Failed, Level, Status
@@ -47,6 +48,7 @@ RESULTS = "results"
 ENOUGH_ENDED = 3
 """After so many checks that ran out of time or memory, the rest of a card is not asked."""
 _DECK = Path(__file__).parent
+_LONGEST_TOLD = 600
 _SANDBOX = ("worker.py", "remote.py", "isolation.py", "stage.py", "sandbox.py", "syscall_filter.py", "watching.py")
 
 
@@ -152,6 +154,9 @@ def grade_all(
     """
     if not attempt.is_dir():
         raise ConfigError(f"no such folder: {attempt}; make it with: weightless deck deploy -n {attempt.name}")
+    (attempt / RESULTS).mkdir(exist_ok=True)
+    if not os.access(attempt / RESULTS, os.W_OK):
+        raise ConfigError(f"{attempt / RESULTS} cannot be written; grading would be lost")
     backend, variant = strongest(unsandboxed, sandbox), variant_of(attempt)
     for stamp in backend.stamps:
         told(f"  {stamp}")
@@ -243,10 +248,8 @@ class _Grading:
         try:
             check.ask(bench)
         except Failed as error:
-            status, told = error.status, error.told
-        except (
-            Exception
-        ) as error:  # a check that trips over an answer: the answer is wrong, and the check is to be mended
+            status, told = error.status, shown(error.told, _LONGEST_TOLD)
+        except Exception as error:  # whatever a check trips over is a wrong answer, and a check to be mended
             status, told = "WRONG_SHAPE", f"the answer could not be read ({type(error).__name__})"
             self.grader_errors.append(f"{check.name}: {''.join(traceback.format_exception(error))[-1500:]}")
         return Checked(check.level, check.name, status, told, round(time.monotonic() - began, 3))
@@ -256,7 +259,7 @@ class _Grading:
         failed = next((one for one in self.checks if one.status != "PASS"), None)
         status, told = ("PASS", "") if failed is None else (failed.status, f"{failed.name}: {failed.told}")
         if self.refused:
-            status, told = self.refused.status, self.refused.told
+            status, told = self.refused.status, shown(self.refused.told, _LONGEST_TOLD)
         levels: dict[Level, Status | None] = {level: self._level(level) for level in LEVELS}
         return {
             "status": status,

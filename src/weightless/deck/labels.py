@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from weightless.deck.copying import shown
+
 _MODULES = frozenset(
     "torch jax tensorflow numba scipy cupy triton mlx ctypes cffi os subprocess socket sys gc inspect importlib "
     "multiprocessing threading signal pickle shutil tempfile urllib requests http builtins resource mmap".split()
@@ -21,7 +23,7 @@ def labels(folder: Path) -> list[str]:
     """Lines like "solution.py:3 imports torch", sorted by file and line; files that are no Python give none."""
     found = []
     for path in sorted(folder.rglob("*.py")):
-        name = path.relative_to(folder).as_posix()
+        name = shown(path.relative_to(folder).as_posix(), 100)
         try:
             tree = ast.parse(path.read_text(encoding="utf-8-sig"))
         except (SyntaxError, ValueError, RecursionError, MemoryError):

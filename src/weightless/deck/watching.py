@@ -3,7 +3,8 @@
 Everything is read from /proc on the grader's side of the wall, so nothing that runs in the worker can change it:
 
     peak_bytes    the larger of one process's own high-water mark (VmHWM) and the sum of all resident sets at a look
-    cpu_seconds   the processor clocks of the processes that were seen, and what those have reaped
+    cpu_seconds   the larger of the clocks of all processes that were seen, and of those that are there with what they
+                  have reaped: nothing is counted twice, and a child that nobody saw and nobody reaped is not counted
 
 The tree hangs under the process that was started: in a pid namespace, and under a process that adopts orphans, nothing
 leaves it.  The first `outer` generations are the wrapper's own and count for nothing.
@@ -17,7 +18,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-_TICKS = 100.0
 _LONGEST_END_SECONDS = 5.0
 
 
@@ -51,13 +51,13 @@ def memory_of(pid: int) -> tuple[int, int]:
     return fields.get("VmRSS", 0), fields.get("VmHWM", 0)
 
 
-def cpu_of(pid: int) -> float:
-    """Processor seconds of a process with its threads, and of the children that it has reaped."""
+def cpu_of(pid: int) -> tuple[float, float]:
+    """Processor seconds of a process with its threads, and of the children that it has reaped; zeros when gone."""
     with suppress(OSError, IndexError, ValueError):
         own = time.clock_gettime((~pid << 3) | 2)  # the processor clock of another process; see clock_getcpuclockid(3)
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return own + (int(fields[13]) + int(fields[14])) / _TICKS
-    return 0.0
+        return own, (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+    return 0.0, 0.0
 
 
 def has_ended(pid: int) -> bool:
@@ -74,11 +74,12 @@ class Watched:
     def __init__(self, pid: int, outer: int) -> None:
         self.pid, self.outer = pid, outer
         self.peak_bytes, self.resident_bytes = 0, 0
-        self._cpu: dict[int, float] = {}
+        self._own_seconds: dict[int, float] = {}
+        self._with_reaped = 0.0
 
     @property
     def cpu_seconds(self) -> float:
-        return sum(self._cpu.values())
+        return max(sum(self._own_seconds.values()), self._with_reaped)
 
     def look(self) -> None:
         """Bring the numbers up to date."""
@@ -86,8 +87,10 @@ class Watched:
         sizes = [memory_of(pid) for pid in inside]
         self.resident_bytes = sum(now for now, _ in sizes)
         self.peak_bytes = max([self.peak_bytes, self.resident_bytes, *(most for _, most in sizes)])
-        for pid in inside:
-            self._cpu[pid] = max(self._cpu.get(pid, 0.0), cpu_of(pid))
+        clocks = {pid: cpu_of(pid) for pid in inside}
+        self._with_reaped = max(self._with_reaped, sum(own + reaped for own, reaped in clocks.values()))
+        for pid, (own, _) in clocks.items():
+            self._own_seconds[pid] = max(self._own_seconds.get(pid, 0.0), own)
 
     def end(self) -> list[int]:
         """Kill the whole tree, the outermost last, and wait until nothing of it runs; what still runs, if anything.
