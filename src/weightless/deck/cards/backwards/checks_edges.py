@@ -7,6 +7,7 @@ import numpy as np
 from weightless.deck.bench import Bench, Worker
 from weightless.deck.cards.backwards.truth import (
     NAMES,
+    Given,
     backwards,
     both_ways,
     by_jacobian,
@@ -53,7 +54,7 @@ def far_from_zero(bench: Bench) -> None:
 def far_from_zero_in_single(bench: Bench) -> None:
     """float32 rows around 1e4, where the difference of squares is noise, or negative and NaN under the root."""
     x, gamma, beta, dy = drawn(bench.rng, 2, 3, 64)
-    given = tuple(part.astype(np.float32) for part in (x + 1e4, gamma, beta, dy))
+    given = (x + 1e4).astype(np.float32), gamma.astype(np.float32), beta.astype(np.float32), dy.astype(np.float32)
     with bench.solution() as worker:
         hold_to_truth(worker, given, EPS, "around 1e4 in float32", offset=1e4, factor=30.0)
 
@@ -86,8 +87,8 @@ def inputs_survive(bench: Bench) -> None:
     """Nothing that is handed over is written to."""
     given = drawn(bench.rng, 2, 3, 9)
     with bench.solution() as worker:
-        held = [worker.hold(part) for part in given]
-        both_ways(worker, *held, EPS)
+        held = x, gamma, beta, dy = tuple(worker.hold(part) for part in given)
+        both_ways(worker, x, gamma, beta, dy, EPS)
         after = [worker.read(handle) for handle in held]
     for name, before, now in zip(("x", "gamma", "beta", "dy"), given, after):
         if not np.array_equal(array_of(now, before.shape, before.dtype, name), before):
@@ -109,7 +110,7 @@ def memory(bench: Bench) -> None:
     """A few arrays of the size of x at once, no D x D matrix for every row."""
     small, large = drawn(bench.rng, 2, 2, 8), drawn(bench.rng, 4, 16, 512)
 
-    def ask(given: tuple[np.ndarray, ...]) -> Ask:
+    def ask(given: Given) -> Ask:
         return lambda worker: both_ways(worker, *given, EPS)
 
     memory_beside(bench, "4 x 16 rows of 512", ask(small), ask(large), 12 * large[0].nbytes + 4_000_000)

@@ -30,13 +30,13 @@ def test_gradients_are_those_of_differences():
     x, gamma, beta, dy = _given(2, 3, 5)
     _, cache = layer_norm_forward(x, gamma, beta, 1e-5)
     for which, grad in enumerate(layer_norm_backward(dy, cache)):
-        assert grad.shape == (x, gamma, beta)[which].shape
+        assert grad.shape == (x.shape, gamma.shape, beta.shape)[which]
         for at in np.ndindex(grad.shape):
             ends = []
             for step in (1e-5, -1e-5):
                 moved = [part.copy() for part in (x, gamma, beta)]
                 moved[which][at] += step
-                ends.append((_y(*moved) * dy).sum())
+                ends.append((_y(moved[0], moved[1], moved[2]) * dy).sum())
             assert abs((ends[0] - ends[1]) / 2e-5 - grad[at]) < 1e-8
 
 

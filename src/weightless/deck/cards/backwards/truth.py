@@ -15,13 +15,16 @@ from weightless.deck.bench import Handle, Worker
 from weightless.deck.comparing import close
 from weightless.deck.outcome import Failed
 
+Given = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""(x, gamma, beta, dy)."""
 NAMES = ("y", "dx", "dgamma", "dbeta")
 
 
-def drawn(rng: np.random.Generator, *shape: int, dtype: Any = np.float64) -> tuple[np.ndarray, ...]:
+def drawn(rng: np.random.Generator, *shape: int, dtype: Any = np.float64) -> Given:
     """(x, gamma, beta, dy): x and dy of the shape, gamma and beta of its width."""
     width = shape[-1:]
-    return tuple(rng.standard_normal(size).astype(dtype) for size in (shape, width, width, shape))
+    x, gamma, beta, dy = (rng.standard_normal(size).astype(dtype) for size in (shape, width, width, shape))
+    return x, gamma, beta, dy
 
 
 def by_jacobian(x: Any, gamma: Any, beta: Any, dy: Any, eps: float, offset: float = 0.0) -> tuple[np.ndarray, ...]:
@@ -60,13 +63,15 @@ def backwards(worker: Worker, dy: Any, cache: Handle) -> tuple[Any, Any, Any]:
     if not isinstance(found, (tuple, list)) or len(found) != 3:
         what = f"{len(found)} parts" if isinstance(found, (tuple, list)) else f"a {type(found).__name__}"
         raise Failed("WRONG_SHAPE", f"layer_norm_backward returned {what}, not (dx, dgamma, dbeta)")
-    return tuple(found)
+    dx, dgamma, dbeta = found
+    return dx, dgamma, dbeta
 
 
 def both_ways(worker: Worker, x: Any, gamma: Any, beta: Any, dy: Any, eps: float) -> tuple[Any, Any, Any, Any]:
     """(y, dx, dgamma, dbeta) as the solution has them."""
     y, cache = forwards(worker, x, gamma, beta, eps)
-    return (y, *backwards(worker, dy, cache))
+    dx, dgamma, dbeta = backwards(worker, dy, cache)
+    return y, dx, dgamma, dbeta
 
 
 def magnitudes(x: Any, gamma: Any, beta: Any, dy: Any, eps: float, offset: float = 0.0) -> tuple[float, ...]:
@@ -80,7 +85,7 @@ def magnitudes(x: Any, gamma: Any, beta: Any, dy: Any, eps: float, offset: float
 
 
 def hold_to_truth(
-    worker: Worker, given: tuple[np.ndarray, ...], eps: float, what: str, offset: float = 0.0, factor: float = 30.0
+    worker: Worker, given: Given, eps: float, what: str, offset: float = 0.0, factor: float = 30.0
 ) -> None:
     """All four against the Jacobian, as near as the plain formulas come in this dtype."""
     found = both_ways(worker, *given, eps)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from weightless.deck.bench import Bench, Worker
@@ -86,9 +88,9 @@ def finished_beams_are_left_alone(bench: Bench) -> None:
 def _no_question_behind_an_end(worker: Worker, bench: Bench) -> None:
     model, prompt = random_model(bench.rng, 6), [2, 1]
 
-    def watched(rows: list[list[int]]) -> np.ndarray:
+    def watched(rows: Sequence[Sequence[int]]) -> np.ndarray:
         for row in rows:
-            if END in row[len(prompt) :]:
+            if END in list(row)[len(prompt) :]:
                 raise Failed("WRONG_NUMERIC", f"log_probs was asked what follows {row}, which has ended")
         return model(rows)
 

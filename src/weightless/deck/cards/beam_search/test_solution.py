@@ -18,12 +18,13 @@ def _model(prefixes):
 
 
 def _by_the_rules(prompt, K, n_steps, alpha, end=END):
-    beams = {(): 0.0}
+    beams: dict[tuple[int, ...], float] = {(): 0.0}
     for _ in range(n_steps):
         pool = {tokens: acc for tokens, acc in beams.items() if tokens and tokens[-1] == end}
         for tokens, acc in beams.items():
             if tokens not in pool:
-                pool.update({(*tokens, t): acc + p for t, p in enumerate(_model([[*prompt, *tokens]])[0])})
+                for token, log_p in enumerate(_model([[*prompt, *tokens]])[0]):
+                    pool[(*tokens, token)] = acc + log_p
         best = sorted(pool, key=lambda tokens: -pool[tokens] / len(tokens) ** alpha)[:K]
         beams = {tokens: pool[tokens] for tokens in best}
     return [(list(tokens), acc / len(tokens) ** alpha) for tokens, acc in beams.items()]

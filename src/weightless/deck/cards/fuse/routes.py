@@ -5,28 +5,33 @@
     numba    solution_numba.py       in an interpreter that has numba
     triton   solution_triton.py      in an interpreter that has torch and triton, TRITON_INTERPRET=1
 
-`prepared(route, submission, into)` makes the folder that a worker is given.  Compiling somebody's source is work of
-the sandbox, too: `compiler_command` gives the command for whoever runs it there; `prepared` runs it here, with a time
-limit and no shell, which is for our own sources and for machines without a sandbox.
+A grader asks `route_of(submission)`, makes the worker's folder by `prepared(route, submission, into, opened)`, and asks
+the checks of `card.checks_of(route)`.  With `opened`, which starts a worker on a folder, a solution.cu is compiled in
+the sandbox; without it, here, which is for our own sources.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import atomic_write
+from weightless.deck.bench import Worker
+from weightless.deck.cards.fuse.compiling import SOURCE, library
 from weightless.deck.cards.fuse.launches import without_chevrons
-from weightless.deck.outcome import Failed
+from weightless.deck.outcome import Failed, Status
 from weightless.kernels.cuda.build import here as folder_of_cuda
 
 HERE = Path(__file__).parent
-FLAGS = ("-O2", "-std=c++17", "-w", "-DCPU_SHIM", "-include", "cuda_runtime.h", "-shared", "-fPIC", "-x", "c++")
-COMPILING_SECONDS = 120
-LIBRARY = "solution_cpu.so"
+LAUNCHER = "softmax_topk_launch"
+Opened = Callable[[Path], AbstractContextManager[Worker]]
 
 
 @dataclass(frozen=True)
@@ -42,56 +47,78 @@ class Route:
 
 
 ROUTES = (
-    Route("numpy", "solution.py", takes_float64=True),
     Route("cuda", "solution.cu"),
     Route("numba", "solution_numba.py", ("numpy", "numba")),
     Route("triton", "solution_triton.py", ("numpy", "torch", "triton")),
+    Route("numpy", "solution.py", takes_float64=True),
 )
+"""In the order in which they are looked for: a solution.py beside a solution.cu may be its wrapper."""
 
 
 def route_of(submission: Path) -> Route | None:
-    """The first of the routes whose file is there; a solution.cu beside a solution.py is graded as CUDA."""
-    order = sorted(ROUTES, key=lambda route: route.name == "numpy")
-    return next((route for route in order if (submission / route.file).is_file()), None)
+    """The first route whose file is there; None: no route is taken, which is NO_SUBMISSION or CONTRACT."""
+    return next((route for route in ROUTES if (submission / route.file).is_file()), None)
 
 
-def prepared(route: Route, submission: Path, into: Path) -> Path:
-    """A folder whose solution.py answers for the submission.
+def prepared(route: Route, submission: Path, into: Path, opened: Opened | None = None) -> Path:
+    """A new folder `into` whose solution.py answers for the submission.
 
-    Raises Failed (CONTRACT) when the source does not compile or has no launcher; WeightlessError without a compiler.
+    Raises Failed (CONTRACT) when the source does not compile or has no launcher, and what `opened` raises.
     """
     into.mkdir(parents=True)
-    if route.name != "cuda":
-        shutil.copytree(submission, into, dirs_exist_ok=True)
-        if route.name != "numpy":
-            shutil.copyfile(HERE / f"wrapper_{route.name}.py", into / "solution.py")
+    if route.name == "cuda":
+        shutil.copyfile(HERE / "wrapper_cuda.py", into / "solution.py")
+        atomic_write(into / "solution_cpu.so", _compiled(submission, into.parent / f"{into.name}-source", opened))
         return into
-    shutil.copyfile(HERE / "wrapper_cuda.py", into / "solution.py")
-    command = compiler_command(submission, into)
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILING_SECONDS, errors="replace")
-    except subprocess.TimeoutExpired:
-        raise Failed("CONTRACT", f"solution.cu was not compiled after {COMPILING_SECONDS} seconds") from None
-    if done.returncode:
-        said = " / ".join(line for line in done.stderr.splitlines() if "error" in line)[:600]
-        raise Failed("CONTRACT", f"solution.cu does not compile for the CPU: {said or done.stderr[:600]}")
+    shutil.copytree(submission, into, dirs_exist_ok=True)
+    if route.name != "numpy":
+        shutil.copyfile(HERE / f"wrapper_{route.name}.py", into / "solution.py")
     return into
 
 
-def compiler_command(submission: Path, into: Path) -> list[str]:
-    """Write the source to compile into `into` and return the command that makes `into`/solution_cpu.so of it."""
-    compiler = shutil.which("g++")
-    if not compiler:
-        raise WeightlessError("g++ is not on the path, and a solution.cu is compiled with it; install a C++ compiler")
+def _compiled(submission: Path, folder: Path, opened: Opened | None) -> bytes:
+    """The library as bytes, made from a folder that holds the source, the headers and the script that compiles."""
+    text = (submission / "solution.cu").read_text(errors="replace")
+    if LAUNCHER not in text:
+        raise Failed("CONTRACT", f'solution.cu has no extern "C" int {LAUNCHER}(...): see INTERFACE.md')
+    folder.mkdir()
     try:
-        text = (submission / "solution.cu").read_text(errors="replace")
-        atomic_write(into / "solution_cpu.cpp", without_chevrons(text))
+        atomic_write(folder / SOURCE, without_chevrons(text))
     except ConfigError as error:
         raise Failed("CONTRACT", str(error)) from None
-    if "softmax_topk_launch" not in text:
-        raise Failed("CONTRACT", 'solution.cu has no extern "C" int softmax_topk_launch(...): see INTERFACE.md')
-    include = [f"-I{HERE / 'shim'}", f"-I{folder_of_cuda()}"]
-    return [compiler, *FLAGS, *include, "-o", str(into / LIBRARY), str(into / "solution_cpu.cpp")]
+    for path in (HERE / "shim" / "cuda_runtime.h", folder_of_cuda() / "cpu_shim.h"):
+        shutil.copyfile(path, folder / path.name)
+    shutil.copyfile(HERE / "compiling.py", folder / "solution.py")
+    try:
+        if opened is None:
+            return library(str(folder)).tobytes()
+        with opened(folder) as worker:
+            found = worker.call("library")
+    except RuntimeError as error:
+        raise Failed("CONTRACT", f"solution.cu does not compile for the CPU: {error}") from None
+    except Failed as failed:
+        status: Status = "CONTRACT" if failed.status == "CRASH" else failed.status
+        raise Failed(status, f"solution.cu does not compile for the CPU: {failed.told}") from None
+    if not isinstance(found, np.ndarray) or found.dtype != np.uint8:
+        raise Failed("CONTRACT", "solution.cu does not compile for the CPU: no library came back")
+    return found.tobytes()
+
+
+def registers(submission: Path, folder: Path, architecture: str = "sm_90") -> str:
+    """What nvcc's assembler says of the kernels in solution.cu: registers, spills.  Beside the score, no part of it.
+
+    Raises WeightlessError when nvcc is missing or refuses the source.
+    """
+    compiler = shutil.which("nvcc")
+    if not compiler:
+        raise WeightlessError("nvcc is not on the path: install the CUDA toolkit")
+    made = folder / f"solution.{architecture}.cubin"
+    flags = [f"-arch={architecture}", "-cubin", "-Xptxas", "-v", f"-I{folder_of_cuda()}"]
+    command = [compiler, *flags, "-o", str(made), str(submission / "solution.cu")]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        raise WeightlessError(f"nvcc refuses solution.cu: {' / '.join(done.stderr.splitlines()[:3])[:600]}")
+    return done.stderr
 
 
 def own_solution_of(route: Route, into: Path) -> Path:
