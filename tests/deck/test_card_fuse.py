@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from deck.trying import CardTests, own
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.deck.cards.fuse import routes
-from weightless.deck.cards.fuse.card import CHECKS, checks_of
+from weightless.deck.cards.fuse.card import CHECKS, checks_of, in_another_language
 from weightless.deck.cards.fuse.launches import without_chevrons
 from weightless.deck.outcome import Failed
 
@@ -63,6 +63,10 @@ class TestFuse(CardTests):
     name = "fuse"
     zeros = ZEROS
     not_by_own_tests = frozenset({"the whole softmax, then a selection", "a whole row at a time"})
+
+
+def in_process(folder: Path):
+    return nullcontext(Here(folder))
 
 
 def passes(route_name: str, folder: Path, reference: Path) -> list[str]:
@@ -162,18 +166,14 @@ def test_sources_compile_for_a_gpu_too(which, tmp_path):
 def test_the_compiler_may_run_in_a_worker(tmp_path, reference):
     """`opened` stands for the sandbox: what comes out are bytes, and a refused source is CONTRACT."""
 
-    @contextmanager
-    def opened(folder):
-        yield Here(folder)
-
     (tmp_path / "submission").mkdir()
     (tmp_path / "submission/solution.cu").write_text(PLAIN_CUDA)
-    folder = routes.prepared(BY_NAME["cuda"], tmp_path / "submission", tmp_path / "worker", opened)
+    folder = routes.prepared(BY_NAME["cuda"], tmp_path / "submission", tmp_path / "worker", in_process)
     index, p = Here(folder).call("fused_softmax_topk", np.array([[[0.0, 2.0, 1.0]]], np.float32), 2)
     assert index.tolist() == [[[1, 2]]] and abs(p[0, 0, 0] - 0.66524) < 1e-4
     (tmp_path / "submission/solution.cu").write_text("int softmax_topk_launch(")
     with pytest.raises(Failed, match="does not compile"):
-        routes.prepared(BY_NAME["cuda"], tmp_path / "submission", tmp_path / "again", opened)
+        routes.prepared(BY_NAME["cuda"], tmp_path / "submission", tmp_path / "again", in_process)
 
 
 @pytest.mark.slow
@@ -190,11 +190,24 @@ def test_our_solutions_in_other_languages_pass(name, reference, tmp_path, monkey
 
 def test_a_route_is_found_by_its_file(tmp_path):
     assert routes.route_of(tmp_path) is None
+    (tmp_path / "solution.cu").write_text("a sketch")
+    assert routes.route_of(tmp_path) is routes.CUDA
     (tmp_path / "solution.py").write_text("")
-    assert routes.route_of(tmp_path) is BY_NAME["numpy"]
-    (tmp_path / "solution.cu").write_text("")
-    assert routes.route_of(tmp_path) is BY_NAME["cuda"]
-    assert set(checks_of(BY_NAME["cuda"])) < set(checks_of(BY_NAME["numpy"])) == set(CHECKS)
+    assert routes.route_of(tmp_path) is routes.NUMPY
+    (tmp_path / "solution.cu").write_text("int softmax_topk_launch(")
+    assert routes.route_of(tmp_path) is routes.CUDA
+    assert set(checks_of(routes.CUDA)) < set(checks_of(routes.NUMPY)) == set(CHECKS)
+
+
+@pytest.mark.parametrize(
+    "file, told", [("kernel.cu", "should be called solution.cu"), ("solution_triton.py", "the worker has NumPy only")]
+)
+def test_what_cannot_be_graded_is_told_what_to_do(file, told, tmp_path):
+    (tmp_path / "submission").mkdir()
+    (tmp_path / "submission" / file).write_text("")
+    with pytest.raises(Failed, match=told) as failed:
+        in_another_language(tmp_path / "submission", tmp_path / "worker", in_process)
+    assert failed.value.status == "CONTRACT"
 
 
 def test_the_wrapper_shows_what_a_launcher_leaves_out(tmp_path, reference):

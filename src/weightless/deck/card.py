@@ -17,12 +17,16 @@ A card is a folder `deck/cards/NAME/`:
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
-from weightless.deck.bench import Bench
+from weightless.deck.bench import Bench, Worker
 from weightless.deck.outcome import Level, Status
 
+Opened = Callable[[Path], AbstractContextManager[Worker]]
+"""Starts a worker that has loaded solution.py of a folder."""
 Difficulty = Literal["medium", "hard", "extra hard", "open-ended"]
 
 
@@ -61,6 +65,13 @@ class Pinned:
     parameter_also: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
+Prepare = Callable[[Path, Path, Opened], "tuple[Check, ...] | None"]
+"""prepare(submission, into, opened): None when a submission is graded as it is.  Else it makes the new folder `into`,
+whose solution.py answers for the submission and is what workers are given, and returns the checks to ask of it.  Raises
+Failed, CONTRACT for a source that does not compile.
+"""
+
+
 @dataclass(frozen=True)
 class Card:
     """One challenge.  `library` names the modules of weightless that solution.py imports (their imports follow)."""
@@ -74,3 +85,5 @@ class Card:
     files: tuple[str, ...] = ("solution.py",)
     pinned: tuple[Pinned, ...] = field(default=())
     """What `solution.py` must define; looked for without running it, before anything is called."""
+    prepare: Prepare | None = None
+    """For a card that may be handed in in several languages: see Prepare."""

@@ -43,7 +43,8 @@ class Failed(Exception):
         if status not in STATUSES or status == "PASS":
             raise ValueError(f"{status!r} is no way to fail")
         super().__init__(f"{status}: {told}")
-        self.status, self.told = status, told
+        self.status: Status = status
+        self.told = told
 
 
 @dataclass(frozen=True)

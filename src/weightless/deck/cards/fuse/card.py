@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from weightless.deck.card import Card, Check, Pinned
+from pathlib import Path
+
+from weightless.deck.card import Card, Check, Opened, Pinned
 from weightless.deck.cards.fuse import checks_edges as edges
 from weightless.deck.cards.fuse import checks_rows as rows
-from weightless.deck.cards.fuse.routes import Route
+from weightless.deck.cards.fuse.routes import CUDA, LAUNCHER, NUMPY, Route, prepared, route_of
+from weightless.deck.outcome import Failed
 
 FLOAT64 = "float64 stays float64"
 PROCESSOR_TIME = "processor time beside ours"
@@ -32,6 +35,33 @@ CHECKS = (
     Check("efficiency", PROCESSOR_TIME, edges.speed),
 )
 
+
+def checks_of(route: Route) -> tuple[Check, ...]:
+    """The checks that a route is asked: float64 only where it is served, time only where nothing interprets it."""
+    left_out = set() if route.takes_float64 else {FLOAT64}
+    left_out |= set() if route is NUMPY else {PROCESSOR_TIME}
+    return tuple(check for check in CHECKS if check.name not in left_out)
+
+
+def in_another_language(submission: Path, into: Path, opened: Opened) -> tuple[Check, ...] | None:
+    """The checks of a solution.cu, which is compiled into `into`; None for Python and for what there is not.
+
+    Raises Failed, CONTRACT: for a .cu of another name, and for numba and Triton, since workers have NumPy only.
+    """
+    route = route_of(submission)
+    if route is None and not any(submission.rglob("*.py")):
+        for path in sorted(submission.rglob("*.cu")):
+            told = f"{path.name} should be called {CUDA.file} and define {LAUNCHER}, as INTERFACE.md says"
+            raise Failed("CONTRACT", told)
+    if route is None or route is NUMPY:
+        return None
+    if route is not CUDA:
+        told = f"{route.file} wants {', '.join(route.needs)}, and the worker has NumPy only"
+        raise Failed("CONTRACT", f"{told}; hand in solution.py or solution.cu")
+    prepared(route, submission, into, opened)
+    return checks_of(route)
+
+
 CARD = Card(
     name="fuse",
     title="Softmax and top-k in one pass",
@@ -46,11 +76,5 @@ CARD = Card(
             also=("softmax_topk", "fused_topk_softmax", "softmax_top_k", "fused_softmax_top_k"),
         ),
     ),
+    prepare=in_another_language,
 )
-
-
-def checks_of(route: Route) -> tuple[Check, ...]:
-    """The checks that a route is asked: float64 only where it is served, time only where nothing interprets it."""
-    left_out = set() if route.takes_float64 else {FLOAT64}
-    left_out |= set() if route.name == "numpy" else {PROCESSOR_TIME}
-    return tuple(check for check in CHECKS if check.name not in left_out)

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +21,7 @@ import numpy as np
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import atomic_write
-from weightless.deck.bench import Worker
+from weightless.deck.card import Opened
 from weightless.deck.cards.fuse.compiling import SOURCE, library
 from weightless.deck.cards.fuse.launches import without_chevrons
 from weightless.deck.outcome import Failed, Status
@@ -31,7 +29,6 @@ from weightless.kernels.cuda.build import here as folder_of_cuda
 
 HERE = Path(__file__).parent
 LAUNCHER = "softmax_topk_launch"
-Opened = Callable[[Path], AbstractContextManager[Worker]]
 
 
 @dataclass(frozen=True)
@@ -46,24 +43,32 @@ class Route:
     takes_float64: bool = False
 
 
+CUDA = Route("cuda", "solution.cu")
+NUMPY = Route("numpy", "solution.py", takes_float64=True)
 ROUTES = (
-    Route("cuda", "solution.cu"),
+    CUDA,
+    NUMPY,
     Route("numba", "solution_numba.py", ("numpy", "numba")),
     Route("triton", "solution_triton.py", ("numpy", "torch", "triton")),
-    Route("numpy", "solution.py", takes_float64=True),
 )
-"""In the order in which they are looked for: a solution.py beside a solution.cu may be its wrapper."""
 
 
 def route_of(submission: Path) -> Route | None:
-    """The first route whose file is there; None: no route is taken, which is NO_SUBMISSION or CONTRACT."""
-    return next((route for route in ROUTES if (submission / route.file).is_file()), None)
+    """The route of a submission: CUDA where its file has the launcher, else the first whose file is there; or None.
+
+    So a sketch in solution.cu beside a solution.py that runs is no reason to refuse both.
+    """
+    there = [route for route in ROUTES if (submission / route.file).is_file()]
+    if CUDA in there and len(there) > 1 and LAUNCHER not in (submission / CUDA.file).read_text(errors="replace"):
+        there.remove(CUDA)
+    return there[0] if there else None
 
 
 def prepared(route: Route, submission: Path, into: Path, opened: Opened | None = None) -> Path:
     """A new folder `into` whose solution.py answers for the submission.
 
-    Raises Failed (CONTRACT) when the source does not compile or has no launcher, and what `opened` raises.
+    Raises Failed (CONTRACT) when the source does not compile or has no launcher, and what `opened` raises; ConfigError
+    where no compiler is.
     """
     into.mkdir(parents=True)
     if route.name == "cuda":
@@ -81,6 +86,8 @@ def _compiled(submission: Path, folder: Path, opened: Opened | None) -> bytes:
     text = (submission / "solution.cu").read_text(errors="replace")
     if LAUNCHER not in text:
         raise Failed("CONTRACT", f'solution.cu has no extern "C" int {LAUNCHER}(...): see INTERFACE.md')
+    if not shutil.which("g++"):
+        raise ConfigError("there is no g++ here, and a solution.cu is graded by it; install a C++ compiler")
     folder.mkdir()
     try:
         atomic_write(folder / SOURCE, without_chevrons(text))
