@@ -1,1 +1,1 @@
-"""The card of batched beam search."""
+"""The card of batched beam search.  Floor 9."""

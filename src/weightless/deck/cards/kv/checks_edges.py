@@ -125,8 +125,8 @@ def memory_follows_the_lengths(bench: Bench) -> None:
     memory_beside(
         bench,
         "one sequence of 40,000 positions beside 15 of one",
-        lambda worker: _fed(worker, shape, 1_000),
-        lambda worker: _fed(worker, shape, 40_000),
+        lambda worker: _fed(worker, shape, 1_000, piece=500),
+        lambda worker: _fed(worker, shape, 40_000, piece=500),
         2 * formula,
     )
 
