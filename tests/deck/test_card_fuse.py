@@ -101,6 +101,21 @@ def test_a_source_in_plain_cuda_passes_too(reference, tmp_path):
     assert passes("cuda", folder, reference) == []
 
 
+@needs_gcc
+def test_reads_are_counted(reference, tmp_path):
+    """A pass for the maximum before the pass for the rest: right, and each logit is read twice."""
+    twice = "    for (int i = 0; i < V; ++i) m = fmaxf(m, row[i]);\n    for (int i = 0; i < V; ++i) {\n        float v"
+    text = PLAIN_CUDA.replace("    for (int i = 0; i < V; ++i) {\n        float v", twice)
+    assert text != PLAIN_CUDA
+    (tmp_path / "submission").mkdir()
+    (tmp_path / "submission/solution.cu").write_text(text)
+    folder = routes.prepared(BY_NAME["cuda"], tmp_path / "submission", tmp_path / "worker")
+    logits = np.random.default_rng(0).standard_normal((1, 2, 999)).astype(np.float32)
+    assert Here(folder).call("reads_per_logit", logits, 5) == 2.0
+    with pytest.raises(Failed, match="SLOW: each of 3 x 20,001 logits is read 2.0 times"):
+        checks_of(routes.CUDA)[-1].ask(HereBench(folder, reference))
+
+
 CUDA_MUTANTS = {
     "old sum not corrected": ("l *= expf(m - v);", "l *= 1.0f;"),
     "ties to the higher index": ("static_cast<unsigned>(ia) < static_cast<unsigned>(ib)", "ia > ib"),
@@ -196,7 +211,8 @@ def test_a_route_is_found_by_its_file(tmp_path):
     assert routes.route_of(tmp_path) is routes.NUMPY
     (tmp_path / "solution.cu").write_text("int softmax_topk_launch(")
     assert routes.route_of(tmp_path) is routes.CUDA
-    assert set(checks_of(routes.CUDA)) < set(checks_of(routes.NUMPY)) == set(CHECKS)
+    more = {check.name for check in checks_of(routes.CUDA)} - {check.name for check in CHECKS}
+    assert more == {"each logit is read once"} and checks_of(routes.NUMPY) == CHECKS
 
 
 @pytest.mark.parametrize(

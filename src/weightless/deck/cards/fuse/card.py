@@ -37,10 +37,13 @@ CHECKS = (
 
 
 def checks_of(route: Route) -> tuple[Check, ...]:
-    """The checks that a route is asked: float64 only where it is served, time only where nothing interprets it."""
+    """The checks that a route is asked: float64 only where it is served, time only where nothing interprets it, reads
+    only where they can be counted.
+    """
     left_out = set() if route.takes_float64 else {FLOAT64}
     left_out |= set() if route is NUMPY else {PROCESSOR_TIME}
-    return tuple(check for check in CHECKS if check.name not in left_out)
+    counted = (Check("efficiency", "each logit is read once", edges.reads),) if route is CUDA else ()
+    return (*(check for check in CHECKS if check.name not in left_out), *counted)
 
 
 def in_another_language(submission: Path, into: Path, opened: Opened) -> tuple[Check, ...] | None:

@@ -86,6 +86,15 @@ def memory(bench: Bench) -> None:
     )
 
 
+def reads(bench: Bench) -> None:
+    """CUDA: each logit is read from global memory once (a tenth more is allowed), in rows that are not aligned, too."""
+    logits = drawn(bench.rng, 1, 3, 20_001)
+    with bench.solution() as worker:
+        found = worker.call("reads_per_logit", logits, 16)
+    if not isinstance(found, float) or not found <= 1.1:
+        raise Failed("SLOW", f"each of 3 x 20,001 logits is read {found} times on average; once is enough")
+
+
 def speed(bench: Bench) -> None:
     """No Python loop over tokens: within eight times our processor time, and half a second."""
     logits = drawn(bench.rng, 1, 4, 50257)

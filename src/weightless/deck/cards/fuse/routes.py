@@ -93,7 +93,7 @@ def _compiled(submission: Path, folder: Path, opened: Opened | None) -> bytes:
         atomic_write(folder / SOURCE, without_chevrons(text))
     except ConfigError as error:
         raise Failed("CONTRACT", str(error)) from None
-    for path in (HERE / "shim" / "cuda_runtime.h", folder_of_cuda() / "cpu_shim.h"):
+    for path in (*(HERE / "shim").glob("*.h"), folder_of_cuda() / "cpu_shim.h"):
         shutil.copyfile(path, folder / path.name)
     shutil.copyfile(HERE / "compiling.py", folder / "solution.py")
     try:
