@@ -19,19 +19,20 @@ from weightless.deck.outcome import Failed
 class Here:
     """A Worker without walls."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, module: str = "solution") -> None:
         self.objects: list[Any] = []
         self.peak_bytes, self._began = 0, time.process_time()
-        hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "weightless"}
+        own = ("weightless", "solution")
+        hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] in own}
         sys.path.insert(0, str(folder))
         try:
-            spec = importlib.util.spec_from_file_location("solution", folder / "solution.py")
+            spec = importlib.util.spec_from_file_location(module, folder / f"{module}.py")
             assert spec and spec.loader
             self.module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(self.module)
         finally:
             sys.path.remove(str(folder))
-            for name in [name for name in sys.modules if name.split(".")[0] == "weightless"]:
+            for name in [name for name in sys.modules if name.split(".")[0] in own]:
                 del sys.modules[name]
             sys.modules.update(hidden)
 
@@ -42,11 +43,17 @@ class Here:
     def _run(self, function: Any, arguments: tuple, named: dict) -> Any:
         try:
             with np.errstate(all="ignore"):
-                return function(*arguments, **named)
+                return function(*map(self._there, arguments), **{k: self._there(v) for k, v in named.items()})
         except Failed:
             raise
         except Exception as error:
             raise Failed("CRASH", f"{type(error).__name__}: {error}") from error
+
+    def _there(self, value: Any) -> Any:
+        """What the worker would see: its own object, or a copy, since nothing is shared through a pipe."""
+        if isinstance(value, Handle):
+            return self.objects[value.number]
+        return value.copy() if isinstance(value, np.ndarray) else value
 
     def _found(self, name: str) -> Any:
         found: Any = self.module
@@ -67,8 +74,10 @@ class Here:
         return self._run(getattr(self.objects[handle.number], name), arguments, named)
 
     def raises(self, name: str, /, *arguments: Any, **named: Any) -> str | None:
+        function = self._found(name)
         try:
-            self._found(name)(*arguments, **named)
+            with np.errstate(all="ignore"):
+                function(*map(self._there, arguments), **{k: self._there(v) for k, v in named.items()})
         except Exception as error:
             return type(error).__name__
         return None
