@@ -1,7 +1,7 @@
-"""Questions that several cards ask of a worker: does it take an option, does it leave its inputs alone, what does it use.
+"""Questions that several cards ask of a worker: does it take an option, leave its inputs alone, what does it use.
 
-Stands on floor 9, beside `bench.py`.  Whatever a worker cannot be asked (no NumPy under a known name, no memory counted)
-is answered by None, and the check that asked says nothing then.
+Stands on floor 9, beside `bench.py`.  Where a worker cannot be asked (no NumPy under a known name, no memory counted)
+the check says nothing.
 """
 
 from __future__ import annotations

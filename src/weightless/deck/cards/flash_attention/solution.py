@@ -1,6 +1,6 @@
 """Attention in tiles, forwards: the library's, with the names of the card.
 
-For a tile of queries, over tiles of keys: m is the largest score so far, l the sum of exp(s - m), O the unscaled output.
+For a tile of queries, over tiles of keys: m is the largest score so far, l the sum of exp(s - m), O not yet divided.
 
     m' = max(m, max S)      c = exp(m - m')      l = c l + sum exp(S - m')      O = c O + exp(S - m') V
 
