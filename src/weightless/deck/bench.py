@@ -5,7 +5,8 @@ caller; the worker is given plain values and gives plain values back:
 
     None, bool, int, float, str, list, tuple, dict with str keys, ndarray of numbers or bools, and Handle.
 
-Nothing else crosses, in either direction; what a solution returns beyond these is WRONG_SHAPE with a line that says
+A Handle as an argument stands for the object itself.  NumPy scalars come back as numbers of Python.  Nothing else
+crosses, in either direction; what a solution returns beyond these is WRONG_SHAPE with a line that says
 what it is.  A Python function among the arguments is a hook: the worker's code can call it with plain values, and it
 runs *here*, so how often it was called and with what cannot be forged.
 """
@@ -39,7 +40,10 @@ class Handle:
 
 
 class Worker(Protocol):
-    """A loaded solution.  Every method raises Failed: IMPORT, CONTRACT, CRASH, TIMEOUT, OOM, TAMPER, WRONG_SHAPE."""
+    """A loaded solution.  Arguments are fresh copies in every call, but for handles.
+
+    Every method raises Failed: IMPORT, CONTRACT, CRASH, TIMEOUT, OOM, TAMPER, WRONG_SHAPE.
+    """
 
     def call(self, name: str, /, *arguments: Any, **named: Any) -> Any:
         """`solution.name(*arguments, **named)`; the name may be dotted.  An exception of the solution is CRASH."""
@@ -51,6 +55,20 @@ class Worker(Protocol):
 
     def method(self, handle: Handle, name: str, /, *arguments: Any, **named: Any) -> Any:
         """`handle.name(*arguments, **named)`."""
+        ...
+
+    def hold(self, value: Any, /, *, strided: bool = False) -> Handle:
+        """Put a plain value there, to be given as an argument and read again.  `strided`: an array arrives as every
+        second element of a larger one along its last axis, so that it is not contiguous.
+        """
+        ...
+
+    def take(self, handle: Handle, index: int, /) -> Handle:
+        """`handle[index]`, one part of a tuple or list that stays there.  WRONG_SHAPE when there is no such part."""
+        ...
+
+    def read(self, handle: Handle, /) -> Any:
+        """The plain value that a handle stands for now."""
         ...
 
     def raises(self, name: str, /, *arguments: Any, **named: Any) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from weightless.deck.bench import Bench, Hook, Worker
+from weightless.deck.bench import Bench, Worker
 from weightless.deck.cards.dflash_verify.target import Target, expected
 from weightless.deck.comparing import array_of
 from weightless.deck.outcome import Failed
@@ -17,25 +17,16 @@ MASK, VERIFY = "build_tree_mask", "verify_and_accept"
 Tree = tuple[list[int], list[int]]
 
 
-def hooked(target: Target) -> Hook:
-    """The target as a plain function, which is what a pipe takes for a hook."""
-
-    def asked(tokens: Any, mask: Any) -> np.ndarray:
-        return target(tokens, mask)
-
-    return asked
-
-
 def verified(
     worker: Worker,
-    target: Callable[..., Any],
+    target: Target,
     prompt: Sequence[int],
     tree: Tree,
     temperature: float = 0.0,
     **named: Any,
 ) -> tuple[list[int], int]:
     """(accepted tokens, new token) of one call, as plain ints."""
-    found = worker.call(VERIFY, list(prompt), *map(list, tree), hooked(target), temperature, **named)
+    found = worker.call(VERIFY, list(prompt), *map(list, tree), target.__call__, temperature, **named)
     if not isinstance(found, (tuple, list)) or len(found) != 2:
         raise Failed("WRONG_SHAPE", f"{VERIFY} should return (accepted_tokens, new_token)")
     accepted, new = found

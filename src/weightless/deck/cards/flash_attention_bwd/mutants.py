@@ -66,7 +66,7 @@ MUTANTS = (
         "    return tiled.flash_attention_bwd(dO, cache,",
         "    cache = flash_attention_bwd.__dict__.setdefault('cache', cache)\n"
         "    return tiled.flash_attention_bwd(dO, cache,",
-        ("WRONG_NUMERIC", "CRASH"),
+        ("WRONG_DTYPE", "CRASH"),
     ),
     Mutant(
         "the whole probabilities",
