@@ -12,7 +12,7 @@ from weightless.deck.outcome import Failed
 
 MOST_GROWTH, MOST_SHARE = 2.2, 0.2
 SHARE_WHEN_CAUSAL = 0.85
-"""Of the time without a mask.  Half of the tiles have work in them, which comes to 0.6; with all of them visited, 1.2."""
+"""Of the time without a mask.  Half of the tiles have work in them, which comes to 0.6; all of them come to 1.2."""
 
 
 def takes(worker: Worker, name: str, *arguments: Any, **named: Any) -> bool:
@@ -49,7 +49,7 @@ def processor_seconds(worker: Worker, ask: Callable[[Worker], Any], times: int =
 
 
 def tiles_are_skipped(worker: Worker, ask: Callable[[Worker, bool], Any]) -> None:
-    """Raise Failed (SLOW) when `ask(worker, causal)` is hardly cheaper with the causal mask than without, twice over."""
+    """Raise Failed (SLOW) when `ask(worker, causal)` is hardly cheaper with the causal mask, measured twice."""
     ask(worker, True)
     for last in (False, True):
         every, half = (processor_seconds(worker, lambda w, c=c: ask(w, c), 3) for c in (False, True))
