@@ -1,4 +1,4 @@
-"""What a checkpoint has learnt, on text of this grading, by the verifier's own forward pass; and what its loader says."""
+"""What a checkpoint has learnt, on text of this grading, by the verifier's own forward pass; what its loader says."""
 
 from __future__ import annotations
 
@@ -79,10 +79,7 @@ def causal(bench: Bench) -> None:
         model = decoded(loaded(worker))
         text = windows(bench, model, 2)[:, :-1]
         whole = asked(worker, text[0]).astype(np.float64)
-        if (
-            abs(float(np.exp(whole).sum(axis=1).max()) - 1) > 1e-3
-            or abs(float(np.exp(whole).sum(axis=1).min()) - 1) > 1e-3
-        ):
+        if not np.allclose(np.exp(whole).sum(axis=1), 1.0, rtol=1e-3):
             raise Failed("WRONG_NUMERIC", "probabilities do not add up to 1")
         half = len(text[0]) // 2
         mixed = np.concatenate((text[0, :half], text[1, half:]))

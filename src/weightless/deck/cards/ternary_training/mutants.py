@@ -61,7 +61,12 @@ MUTANTS = (
         "codes).astype(np.float32), scales",
         ("WRONG_DTYPE",),
     ),
-    Mutant("groups of zeros divide by zero", _PROJECT, "np.where(step == 0, 1.0, step)), -1, 1)", "step), -1, 1)"),
+    Mutant(
+        "groups of zeros divide by zero",
+        _PROJECT,
+        "codes = np.clip(np.rint(W / np.where(step == 0, 1.0, step)), -1, 1)\n    return np.where(step == 0, 0, codes)",
+        "codes = np.clip(np.rint(W / step), -1, 1)\n    return codes",
+    ),
     Mutant(
         "groups of zeros get a scale",
         _PROJECT,
@@ -80,7 +85,7 @@ MUTANTS = (
         "the largest code is 2",
         "solution.py",
         _KEEP,
-        "            parts[kind][name] = stored[key] * (np.int8(2) if kind == 'codes' else stored[key].dtype.type(1))\n",
+        "            parts[kind][name] = 2 * stored[key] if kind == 'codes' else stored[key]\n",
     ),
     Mutant(
         "full-precision weights instead of codes",

@@ -1,9 +1,9 @@
 """A language model of bytes whose matrices are all ternary: its checkpoint, its loader, and the projection.
 
-The shape is Qwen3's: grouped heads two to one, norms of queries and keys, SwiGLU, rotary positions, no biases, embedding
-and head one matrix.  Trained from the first step on through the rounding (straight-through, the scale a constant):
-900 steps of 8 windows of 256 bytes of train_data.txt, Muon for matrices and AdamW for the rest, latent weights in
-float32, seed 0; `making.py` of the card has the commands.
+The shape is Qwen3's: grouped heads two to one, norms of queries and keys, SwiGLU, rotary positions, no biases, one
+matrix for embedding and head.  Trained from the first step on through the rounding (straight-through, the scale a
+constant): 900 steps of 8 windows of 256 bytes of train_data.txt, Muon for matrices and AdamW for the rest, latent
+weights in float32, seed 0; `making.py` of the card has the commands.
 
 Codes and float16 scales are the master copy.  The projection is not idempotent: the mean of |s q| over a group is s
 times its share of non-zero codes, about 0.7 s, so projecting again shrinks every weight.

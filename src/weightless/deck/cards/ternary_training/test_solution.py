@@ -9,7 +9,8 @@ FABLE = (
     b"Humo the beetle of Noni was keen and kind. At dusk: Graxa, Grefi, Wade, Papa and Pexa got 853 new dishs. "
     b"They sold 18 to Papa. Early Humo found a black shoe. It was near a small mill.\nSo deeds count more than words.\n"
 )
-MOST_BITS = 1.9
+MOST_BITS = 1.19
+"""Ours takes 1.149 for each byte of the fable."""
 
 
 def by_definition(W, size):
