@@ -19,7 +19,7 @@ from weightless.deck.cards.dflash_verify.target import Table, Target
 from weightless.deck.costs import seconds_beside
 from weightless.deck.outcome import Failed
 
-DRAWS = 1200
+DRAWS, REPEATED = 1200, 20
 SIGMAS = 6.5
 """Of a binomial count: chance alone passes this once in ten thousand million counts."""
 SLOWER = 20.0
@@ -41,8 +41,8 @@ def sampling(bench: Bench) -> None:
                 return
             raise Failed("CONTRACT", f"{VERIFY} takes no keyword rng, so nothing can be drawn again")
         drawn = [_text(verified(worker, table, prompt, tree, temperature, rng=_seed(bench))) for _ in range(DRAWS)]
-        seed = _seed(bench)
-        again = [verified(worker, table, prompt, tree, temperature, rng=seed) for _ in range(2)]
+        seeds = [_seed(bench) for _ in range(REPEATED)]
+        again = [[verified(worker, table, prompt, tree, temperature, rng=seed) for seed in seeds] for _ in range(2)]
     if again[0] != again[1]:
         raise Failed("WRONG_NUMERIC", "the same rng gives different tokens")
     _counts_like(table, temperature, [1], [text[0] for text in drawn], "the first token")
