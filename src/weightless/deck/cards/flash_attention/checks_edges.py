@@ -22,7 +22,7 @@ def smallest(bench: Bench) -> None:
         for n, d, tile in ((1, 1, 1), (1, 8, 4), (9, 1, 4), (5, 3, 1), (6, 4, 1000)):
             for causal in (True, False):
                 arrays = normal(bench.rng, *[(1, 2, n, d)] * 3)
-                right(worker, *arrays, tile, causal, f"N = {n}, D = {d}, tiles of {tile}, causal={causal}")
+                right(worker, arrays, tile, causal, f"N = {n}, D = {d}, tiles of {tile}, causal={causal}")
 
 
 def huge_scores(bench: Bench) -> None:
@@ -61,18 +61,18 @@ def offered_masks(bench: Bench) -> None:
     with bench.solution() as worker:
         Q, K, V = normal(bench.rng, (2, 2, 21, 8), (2, 2, 33, 8), (2, 2, 33, 8))
         if takes(worker, NAME, Q, K, V, 8, causal=True, q_offset=12):
-            right(worker, Q, K, V, 8, True, "21 queries after 12 cached keys", q_offset=12)
-            right(worker, Q, K, V, 8, True, "the same without q_offset: the last sees the last")
-            right(worker, Q, K, V, 8, True, "q_offset = 3: the last keys are seen by nobody", q_offset=3)
+            right(worker, (Q, K, V), 8, True, "21 queries after 12 cached keys", q_offset=12)
+            right(worker, (Q, K, V), 8, True, "the same without q_offset: the last sees the last")
+            right(worker, (Q, K, V), 8, True, "q_offset = 3: the last keys are seen by nobody", q_offset=3)
         Q, K, V = normal(bench.rng, *[(2, 2, 33, 8)] * 3)
         if takes(worker, NAME, Q, K, V, 8, causal=True, window=5):
             for window in (1, 5, 40):
-                right(worker, Q, K, V, 8, True, f"window = {window}", window=window)
-                right(worker, Q, K, V, 8, False, f"window = {window}, causal=False", window=window)
+                right(worker, (Q, K, V), 8, True, f"window = {window}", window=window)
+                right(worker, (Q, K, V), 8, False, f"window = {window}, causal=False", window=window)
         padding = bench.rng.random((2, 33)) < 0.7
         padding[:, 0] = True
         if takes(worker, NAME, Q, K, V, 8, causal=True, key_padding_mask=padding):
-            right(worker, Q, K, V, 8, True, "padded keys", key_padding_mask=padding)
+            right(worker, (Q, K, V), 8, True, "padded keys", key_padding_mask=padding)
 
 
 def empty_rows(bench: Bench) -> None:
@@ -80,13 +80,13 @@ def empty_rows(bench: Bench) -> None:
     with bench.solution() as worker:
         Q, K, V = normal(bench.rng, (1, 2, 25, 8), (1, 2, 10, 8), (1, 2, 10, 8))
         if takes(worker, NAME, Q, K, V, 4, causal=True, q_offset=-15):
-            right(worker, Q, K, V, 4, True, "15 queries before the first key", q_offset=-15)
+            right(worker, (Q, K, V), 4, True, "15 queries before the first key", q_offset=-15)
         Q, K, V = normal(bench.rng, *[(2, 2, 25, 8)] * 3)
         padding = np.ones((2, 25), bool)
         padding[0, :7], padding[1] = False, False
         if takes(worker, NAME, Q, K, V, 4, causal=True, key_padding_mask=padding):
-            right(worker, Q, K, V, 4, True, "padding in front, a batch item all padded", key_padding_mask=padding)
-            right(worker, Q, K, V, 4, False, "the same, not causal", key_padding_mask=padding)
+            right(worker, (Q, K, V), 4, True, "padding in front, a batch item all padded", key_padding_mask=padding)
+            right(worker, (Q, K, V), 4, False, "the same, not causal", key_padding_mask=padding)
 
 
 def memory(bench: Bench) -> None:

@@ -83,7 +83,7 @@ def empty_rows(bench: Bench) -> None:
     with bench.solution() as worker:
         if not takes(worker, FORWARD, Q, K, V, 4, causal=True, q_offset=-15):
             return
-        cache, truth = went_forward(worker, Q, K, V, 4, causal=True, q_offset=-15), forward(Q, K, V)
+        cache, truth = went_forward(worker, (Q, K, V), 4, causal=True, q_offset=-15), forward(Q, K, V)
         close(cache["O"], truth.O, "O of queries that see no key, and of others", terms=25)
         close(cache["L"].astype(np.float64), truth.L, "L of queries that see no key, and of others", terms=25)
         found = went_backward(worker, dO, cache, 4, causal=True, q_offset=-15)
@@ -104,7 +104,7 @@ def inputs_survive(bench: Bench) -> None:
         after = worker.read(kept)
         if not all(np.array_equal(before[name], after[name]) for name in "OLQKV"):
             raise Failed("WRONG_NUMERIC", "the cache is written to")
-        cache = went_forward(worker, *qkv, 8, causal=True)
+        cache = went_forward(worker, qkv, 8, causal=True)
         for name, a, b in zip(
             GRADIENTS,
             went_backward(worker, dO, cache, 8, causal=True),

@@ -6,6 +6,7 @@ whatever the score, and its row of dQ is exactly 0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ SIZES = ((7, 3), (63, 16), (64, 16), (65, 16), (97, 32), (40, 64))
 Cache = dict[str, np.ndarray]
 
 
-def went_forward(worker: Worker, Q: np.ndarray, K: np.ndarray, V: np.ndarray, tile: int, **named: Any) -> Cache:
+def went_forward(worker: Worker, qkv: Sequence[np.ndarray], tile: int, **named: Any) -> Cache:
     """The cache of a forward pass, of the pinned names, shapes and types."""
+    Q, K, V = qkv
     found = worker.call(FORWARD, Q, K, V, tile, **named)
     if not isinstance(found, (tuple, list)) or len(found) != 2 or not isinstance(found[1], dict):
         raise Failed("WRONG_SHAPE", f"{FORWARD} should return (O, cache), and gave a {type(found).__name__}")
@@ -59,7 +61,7 @@ def both(
 ) -> tuple[np.ndarray, ...]:
     """(dQ, dK, dV) by a forward and a backward pass; `arrays` are Q, K, V, dO."""
     *qkv, dO = arrays
-    cache = went_forward(worker, *qkv, tile, causal=causal)
+    cache = went_forward(worker, qkv, tile, causal=causal)
     return went_backward(worker, dO, cache, backward_tile or tile, causal=causal)
 
 
@@ -67,8 +69,8 @@ def right(worker: Worker, arrays: list[np.ndarray], tile: int, causal: bool, wha
     """The gradients, held to the truth to ten times the error of a plain implementation in the same type."""
     *qkv, dO = arrays
     found, dtype = both(worker, arrays, tile, causal), dO.dtype
-    truths = backward(dO, *qkv, causal)
-    plain = backward(dO, *qkv, causal, dtype.type) if dtype != np.float64 else (None, None, None)
+    truths = backward(dO, *qkv, causal=causal)
+    plain = backward(dO, *qkv, causal=causal, dtype=dtype.type) if dtype != np.float64 else (None, None, None)
     for name, a, truth, rough in zip(GRADIENTS, found, truths, plain):
         # Rounding of dP stays where the differences cancel: in dQ and dK of few positions.
         scale = float(np.abs(dO).max() * max(np.abs(x).max() for x in qkv) ** 2)
@@ -86,15 +88,15 @@ def right(worker: Worker, arrays: list[np.ndarray], tile: int, causal: bool, wha
 def plain_forward(bench: Bench) -> None:
     Q, K, V = normal(bench.rng, *[(2, 3, 16, 8)] * 3)
     with bench.solution() as worker:
-        went_forward(worker, Q, K, V, 4)
-        went_forward(worker, *(a.astype(np.float32) for a in (Q, K, V)), 4, causal=False)
+        went_forward(worker, (Q, K, V), 4)
+        went_forward(worker, [a.astype(np.float32) for a in (Q, K, V)], 4, causal=False)
 
 
 def plain_backward(bench: Bench) -> None:
     arrays = normal(bench.rng, *[(2, 3, 16, 8)] * 4)
     with bench.solution() as worker:
         both(worker, arrays, 4)
-        cache = went_forward(worker, *arrays[:3], 4)
+        cache = went_forward(worker, arrays[:3], 4)
         found = worker.call(BACKWARD, arrays[3], cache, 4, True)
         array_of(found[0] if isinstance(found, (tuple, list)) and found else found, (2, 3, 16, 8), np.float64, "dQ")
         both(worker, [a.astype(np.float32) for a in arrays], 4, False)
@@ -109,7 +111,7 @@ def prompt_differences(bench: Bench) -> None:
         for _ in range(3):
             along = bench.rng.standard_normal(arrays[0].shape)
             up, down = ([a + s * h * along if i == place else a for i, a in enumerate(arrays)] for s in (1, -1))
-            slope = float(np.sum(arrays[3] * (forward(*up[:3]).O - forward(*down[:3]).O)) / (2 * h))
+            slope = float(np.sum(arrays[3] * (_output(up) - _output(down))) / (2 * h))
             size = float(np.linalg.norm(found[place]) * np.linalg.norm(along)) / along.size**0.5
             error = abs(float(np.sum(found[place] * along)) - slope) / max(abs(slope), size, 1e-300)
             if not error <= DIFFERENCES_ERROR:
@@ -118,11 +120,16 @@ def prompt_differences(bench: Bench) -> None:
                 )
 
 
+def _output(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    Q, K, V = arrays[:3]
+    return forward(Q, K, V).O
+
+
 def prompt_naive(bench: Bench) -> None:
-    arrays = normal(bench.rng, *[(2, 4, 256, 64)] * 4)
+    Q, K, V, dO = arrays = normal(bench.rng, *[(2, 4, 256, 64)] * 4)
     with bench.solution() as worker:
         found = both(worker, arrays, 64)
-    for name, a, truth in zip(GRADIENTS, found, backward(arrays[3], *arrays[:3])):
+    for name, a, truth in zip(GRADIENTS, found, backward(dO, Q, K, V)):
         if not (error := distance(a, truth)) <= NAIVE_ERROR:
             raise Failed("WRONG_NUMERIC", f"{name}: off by {error:.2g} of its largest value, allowed {NAIVE_ERROR:g}")
 
@@ -132,7 +139,7 @@ def forward_values(bench: Bench) -> None:
         for n, tile in SIZES:
             for causal in (True, False):
                 Q, K, V = normal(bench.rng, *[(2, 2, n, 16)] * 3)
-                cache, truth = went_forward(worker, Q, K, V, tile, causal=causal), forward(Q, K, V, causal)
+                cache, truth = went_forward(worker, (Q, K, V), tile, causal=causal), forward(Q, K, V, causal)
                 what = f"N = {n} in tiles of {tile}, causal={causal}"
                 close(cache["O"], truth.O, f"O, {what}", terms=n)
                 close(cache["L"].astype(np.float64), truth.L, f"L, {what}", terms=n)

@@ -98,11 +98,11 @@ def time_beside_ours(bench: Bench) -> None:
     with bench.reference(LIMITS) as ours:
         size = decoded(loaded(ours)).n_weights
         text = np.frombuffer(bytes(range(32, 127)), np.uint8)
-        least = processor_seconds(ours, lambda worker: asked(worker, text), 2)
+        least = processor_seconds(ours, lambda worker: asked(worker, text))
     with bench.solution(LIMITS) as worker:
         model = decoded(loaded(worker))
         allowed = GRACE + SLOWER * least * max(1.0, model.n_weights / size)
-        taken = processor_seconds(worker, lambda w: asked(w, text[: model.config.max_position_embeddings]), 2)
+        taken = processor_seconds(worker, lambda w: asked(w, text[: model.config.max_position_embeddings]))
     if taken > allowed:
         told = f"{model.n_weights:,} weights, ours has {size:,} and takes {least:.2f} s"
         raise Failed("SLOW", f"{len(text)} bytes take {taken:.2f} s, allowed {allowed:.2f} s ({told})")
