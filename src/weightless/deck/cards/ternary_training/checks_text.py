@@ -13,7 +13,7 @@ from weightless.deck.comparing import array_of, close
 from weightless.deck.outcome import Failed
 
 NAME = "log_probs"
-N_WINDOWS, LONGEST_WINDOW, SHORTEST_WINDOW = 8, 256, 16
+N_WINDOWS, LONGEST_WINDOW, SHORTEST_WINDOW = 6, 256, 16
 LARGEST_PERPLEXITY = 100.0
 """For each byte; 256 is what a model says that knows nothing."""
 SLOWER, GRACE = 40.0, 2.0
@@ -67,7 +67,7 @@ def loader_agrees(bench: Bench) -> None:
     """To a hundred times what float32 misses float64 by."""
     with bench.solution(LIMITS) as worker:
         model = decoded(loaded(worker))
-        for window in windows(bench, model, 2)[:, :-1]:
+        for window in windows(bench, model, 1)[:, :-1]:
             found = asked(worker, window).astype(np.float64)
             truth, rough = (log_probs(model, window[None], dtype)[0] for dtype in (np.float64, np.float32))
             close(found, truth, "log_probs beside those of the checkpoint", plain=rough, factor=100.0)
