@@ -6,12 +6,14 @@ for how checkpoints are written.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from deck.in_process import Here
-from deck.trying import CardTests, own
+from deck.trying import CardTests, card_of, outcomes, own
 
 from weightless.base.errors import ConfigError
 from weightless.data.text import fables
@@ -106,6 +108,25 @@ def test_a_checkpoint_is_made_of_ternary_models_alone(packed, tmp_path):
         making.main(["nothing"])
     making.main(["text", str(tmp_path)])
     assert (tmp_path / "train_data.txt").read_bytes() == text.training_text()
+
+
+@pytest.mark.slow
+def test_the_commands_that_made_it_make_one(tmp_path):
+    """A few steps of a small model by the commands of `making.py`: what comes out passes all that needs no learning."""
+
+    def said(line):
+        subprocess.run([sys.executable, "-m", *line.split()], check=True, cwd=tmp_path, capture_output=True)
+
+    said("weightless.deck.cards.ternary_training.making text .")
+    said("weightless data prepare data --text train_data.txt --validation valid.txt --vocab-size 257")
+    shape = "--d_model 64 --n_layers 2 --n_heads 4 --n_kv_heads 2 --d_head 16 --d_ff 64 --context 64 --kv_format f32"
+    spent = "--num_steps 30 --log_every 2 --threads 1 --batch_size 4 --eval_tokens 256 --max_lr 0.02 --muon_lr 0.04"
+    said(f"weightless train qwen3 --data data --out ternary --weight_format t2_g128 --qat_start 0 {shape} {spent}")
+    folder = own("ternary_training", tmp_path / "card")
+    said("weightless.deck.cards.ternary_training.making checkpoint ternary card")
+    found = outcomes(card_of("ternary_training"), folder, folder, to_the_end=True)
+    wrong = [one for one in found if one.status != "PASS" and "hidden text" not in one.name]
+    assert wrong == [] and len(found) == len(card_of("ternary_training").checks)
 
 
 WRONG = {
