@@ -55,6 +55,8 @@ DYNAMIC_CALLS = {"__import__", "import_module", "spec_from_file_location", "run_
 # Import names that differ from the name of the distribution that brings them.
 TOOLS = {"pytest-xdist", "pytest-timeout", "ruff", "pyright"}
 """Declared for what they do on the command line."""
+HANDED_IN = {"solution", "solution_numba", "solution_triton"}
+"""Files of a solution of the deck: its tests and wrappers are put beside them and run there."""
 DISTRIBUTION = {"yaml": "pyyaml", "PIL": "pillow"}
 
 
@@ -194,8 +196,8 @@ def declared_dependencies(repository: Repository) -> list[str]:
         for node, target in imports(source):
             top = target[0] if target else "weightless"
             distribution = _canonical(DISTRIBUTION.get(top, top))
-            if top == "solution" and PurePosixPath(source.path).match("deck/cards/*/test_solution.py"):
-                continue  # the file that a solution is handed in as, beside which its tests are run
+            if top in HANDED_IN and PurePosixPath(source.path).match("deck/cards/*/*.py"):
+                continue
             if top != "weightless" and top not in sys.stdlib_module_names and distribution not in declared:
                 found.append(source.at(node, f"imports {top}, which pyproject.toml does not declare"))
     return found
