@@ -3,7 +3,8 @@
     own_solution(card, into)    writes the card's files and weightless/... beside them; returns the paths, relative
 
 The worker's environment has nothing but NumPy, so every module of weightless that the files import is copied, with all
-that it imports in turn: what passes the deck is what the library ships, and not a second version of it.
+that it imports in turn: what passes the deck is what the library ships, and not a second version of it.  Data of a
+solution (solution_weights.npz) is copied as it is.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ def own_solution(card: str, into: Path) -> list[Path]:
     """Write our solution of a card into the folder `into`.  Raises ConfigError when the folder holds something."""
     if into.exists() and any(into.iterdir()):
         raise ConfigError(f"{into} is not empty; name a new folder for our solution of {card}")
-    own = sorted((CARDS / card).glob("solution*.py")) + sorted((CARDS / card).glob("test_solution*.py"))
+    own = sorted((CARDS / card).glob("solution*.*")) + sorted((CARDS / card).glob("test_solution*.py"))
     if not own:
         raise ConfigError(f"no solution of {card} here")
-    wanted = {Path(path.name): path.read_text() for path in own}
-    for module in _closure(list(wanted.values())):
-        wanted[Path("weightless") / module.relative_to(ROOT)] = module.read_text()
+    wanted = {Path(path.name): path.read_bytes() for path in own}
+    for module in _closure([path.read_text() for path in own if path.suffix == ".py"]):
+        wanted[Path("weightless") / module.relative_to(ROOT)] = module.read_bytes()
     for package in {parent for path in wanted for parent in path.parents if parent.parts[:1] == ("weightless",)}:
-        wanted.setdefault(package / "__init__.py", "")
-    for path, text in wanted.items():
+        wanted.setdefault(package / "__init__.py", b"")
+    for path, content in wanted.items():
         (into / path).parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(into / path, text)
+        atomic_write(into / path, content)
     return sorted(wanted)
 
 
