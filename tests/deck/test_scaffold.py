@@ -10,8 +10,8 @@ import json
 import math
 
 import pytest
-
 from deck.stub_cards import CARDS, TEXTS, write_texts
+
 from weightless.base.errors import ConfigError, CorruptFileError, NewerFileError, WeightlessError
 from weightless.data.text import fables
 from weightless.deck import scaffold
@@ -142,7 +142,8 @@ def test_a_rubric_is_filled_in_by_hand_and_never_overwritten(tmp_path, root):
     path.write_text(json.dumps(found))
     assert template(tmp_path, "easy", []) == path
     assert (read := read_rubric(tmp_path, "easy")) and read.told() == "1 of 2 points read"
-    found["points"][1]["given"], found["reader"] = 2, "A. Reader"
+    found["points"][1].update(given=2, out_of=3)
+    found["reader"] = "A. Reader"
     path.write_text(json.dumps(found))
     assert (read := read_rubric(tmp_path, "easy")) and read.told() == "3 of 4, read by A. Reader"
     for odd in ({"given": 3}, {"given": -1}, {"given": "two"}, {"score": 1}):

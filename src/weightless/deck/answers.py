@@ -4,7 +4,7 @@ A file is a fenced block (``` or ~~~, three or more; it ends at a fence of the s
 long).  Its name is looked for in this order:
 
     1. the line that opens the block:     ```python solution.py   ```python:solution.py   ```py title="solution.py"
-    2. the last line before the block:    ### solution.py   **`solution.py`**   File: solution.py   Here is `solution.py`:
+    2. the last line before the block:    ### solution.py   **`solution.py`**   File: solution.py   It is `solution.py`:
        (two lines at most above it; a line of words counts only when it holds one name in backticks)
     3. the first line in the block:       # solution.py   // solution.cu   # file: solution.py
 

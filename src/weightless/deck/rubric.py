@@ -16,8 +16,8 @@ from weightless.base.config import from_dict
 from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.base.files import read_json, write_json
 
-OUT_OF = 2
-"""Points of one question: 0 not answered or wrong, 1 in part, 2 right and explained."""
+OUT_OF = 1
+"""Points of one question; a reader who tells halves apart may write another `out_of`."""
 
 
 @dataclass(frozen=True)

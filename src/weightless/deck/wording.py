@@ -5,12 +5,13 @@ prompt_of("kv", "literal")   interface_of("kv")   traps_of("kv")   asked_in_word
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from weightless.base.errors import WeightlessError
 
 CARDS = Path(__file__).parent / "cards"
-VARIANTS = ("clarified", "literal")
+_ITEM = re.compile(r"(?:[-*]|\d{1,2}\.) +(.*)")
 
 
 def prompt_of(card: str, variant: str, root: Path = CARDS) -> str:
@@ -29,11 +30,11 @@ def traps_of(card: str, root: Path = CARDS) -> str:
 
 
 def asked_in_words(card: str, root: Path = CARDS) -> list[str]:
-    """What the prompt asks to be explained, one question each: the bullets of rubric.md, in its order."""
+    """What the prompt asks to be explained, one question each: the items of the lists in rubric.md."""
     questions: list[str] = []
     for line in _text(root / card / "rubric.md").splitlines():
-        if line.startswith(("- ", "* ")):
-            questions.append(line[2:].strip())
+        if item := _ITEM.match(line):
+            questions.append(item[1].strip())
         elif line.startswith("  ") and questions:
             questions[-1] += " " + line.strip()
     return questions

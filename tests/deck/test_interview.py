@@ -10,13 +10,13 @@ import json
 import time
 
 import pytest
-
 from deck.stub_cards import CARDS, write_texts
 from deck.stub_endpoint import drips, drops, floods, raw, says, serving
+
 from weightless.base.errors import ConfigError
 from weightless.deck import scaffold
-from weightless.deck.asking import RULES, ask_card, begin, exchanges_file, spent
 from weightless.deck.endpoint import Endpoint, Refused, Unanswered, ask
+from weightless.deck.interview import RULES, ask_card, begin, exchanges_file, spent
 from weightless.deck.scaffold import deploy
 
 CODE = "def double(x):\n    return 2 * x\n"
@@ -27,7 +27,10 @@ EASY = CARDS[0]
 
 def contract(card, folder):
     """A stand-in for deck/finding.py: '' when the text defines what is pinned."""
-    return "" if "def double(x)" in (folder / "solution.py").read_text() else "rename the function to double"
+    path = folder / "solution.py"
+    if not path.exists():
+        return "write the solution into solution.py"
+    return "" if "def double(x)" in path.read_text() else "rename the function to double"
 
 
 @pytest.fixture
@@ -81,7 +84,7 @@ def test_tries_that_are_used_up_keep_what_is_there(folder):
     other = "```python other.py\nx = 1\n```"
     with serving(says(other)) as (url, asked):
         outcome = ask_card(EASY, folder, Endpoint(url, "stub"), 2, contract)
-        assert len(asked) == 2 and outcome.tries == 2 and "no solution.py among the files (other.py)" in outcome.wrong
+        assert len(asked) == 2 and outcome.tries == 2 and "write the solution into solution.py" in outcome.wrong
     assert (folder / "easy/other.py").exists()
 
 
@@ -204,7 +207,7 @@ def test_a_question_without_an_answer_is_logged_and_asked_again_next_time(folder
 def test_a_hostile_answer_writes_nothing_outside(folder):
     names = ("../../evil.py", "/tmp/evil.py", "..\\evil.py", "results/../../x.py", "solution.py/../../y.py")
     text = "".join(f"```python {name}\nx\n```\n" for name in names) + GOOD
-    before = {path for path in folder.parent.rglob("*")}
+    before = set(folder.parent.rglob("*"))
     with serving(says(text)) as (url, _):
         outcome = ask_card(EASY, folder, Endpoint(url, "stub"), 1, contract)
     made = {str(path.relative_to(folder)) for path in folder.parent.rglob("*") if path not in before}

@@ -20,7 +20,7 @@ from typing import Any
 
 from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.base.files import append_line, json_line, read_json, read_log, write_json
-from weightless.deck.answers import MAIN, Answer, answer_of, write_answer
+from weightless.deck.answers import Answer, answer_of, write_answer
 from weightless.deck.card import Card
 from weightless.deck.endpoint import Endpoint, Reply, Unanswered, ask
 from weightless.deck.scaffold import INTERFACE, PROMPT
@@ -33,9 +33,9 @@ def answer():
     ...
 ```
 
-The file that is called is solution.py; INTERFACE.md, below the challenge, says what it has to define. Code runs where
-nothing but Python's standard library and NumPy is installed, without a network. What the challenge asks you to
-explain belongs into comments, or into a file called NOTES.md."""
+INTERFACE.md, below the challenge, says which file is called (solution.py where it names no other) and what that has to
+define. Code runs where nothing but Python's standard library and NumPy is installed, without a network. What the
+challenge asks you to explain belongs into comments, or into a file called NOTES.md."""
 ASKED = "asked.json"
 
 Contract = Callable[[Card, Path], str]
@@ -54,7 +54,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Spent:
-    """What an attempt took: questions, tokens (None when an endpoint did not tell), seconds, and money by its prices."""
+    """What an attempt took: questions, tokens (None when an endpoint did not tell), seconds, money by given prices."""
 
     questions: int
     tokens_in: int | None
@@ -161,10 +161,8 @@ def _wrong(answer: Answer, finish: str, card: Card, place: Path, contract: Contr
     left = "; ".join(answer.left_out)
     if not answer.files:
         return f"{cut}no file was found in the answer" + (f": {left}" if left else "")
-    if missing := [name for name in card.files if not (place / name).is_file()]:
-        return f"{cut}no {missing[0]} among the files ({', '.join(answer.files)})" + (f"; {left}" if left else "")
     found = contract(card, place)
-    return cut + found if found else ("" if not cut or MAIN in answer.files else cut + left)
+    return cut + found + (f"; {left}" if left else "") if found else ""
 
 
 def _complaint(wrong: str) -> str:
