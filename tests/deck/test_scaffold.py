@@ -100,7 +100,7 @@ def test_the_guide_says_difficulty_order_and_who_reads_what(root):
     lines = "\n".join(guide(CARDS, root))
     assert "  medium\n    easy/" in lines and "  open-ended\n    ternary_training/" in lines
     assert "easy → ternary_training" in lines
-    assert "1 checks (1 contract); read: 2 points" in lines and "no checks; read" in lines
+    assert "1 checks (1 contract); read: 2 questions" in lines and "no checks; read" in lines
 
 
 def test_deck_json_of_another_kind_is_one_line(tmp_path, root):
@@ -127,6 +127,18 @@ def test_attempts_are_found_in_folders_and_in_folders_of_folders_once(tmp_path, 
     assert attempts_in([tmp_path / "runs", one]) == [one, two]
     with pytest.raises(WeightlessError, match="holds no attempt"):
         attempts_in([root])
+
+
+def test_questions_are_read_from_lists_and_from_tables(tmp_path):
+    table = "Words.\n\n| question | 0 1 2 |\n|---|---|\n| Why? | |\n| What of a\\b? | |\n"
+    for text, wanted in (
+        (table, [("Why?", 2), ("What of a\\b?", 2)]),
+        ("1. Why\n   not?\n2. So.\n* A.\n", [("Why not?", 1), ("So.", 1), ("A.", 1)]),
+        ("Nothing.\n", []),
+    ):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        (tmp_path / "a/rubric.md").write_text(text)
+        assert asked_in_words("a", tmp_path) == wanted
 
 
 def test_a_rubric_is_filled_in_by_hand_and_never_overwritten(tmp_path, root):

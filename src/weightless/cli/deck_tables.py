@@ -39,15 +39,15 @@ def print_results(results: Sequence[Result]) -> None:
     print_table(table)
     passes = sum(result.status == "PASS" for result in results)
     backends = sorted({result.backend for result in results})
+    print(f"levels: {', '.join(LEVELS)}")
     print(f"{passes} of {len(results)} passed; sandbox: {', '.join(backends) or 'none was needed'}")
     for stamp in sorted({stamp for result in results for stamp in result.stamps}):
         print(f"  {visible(stamp)}")
 
 
 def _levels(result: Result) -> str:
-    """contract ✓ prompt ✗, as far as they were asked."""
-    states = {level: result.level(level) for level in LEVELS}
-    return " ".join(f"{level} {'✓' if passed else '✗'}" for level, passed in states.items() if passed is not None)
+    """A mark for each level: passed, failed, not asked."""
+    return "".join({True: "✓", False: "✗", None: "·"}[result.level(level)] for level in LEVELS)
 
 
 def print_cards(cards: Sequence[Card]) -> None:
@@ -77,7 +77,7 @@ def print_card(card: Card, variant: str) -> None:
 
     checks = "\n".join(f"- **{check.level}**: {check.name}" for check in card.checks)
     known = "\n".join(f"- {mutant.name}: {' or '.join(mutant.fails)}" for mutant in mutants(card.name))
-    read = "\n".join(f"- {question}" for question in asked_in_words(card.name))
+    read = "\n".join(f"- {question} ({n})" for question, n in asked_in_words(card.name))
     parts = {
         f"{card.title} ({card.name}, {card.difficulty})": "",
         f"The prompt, {variant} wording": prompt_of(card.name, variant),

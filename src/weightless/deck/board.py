@@ -17,11 +17,11 @@ from weightless.deck.card import Card
 from weightless.deck.interview import exchanges_file
 from weightless.deck.outcome import LEVELS
 from weightless.deck.results import Result
-from weightless.deck.standing import Attempt, Cell, Row, doubts, missing, wilson
+from weightless.deck.standing import Attempt, Cell, Row, doubts, level_with, missing, wilson
 from weightless.lab.report.page import document
 from weightless.lab.report.svg import element, escape
 
-MANY, OPEN_UP_TO = 12, 3
+MANY, OPEN_UP_TO = 12, 4
 _MARK, _GAP = 10.0, 2.0
 _HERE = Path(__file__).parent
 _METHOD = (
@@ -36,10 +36,11 @@ def page(rows: Sequence[Row], cards: Sequence[Card], title: str, at: Path) -> st
     graded = sum(row.n for row in rows)
     attempts = sum(len(row.attempts) for row in rows)
     claim = _claim(rows)
-    told = (
-        f"{_count(len(rows), 'row')}, {_count(attempts, 'attempt')}, {_count(graded, 'graded answer')} to "
-        f"{_count(len(cards), 'challenge')}."
-    )
+    told = f"{_count(attempts, 'attempt')}, {_count(graded, 'graded answer')} to {_count(len(cards), 'challenge')}."
+    if close := level_with(rows):
+        told += (
+            f" The intervals of {_count(len(close), 'other row')} reach into that of a first: more attempts would tell."
+        )
     header = element(
         "header",
         element("p", f"weightless deck · {escape(title)}", class_="kicker"),
@@ -49,8 +50,12 @@ def page(rows: Sequence[Row], cards: Sequence[Card], title: str, at: Path) -> st
     )
     body = [
         header,
-        element("section", _table(rows, cards), _legend(), element("p", escape(_METHOD), class_="note")),
-        element("section", element("h2", "What failed"), *_failures(rows, cards, at), class_="failures"),
+        element(
+            "section", _table(rows, cards), _legend(), element("p", escape(_METHOD), class_="note"), class_="first"
+        ),
+        element(
+            "section", element("h2", "What failed, and the evidence"), *_failures(rows, cards, at), class_="failures"
+        ),
         element("section", element("h2", "Conditions"), _conditions(rows)),
     ]
     style = (_HERE / "board.css").read_text(encoding="utf-8")
@@ -58,17 +63,16 @@ def page(rows: Sequence[Row], cards: Sequence[Card], title: str, at: Path) -> st
 
 
 def _claim(rows: Sequence[Row]) -> str:
-    best = [row for row in rows if row.n and row.rank == rows[0].rank]
+    """Who leads in the first wording that there is."""
+    first = [row for row in rows if row.variant == rows[0].variant and row.n]
+    best = [row for row in first if row.rank == 1]
     if not best or not best[0].passes:
         return "Nobody has passed a challenge yet" if best else "Nothing is graded yet"
-    names = [_label(row) for row in best]
+    names = [row.model for row in best]
     who = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     who = who if len(names) <= 3 else f"{len(names)} models"
-    return f"{who} {'leads' if len(names) == 1 else 'lead'} with {best[0].passes} of {best[0].n} passed"
-
-
-def _label(row: Row) -> str:
-    return row.model if row.variant == "clarified" else f"{row.model} ({row.variant})"
+    wording = f" in the {best[0].variant} wording" if len({row.variant for row in rows}) > 1 else ""
+    return f"{who} {'leads' if len(names) == 1 else 'lead'} with {best[0].passes} of {best[0].n} passed{wording}"
 
 
 def _alarm(sentences: Sequence[str]) -> str:
@@ -86,14 +90,20 @@ def _table(rows: Sequence[Row], cards: Sequence[Card]) -> str:
         name = escape(card.name).replace("_", "_&#8203;")
         heads.append(element("th", name, element("small", card.difficulty), scope="col", class_="card"))
     heads += [element("th", "took", scope="col", class_="took")] if costs else []
-    lines = [_line(number, row, cards, costs) for number, row in enumerate(rows)]
+    several, lines = len({row.variant for row in rows}) > 1, list[str]()
+    for number, row in enumerate(rows):
+        if several and (number == 0 or rows[number - 1].variant != row.variant):
+            part = element("th", f"{row.variant} wording", class_="part", colspan=len(heads), scope="colgroup")
+            lines.append(element("tr", part))
+        lines.append(_line(number, row, rows, cards, costs))
     many = " many" if len(rows) > MANY else ""
     table = element("table", element("thead", element("tr", *heads)), element("tbody", *lines), class_=f"board{many}")
     return element("div", table, class_="scroll", tabindex=0)
 
 
-def _line(number: int, row: Row, cards: Sequence[Card], costs: bool) -> str:
-    about = [row.variant, _count(len(row.attempts), "attempt")]
+def _line(number: int, row: Row, rows: Sequence[Row], cards: Sequence[Card], costs: bool) -> str:
+    twins = [other for other in rows if other.model == row.model and other.variant != row.variant and other.n]
+    about = [_count(len(row.attempts), "attempt"), *(f"{o.variant} {o.passes}/{o.n}" for o in twins)]
     reads = [rubric.told() for attempt in row.attempts for rubric in attempt.rubrics.values() if rubric.told()]
     about += [f"{len(reads)} write-up{'s' if len(reads) > 1 else ''} read"] if reads else []
     link = element("a", escape(row.model), href=f"#row{number}")
@@ -110,8 +120,8 @@ def _score(row: Row) -> str:
         return element("small", "not graded")
     low, high = wilson(row.passes, row.n)
     gone = missing(row, list(row.cells))
-    told = f"{low:.0%} to {high:.0%}" + (f" · {gone} not graded" if gone else "")
-    return element("b", f"{row.passes}/{row.n}") + _reach(row.passes / row.n, low, high) + element("small", told)
+    told = element("small", f"{low:.0%} to {high:.0%}") + _reach(row.passes / row.n, low, high)
+    return element("b", f"{row.passes}/{row.n}") + told + (element("small", f"{gone} not graded") if gone else "")
 
 
 def _reach(share: float, low: float, high: float) -> str:
@@ -150,8 +160,8 @@ def _in_words(cell: Cell) -> tuple[str, str]:
 
 
 def short(status: str) -> str:
-    """WRONG_NUMERIC -> wrong numbers: what a reader sees in a narrow cell."""
-    names = {"WRONG_NUMERIC": "wrong numbers", "WRONG_SHAPE": "wrong shape", "WRONG_DTYPE": "wrong dtype"}
+    """WRONG_NUMERIC -> wrong: what a reader sees in a narrow cell."""
+    names = {"WRONG_NUMERIC": "wrong", "WRONG_SHAPE": "shape", "WRONG_DTYPE": "dtype"}
     return names.get(status, status.replace("_", " ").lower())
 
 
@@ -202,16 +212,16 @@ def _took(row: Row) -> str:
     taken = row.taken()
     if taken is None:
         return ""
-    money = f"{taken.cost:,.2f}" if taken.cost is not None else human_seconds(taken.seconds)
-    tokens = "" if taken.tokens_out is None else f"{taken.tokens_out:,} tokens"
-    rest = ", ".join(filter(None, [human_seconds(taken.seconds) if taken.cost is not None else "", tokens]))
-    return escape(money) + (element("small", escape(rest)) if rest else "")
+    told = ("" if taken.cost is None else f"{taken.cost:,.2f} · ") + human_seconds(taken.seconds)
+    tokens = "" if taken.tokens_out is None else element("small", f"{taken.tokens_out:,} tokens")
+    return escape(told) + tokens
 
 
 def _failures(rows: Sequence[Row], cards: Sequence[Card], at: Path) -> list[str]:
     parts = []
     for number, row in enumerate(rows):
         lines = [line for attempt in row.attempts for card in cards for line in _evidence(row, attempt, card, at)]
+        lines += [line for attempt in row.attempts for line in _passed(row, attempt, cards, at)]
         table = element("table", *lines) if lines else element("p", "Nothing was graded.", class_="empty")
         head, told = element("h3", escape(row.model)), f"{row.variant} · {row.passes} of {row.n} passed"
         summary = element("summary", head, element("span", escape(told)))
@@ -221,31 +231,44 @@ def _failures(rows: Sequence[Row], cards: Sequence[Card], at: Path) -> list[str]
 
 
 def _evidence(row: Row, attempt: Attempt, card: Card, at: Path) -> list[str]:
-    """The line of one attempt at one card: status and level, what was told, links."""
+    """The line of one attempt at one card that did not pass, or of which there is more to say: what was told, links."""
     result = attempt.results.get(card.name)
-    if result is None:
+    rubric = attempt.rubrics.get(card.name)
+    read = rubric.told() if rubric else ""
+    if result is None or (result.status == "PASS" and not read and not result.own_tests):
         return []
-    several = f" · {attempt.given.name}" if len(row.attempts) > 1 else ""
-    status = "PASS" if result.status == "PASS" else _status(result)
     told = [result.told] if result.status != "PASS" else []
     told += [f"its own tests: {result.own_tests}"] if result.own_tests else []
-    rubric = attempt.rubrics.get(card.name)
-    told += [f"write-up: {rubric.told()}"] if rubric and rubric.told() else []
-    quiet = " quiet" if result.status in ("PASS", "NO_SUBMISSION") else ""
+    told += [f"write-up: {read}"] if read else []
     links = [("result", result.path), ("files", attempt.folder / card.name)]
     links += [("exchanges", log)] if (log := exchanges_file(attempt.folder, card.name)).exists() else []
-    shown = " · ".join(element("a", word, href=link_to(path, at)) for word, path in links)
+    quiet = " quiet" if result.status in ("PASS", "NO_SUBMISSION") else ""
     cells = [
-        element("td", escape(card.name + several)),
-        element("td", escape(status), class_=f"status{quiet}"),
-        element("td", escape(". ".join(told))),
-        element("td", shown, class_="links"),
+        element("td", escape(card.name + _which(row, attempt))),
+        element("td", escape(_status(result)), class_=f"status{quiet}"),
+        element("td", escape("; ".join(told))),
+        element("td", " · ".join(element("a", word, href=link_to(path, at)) for word, path in links), class_="links"),
     ]
     return [element("tr", *cells)]
 
 
+def _passed(row: Row, attempt: Attempt, cards: Sequence[Card], at: Path) -> list[str]:
+    """All cards that an attempt passed in one line, each linked to its result."""
+    found = [attempt.results[c.name] for c in cards if c.name in attempt.results]
+    passed = [element("a", escape(r.card), href=link_to(r.path, at)) for r in found if r.status == "PASS"]
+    if not passed:
+        return []
+    first = element("td", escape(f"{len(passed)} passed{_which(row, attempt)}"))
+    return [element("tr", first, element("td", ", ".join(passed), class_="passed", colspan=3))]
+
+
+def _which(row: Row, attempt: Attempt) -> str:
+    return f" · {attempt.given.name}" if len(row.attempts) > 1 else ""
+
+
 def _status(result: Result) -> str:
-    return f"{result.status}{f' at {result.failed_level}' if result.failed_level else ''}"
+    level = result.failed_level
+    return f"{result.status} at {level}" if level and level != "contract" else result.status
 
 
 def link_to(path: Path, at: Path) -> str:

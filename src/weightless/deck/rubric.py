@@ -16,9 +16,6 @@ from weightless.base.config import from_dict
 from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.base.files import read_json, write_json
 
-OUT_OF = 1
-"""Points of one question; a reader who tells halves apart may write another `out_of`."""
-
 
 @dataclass(frozen=True)
 class Point:
@@ -26,7 +23,7 @@ class Point:
 
     asked: str
     given: int | None = None
-    out_of: int = OUT_OF
+    out_of: int = 1
     remark: str = ""
 
 
@@ -59,11 +56,11 @@ def rubric_file(attempt: Path, card: str) -> Path:
     return attempt / "results" / f"{card}.rubric.json"
 
 
-def template(attempt: Path, card: str, questions: Sequence[str]) -> Path:
-    """Write an empty rubric unless there is one; its path."""
+def template(attempt: Path, card: str, questions: Sequence[tuple[str, int]]) -> Path:
+    """Write an empty rubric of (question, points) unless there is one; its path."""
     path = rubric_file(attempt, card)
     if not path.exists():
-        write_json(path, asdict(Rubric(card, "", tuple(Point(question) for question in questions))))
+        write_json(path, asdict(Rubric(card, "", tuple(Point(asked, out_of=n) for asked, n in questions))))
     return path
 
 

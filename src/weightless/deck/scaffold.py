@@ -127,7 +127,7 @@ def _machine(card: Card) -> str:
 
 def _read(card: Card, root: Path) -> str:
     n = len(asked_in_words(card.name, root))
-    return f"{n} point{'' if n == 1 else 's'} of the write-up"
+    return f"{n} question{'' if n == 1 else 's'} of the write-up"
 
 
 def _wrapped(names: Sequence[str], width: int = 88) -> list[str]:

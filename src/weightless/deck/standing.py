@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weightless.deck.given import Given, read_given
 from weightless.deck.interview import Spent, spent
-from weightless.deck.outcome import LEVELS
 from weightless.deck.results import Result, read_result
 from weightless.deck.rubric import Rubric, read_rubric
 
@@ -120,10 +119,10 @@ def read_attempt(folder: Path, cards: Sequence[str]) -> Attempt:
 
 
 def standings(attempts: Sequence[Attempt], cards: Sequence[str]) -> list[Row]:
-    """Rows by share passed, then by levels reached, then by name; equals share a rank."""
+    """Rows by wording, share passed, levels reached, name; ranks are within a wording, and equals share one."""
     grouped: dict[tuple[str, str], list[Attempt]] = {}
     for attempt in attempts:
-        grouped.setdefault((attempt.given.model, attempt.given.variant), []).append(attempt)
+        grouped.setdefault((attempt.given.variant, attempt.given.model), []).append(attempt)
     rows = [
         Row(
             model,
@@ -131,11 +130,18 @@ def standings(attempts: Sequence[Attempt], cards: Sequence[str]) -> list[Row]:
             tuple(members),
             {card: Cell(tuple(a.results[card] for a in members if card in a.results)) for card in cards},
         )
-        for (model, variant), members in grouped.items()
+        for (variant, model), members in grouped.items()
     ]
-    rows.sort(key=lambda row: (*(-x for x in _merit(row)), row.model, row.variant))
-    ranks = {_merit(row): number for number, row in reversed(list(enumerate(rows, 1)))}
-    return [Row(row.model, row.variant, row.attempts, row.cells, ranks[_merit(row)]) for row in rows]
+    rows.sort(key=lambda row: (row.variant, *(-x for x in _merit(row)), row.model))
+    return [
+        replace(row, rank=1 + sum(o.variant == row.variant and _merit(o) > _merit(row) for o in rows)) for row in rows
+    ]
+
+
+def level_with(rows: Sequence[Row]) -> list[Row]:
+    """Those behind the first rank of their wording whose interval reaches into that of its first row."""
+    best = {row.variant: wilson(row.passes, row.n)[0] for row in reversed(rows) if row.rank == 1}
+    return [row for row in rows if row.rank > 1 and row.n and wilson(row.passes, row.n)[1] >= best[row.variant]]
 
 
 def _merit(row: Row) -> tuple[float, float]:
@@ -160,11 +166,6 @@ def doubts(rows: Sequence[Row]) -> list[str]:
 def missing(row: Row, cards: Sequence[str]) -> int:
     """Cards that were given and not graded, over all attempts."""
     return sum(card in a.given.cards and card not in a.results for a in row.attempts for card in cards)
-
-
-def level_names(reached: int) -> str:
-    """The name of the highest level reached; 'none' for 0."""
-    return LEVELS[reached - 1] if reached else "none"
 
 
 def _sum(values: Sequence[float | int | None]):  # type: ignore[no-untyped-def]

@@ -29,14 +29,24 @@ def traps_of(card: str, root: Path = CARDS) -> str:
     return _text(root / card / "traps.md")
 
 
-def asked_in_words(card: str, root: Path = CARDS) -> list[str]:
-    """What the prompt asks to be explained, one question each: the items of the lists in rubric.md."""
-    questions: list[str] = []
+def asked_in_words(card: str, root: Path = CARDS) -> list[tuple[str, int]]:
+    """What the prompt asks to be explained: (question, points) of each item of a list or row of a table in rubric.md.
+
+    Points are 1, or in a table the largest digit of the second heading ("0 1 2").
+    """
+    questions: list[tuple[str, int]] = []
+    points = 0
     for line in _text(root / card / "rubric.md").splitlines():
-        if item := _ITEM.match(line):
-            questions.append(item[1].strip())
+        if line.startswith("|"):
+            first, *rest = (cell.strip() for cell in line.strip("| ").split("|"))
+            if not points:
+                points = max((int(digit) for digit in "".join(rest) if digit.isdigit()), default=1)
+            elif first.strip(":- "):
+                questions.append((first, points))
+        elif item := _ITEM.match(line):
+            questions.append((item[1].strip(), 1))
         elif line.startswith("  ") and questions:
-            questions[-1] += " " + line.strip()
+            questions[-1] = (f"{questions[-1][0]} {line.strip()}", questions[-1][1])
     return questions
 
 
