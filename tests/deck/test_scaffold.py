@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 
 import pytest
 from deck.stub_cards import CARDS, TEXTS, write_texts
 
 from weightless.base.errors import ConfigError, CorruptFileError, NewerFileError, WeightlessError
-from weightless.data.text import fables
 from weightless.deck import scaffold
 from weightless.deck.given import attempts_in, read_given
 from weightless.deck.rubric import read_rubric, rubric_file, template
@@ -23,7 +21,6 @@ from weightless.deck.wording import asked_in_words
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    monkeypatch.setattr(scaffold, "TRAINING_BYTES", 20_000)
     monkeypatch.setattr(scaffold, "training_text", lambda: b"text\n")
     return write_texts(tmp_path / "cards")
 
@@ -86,14 +83,6 @@ def test_names_do_not_lead_out_and_nothing_is_left_of_what_failed(tmp_path, root
     (tmp_path / "file").write_text("")
     with pytest.raises(WeightlessError, match="nothing was made"):
         deploy("trial", tmp_path / "file", CARDS, root=root)
-
-
-def test_the_training_text_is_the_same_everywhere_and_has_a_known_floor():
-    """Oracle: the grammar itself gives every document its exact probability (fables.log2_probability)."""
-    text = scaffold.training_text(seed=1, n_bytes=20_000)
-    assert hashlib.sha256(text).hexdigest() == hashlib.sha256(scaffold.training_text(1, 20_000)).hexdigest()
-    stories = text[:-1].split(b"\n<|endoftext|>\n")
-    assert 20_000 <= len(text) < 30_000 and all(math.isfinite(fables.log2_probability(story)) for story in stories)
 
 
 def test_the_guide_says_difficulty_order_and_who_reads_what(root):

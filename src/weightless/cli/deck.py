@@ -105,6 +105,7 @@ def _deploy(arguments: list[str]) -> int:
 
 def _grade(arguments: list[str]) -> int:
     from weightless.cli.deck_tables import print_results
+    from weightless.deck.given import is_attempt
     from weightless.deck.grade import grade_all
     from weightless.deck.results import read_result
     from weightless.deck.rubric import template
@@ -112,6 +113,12 @@ def _grade(arguments: list[str]) -> int:
 
     options = parse(Grade, "deck grade", arguments)
     folder, chosen = Path(options.attempt), cards_named(options.card)
+    if (
+        folder.is_dir()
+        and not is_attempt(folder)
+        and not any((folder / card.name).is_dir() for card in cards_named(()))
+    ):
+        raise ConfigError(f"{folder} has no folder of any card; name the one that deck deploy or deck run made")
     found = grade_all(folder, chosen, unsandboxed=options.unsandboxed, told=lambda line: print(line, file=sys.stderr))
     for card in chosen:
         template(folder, card.name, asked_in_words(card.name))

@@ -38,7 +38,7 @@ class Run:
     variant: Literal["clarified", "literal"] = "clarified"
     """clarified says what is right; literal keeps the known defects of the original wording."""
     card: tuple[str, ...] = ()
-    """Only these cards."""
+    """Only these cards; without it all but ternary_training, since a chat cannot train."""
     attempts: int = 1
     """Independent attempts, each in a folder of its own."""
     tries: int = 1
@@ -66,13 +66,14 @@ class Run:
 def run_main(arguments: list[str]) -> int:
     from weightless.cli.deck import cards_named
     from weightless.deck.file_names import checked_name, name_of
+    from weightless.deck.scaffold import TRAINED_CARD
 
     options = parse(Run, "deck run", arguments)
     if options.attempts < 1 or options.tries < 1:
         raise ConfigError("--attempts and --tries are at least 1")
     if (options.price_in is None) != (options.price_out is None):
         raise ConfigError("--price_in and --price_out belong together: give both or none")
-    cards = cards_named(options.card)
+    cards = [card for card in cards_named(options.card) if options.card or card.name != TRAINED_CARD]
     name = checked_name(options.name) if options.name else name_of(options.model)
     endpoints = [_endpoint(options, k) for k in range(options.attempts)]
     folders = [Path(options.into) / checked_name(name if not k else f"{name}.{k + 1}") for k in range(options.attempts)]
@@ -84,6 +85,10 @@ def run_main(arguments: list[str]) -> int:
             outcomes += _attempt(folder, endpoint, cards, options, tick)
     for folder in folders:
         _tell(folder)
+    if not options.card:
+        print(
+            f"not asked: {TRAINED_CARD}, which wants a trained checkpoint; hand it in by hand, or it is NO_SUBMISSION"
+        )
     return 0 if all(not outcome.wrong for outcome in outcomes) else 1
 
 

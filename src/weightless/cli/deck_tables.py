@@ -23,23 +23,23 @@ def print_results(results: Sequence[Result]) -> None:
     from weightless.lab.report.svg import visible
 
     table = Table()
-    for name in ("card", "status", "levels", "checks", "what failed first"):
-        table.add_column(name, justify="right" if name == "checks" else "left")
+    for name in ("card", "status", "levels", "checks", "own tests", "what failed first"):
+        table.add_column(name, justify="right" if name in ("checks", "own tests") else "left")
     for result in results:
         passed = sum(check.status == "PASS" for check in result.checks)
         told = "" if result.status == "PASS" else result.told
-        told += f"{'; ' * bool(told)}own tests: {result.own_tests}" if result.own_tests else ""
         table.add_row(
             Text(result.card, "bold"),
             Text(result.status, _COLOURS.get(result.status, "red")),
             Text(_levels(result)),
             Text(f"{passed}/{len(result.checks)}" if result.checks else ""),
+            Text(result.own_tests),
             Text(visible(told)),
         )
     print_table(table)
     passes = sum(result.status == "PASS" for result in results)
     backends = sorted({result.backend for result in results})
-    print(f"levels: {', '.join(LEVELS)}")
+    print(f"levels: {', '.join(LEVELS)}; own tests: mistakes of ours that its tests caught, no part of the grade")
     print(f"{passes} of {len(results)} passed; sandbox: {', '.join(backends) or 'none was needed'}")
     for stamp in sorted({stamp for result in results for stamp in result.stamps}):
         print(f"  {visible(stamp)}")

@@ -235,10 +235,10 @@ def _evidence(row: Row, attempt: Attempt, card: Card, at: Path) -> list[str]:
     result = attempt.results.get(card.name)
     rubric = attempt.rubrics.get(card.name)
     read = rubric.told() if rubric else ""
-    if result is None or (result.status == "PASS" and not read and not result.own_tests):
+    if result is None or (result.status == "PASS" and not read):
         return []
     told = [result.told] if result.status != "PASS" else []
-    told += [f"its own tests: {result.own_tests}"] if result.own_tests else []
+    told += [_own_tests(result)] if result.own_tests else []
     told += [f"write-up: {read}"] if read else []
     links = [("result", result.path), ("files", attempt.folder / card.name)]
     links += [("exchanges", log)] if (log := exchanges_file(attempt.folder, card.name)).exists() else []
@@ -255,11 +255,19 @@ def _evidence(row: Row, attempt: Attempt, card: Card, at: Path) -> list[str]:
 def _passed(row: Row, attempt: Attempt, cards: Sequence[Card], at: Path) -> list[str]:
     """All cards that an attempt passed in one line, each linked to its result."""
     found = [attempt.results[c.name] for c in cards if c.name in attempt.results]
-    passed = [element("a", escape(r.card), href=link_to(r.path, at)) for r in found if r.status == "PASS"]
+    passed = [
+        element("a", escape(r.card), href=link_to(r.path, at)) + escape(f" ({_own_tests(r)})" if r.own_tests else "")
+        for r in found
+        if r.status == "PASS"
+    ]
     if not passed:
         return []
     first = element("td", escape(f"{len(passed)} passed{_which(row, attempt)}"))
     return [element("tr", first, element("td", ", ".join(passed), class_="passed", colspan=3))]
+
+
+def _own_tests(result: Result) -> str:
+    return f"its tests caught {result.own_tests} of our mistakes"
 
 
 def _which(row: Row, attempt: Attempt) -> str:

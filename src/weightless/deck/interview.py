@@ -169,9 +169,13 @@ def _complaint(wrong: str) -> str:
     return f"Your answer cannot be called as INTERFACE.md says: {wrong}\nGive every file again, whole."
 
 
+def opening(prompt: str, interface: str) -> list[dict[str, str]]:
+    """How every conversation about a card begins: the rules for answers, then the card's texts as they are."""
+    return [{"role": "system", "content": RULES}, {"role": "user", "content": f"{prompt}\n\n{interface}"}]
+
+
 def _opening(place: Path) -> list[dict[str, str]]:
-    texts = [(place / name).read_text(encoding="utf-8") for name in (PROMPT, INTERFACE)]
-    return [{"role": "system", "content": RULES}, {"role": "user", "content": "\n\n".join(texts)}]
+    return opening(*((place / name).read_text(encoding="utf-8") for name in (PROMPT, INTERFACE)))
 
 
 def _hash(messages: Sequence[dict[str, str]]) -> str:

@@ -29,7 +29,7 @@ from weightless.deck.outcome import LEVELS
 from weightless.deck.wording import CARDS, asked_in_words, interface_of, prompt_of
 
 PROMPT, INTERFACE, TRAINING_TEXT = "PROMPT.md", "INTERFACE.md", "train_data.txt"
-TRAINED_CARD, TRAINING_SEED, TRAINING_BYTES = "ternary_training", 1, 2_000_000
+TRAINED_CARD = "ternary_training"
 DIFFICULTIES: tuple[Difficulty, ...] = ("medium", "hard", "extra hard", "open-ended")
 
 
@@ -88,11 +88,11 @@ def _folder(card: Card, folder: Path, variant: Variant, root: Path, told: Callab
     return {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
 
 
-def training_text(seed: int = TRAINING_SEED, n_bytes: int = TRAINING_BYTES) -> bytes:
-    """Fables of one seed, the same on every machine, each behind a line <|endoftext|> but the first."""
-    from weightless.data.text import fables
+def training_text() -> bytes:
+    """The text that the ternary card trains on: the same bytes on every machine, as its checks know them."""
+    from weightless.deck.cards.ternary_training import text
 
-    return b"\n<|endoftext|>\n".join(fables.documents(seed=seed, n_bytes=n_bytes)) + b"\n"
+    return text.training_text()
 
 
 def guide(cards: Sequence[Card], root: Path = CARDS) -> list[str]:
