@@ -13,6 +13,7 @@ import tyro
 
 from weightless.base.errors import ConfigError
 from weightless.cli.deck_run import run_main
+from weightless.cli.flags import Alias
 from weightless.cli.parse import parse, pick
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class Deploy:
     """Make a folder of eight challenges for one model under test; a folder that exists is never touched."""
 
-    name: Annotated[str, tyro.conf.arg(aliases=("-n",))]
+    name: Annotated[str, Alias("-n")]
     """Name of the folder: letters, digits, '.', '_' and '-'."""
     into: str = "."
     """Where the folder is made."""

@@ -14,6 +14,7 @@ from weightless.base.errors import ConfigError
 from weightless.base.folder_lock import folder_lock
 from weightless.base.progress import progress
 from weightless.base.units import human_seconds
+from weightless.cli.flags import Alias
 from weightless.cli.parse import parse
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Run:
     """The model as the endpoint calls it."""
     endpoint: str
     """Base address of the interface, for example http://127.0.0.1:8000/v1."""
-    name: Annotated[str, tyro.conf.arg(aliases=("-n",))] = ""
+    name: Annotated[str, Alias("-n")] = ""
     """Name of the folder; empty: made of the model's name. Attempt k > 1 goes into NAME.k."""
     into: str = "."
     """Where the folder is made."""
