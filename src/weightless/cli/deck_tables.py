@@ -16,30 +16,33 @@ _COLOURS = {"PASS": "bold green", "NO_SUBMISSION": "dim", "TAMPER": "bold white 
 
 
 def print_results(results: Sequence[Result]) -> None:
-    """A line per card: status, the levels, how many checks passed, what decided; then the stamps of the sandbox."""
+    """A line per card: status, levels, checks passed; then what decided each failure, and the stamps of the sandbox."""
     from rich.table import Table
     from rich.text import Text
 
     from weightless.lab.report.svg import visible
 
     table = Table()
-    for name in ("card", "status", "levels", "checks", "own tests", "what failed first"):
+    for name in ("card", "status", "levels", "checks", "own tests"):
         table.add_column(name, justify="right" if name in ("checks", "own tests") else "left")
     for result in results:
         passed = sum(check.status == "PASS" for check in result.checks)
-        told = "" if result.status == "PASS" else result.told
         table.add_row(
             Text(result.card, "bold"),
             Text(result.status, _COLOURS.get(result.status, "red")),
             Text(_levels(result)),
             Text(f"{passed}/{len(result.checks)}" if result.checks else ""),
             Text(result.own_tests),
-            Text(visible(told)),
         )
     print_table(table)
+    for result in results:
+        if result.status not in ("PASS", "NO_SUBMISSION"):
+            print(visible(f"{result.card}: {result.status}, {result.told}"))
     passes = sum(result.status == "PASS" for result in results)
     backends = sorted({result.backend for result in results})
-    print(f"levels: {', '.join(LEVELS)}; own tests: mistakes of ours that its tests caught, no part of the grade")
+    print(f"levels: {', '.join(LEVELS)}")
+    if any(result.own_tests for result in results):
+        print("own tests: how many of our mistakes the solution's own tests caught; no part of the grade")
     print(f"{passes} of {len(results)} passed; sandbox: {', '.join(backends) or 'none was needed'}")
     for stamp in sorted({stamp for result in results for stamp in result.stamps}):
         print(f"  {visible(stamp)}")

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from weightless.deck.given import Given, read_given
 from weightless.deck.interview import Spent, spent
@@ -22,6 +23,7 @@ from weightless.deck.results import Result, read_result
 from weightless.deck.rubric import Rubric, read_rubric
 
 Z = 1.959964
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ def missing(row: Row, cards: Sequence[str]) -> int:
     return sum(card in a.given.cards and card not in a.results for a in row.attempts for card in cards)
 
 
-def _sum(values: Sequence[float | int | None]):  # type: ignore[no-untyped-def]
+def _sum(values: Sequence[Number | None]) -> Number | None:
+    """None as soon as one of them is not known."""
     known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
+    return sum(known[1:], known[0]) if known and len(known) == len(values) else None
