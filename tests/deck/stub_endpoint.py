@@ -53,12 +53,17 @@ def drips(handler: BaseHTTPRequestHandler) -> None:
         time.sleep(0.1)
 
 
-def floods(handler: BaseHTTPRequestHandler) -> None:
-    """A hundred megabytes, if anybody reads them."""
-    handler.send_response(200)
-    handler.end_headers()
-    for _ in range(100):
-        handler.wfile.write(b"x" * 1_000_000)
+def flood(sent: list[int]) -> Deed:
+    """A hundred megabytes, if anybody reads them; `sent` counts those that went."""
+
+    def deed(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        for number in range(100):
+            handler.wfile.write(b"x" * 1_000_000)
+            sent.append(number)
+
+    return deed
 
 
 @contextmanager

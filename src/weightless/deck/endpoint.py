@@ -64,8 +64,12 @@ class Endpoint:
     retries: int = 5
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(self.url)
+            known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a port that is no number, brackets that do not close
+            known = False
+        if not known:
             raise ConfigError(f"--endpoint {self.url!r} is no address: write http://HOST:PORT/v1 or https://HOST/v1")
         if parts.username or parts.password:
             raise ConfigError("--endpoint holds a password: put the key into an environment variable (--key_variable)")

@@ -83,7 +83,11 @@ def attempts_in(folders: Iterable[str | Path]) -> list[Path]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise WeightlessError(f"no such folder: {folder}")
-        inside = [folder] if is_attempt(folder) else sorted(p for p in folder.iterdir() if is_attempt(p))
+        inside = (
+            [folder]
+            if is_attempt(folder)
+            else sorted(p for p in folder.iterdir() if is_attempt(p) and p.name[0] != ".")
+        )
         if not inside:
             raise WeightlessError(f"{folder} holds no attempt: no {FILE} in it nor in the folders in it")
         for path in inside:

@@ -104,6 +104,7 @@ def guide(cards: Sequence[Card], root: Path = CARDS) -> list[str]:
     lines += ["", "What a machine grades, and what a person (or a model) reads"]
     for card in cards:
         lines.append(f"  {card.name:<20} {_machine(card)}; read: {_read(card, root)}")
+    lines.append("  Each check and each question by name: weightless deck show CARD (not for the model under test)")
     order = [card.name for card in sorted(cards, key=lambda card: card.order)]
     lines += [
         "",
