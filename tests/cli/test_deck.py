@@ -48,9 +48,7 @@ def test_deploy_grade_and_board_of_an_empty_folder(command, here):
         pytest.skip("nothing here can lock a solution in")
     results = json.loads(out)
     assert code == 1 and [r["status"] for r in results] == ["NO_SUBMISSION"] * len(NAMES)
-    assert sorted(path.name for path in (here / "trial/results").iterdir()) == sorted(
-        f"{name}{end}" for name in NAMES for end in (".json", ".rubric.json")
-    )
+    assert sorted(path.name for path in (here / "trial/results").iterdir()) == sorted(f"{name}.json" for name in NAMES)
 
     code, out, _ = command("deck", "board", ".", "--out", "b")
     assert code == 0 and f"0/{len(NAMES)}  trial (clarified)" in out
@@ -72,6 +70,7 @@ def test_a_card_that_passes_gives_zero_and_one_that_does_not_gives_one(command, 
     write_attempt(here, "trial", NAMES)
     code, out, _ = command("deck", "grade", "trial", "--card", NAMES[0])
     assert code == 0 and "1 of 1 passed" in out and "✓✓✓✓✓" in out
+    assert json.loads((here / f"trial/results/{NAMES[0]}.rubric.json").read_text())["points"]
     code, out, _ = command("deck", "grade", "trial", "--card", *NAMES[:2])
     assert code == 1 and "1 of 2 passed" in out and "✓✓✗✓✓" in out and "WRONG_NUMERIC" in out
 

@@ -121,9 +121,10 @@ def _grade(arguments: list[str]) -> int:
     ):
         raise ConfigError(f"{folder} has no folder of any card; name the one that deck deploy or deck run made")
     found = grade_all(folder, chosen, unsandboxed=options.unsandboxed, told=lambda line: print(line, file=sys.stderr))
-    for card in chosen:
-        template(folder, card.name, asked_in_words(card.name))
     results = [result for card in chosen if (result := read_result(folder, card.name))]
+    for result in results:
+        if result.status != "NO_SUBMISSION":
+            template(folder, result.card, asked_in_words(result.card))
     if options.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:

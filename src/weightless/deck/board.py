@@ -27,7 +27,8 @@ _HERE = Path(__file__).parent
 _METHOD = (
     "An attempt at a card passes or does not; levels are reached one after another. The interval is Wilson's of 95 %. "
     "Over all cards it pools cards of unequal difficulty, so it orders those who answered the same deck, and says "
-    "nothing else. What a person or a model read in the write-up stands beside the grade and is no part of it."
+    "nothing else. Own tests: how many of our mistakes the tests of a solution caught. They, and what a person or a "
+    "model read in the write-up, stand beside the grade and are no part of it."
 )
 
 
@@ -221,7 +222,7 @@ def _failures(rows: Sequence[Row], cards: Sequence[Card], at: Path) -> list[str]
     parts = []
     for number, row in enumerate(rows):
         lines = [line for attempt in row.attempts for card in cards for line in _evidence(row, attempt, card, at)]
-        lines += [line for attempt in row.attempts for line in _passed(row, attempt, cards, at)]
+        lines += [line for attempt in row.attempts for line in _alike(row, attempt, cards, at)]
         table = element("table", *lines) if lines else element("p", "Nothing was graded.", class_="empty")
         head, told = element("h3", escape(row.model)), f"{row.variant} · {row.passes} of {row.n} passed"
         summary = element("summary", head, element("span", escape(told)))
@@ -235,10 +236,10 @@ def _evidence(row: Row, attempt: Attempt, card: Card, at: Path) -> list[str]:
     result = attempt.results.get(card.name)
     rubric = attempt.rubrics.get(card.name)
     read = rubric.told() if rubric else ""
-    if result is None or (result.status == "PASS" and not read):
+    if result is None or (result.status in ("PASS", "NO_SUBMISSION") and not read):
         return []
     told = [result.told] if result.status != "PASS" else []
-    told += [_own_tests(result)] if result.own_tests else []
+    told += [f"own tests {result.own_tests}"] if result.own_tests else []
     told += [f"write-up: {read}"] if read else []
     links = [("result", result.path), ("files", attempt.folder / card.name)]
     links += [("exchanges", log)] if (log := exchanges_file(attempt.folder, card.name)).exists() else []
@@ -252,22 +253,20 @@ def _evidence(row: Row, attempt: Attempt, card: Card, at: Path) -> list[str]:
     return [element("tr", *cells)]
 
 
-def _passed(row: Row, attempt: Attempt, cards: Sequence[Card], at: Path) -> list[str]:
-    """All cards that an attempt passed in one line, each linked to its result."""
-    found = [attempt.results[c.name] for c in cards if c.name in attempt.results]
-    passed = [
-        element("a", escape(r.card), href=link_to(r.path, at)) + escape(f" ({_own_tests(r)})" if r.own_tests else "")
-        for r in found
-        if r.status == "PASS"
-    ]
-    if not passed:
-        return []
-    first = element("td", escape(f"{len(passed)} passed{_which(row, attempt)}"))
-    return [element("tr", first, element("td", ", ".join(passed), class_="passed", colspan=3))]
+def _alike(row: Row, attempt: Attempt, cards: Sequence[Card], at: Path) -> list[str]:
+    """What needs no line each: the cards that an attempt passed, and those that it did not answer, with links."""
+    lines = []
+    for status, told in (("PASS", "passed"), ("NO_SUBMISSION", "without an answer")):
+        found = [r for card in cards if (r := attempt.results.get(card.name)) and r.status == status]
+        links = [element("a", escape(r.card), href=link_to(r.path, at)) + escape(_tests(r)) for r in found]
+        if links:
+            first = element("td", escape(f"{len(links)} {told}{_which(row, attempt)}"))
+            lines.append(element("tr", first, element("td", ", ".join(links), class_="passed", colspan=3)))
+    return lines
 
 
-def _own_tests(result: Result) -> str:
-    return f"its tests caught {result.own_tests} of our mistakes"
+def _tests(result: Result) -> str:
+    return f" (own tests {result.own_tests})" if result.own_tests else ""
 
 
 def _which(row: Row, attempt: Attempt) -> str:
