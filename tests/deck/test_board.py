@@ -143,9 +143,14 @@ def test_what_makes_grades_doubtful_is_said_first(tmp_path):
     write_result(one, "beta")
     given = json.loads((one / "deck.json").read_text())
     (one / "deck.json").write_text(json.dumps({**given, "cards": {**given["cards"], "alpha": {"PROMPT.md": "0"}}}))
+    (one / "beta").mkdir()
+    (one / "beta/solution.py").write_text("x = 1\n")  # after its grading
+    (one / "alpha").mkdir()
+    (one / "alpha/solution.py").symlink_to("/dev/zero")  # which is refused, and not read
     rows = rows_of(one, two)
     told = doubts(rows)
-    assert len(told) == 3 and "without a sandbox" in told[0] and "a/alpha/PROMPT.md" in told[1]
+    assert len(told) == 4 and told.pop(2) == "Not what was graded any more: a/beta. Grade again."
+    assert "without a sandbox" in told[0] and "a/alpha/PROMPT.md" in told[1]
     assert "beta was graded by different graders" in told[2]
     for text in (page(rows, CARDS, "t", tmp_path), markdown(rows, CARDS, "t", tmp_path)):
         assert "without a sandbox" in text and "UNSANDBOXED: beware" in text

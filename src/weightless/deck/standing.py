@@ -12,13 +12,16 @@ and not graded counts as no trial and is shown as such.
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from weightless.deck.copying import copy_submission, hash_of
 from weightless.deck.given import Given, read_given
 from weightless.deck.interview import Spent, spent
+from weightless.deck.outcome import Failed
 from weightless.deck.results import Result, read_result
 from weightless.deck.rubric import Rubric, read_rubric
 
@@ -36,6 +39,7 @@ class Attempt:
     rubrics: dict[str, Rubric]
     spent: Spent | None
     changed: tuple[str, ...]
+    stale: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,20 @@ def read_attempt(folder: Path, cards: Sequence[str]) -> Attempt:
     given = read_given(folder)
     results = {card: result for card in cards if (result := read_result(folder, card))}
     rubrics = {card: rubric for card in cards if (rubric := read_rubric(folder, card))}
-    return Attempt(folder, given, results, rubrics, spent(folder), tuple(given.changed(folder)))
+    stale = tuple(
+        card for card, result in results.items() if result.hashes.get("submission") != _handed_in(folder / card)
+    )
+    return Attempt(folder, given, results, rubrics, spent(folder), tuple(given.changed(folder)), stale)
+
+
+def _handed_in(folder: Path) -> str | None:
+    """The hash of what a grading would take from a card's folder; None where it takes nothing."""
+    with tempfile.TemporaryDirectory(prefix="deck-") as name:
+        try:
+            files = copy_submission(folder, Path(name))
+        except Failed:
+            return None
+    return hash_of(files) if files else None
 
 
 def standings(attempts: Sequence[Attempt], cards: Sequence[str]) -> list[Row]:
@@ -159,6 +176,10 @@ def doubts(rows: Sequence[Row]) -> list[str]:
         told.append(f"Graded without a sandbox, so a solution could have changed its grade: {', '.join(loose)}.")
     if changed := [f"{a.folder.name}/{name}" for a in attempts for name in a.changed]:
         told.append(f"Not what was given any more: {', '.join(changed[:6])}{' …' if len(changed) > 6 else ''}.")
+    if stale := [f"{a.folder.name}/{card}" for a in attempts for card in a.stale]:
+        told.append(
+            f"Not what was graded any more: {', '.join(stale[:6])}{' …' if len(stale) > 6 else ''}. Grade again."
+        )
     for card in sorted({result.card for result in results}):
         if len({result.hashes.get("grader") for result in results if result.card == card}) > 1:
             told.append(f"{card} was graded by different graders: grade all attempts with one version.")
