@@ -34,8 +34,8 @@ def answer():
 ```
 
 INTERFACE.md, below the challenge, says which file is called (solution.py where it names no other) and what that has to
-define. Code runs where nothing but Python's standard library and NumPy is installed, without a network. What the
-challenge asks you to explain belongs into comments, or into a file called NOTES.md."""
+define. Where it says nothing else, code runs with Python's standard library and NumPy alone, without a network. What
+the challenge asks you to explain belongs into comments, or into a file called NOTES.md."""
 ASKED = "asked.json"
 
 Contract = Callable[[Card, Path], str]
