@@ -13,9 +13,9 @@ import sys
 
 import pytest
 from deck.stub_endpoint import raw, says, serving
-from weightless.deck.catalog import cards
 
 from weightless.deck import scaffold
+from weightless.deck.catalog import cards
 
 NAMES = [card.name for card in cards()]
 ASKED = [name for name in NAMES if name != scaffold.TRAINED_CARD]
