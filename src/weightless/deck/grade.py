@@ -40,7 +40,7 @@ from weightless.deck.outcome import LEVELS, Checked, Failed, Level, Status
 from weightless.deck.own_tests import judge_tests
 from weightless.deck.remote import Remote
 from weightless.deck.sandbox import Backend, opened, strongest
-from weightless.deck.submission import CARDS, own_solution
+from weightless.deck.submission import CARDS, closure, own_solution
 from weightless.lab.environment import commit, machine
 
 RESULT_VERSION = 1
@@ -300,7 +300,7 @@ def _ours(card: Card, into: Path) -> Ours:
 
 def _hashes(card: Card, variant: str) -> dict[str, str | None]:
     """What was asked, by what it was judged, and what it ran in."""
-    folder, deck = CARDS / card.name, _deck_files()
+    folder, deck = CARDS / card.name, _deck_files(card.name)
     return {
         "prompt": hash_folder(folder, f"{variant}.md"),
         "interface": hash_folder(folder, "interface.md"),
@@ -310,9 +310,11 @@ def _hashes(card: Card, variant: str) -> dict[str, str | None]:
 
 
 @functools.cache
-def _deck_files() -> dict[str, str]:
-    """SHA-256 of the deck's own files, which stay the same while this runs."""
-    return {path.name: sha256_file(path) for path in _DECK.glob("*.py")}
+def _deck_files(card: str) -> dict[str, str]:
+    """SHA-256 of the deck's own files that grading a card runs; what draws the board, say, is none of them."""
+    first = [Path(__file__), _DECK / "worker.py", _DECK / "stage.py", *(CARDS / card).glob("*.py")]
+    used = {*first[:3], *closure([path.read_text() for path in first])}
+    return {path.name: sha256_file(path) for path in used if path.parent == _DECK}
 
 
 @functools.cache

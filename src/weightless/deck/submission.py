@@ -28,7 +28,7 @@ def own_solution(card: str, into: Path) -> list[Path]:
     if not own:
         raise ConfigError(f"no solution of {card} here")
     wanted = {Path(path.name): path.read_bytes() for path in own}
-    for module in _closure([path.read_text() for path in own if path.suffix == ".py"]):
+    for module in closure([path.read_text() for path in own if path.suffix == ".py"]):
         wanted[Path("weightless") / module.relative_to(ROOT)] = module.read_bytes()
     for package in {parent for path in wanted for parent in path.parents if parent.parts[:1] == ("weightless",)}:
         wanted.setdefault(package / "__init__.py", b"")
@@ -38,8 +38,8 @@ def own_solution(card: str, into: Path) -> list[Path]:
     return sorted(wanted)
 
 
-def _closure(texts: list[str]) -> list[Path]:
-    """Files of all modules of weightless that the texts import, at whatever depth."""
+def closure(texts: list[str]) -> list[Path]:
+    """Files of all modules of weightless that Python sources import, at whatever depth."""
     found: dict[Path, None] = {}
     while texts:
         for module in _imported(texts.pop()):
