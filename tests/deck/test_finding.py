@@ -60,6 +60,10 @@ def test_what_fits_is_found(tmp_path, files, file):
         (WALK, "define row_energy(x)"),
         (WALK + "def energy(x):\n    return x\n", "rename energy to row_energy"),
         (WALK + "def rowEnergy(x):\n    return x\n", "rename rowEnergy to row_energy"),
+        (
+            ENERGY + "def Walk(start, n, f):\n    return []\n",
+            "rename Walk to walk and rename in walk f to step",
+        ),
         (WALK + "def row_energies(x):\n    return x\n", "rename row_energies to row_energy"),
         (
             WALK + "class Solver:\n    def row_energy(self, x):\n        return x\n",

@@ -312,7 +312,8 @@ def test_workers_end_with_a_grader_that_is_killed(tmp_path, name):
     (tmp_path / "solution.py").write_text("import time\n\n\ndef sleep():\n    time.sleep(600)\n")
     readable_by_all(tmp_path)
     command = [sys.executable, "-c", GRADER, str(tmp_path), name]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as grader:
+    left_here = os.environ | {"TMPDIR": str(tmp_path)}  # whoever is killed cannot clear away
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=left_here) as grader:
         assert grader.stdout is not None and grader.stdout.readline() == "ready\n"
         tree = [pid for generation in generations(grader.pid) for pid in generation]
         assert len(tree) >= 3

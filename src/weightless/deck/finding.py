@@ -112,7 +112,8 @@ def _problem(one: Pinned, file: str, names: dict[str, Defined]) -> str:
         there = found.names.get(one.name)
         return _signature(one, there) if there else ""
     if near := _nearest(one, found):
-        return f"rename {near} to {one.name}"
+        more = _signature(one, found.names[near])
+        return f"rename {near} to {one.name}" + (f" and {more}" if more else "")
     for other, its in names.items():
         if other != file and one.name in its.names:
             module = other.removesuffix(".py").replace("/", ".")
