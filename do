@@ -105,6 +105,8 @@ def prepare_deck():
         else:
             quiet = ["--no-compile", "--disable-pip-version-check", "--no-input"]
             _logged([_python(), "-m", "pip", "--python", _python(DECK), "install", *quiet, pin], remedy)
+        # Workers may write nothing, and there are hundreds in a grading: what they import is compiled now.
+        _logged([_python(DECK), "-I", "-m", "compileall", "-q", str(DECK)], "remove .venv-deck and try again")
         _write_stamp(wanted, stamp)
 
 
