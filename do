@@ -5,8 +5,9 @@
     ./do test [pytest options] the test suite without the slow tests (./do test -m slow for those)
     ./do check                 ruff, pyright and the rules of the house
     ./do run VERB [options]    any weightless command
-    ./do setup [extras]        only prepare the environment (extras: dev hub track sweep interop oracle gpu)
-                               and compile what the models run on
+    ./do setup [extras]        only prepare the environment (extras: dev hub track sweep interop oracle gpu inspect)
+                               and compile what the models run on; deck: also .venv-deck, NumPy and nothing else,
+                               in which solutions of the challenges are graded
 
 The environment is .venv, beside this file. It is stamped last: an interrupted set-up is begun anew by the next
 command, and a change of pyproject.toml, constraints.txt or the interpreter installs again.
@@ -24,13 +25,14 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
+DECK = ROOT / ".venv-deck"
 CACHE = ROOT / ".cache"
 STAMP = VENV / "weightless-stamp.json"
 UNDER_WAY = VENV / "weightless-setup-under-way"
 LOG = CACHE / "setup.log"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 OLDEST, NEWEST = (3, 11), (3, 14)
-EXTRAS = ("dev", "hub", "track", "sweep", "interop", "oracle", "gpu")
+EXTRAS = ("dev", "hub", "track", "sweep", "interop", "oracle", "gpu", "inspect")
 MOST_TEST_WORKERS = 8
 COMPILE = "from weightless.lab.compiling import compile_families; compile_families()"
 
@@ -83,6 +85,31 @@ def prepare(wanted):
         say("environment ready after %.0f s" % (time.monotonic() - began))
 
 
+def prepare_deck():
+    """Make .venv-deck hold the pinned NumPy and nothing else, not even an installer; cheap when it does already."""
+    with _lock():
+        pins = (ROOT / "constraints.txt").read_text().splitlines()
+        pin = next(line for line in pins if line.startswith("numpy=="))
+        stamp = DECK / STAMP.name
+        wanted = {"python": _own_version(), "numpy": pin}
+        if _read_stamp(stamp) == wanted and _venv_version(DECK) == _own_version():
+            return
+        say("setting up .venv-deck (%s)" % pin)
+        CACHE.mkdir(exist_ok=True)
+        LOG.write_text("")
+        base = getattr(sys, "_base_executable", None) or sys.executable
+        _logged([base, "-m", "venv", "--clear", "--without-pip", str(DECK)], "remove .venv-deck and try again")
+        remedy = "check the network and the package index (PIP_INDEX_URL), then run the same command again"
+        if _uv():
+            _logged([_uv(), "pip", "install", "--python", _python(DECK), pin], remedy)
+        else:
+            quiet = ["--no-compile", "--disable-pip-version-check", "--no-input"]
+            _logged([_python(), "-m", "pip", "--python", _python(DECK), "install", *quiet, pin], remedy)
+        # Workers may write nothing, and there are hundreds in a grading: what they import is compiled now.
+        _logged([_python(DECK), "-I", "-m", "compileall", "-q", str(DECK)], "remove .venv-deck and try again")
+        _write_stamp(wanted, stamp)
+
+
 @contextlib.contextmanager
 def _lock():
     """Let one set-up at a time touch .venv (advisory; where the system has no flock, nothing is locked)."""
@@ -111,36 +138,36 @@ def _requirements_hash():
     return digest.hexdigest()
 
 
-def _read_stamp():
+def _read_stamp(path=STAMP):
     try:
-        stamp = json.loads(STAMP.read_text())
+        stamp = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
     return stamp if isinstance(stamp, dict) else {}
 
 
-def _write_stamp(stamp):
-    part = STAMP.with_suffix(".part")
+def _write_stamp(stamp, path=STAMP):
+    part = path.with_suffix(".part")
     part.write_text(json.dumps(stamp, indent=2) + "\n")
-    os.replace(part, STAMP)
+    os.replace(part, path)
 
 
 def _own_version():
     return "%s %s" % (sys.implementation.name, ".".join(map(str, sys.version_info[:3])))
 
 
-def _venv_version():
-    """Version of the interpreter in .venv, or None when it is missing or does not start."""
+def _venv_version(folder=VENV):
+    """Version of the interpreter in an environment, or None when it is missing or does not start."""
     code = "import sys; print(sys.implementation.name, '.'.join(map(str, sys.version_info[:3])))"
     try:
-        done = subprocess.run([_python(), "-c", code], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([_python(folder), "-c", code], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _python():
-    return str(BIN / ("python.exe" if os.name == "nt" else "python"))
+def _python(folder=VENV):
+    return str(folder / BIN.name / ("python.exe" if os.name == "nt" else "python"))
 
 
 def _make_venv():
@@ -276,9 +303,11 @@ def check(arguments):
 
 def setup(arguments):
     for name in arguments:
-        if name not in EXTRAS:
-            stop("unknown extra %r; known: %s" % (name, ", ".join(EXTRAS)))
-    prepare(arguments)
+        if name not in (*EXTRAS, "deck"):
+            stop("unknown extra %r; known: %s" % (name, ", ".join((*EXTRAS, "deck"))))
+    prepare([name for name in arguments if name != "deck"])
+    if "deck" in arguments:
+        prepare_deck()
     say("compiling the operators of all families, as far as they are not (some seconds, kept for this machine)")
     return _call([_python(), "-c", COMPILE], environment())
 

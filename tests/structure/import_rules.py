@@ -11,6 +11,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from structure.source_tree import Repository, Source, dotted
 
@@ -34,7 +35,8 @@ FLOORS = {
     "evals": 7,
     "audit": 7,
     "lab": 8,
-    "cli": 9,
+    "deck": 9,
+    "cli": 10,
 }
 
 # Rooms that are divided: each part, and the other parts that it may import from.
@@ -43,16 +45,21 @@ PARTS = {
     "audit": {"counters": (), "predictors": ("counters",)},
 }
 
-# The only file that imports by a computed name, the script that loads code under audit in a process of its own (it
-# imports nothing of the house), and the files of models/ that are no family.
+# The only file that imports by a computed name, the scripts that load foreign code in a process of their own (they
+# import nothing of the house), and the files of models/ that are no family.
 DYNAMIC_IMPORT = "src/weightless/models/catalog.py"
-LOADS_FOREIGN_CODE = "src/weightless/audit/predictors/entry_worker.py"
+LOADS_FOREIGN_CODE = (
+    "src/weightless/audit/predictors/entry_worker.py",
+    "src/weightless/deck/worker.py",
+)
 NOT_FAMILIES = {"__init__", "catalog", "family"}
 DYNAMIC_CALLS = {"__import__", "import_module", "spec_from_file_location", "run_path", "run_module"}
 
 # Import names that differ from the name of the distribution that brings them.
 TOOLS = {"pytest-xdist", "pytest-timeout", "ruff", "pyright"}
 """Declared for what they do on the command line."""
+HANDED_IN = {"solution", "solution_numba", "solution_triton"}
+"""Files of a solution of the deck: its tests and wrappers are put beside them and run there."""
 DISTRIBUTION = {"yaml": "pyyaml", "PIL": "pillow"}
 
 
@@ -160,7 +167,7 @@ def dynamic_imports(repository: Repository) -> list[str]:
     """
     found = []
     for source in repository.package:
-        if source.path in (DYNAMIC_IMPORT, LOADS_FOREIGN_CODE):
+        if source.path in (DYNAMIC_IMPORT, *LOADS_FOREIGN_CODE):
             continue
         for node in ast.walk(source.tree):
             if not isinstance(node, ast.Call):
@@ -192,6 +199,8 @@ def declared_dependencies(repository: Repository) -> list[str]:
         for node, target in imports(source):
             top = target[0] if target else "weightless"
             distribution = _canonical(DISTRIBUTION.get(top, top))
+            if top in HANDED_IN and PurePosixPath(source.path).match("deck/cards/*/*.py"):
+                continue
             if top != "weightless" and top not in sys.stdlib_module_names and distribution not in declared:
                 found.append(source.at(node, f"imports {top}, which pyproject.toml does not declare"))
     return found

@@ -30,3 +30,29 @@ def test_bytecode_is_kept_but_not_beside_sources_of_who_wants_none_there(monkeyp
     values = runpy.run_path(str(ROOT / "do"), run_name="do")["environment"]()
     asked = subprocess.run([sys.executable, "-c", ASK], env=values, capture_output=True, text=True)
     assert asked.stdout.strip() == said
+
+
+def test_the_deck_gets_an_environment_of_the_pinned_numpy_alone_and_only_once(tmp_path, monkeypatch):
+    """Oracle: the pin in constraints.txt, and what the bootstrap would start, recorded instead of started."""
+    scope = runpy.run_path(str(ROOT / "do"), run_name="do")["prepare_deck"].__globals__
+    (tmp_path / "constraints.txt").write_text("numba==1.0\nnumpy==9.9.9\n")
+    started = []
+    for name, value in {
+        "ROOT": tmp_path,
+        "DECK": tmp_path / ".venv-deck",
+        "CACHE": tmp_path / ".cache",
+        "LOG": tmp_path / ".cache/setup.log",
+        "_logged": lambda command, remedy: ((tmp_path / ".venv-deck").mkdir(exist_ok=True), started.append(command)),
+        "_venv_version": lambda folder: scope["_own_version"](),
+    }.items():
+        monkeypatch.setitem(scope, name, value)
+    scope["prepare_deck"]()
+    make, install = started
+    assert make[1:3] == ["-m", "venv"] and "--without-pip" in make and make[-1] == str(tmp_path / ".venv-deck")
+    assert install[-1] == "numpy==9.9.9" and not [word for word in install if "numba" in word]
+    assert str(tmp_path / ".venv-deck") in " ".join(install)
+    scope["prepare_deck"]()
+    assert len(started) == 2
+    (tmp_path / "constraints.txt").write_text("numpy==9.9.10\n")
+    scope["prepare_deck"]()
+    assert len(started) == 4

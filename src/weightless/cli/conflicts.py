@@ -226,6 +226,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "export": (Rule(("type", "tokenizer"), lambda o: o.to != "gguf", "without --to gguf"),),
+    "deck show": (
+        Rule(("variant", "solution"), lambda o: not o.card, "without a card"),
+        Rule(("variant",), lambda o: o.solution, "with --solution, which answers both wordings"),
+    ),
     "launch": (
         Rule(("cpus",), lambda o: o.how == "local", "with --how local"),
         Rule(("mem_gb", "minutes", "partition", "cluster"), lambda o: o.how != "slurm", "without --how slurm"),

@@ -19,6 +19,13 @@ import tyro
 HELP = "help"
 
 
+@dataclasses.dataclass(frozen=True)
+class Alias:
+    """A second, short name of a flag: `name: Annotated[str, Alias("-n")]`."""
+
+    short: str
+
+
 def help_of(cls: type) -> dict[str, str]:
     """Docstrings of the fields of a dataclass, by name: from the field's metadata, or the string under it.
 
@@ -58,7 +65,8 @@ def _annotated(field: dataclasses.Field[Any], hint: Any, text: str | None) -> An
     if tyro.conf.Positional in getattr(hint, "__metadata__", ()):
         name = field.name.upper() + (" ..." if typing.get_origin(hint.__origin__) is tuple else "")
         name = name if field.default is dataclasses.MISSING else f"[{name}]"
-    hint = Annotated[hint, tyro.conf.arg(help=text, metavar=name)] if text or name else hint
+    aliases = tuple(mark.short for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Alias)) or None
+    hint = Annotated[hint, tyro.conf.arg(help=text, metavar=name, aliases=aliases)] if text or name else hint
     if field.name.startswith("no_"):  # --no-x has no --no-no-x
         return Annotated[hint, tyro.conf.FlagCreatePairsOff]
     return hint

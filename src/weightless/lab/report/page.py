@@ -73,11 +73,12 @@ def page(summary: dict[str, Any]) -> str:
         f"Written by weightless from {element('a', 'summary.json', href='summary.json')}, "
         "which holds every figure in full precision.",
     )
-    return _document(f"{summary['name']}: {claim}", element("main", *body, footer), list(colours.values()))
+    return document(f"{summary['name']}: {claim}", element("main", *body, footer), list(colours.values()))
 
 
-def _document(title: str, main: str, used: Sequence[Accent]) -> str:
-    style = (_HERE / "page.css").read_text(encoding="utf-8")
+def document(title: str, main: str, used: Sequence[Accent], more_style: str = "") -> str:
+    """A page that needs nothing else: the house's style with the colours `used`, then `more_style`, and its script."""
+    style = (_HERE / "page.css").read_text(encoding="utf-8") + more_style
     light, dark = (f":root{{{css_variables(used, side)}}}" for side in (0, 1))
     colours = f"{light}\n@media screen and (prefers-color-scheme:dark){{{dark}}}\n"
     head = [

@@ -1,0 +1,1 @@
+"""The card of layer normalisation, forwards and backwards.  Floor 9."""

@@ -1,0 +1,1 @@
+"""The card of batched beam search.  Floor 9."""

@@ -1,0 +1,1 @@
+"""Verification of a tree of drafted tokens: wording, interface, checks, our solution and its mutants."""

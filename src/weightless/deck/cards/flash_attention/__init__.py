@@ -1,0 +1,1 @@
+"""Attention in tiles, forwards: wording, interface, checks, our solution and its mutants."""

@@ -1,0 +1,1 @@
+"""Gradients of attention in tiles: wording, interface, checks, our solution and its mutants."""

@@ -1,0 +1,1 @@
+"""The card of the key-value cache.  Floor 9."""

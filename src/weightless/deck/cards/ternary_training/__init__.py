@@ -1,0 +1,1 @@
+"""Training with ternary weights: wording, interface, the verifier of checkpoints, our solution and its mutants."""
