@@ -87,14 +87,15 @@ def test_gradients_do_not_cross_documents(b, monkeypatch):
 
 
 @over_trained
-def test_other_documents_change_not_a_bit(b):
-    """Also the addresses that are computed from tokens: the shape stays, so every sum stays."""
+def test_other_documents_change_nothing(b):
+    """Also the addresses that are computed from tokens.  1e-5, because other rows share an expert's product, which adds
+    in another order then, and in yet another one with several threads; what leaks moves nats by thousandths."""
     model, p, (x, y, document) = b.family.Model(b.config), b.rounded(), packed(b)
     before, changed = model.losses(p, x, y, document), x.clone()
     k = 3
     changed[document != k] = (changed[document != k] + 17) % b.config.vocab_size
     after = model.losses(p, changed, y, document)
-    torch.testing.assert_close(after[document == k], before[document == k], rtol=0, atol=1e-6)
+    torch.testing.assert_close(after[document == k], before[document == k], rtol=0, atol=1e-5)
 
 
 @over_trained
