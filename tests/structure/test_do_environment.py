@@ -47,12 +47,13 @@ def test_the_deck_gets_an_environment_of_the_pinned_numpy_alone_and_only_once(tm
     }.items():
         monkeypatch.setitem(scope, name, value)
     scope["prepare_deck"]()
-    make, install = started
+    make, install, compiled = started
+    assert compiled[1:4] == ["-I", "-m", "compileall"] and compiled[-1] == str(tmp_path / ".venv-deck")
     assert make[1:3] == ["-m", "venv"] and "--without-pip" in make and make[-1] == str(tmp_path / ".venv-deck")
     assert install[-1] == "numpy==9.9.9" and not [word for word in install if "numba" in word]
     assert str(tmp_path / ".venv-deck") in " ".join(install)
     scope["prepare_deck"]()
-    assert len(started) == 2
+    assert len(started) == 3
     (tmp_path / "constraints.txt").write_text("numpy==9.9.10\n")
     scope["prepare_deck"]()
-    assert len(started) == 4
+    assert len(started) == 6
