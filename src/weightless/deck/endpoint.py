@@ -171,15 +171,16 @@ def _exchange(endpoint: Endpoint, body: bytes) -> Exchange:
         connection.connect()
         opened.append(connection.sock)  # the connection forgets it once the answer has begun
         connection.request("POST", path + (f"?{parts.query}" if parts.query else ""), body, headers)
-        response = connection.getresponse()
-        content = response.read(LARGEST_ANSWER + 1)
+        with connection.getresponse() as response:  # which holds the socket where the connection let go of it
+            content = response.read(LARGEST_ANSWER + 1)
+            headers_of, left = response.getheaders(), response.length
         if len(content) > LARGEST_ANSWER:
             raise Unanswered(f"HTTP {response.status} with more than {LARGEST_ANSWER:,} bytes, which no answer needs")
         if over.is_set():
             raise TimeoutError
-        if response.length:  # what Content-Length promised and did not come
-            raise http.client.IncompleteRead(content, response.length)
-        return Exchange(response.status, {k.lower(): v for k, v in response.getheaders()}, content)
+        if left:  # what Content-Length promised and did not come
+            raise http.client.IncompleteRead(content, left)
+        return Exchange(response.status, {k.lower(): v for k, v in headers_of}, content)
     except (OSError, ValueError, http.client.HTTPException):
         if over.is_set():
             raise TimeoutError from None
