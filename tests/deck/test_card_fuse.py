@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from deck.in_process import Here, HereBench
-from deck.trying import CardTests, own
+from deck.trying import CardTests, card_of, own
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.deck.cards.fuse import routes
 from weightless.deck.cards.fuse.card import CHECKS, checks_of, in_another_language
 from weightless.deck.cards.fuse.launches import without_chevrons
+from weightless.deck.grade import grade_card
 from weightless.deck.outcome import Failed
+from weightless.deck.sandbox import strongest
 
 ZEROS = """import numpy as np
 def fused_softmax_topk(logits, k):
@@ -191,16 +193,42 @@ def test_the_compiler_may_run_in_a_worker(tmp_path, reference):
         routes.prepared(BY_NAME["cuda"], tmp_path / "submission", tmp_path / "again", in_process)
 
 
+WITHOUT_THE_SUM = """
+import numba
+import numpy as np
+
+@numba.njit
+def unscaled(logits):
+    return np.exp(logits - logits.max())
+
+def fused_softmax_topk(logits, k):
+    B, T, V = logits.shape
+    rows = logits.reshape(-1, V)
+    index = np.argsort(-rows, axis=1, kind="stable")[:, :k]
+    p = np.stack([unscaled(row)[at] for row, at in zip(rows, index)])
+    return index.reshape(B, T, -1), p.astype(np.float32).reshape(B, T, -1)
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["numba", "triton"])
-def test_our_solutions_in_other_languages_pass(name, reference, tmp_path, monkeypatch):
-    """In this process, which has numba, and Triton where it is installed; the sandbox's interpreter has neither yet."""
+def test_our_solutions_in_other_languages_pass(name, tmp_path):
+    """In the sandbox, whose workers have numba, or torch and Triton's interpreter, for that."""
     if any(importlib.util.find_spec(package) is None for package in BY_NAME[name].needs):
         pytest.skip(f"{name} is not installed")
     submission = routes.own_solution_of(BY_NAME[name], tmp_path / "submission")
-    folder = routes.prepared(BY_NAME[name], submission, tmp_path / "worker")
-    monkeypatch.syspath_prepend(str(folder))
-    assert passes(name, folder, reference) == []
+    result = grade_card(card_of("fuse"), submission, strongest())
+    assert (result["status"], result["told"], result["grader_errors"]) == ("PASS", "", [])
+    assert [one["name"] for one in result["checks"]] == [check.name for check in checks_of(BY_NAME[name])]
+    assert BY_NAME[name].needs[-1] in result["sandbox"]["stamp"]
+
+
+@pytest.mark.slow
+def test_a_mistake_in_numba_is_a_wrong_answer(tmp_path):
+    (tmp_path / "submission").mkdir()
+    (tmp_path / "submission/solution_numba.py").write_text(WITHOUT_THE_SUM)
+    result = grade_card(card_of("fuse"), tmp_path / "submission", strongest())
+    assert result["status"] == "WRONG_NUMERIC", result["told"]
 
 
 def test_a_route_is_found_by_its_file(tmp_path):
@@ -216,7 +244,7 @@ def test_a_route_is_found_by_its_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "file, told", [("kernel.cu", "should be called solution.cu"), ("solution_triton.py", "the worker has NumPy only")]
+    "file, told", [("kernel.cu", "should be called solution.cu"), ("solution.cu", "has no extern")]
 )
 def test_what_cannot_be_graded_is_told_what_to_do(file, told, tmp_path):
     (tmp_path / "submission").mkdir()

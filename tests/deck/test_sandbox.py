@@ -334,3 +334,20 @@ def test_a_file_in_a_folder_is_loaded_with_its_neighbours(tmp_path):
     readable_by_all(tmp_path)
     with opened(tmp_path, strongest(), file="src/beam.py") as worker:
         assert worker.call("five") == 5
+
+
+def test_a_worker_has_the_distributions_that_are_named_and_what_they_require():
+    """Oracle: that numba requires llvmlite.  What is not named is not there, and nothing is asked of one with NumPy."""
+    plain = strongest()
+    given = sandbox.with_packages(plain, ("numba",))
+    names = {name for name, _ in given.interpreter.packages}
+    assert {"numpy", "numba", "llvmlite"} <= names and not {"torch", "pytest", "weightless"} & names
+    assert "numba" in given.stamps[-1] and sandbox.with_packages(plain, ()) is plain
+
+
+def test_distributions_that_cannot_be_had_are_named():
+    with pytest.raises(ConfigError, match="no-such-thing is not installed.*cannot be judged here"):
+        sandbox.with_packages(strongest(), ("no-such-thing",))
+    other = replace(strongest(), interpreter=replace(worker_interpreter(), numpy="1.0"))
+    with pytest.raises(ConfigError, match="workers have .* and 1.0"):
+        sandbox.with_packages(other, ("numba",))

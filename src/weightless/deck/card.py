@@ -65,9 +65,17 @@ class Pinned:
     parameter_also: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
-Prepare = Callable[[Path, Path, Opened], "tuple[Check, ...] | None"]
+@dataclass(frozen=True)
+class Prepared:
+    """What a submission in another language is asked, and the distributions that its workers have beside NumPy."""
+
+    checks: tuple[Check, ...]
+    packages: tuple[str, ...] = ()
+
+
+Prepare = Callable[[Path, Path, Opened], Prepared | None]
 """prepare(submission, into, opened): None when a submission is graded as it is.  Else it makes the new folder `into`,
-whose solution.py answers for the submission and is what workers are given, and returns the checks to ask of it.  Raises
+whose solution.py answers for the submission and is what workers are given, and returns what to ask of it.  Raises
 Failed, CONTRACT for a source that does not compile.
 """
 

@@ -39,7 +39,7 @@ from weightless.deck.labels import labels
 from weightless.deck.outcome import LEVELS, Checked, Failed, Level, Status
 from weightless.deck.own_tests import judge_tests
 from weightless.deck.remote import Remote
-from weightless.deck.sandbox import Backend, opened, strongest
+from weightless.deck.sandbox import Backend, opened, strongest, with_packages
 from weightless.deck.submission import CARDS, closure, own_solution
 from weightless.lab.environment import commit, machine
 
@@ -133,7 +133,7 @@ def grade_card(
             "seconds": round(time.monotonic() - began, 3),
             "graded": graded,
             "commit": _own_commit(),
-            "sandbox": sandbox_told(backend),
+            "sandbox": sandbox_told(made.given),
             "hashes": {**_hashes(card, variant), "submission": hash_of(made.files) if made.files else None},
             "machine": _machine(),
         }
@@ -206,7 +206,7 @@ class _Grading:
         self, card: Card, copy: Path, backend: Backend, variant: str, seed: int, asked: Callable[[Checked], None]
     ) -> None:
         self.card, self.copy, self.backend, self.variant, self.seed = card, copy, backend, variant, seed
-        self.asked, self.folder, self.to_ask = asked, copy, card.checks
+        self.asked, self.folder, self.to_ask, self.given = asked, copy, card.checks, backend
         self.files: dict[str, str] = {}
         self.file: str | None = None
         self.checks: list[Checked] = []
@@ -221,7 +221,8 @@ class _Grading:
             self.file = find(self.copy, self.card.pinned).file
             return
         readable_by_all(into)
-        self.folder, self.to_ask, self.file = into, other, "solution.py"
+        self.folder, self.to_ask, self.file = into, other.checks, "solution.py"
+        self.given = with_packages(self.backend, other.packages)
 
     def _opened(self, folder: Path) -> AbstractContextManager[Remote]:
         readable_by_all(folder)
@@ -241,7 +242,7 @@ class _Grading:
 
     def _ask(self, check: Check, ours: Ours) -> Checked:
         rng = rng_for(self.seed, self.card.name, check.level, check.name)
-        bench = SandboxBench(rng, self.variant, self.backend, self.folder, self.file or "solution.py", ours.solution)
+        bench = SandboxBench(rng, self.variant, self.given, self.folder, self.file or "solution.py", ours.solution)
         began = time.monotonic()
         status: Status = "PASS"
         told = ""

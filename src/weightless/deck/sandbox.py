@@ -28,7 +28,7 @@ from weightless.base.errors import ConfigError, WeightlessError, nearest
 from weightless.deck import isolation
 from weightless.deck.bench import Limits
 from weightless.deck.copying import readable_by_all
-from weightless.deck.interpreter import Interpreter, worker_interpreter
+from weightless.deck.interpreter import Interpreter, with_distributions, worker_interpreter
 from weightless.deck.outcome import Failed
 from weightless.deck.remote import Remote
 from weightless.deck.syscall_filter import filter_program
@@ -105,6 +105,17 @@ def _backend(name: str, failed: dict[str, str]) -> Backend:
     stamps += [interpreter.stamp] if interpreter.stamp else []
     stamps += [] if filter_program() else ["no filter of system calls for this machine"]
     return Backend(name, interpreter, tuple(stamps))
+
+
+def with_packages(backend: Backend, names: tuple[str, ...]) -> Backend:
+    """The same walls around a worker that has these distributions of the running interpreter, too; a stamp says so.
+
+    Raises ConfigError when one of them is not installed, or the worker's Python or NumPy is another one.
+    """
+    if not names:
+        return backend
+    told = f"the worker has {' and '.join(names)} beside NumPy, with what is needed for that"
+    return Backend(backend.name, with_distributions(backend.interpreter, names), (*backend.stamps, told))
 
 
 @functools.cache

@@ -27,8 +27,13 @@ def own_solution(card: str, into: Path) -> list[Path]:
     own = sorted((CARDS / card).glob("solution*.*")) + sorted((CARDS / card).glob("test_solution*.py"))
     if not own:
         raise ConfigError(f"no solution of {card} here")
-    wanted = {Path(path.name): path.read_bytes() for path in own}
-    for module in closure([path.read_text() for path in own if path.suffix == ".py"]):
+    return with_library({Path(path.name): path.read_bytes() for path in own}, into)
+
+
+def with_library(files: dict[Path, bytes], into: Path) -> list[Path]:
+    """Write files into `into`, and beside them every module of weightless that those in Python import."""
+    wanted = dict(files)
+    for module in closure([content.decode() for path, content in files.items() if path.suffix == ".py"]):
         wanted[Path("weightless") / module.relative_to(ROOT)] = module.read_bytes()
     for package in {parent for path in wanted for parent in path.parents if parent.parts[:1] == ("weightless",)}:
         wanted.setdefault(package / "__init__.py", b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from weightless.deck.card import Card, Check, Opened, Pinned
+from weightless.deck.card import Card, Check, Opened, Pinned, Prepared
 from weightless.deck.cards.fuse import checks_edges as edges
 from weightless.deck.cards.fuse import checks_rows as rows
 from weightless.deck.cards.fuse.routes import CUDA, LAUNCHER, NUMPY, Route, prepared, route_of
@@ -46,10 +46,10 @@ def checks_of(route: Route) -> tuple[Check, ...]:
     return (*(check for check in CHECKS if check.name not in left_out), *counted)
 
 
-def in_another_language(submission: Path, into: Path, opened: Opened) -> tuple[Check, ...] | None:
-    """The checks of a solution.cu, which is compiled into `into`; None for Python and for what there is not.
+def in_another_language(submission: Path, into: Path, opened: Opened) -> Prepared | None:
+    """What a solution in CUDA (compiled into `into`), numba or Triton is asked; None for NumPy, and for nothing.
 
-    Raises Failed, CONTRACT: for a .cu of another name, and for numba and Triton, since workers have NumPy only.
+    Raises Failed, CONTRACT, for a .cu of another name or one that does not compile.
     """
     route = route_of(submission)
     if route is None and not any(submission.rglob("*.py")):
@@ -58,11 +58,8 @@ def in_another_language(submission: Path, into: Path, opened: Opened) -> tuple[C
             raise Failed("CONTRACT", told)
     if route is None or route is NUMPY:
         return None
-    if route is not CUDA:
-        told = f"{route.file} wants {', '.join(route.needs)}, and the worker has NumPy only"
-        raise Failed("CONTRACT", f"{told}; hand in solution.py or solution.cu")
     prepared(route, submission, into, opened)
-    return checks_of(route)
+    return Prepared(checks_of(route), tuple(name for name in route.needs if name != "numpy"))
 
 
 CARD = Card(

@@ -25,6 +25,7 @@ from weightless.deck.card import Opened
 from weightless.deck.cards.fuse.compiling import SOURCE, library
 from weightless.deck.cards.fuse.launches import without_chevrons
 from weightless.deck.outcome import Failed, Status
+from weightless.deck.submission import with_library
 from weightless.kernels.cuda.build import here as folder_of_cuda
 
 HERE = Path(__file__).parent
@@ -129,8 +130,7 @@ def registers(submission: Path, folder: Path, architecture: str = "sm_90") -> st
 
 
 def own_solution_of(route: Route, into: Path) -> Path:
-    """Our own solution in one of the other languages, as a submission; its Python files import this library."""
-    into.mkdir(parents=True)
+    """Our own solution in one of the other languages, as a submission, with what its Python imports of this library."""
     source = folder_of_cuda() / "softmax_topk.cu" if route.name == "cuda" else HERE / f"own_{route.name}.py"
-    shutil.copyfile(source, into / route.file)
+    with_library({Path(route.file): source.read_bytes()}, into)
     return into
