@@ -2,7 +2,7 @@
 
 The floors of the house, lowest first (a file imports only from below, or from its own folder):
 0 base · 1 ops artifact · 2 kernels quant tokenizer · 3 program ngram data · 4 layers ·
-5 models · 6 train export · 7 decode evals audit · 8 lab · 9 cli.  `docs/tour.md` walks through them.
+5 models · 6 train export · 7 decode evals audit · 8 lab · 9 deck · 10 cli.  `docs/tour.md` walks through them.
 """
 
 __version__ = "0.1.0"
