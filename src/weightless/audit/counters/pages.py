@@ -30,6 +30,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ MAX_CHUNKS = 8192
 EDGE = 64  # bytes of the widest load: sixteen float32 numbers
 ATTEMPTS = 10
 FIRST_PAUSE = 0.001  # seconds before the second attempt, doubled before each further one: half a second in all
-_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) [-rwxsp]{4} ")
+_SAID = re.compile(rb"^([0-9a-f]+)-[0-9a-f]+ [-rwxsp]{4} |^Referenced: +([0-9]+) kB$", re.MULTILINE)
 _SMAPS, _CLEAR = Path("/proc/self/smaps"), Path("/proc/self/clear_refs")
 
 
@@ -117,7 +118,7 @@ class _Memory:
 
 def visited(runnable: Runnable, tokens: np.ndarray, targets: np.ndarray, t: int) -> Visited:
     """Pages visited by the compiled engine at position t (from 1); PagesUnavailableError where nobody can tell."""
-    _need_system()
+    _need_system(_SMAPS, _CLEAR)
     named = addresses(runnable, tokens, targets, t)
     weights, state = _Memory(runnable.weights[: len(named.weights)]), _Memory(named.before)
     engine = Engine(runnable.program, weights.bytes, state=state.bytes[: len(named.before)])
@@ -168,22 +169,23 @@ def _difference(t: int, pairs: dict[str, tuple[np.ndarray, np.ndarray, np.ndarra
 def _referenced() -> Iterator[tuple[int, int]]:
     """(address, visited pages) of every mapping of this process."""
     address = 0
-    with _SMAPS.open(encoding="utf-8", errors="replace") as file:  # names of mapped files need not be text
-        for line in file:
-            if found := _MAPPING.match(line):
-                address = int(found[1], 16)
-            elif line.startswith("Referenced:"):
-                yield address, int(line.split()[1]) * 1024 // PAGE
+    for found in _SAID.finditer(_SMAPS.read_bytes()):  # names of mapped files need not be text
+        if found[1]:
+            address = int(found[1], 16)
+        else:
+            yield address, int(found[2]) * 1024 // PAGE
 
 
-def _need_system() -> None:
+@cache
+def _need_system(smaps: Path, clear: Path) -> None:
+    """Raises PagesUnavailableError; what a system can do once it can always do, so it is asked once."""
     if mmap.PAGESIZE != PAGE:
         raise PagesUnavailableError(f"pages of {mmap.PAGESIZE} bytes; the counter expects {PAGE}")
     if not hasattr(mmap, "MADV_DONTDUMP"):
         raise PagesUnavailableError("this system has no madvise for anonymous memory (Linux has)")
     with _readable():
-        _SMAPS.open().close()
-        _CLEAR.write_text("1")
+        smaps.open().close()
+        clear.write_text("1")
     if not any(n_pages for _, n_pages in _referenced()):
         raise PagesUnavailableError("the system reports no accessed pages at all")
 
