@@ -21,7 +21,7 @@ from weightless.quant.formats import encode_rows
 
 def available() -> bool:
     try:
-        pages._need_system(pages._SMAPS, pages._CLEAR)
+        pages._need_system()
     except PagesUnavailableError:
         return False
     return True

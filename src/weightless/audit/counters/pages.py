@@ -118,7 +118,7 @@ class _Memory:
 
 def visited(runnable: Runnable, tokens: np.ndarray, targets: np.ndarray, t: int) -> Visited:
     """Pages visited by the compiled engine at position t (from 1); PagesUnavailableError where nobody can tell."""
-    _need_system(_SMAPS, _CLEAR)
+    _need_system()
     named = addresses(runnable, tokens, targets, t)
     weights, state = _Memory(runnable.weights[: len(named.weights)]), _Memory(named.before)
     engine = Engine(runnable.program, weights.bytes, state=state.bytes[: len(named.before)])
@@ -176,13 +176,17 @@ def _referenced() -> Iterator[tuple[int, int]]:
             yield address, int(found[2]) * 1024 // PAGE
 
 
-@cache
-def _need_system(smaps: Path, clear: Path) -> None:
-    """Raises PagesUnavailableError; what a system can do once it can always do, so it is asked once."""
+def _need_system() -> None:
     if mmap.PAGESIZE != PAGE:
         raise PagesUnavailableError(f"pages of {mmap.PAGESIZE} bytes; the counter expects {PAGE}")
     if not hasattr(mmap, "MADV_DONTDUMP"):
         raise PagesUnavailableError("this system has no madvise for anonymous memory (Linux has)")
+    _need_files(_SMAPS, _CLEAR)
+
+
+@cache
+def _need_files(smaps: Path, clear: Path) -> None:
+    """Raises PagesUnavailableError; what a system tells once it tells always, so it is asked once."""
     with _readable():
         smaps.open().close()
         clear.write_text("1")
