@@ -35,6 +35,7 @@ def test_a_skipped_layer_whose_key_is_not_written(monkeypatch):
     assert {"engine log", "compiled log"} <= disagreeing(EXITS, "rope_append")
 
 
+@pytest.mark.slow
 def test_a_skipped_layer_whose_key_is_written_elsewhere(monkeypatch):
     """The compiled engine appends to the cache of another layer."""
     honest = attention.RopeAppend.lower

@@ -104,6 +104,7 @@ def test_a_bias_that_is_added_to_the_gate(monkeypatch):
     assert disagreeing(BIASED, "nats") == READABLE
 
 
+@pytest.mark.slow  # its compiled twin is not
 def test_a_block_of_another_expert(monkeypatch):
     """The readable engine takes the next expert's rows: as many bytes, elsewhere."""
     honest = Arena.rows

@@ -5,6 +5,9 @@ Oracle: the status that the deck's own grader gives the same files, seen through
 
 from __future__ import annotations
 
+import gc
+import warnings
+
 import pytest
 
 pytest.importorskip("inspect_ai")
@@ -18,6 +21,15 @@ from weightless.deck.outcome import Failed
 pytestmark = pytest.mark.filterwarnings("ignore")  # the package warns of its own dependencies
 GOOD = "```python solution.py\ndef double(x):\n    return 2 * x\n```\n"
 EASY = CARDS[0]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_for_later_tests():
+    """The package leaves streams open, which say so when they are collected: here, and not in somebody else's test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 def in_process(card, folder, backend, **more):

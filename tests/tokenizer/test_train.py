@@ -155,6 +155,7 @@ def words_of(documents: list[bytes]):
     return count_inputs(documents, [EOT], 0, 1)
 
 
+@pytest.mark.slow  # five seconds of a core
 def test_counts_beyond_31_bits_merge_alike():
     """Scaling all counts changes no order; above 2^31 another kind of array holds them."""
     words = words_of([prose(5, 3000)])
