@@ -193,6 +193,17 @@ def test_the_compiler_may_run_in_a_worker(tmp_path, reference):
         routes.prepared(BY_NAME["cuda"], tmp_path / "submission", tmp_path / "again", in_process)
 
 
+@pytest.mark.skipif(not shutil.which("nvcc"), reason="no CUDA toolkit")
+def test_what_only_the_shim_compiles_is_no_cuda(tmp_path):
+    """nvcc runs in the sandbox on the source as it was handed in."""
+    submission = routes.own_solution_of(BY_NAME["cuda"], tmp_path / "submission")
+    source = submission / "solution.cu"
+    source.write_text("#ifndef CPU_SHIM\nint x = not_there;\n#endif\n" + source.read_text())
+    result = grade_card(card_of("fuse"), submission, strongest())
+    assert result["status"] == "CONTRACT" and "nvcc refuses solution.cu" in result["told"]
+    assert '"not_there" is undefined' in result["told"]
+
+
 WITHOUT_THE_SUM = """
 import numba
 import numpy as np

@@ -34,6 +34,19 @@ def library(folder: str = "") -> np.ndarray:
         return np.fromfile(made, np.uint8)
 
 
+def cubin(compiler: str, architecture: str) -> int:
+    """Bytes of the cubin that nvcc, at the path `compiler`, makes of the solution.cu beside this file.
+
+    Raises RuntimeError with its first complaints.
+    """
+    here = Path(__file__).resolve().parent
+    with tempfile.TemporaryDirectory() as name:
+        made = Path(name) / "solution.cubin"
+        flags = [f"-arch={architecture}", "-cubin", f"-I{here}"]
+        _run([compiler, *flags, "-o", str(made), str(here / "solution.cu")], here)
+        return made.stat().st_size
+
+
 def _run(command: list[str], here: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode:

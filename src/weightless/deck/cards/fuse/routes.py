@@ -97,6 +97,8 @@ def _compiled(submission: Path, folder: Path, opened: Opened | None) -> bytes:
     for path in (*(HERE / "shim").glob("*.h"), folder_of_cuda() / "cpu_shim.h"):
         shutil.copyfile(path, folder / path.name)
     shutil.copyfile(HERE / "compiling.py", folder / "solution.py")
+    if opened is not None:
+        _check_by_nvcc(submission, folder.with_name(f"{folder.name}-nvcc"), opened)
     try:
         if opened is None:
             return library(str(folder)).tobytes()
@@ -110,6 +112,29 @@ def _compiled(submission: Path, folder: Path, opened: Opened | None) -> bytes:
     if not isinstance(found, np.ndarray) or found.dtype != np.uint8:
         raise Failed("CONTRACT", "solution.cu does not compile for the CPU: no library came back")
     return found.tobytes()
+
+
+def _check_by_nvcc(submission: Path, folder: Path, opened: Opened, architecture: str = "sm_90") -> None:
+    """Let nvcc compile the source as it is, behind the walls too, where this machine has it in a place that they show.
+
+    Raises Failed, CONTRACT, with what nvcc refuses: what only a shim understands is no CUDA.
+    """
+    compiler = shutil.which("nvcc")
+    if not compiler or not Path(compiler).resolve().is_relative_to("/usr"):
+        return
+    folder.mkdir()
+    for source, name in (
+        (submission / CUDA.file, CUDA.file),
+        (folder_of_cuda() / "cpu_shim.h", "cpu_shim.h"),
+        (HERE / "compiling.py", "solution.py"),
+    ):
+        shutil.copyfile(source, folder / name)
+    try:
+        with opened(folder) as worker:
+            worker.call("cubin", str(Path(compiler).resolve()), architecture)
+    except (RuntimeError, Failed) as error:
+        told = error.told if isinstance(error, Failed) else str(error)
+        raise Failed("CONTRACT", f"nvcc refuses solution.cu for {architecture}: {told}") from None
 
 
 def registers(submission: Path, folder: Path, architecture: str = "sm_90") -> str:
