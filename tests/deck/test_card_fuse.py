@@ -88,7 +88,6 @@ def reference(tmp_path_factory):
 
 
 @needs_gcc
-@pytest.mark.slow
 def test_our_cuda_source_passes_through_the_shim(reference, tmp_path):
     submission = routes.own_solution_of(BY_NAME["cuda"], tmp_path / "submission")
     assert routes.route_of(submission) is BY_NAME["cuda"]
@@ -126,8 +125,9 @@ CUDA_MUTANTS = {
 
 
 @needs_gcc
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CUDA_MUTANTS)
+@pytest.mark.parametrize(
+    "name", [next(iter(CUDA_MUTANTS)), *(pytest.param(n, marks=pytest.mark.slow) for n in list(CUDA_MUTANTS)[1:])]
+)
 def test_mistakes_in_cuda_are_seen(name, reference, tmp_path):
     submission = routes.own_solution_of(BY_NAME["cuda"], tmp_path / "submission")
     text = (submission / "solution.cu").read_text()
@@ -232,6 +232,18 @@ def test_our_solutions_in_other_languages_pass(name, tmp_path):
     assert (result["status"], result["told"], result["grader_errors"]) == ("PASS", "", [])
     assert [one["name"] for one in result["checks"]] == [check.name for check in checks_of(BY_NAME[name])]
     assert BY_NAME[name].needs[-1] in result["sandbox"]["stamp"]
+
+
+@pytest.mark.parametrize("name", ["numba", "triton"])
+def test_our_solutions_in_other_languages_pass_in_one_process(name, reference, tmp_path, monkeypatch):
+    """The same checks, compiled once and not in a worker for each."""
+    if any(importlib.util.find_spec(package) is None for package in BY_NAME[name].needs):
+        pytest.skip(f"{name} is not installed")
+    submission = routes.own_solution_of(BY_NAME[name], tmp_path / "submission")
+    folder = routes.prepared(BY_NAME[name], submission, tmp_path / "worker")
+    shutil.rmtree(folder / "weightless")  # the library itself, whose kernels are compiled already
+    monkeypatch.syspath_prepend(str(folder))
+    assert passes(name, folder, reference) == []
 
 
 @pytest.mark.slow
