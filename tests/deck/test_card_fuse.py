@@ -12,7 +12,7 @@ import pytest
 from deck.in_process import Here, HereBench
 from deck.trying import CardTests, card_of, own
 
-from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.errors import ConfigError
 from weightless.deck.cards.fuse import routes
 from weightless.deck.cards.fuse.card import CHECKS, checks_of, in_another_language
 from weightless.deck.cards.fuse.launches import without_chevrons
@@ -165,21 +165,7 @@ def test_launches_become_calls():
         without_chevrons("\nk<<<1>>>(a);")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("nvcc"), reason="no CUDA toolkit")
-@pytest.mark.parametrize("which", ["ours", "plain"])
-def test_sources_compile_for_a_gpu_too(which, tmp_path):
-    submission = routes.own_solution_of(BY_NAME["cuda"], tmp_path / "submission")
-    if which == "plain":
-        (submission / "solution.cu").write_text(PLAIN_CUDA)
-    assert "registers" in routes.registers(submission, tmp_path)
-    (submission / "solution.cu").write_text("int softmax_topk_launch(")
-    with pytest.raises(WeightlessError, match="nvcc refuses"):
-        routes.registers(submission, tmp_path)
-
-
 @needs_gcc
-@pytest.mark.slow
 def test_the_compiler_may_run_in_a_worker(tmp_path, reference):
     """`opened` stands for the sandbox: what comes out are bytes, and a refused source is CONTRACT."""
 
@@ -189,7 +175,7 @@ def test_the_compiler_may_run_in_a_worker(tmp_path, reference):
     index, p = Here(folder).call("fused_softmax_topk", np.array([[[0.0, 2.0, 1.0]]], np.float32), 2)
     assert index.tolist() == [[[1, 2]]] and abs(p[0, 0, 0] - 0.66524) < 1e-4
     (tmp_path / "submission/solution.cu").write_text("int softmax_topk_launch(")
-    with pytest.raises(Failed, match="does not compile"):
+    with pytest.raises(Failed, match="nvcc refuses|does not compile"):
         routes.prepared(BY_NAME["cuda"], tmp_path / "submission", tmp_path / "again", in_process)
 
 

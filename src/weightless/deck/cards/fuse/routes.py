@@ -13,13 +13,12 @@ the sandbox; without it, here, which is for our own sources.
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.errors import ConfigError
 from weightless.base.files import atomic_write
 from weightless.deck.card import Opened
 from weightless.deck.cards.fuse.compiling import SOURCE, library
@@ -135,23 +134,6 @@ def _check_by_nvcc(submission: Path, folder: Path, opened: Opened, architecture:
     except (RuntimeError, Failed) as error:
         told = error.told if isinstance(error, Failed) else str(error)
         raise Failed("CONTRACT", f"nvcc refuses solution.cu for {architecture}: {told}") from None
-
-
-def registers(submission: Path, folder: Path, architecture: str = "sm_90") -> str:
-    """What nvcc's assembler says of the kernels in solution.cu: registers, spills.  Beside the score, no part of it.
-
-    Raises WeightlessError when nvcc is missing or refuses the source.
-    """
-    compiler = shutil.which("nvcc")
-    if not compiler:
-        raise WeightlessError("nvcc is not on the path: install the CUDA toolkit")
-    made = folder / f"solution.{architecture}.cubin"
-    flags = [f"-arch={architecture}", "-cubin", "-Xptxas", "-v", f"-I{folder_of_cuda()}"]
-    command = [compiler, *flags, "-o", str(made), str(submission / "solution.cu")]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if done.returncode:
-        raise WeightlessError(f"nvcc refuses solution.cu: {' / '.join(done.stderr.splitlines()[:3])[:600]}")
-    return done.stderr
 
 
 def own_solution_of(route: Route, into: Path) -> Path:

@@ -26,20 +26,11 @@ from weightless.base.files import atomic_write
 from weightless.deck.cards.ternary_training.checkpoint import GROUP, N_BYTES
 from weightless.deck.cards.ternary_training.text import training_text
 from weightless.export.packed import Packed, open_packed
+from weightless.layers.foreign import GATED_KEYS
 from weightless.quant.formats import decode_rows
 
-KEYS = {
-    "hidden_size": "d_model",
-    "num_hidden_layers": "n_layers",
-    "num_attention_heads": "n_heads",
-    "num_key_value_heads": "n_kv_heads",
-    "head_dim": "d_head",
-    "intermediate_size": "d_ff",
-    "max_position_embeddings": "context",
-    "rope_theta": "rope_theta",
-    "rms_norm_eps": "eps",
-    "tie_word_embeddings": "tied",
-}
+OTHERWISE_PINNED = ("vocab_size", "attention_bias")
+KEYS = {name: key for name, key in GATED_KEYS.items() if name not in OTHERWISE_PINNED} | {"rope_theta": "rope_theta"}
 VALIDATION_SEED, VALIDATION_BYTES = 1, 60_000
 
 
