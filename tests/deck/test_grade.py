@@ -14,7 +14,7 @@ import pytest
 from deck.toy_card import CARD, LIMITS, MUTANTS, SOLUTION, TESTS, ours, submit
 
 from weightless.base.errors import ConfigError, CorruptFileError
-from weightless.deck import catalog
+from weightless.deck import catalog, grade
 from weightless.deck.card import Check
 from weightless.deck.copying import copy_submission
 from weightless.deck.grade import ENOUGH_ENDED, grade_all, grade_card, variant_of
@@ -182,3 +182,11 @@ def test_cards_are_found_by_their_folders():
 def test_failed_refuses_what_is_no_failure():
     with pytest.raises(ValueError, match="no way to fail"):
         Failed("PASS", "well")
+
+
+def test_the_grader_of_a_card_is_what_grading_it_runs():
+    """What starts in a worker, and what a card imports, belong to it; what draws the board or asks a model does not."""
+    used = set(grade._deck_files("flash_attention"))
+    assert used >= {"grade.py", "worker.py", "stage.py", "sandbox.py", "comparing.py", "asking.py", *grade._SANDBOX}
+    assert not used & {"board.py", "endpoint.py", "interview.py", "scaffold.py", "inspect_task.py"}
+    assert "attention_truth.py" in used and "attention_truth.py" not in grade._deck_files("kv")
