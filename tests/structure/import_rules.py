@@ -36,6 +36,7 @@ FLOORS = {
     "audit": 7,
     "lab": 8,
     "deck": 9,
+    "golf": 9,
     "cli": 10,
 }
 

@@ -35,6 +35,7 @@ from weightless.artifact.header import (
     unfinished_header,
 )
 from weightless.artifact.sections import Entry, align_up, check_layout, dump_table, load_table
+from weightless.artifact.squeezed import MAGIC, unsqueezed
 from weightless.artifact.strict_json import dump_strict, load_strict
 from weightless.base.cores import cores
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError, nearest
@@ -183,7 +184,10 @@ def _mapped(path: Path) -> np.ndarray:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise CorruptFileError(f"{path} is empty: {REMEDY}")
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            whole = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+        if whole[: len(MAGIC)].tobytes() == MAGIC:
+            return np.frombuffer(unsqueezed(whole.tobytes(), str(path)), np.uint8)
+        return whole
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise WeightlessError(f"cannot read {path}: {reason}") from error
