@@ -14,6 +14,14 @@ if not os.path.exists("/dev/nvidiactl"):  # asking PyTorch would cost every run 
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
+def pytest_configure(config):
+    """How long an example takes to make or to try says nothing about the code on a machine that others use as well."""
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("shared machine")
+
+
 def pytest_collection_modifyitems(items):
     """torch is asked only when a test wants a GPU, because importing it costs a second."""
     wanting = [item for item in items if item.get_closest_marker("gpu")]

@@ -8,6 +8,7 @@ With `documents` (documents.py) attention and positions stay within a document.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -52,6 +53,19 @@ def rotary_tables(
         frequencies = frequencies * (kept * (1 - 1 / stretch.factor) + 1 / stretch.factor)
     angles = positions[:, None] * frequencies
     return angles.cos().float(), angles.sin().float()
+
+
+@torch.compiler.assume_constant_result
+def _tables_from_0(n_positions: int, d_head: int, theta: float, device: torch.device, stretch: Stretch) -> torch.Tensor:
+    """[2, n_positions, d_head / 2] of `rotary_tables`, made once; to torch.compile a constant, for angles that are part
+    of a graph are worked out anew for every element that they turn."""
+    return _made_tables(n_positions, d_head, theta, device, stretch)
+
+
+@lru_cache(maxsize=16)
+def _made_tables(n_positions: int, d_head: int, theta: float, device: torch.device, stretch: Stretch) -> torch.Tensor:
+    with torch.inference_mode(False):
+        return torch.stack(rotary_tables(n_positions, d_head, theta, device, stretch=stretch))
 
 
 def rotate(x_BTHK: torch.Tensor, cos_TJ: torch.Tensor, sin_TJ: torch.Tensor, interleaved: bool = False) -> torch.Tensor:
@@ -136,7 +150,7 @@ def causal_attention(
     if qk_norm:
         q_BTHK, k_BTHK = rms_norm(q_BTHK, q_norm, qk_eps), rms_norm(k_BTHK, k_norm, qk_eps)
     if rotary != "none":
-        cos, sin = rotary_tables(T, d_head, theta, qkv_BTC.device, stretch=stretch)
+        cos, sin = _tables_from_0(T, d_head, theta, qkv_BTC.device, stretch).unbind()
         if documents is not None:
             cos, sin = cos[documents.position_BT], sin[documents.position_BT]
         q_BTHK, k_BTHK = (rotate(z, cos, sin, rotary == "interleaved") for z in (q_BTHK, k_BTHK))
