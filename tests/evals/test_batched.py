@@ -139,6 +139,25 @@ def test_nats_do_not_hang_on_the_number_of_threads(plain):
     np.testing.assert_array_equal(scored(plain, tokens, n_threads=1), scored(plain, tokens, n_threads=3))
 
 
+@pytest.mark.slow
+def test_compiled_layers_give_the_nats_of_every_target(models, monkeypatch):
+    """One shape of batch, whatever the windows are: one graph; two threads run it."""
+    packed = models["golf", SCORED[2][1]]
+    tokens = stream(packed)
+    wanted, runs = scored(packed, tokens), []
+    original = batched._Work._losses
+    monkeypatch.setattr(batched._Work, "_losses", lambda self, batch: runs.append(batch) or original(self, batch))
+    found = scored(packed, tokens, Batching(3, compile=True))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=ROUNDED)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1 and len(runs) > 3
+
+
+def test_compile_without_a_compiler_is_refused(plain, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigError, match="needs a C\\+\\+ compiler"):
+        scored(plain, stream(plain), Batching(3, compile=True))
+
+
 @pytest.mark.parametrize("name, case, told", REFUSED, ids=[told for _, _, told in REFUSED])
 def test_what_cannot_be_scored_in_batches_is_refused_by_name(models, name, case, told):
     packed = models[name, case]
@@ -265,6 +284,7 @@ def test_damage_is_told_and_other_work_is_refused(plain, models, tmp_path, dying
     "flags, told",
     [
         (["--batch", "3"], "--batch does nothing without --path batched"),
+        (["--compile"], "--compile does nothing without --path batched"),
         (["--path", "blocked", "--resume", "x"], "--resume does nothing without --path batched"),
         (["--path", "batched", "--autocast", "bf61"], "autocast 'bf61': did you mean 'bf16'"),
         (["--path", "batched", "--device", "cudo"], "device 'cudo': did you mean 'cuda'"),

@@ -84,6 +84,8 @@ class Eval:
     autocast: str = "none"
     """With --path batched: products of the matrices in float32 (none), or in bf16, which moves single targets by some
     hundredths of a nat."""
+    compile: bool = False
+    """With --path batched: let torch.compile make the layers, which takes minutes first; for texts of millions."""
     resume: str = ""
     """With --path batched: a file in which a long scoring is kept while it goes on; killed, the same command goes on
     from there.  It goes when all is scored."""
@@ -227,7 +229,7 @@ def _batching(options: Eval) -> Any:
         return None
     from weightless.evals.batched import Batching
 
-    batching = Batching(options.batch, options.device, options.autocast, options.resume)
+    batching = Batching(options.batch, options.device, options.autocast, options.compile, options.resume)
     batching.check()
     return batching
 

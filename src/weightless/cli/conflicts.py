@@ -150,7 +150,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "eval": (
         Rule(("data", "split"), lambda o: o.text, "with --text, which is scored instead of a corpus"),
-        Rule(("batch", "device", "autocast", "resume"), lambda o: o.path != "batched", "without --path batched"),
+        Rule(
+            ("batch", "device", "autocast", "compile", "resume"),
+            lambda o: o.path != "batched",
+            "without --path batched",
+        ),
     ),
     "train": (
         Rule(("distil_weight", "distil_temperature", "distil_top_k"), lambda o: not o.teacher, "without --teacher"),

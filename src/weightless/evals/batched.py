@@ -4,6 +4,7 @@ A batch is some windows one below the other, padded at their ends; only the targ
 head.  Batches are cut by the windows alone, and each is computed by one thread (or one GPU), so that their nats do not
 depend on how many work at once.  The KV cache is rounded as the engine rounds it, since training does that already.
 
+    compile  what the layers make of the stream is compiled for this machine, for batches that all have one shape
     judged   the batches of some windows come first; the engine steps stretches of them (`scoring.py`), and when the
              nats are not the same nothing else is scored
     resume   nats are kept in a file while the work goes on (`base/saved_work.py`), with the hashes of the artifact and
@@ -17,9 +18,11 @@ and for a file of other work; WeightlessError when the nats are not the engine's
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -34,15 +37,17 @@ from weightless.base.errors import ConfigError, CorruptFileError, nearest
 from weightless.base.files import sha256_file
 from weightless.base.interrupts import Interrupts
 from weightless.base.memory import keep_freed_memory, memory
-from weightless.base.progress import Ticker, progress
+from weightless.base.progress import Ticker, progress, told_if_slow
 from weightless.base.saved_work import LARGEST_CHUNK, SavedWork
 from weightless.data.batches.packing import IGNORED
 from weightless.evals.batched_products import ScoringProducts, in_bf16
 from weightless.export.as_torch import as_torch, why_not_torch
 from weightless.export.packed import Packed
+from weightless.layers.stack import StackModel
 from weightless.program.blocked import why_not
 from weightless.program.decoded import Decoded
 from weightless.train.device import check_device, threads
+from weightless.train.passes import check_compilable, refusal
 
 AUTOCASTS = ("none", "bf16")
 POSITIONS = {"cpu": 2048, "cuda": 65_536, "mps": 8192}
@@ -63,6 +68,7 @@ class Batching:
     windows: int = 0
     device: str = "cpu"
     autocast: str = "none"
+    compile: bool = False
     resume: str = ""
 
     def check(self) -> None:
@@ -119,8 +125,9 @@ class _Work:
         self.n_threads = n_threads if batching.device == "cpu" else 1
         self.decoded = Decoded(packed.program.layout, packed.weights)
         self.model, p = as_torch(packed, self.decoded, batching.device)
-        self.bf16 = batching.autocast == "bf16"
-        size = batching.windows or windows_per_batch(packed, batching.device, n_threads)
+        self.bf16, self.compile = batching.autocast == "bf16", batching.compile
+        self.context = packed.program.context
+        size = self.size = batching.windows or windows_per_batch(packed, batching.device, n_threads)
         self.batches = [todo[i : i + size] for i in range(0, len(todo), size)]
         self.targets = np.concatenate([np.arange(scored, end) for _, scored, end in todo])
         self.n_targets = len(self.targets)
@@ -131,6 +138,9 @@ class _Work:
         if self.saved is not None:
             self.saved.begin(_identity(packed, tokens, todo, size, batching), self._restore)
         self.p = in_bf16(self.model, p) if self.bf16 else p
+        if batching.compile:
+            check_compilable(self.model, batching.device)
+            self.model = _compiled(self.model)
         self.lock, self.seconds, self.n_scored = threading.Lock(), 0.0, 0
 
     @property
@@ -143,9 +153,18 @@ class _Work:
         return self.n_scored / max(self.seconds, 1e-9) if self.n_scored else 0.0
 
     def warm_up(self) -> None:
-        """What is loaded or allocated once, outside the clock."""
+        """What is loaded, compiled or allocated once, outside the clock; ConfigError for what does not compile."""
         first, scored, end = self.batches[0][0]
-        self._losses([(first, max(first + 1, scored), min(end, max(first + 1, scored) + 16))])
+        window = (first, max(first + 1, scored), min(end, max(first + 1, scored) + 16))
+        said = "torch.compile: minutes for a large model, outside the clock"
+        if not self.compile:
+            self._losses([window])
+            return
+        try:
+            with told_if_slow(said), warnings.catch_warnings(action="ignore"):
+                self._losses([window])
+        except Exception as error:
+            raise refusal(error) from None
 
     def score(self, numbers: Sequence[int], interrupts: Interrupts, tick: Ticker) -> None:
         """Those of the batches that are not scored yet; after an interrupt what there is is saved, and it is raised."""
@@ -186,7 +205,7 @@ class _Work:
 
     def _losses(self, batch: list[Window]) -> np.ndarray:
         """Nats of the targets of a batch, window after window."""
-        fed_BT, targets_BT = padded(self.tokens, batch)
+        fed_BT, targets_BT = padded(self.tokens, batch, *((self.size, self.context) if self.compile else ()))
         with torch.no_grad(), ScoringProducts(self.bf16):
             x_BT, y_BT = (torch.from_numpy(ids).to(self.device) for ids in (fed_BT, targets_BT))
             nats_BT = self.model.losses(self.p, x_BT, y_BT)
@@ -227,10 +246,22 @@ class _Work:
         self.nats[scored] = np.frombuffer(kept, "<f4")
 
 
-def padded(tokens: np.ndarray, batch: list[Window]) -> tuple[np.ndarray, np.ndarray]:
-    """(tokens fed, targets) int64 [B, T]: IGNORED where nothing is scored; what is short is padded at its end."""
-    T = max(end - 1 - first for first, _, end in batch)
-    fed_BT, targets_BT = np.zeros((len(batch), T), np.int64), np.full((len(batch), T), IGNORED, np.int64)
+def _compiled(model: StackModel) -> StackModel:
+    """The same with its layers compiled, for batches of one shape."""
+    made = copy.copy(model)
+    with warnings.catch_warnings(action="ignore"):  # torch's own, about parts of itself
+        torch.compiler.reset()  # after eight models in one process it would compile no more, without a word
+        made._stream = torch.compile(model._stream, dynamic=False)  # type: ignore[method-assign]
+    return made
+
+
+def padded(
+    tokens: np.ndarray, batch: list[Window], n_rows: int | None = None, length: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(tokens fed, targets) int64 [B, T]: IGNORED where nothing is scored; what is short is padded at its end, and to
+    `n_rows` of `length` where these are given."""
+    shape = n_rows or len(batch), length or max(end - 1 - first for first, _, end in batch)
+    fed_BT, targets_BT = np.zeros(shape, np.int64), np.full(shape, IGNORED, np.int64)
     for row, (first, scored, end) in enumerate(batch):
         fed_BT[row, : end - 1 - first] = tokens[first : end - 1]
         targets_BT[row, scored - 1 - first : end - 1 - first] = tokens[scored:end]
