@@ -220,8 +220,6 @@ class TrainConfig:
                 raise ConfigError(f"{name} = {getattr(self, name)!r} should be a number, 0 or more")
         self._check_update()
         self._check_shares()
-        if self.seconds is not None and self.fit_seconds >= self.seconds:
-            raise ConfigError(f"fit_seconds = {self.fit_seconds:g} leave no step of the {self.seconds:g} seconds")
         if (self.threads or 1) > MOST_THREADS:
             raise ConfigError(f"threads = {self.threads} should be at most {MOST_THREADS}")
         if not _DEVICE.fullmatch(self.device):
@@ -253,6 +251,8 @@ class TrainConfig:
                 raise ConfigError(f"{name} = {getattr(self, name)} should not be negative; 0 means none")
 
     def _check_shares(self) -> None:
+        if self.seconds is not None and self.fit_seconds >= self.seconds:
+            raise ConfigError(f"fit_seconds = {self.fit_seconds:g} leave no step of the {self.seconds:g} seconds")
         if self.qat_warmup and not self.qat_start + self.qat_warmup <= 1.0 - 1e-9:
             raise ConfigError(
                 f"qat_start = {self.qat_start} and qat_warmup = {self.qat_warmup} leave no time in which weights are "
