@@ -17,8 +17,10 @@ from weightless.base.errors import ConfigError
 from weightless.layers.exits import THRESHOLD
 from weightless.models import dense
 from weightless.models.catalog import trained
+from weightless.program.tensor import Parameter
 from weightless.quant.formats import decode_rows, encode_rows
 from weightless.train import loop
+from weightless.train.averages import doubt_of
 from weightless.train.checkpoint import load_checkpoint
 from weightless.train.config import TrainConfig
 from weightless.train.loop import train
@@ -155,3 +157,27 @@ def test_fields_that_would_do_nothing_are_refused() -> None:
     for config, given in ((SMALL, {"ema_decay"}), (SMALL, {"average_start"}), (KINDS["swa"], {"ema_decay"})):
         with pytest.raises(ConfigError, match="does nothing"):
             config.check_used(given)
+
+
+@pytest.mark.parametrize(
+    "fmt, few", [("t2", True), ("t5_g128", True), ("binary", True), ("int2", False), ("f32", False)]
+)
+def test_ema_of_ternary_weights_is_warned_of(fmt: str, few: bool) -> None:
+    """Three values and two; whole numbers and what is not trained through its rounding are left in peace."""
+    specs = [Parameter("w", (4, 128), fmt, 0.1, "matrix", "x"), Parameter("v", (1, 4), "f32", "ones", "vector", "x")]
+    ema = dataclasses.replace(SMALL, average="ema", qat_start=0.5)
+    assert bool(doubt_of(ema, specs)) is few
+    assert f"trained through {fmt} do not go together" in doubt_of(ema, specs) or not few
+    for other in (dataclasses.replace(ema, average="swa"), dataclasses.replace(ema, qat_start=1.0)):
+        assert not doubt_of(other, specs)
+
+
+def test_the_warning_is_said_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Ternary(ToyModel):
+        def tensors(self) -> list[Parameter]:
+            return [dataclasses.replace(s, format="t2") if s.group == "matrix" else s for s in super().tensors()]
+
+    config = dataclasses.replace(SMALL, average="ema", average_start=0.0, qat_start=0.5)
+    result = train(Ternary(), TRAIN, VAL, config, tmp_path / "run")
+    assert "WARNING: average = 'ema' and 1 tensors trained through t2" in capsys.readouterr().err
+    assert "WARNING: average = 'ema'" in result.observed["average of the weights"]["detail"]

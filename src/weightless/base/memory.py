@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -39,3 +40,15 @@ def _given_up(path: Path) -> int:
     """Bytes of files that a container holds in memory and gives up when they are wanted."""
     lines = dict(line.split() for line in path.read_text().splitlines())
     return int(lines.get("inactive_file", 0))
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees for what it takes next, where its C library can (glibc).
+
+    Else every large temporary is given back and taken anew, and its pages are cleared by the system: for passes over a
+    few megabytes that is a tenth of the time.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        for name, value in ((-1, 2**31 - 1), (-3, 2**30)):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+            mallopt(name, value)

@@ -5,8 +5,9 @@
 
 A file is written beside and renamed, never oftener than every `every` seconds nor than a `share` of all time allows,
 and only where the disk has room for it; where it has none, the work goes on.  One that is damaged, or of other work, is
-told in a line and not used: the work begins anew, since it can be done again.  Nothing is pickled, and a chunk's length
-is checked before it is read.
+told in a line and not used: the work begins anew, since it can be done again.  Where somebody has named the file, one
+of other work is refused (`named`), since it is not to be replaced.  Nothing is pickled, and a chunk's length is checked
+before it is read.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from weightless.base.errors import CorruptFileError, WeightlessError
+from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError
 from weightless.base.files import atomic_writer
 from weightless.base.units import human_bytes
 
@@ -37,8 +38,8 @@ Chunk = bytes | memoryview
 class SavedWork:
     """`seconds`: what earlier sessions of this work took; `identity`: what decides its result, in plain values."""
 
-    def __init__(self, path: Path, every: float = EVERY, share: float = SHARE) -> None:
-        self.path, self.every, self.share, self.seconds = path, every, share, 0.0
+    def __init__(self, path: Path, every: float = EVERY, share: float = SHARE, named: bool = False) -> None:
+        self.path, self.every, self.share, self.seconds, self.named = path, every, share, 0.0, named
         self.identity: dict[str, Any] = {}
         self._began = self._saved = time.monotonic()
         self._took = 0.0
@@ -48,16 +49,22 @@ class SavedWork:
         """Whether the file holds this very work; then `restore` has been given its state and its chunks.
 
         `restore` raises CorruptFileError for what cannot be; whatever it has filled by then is not to be used.
+        ConfigError when a `named` file is of other work, or of none.
         """
         self.identity = identity
         if not self.path.exists():
             return False
+        if self.named and not is_saved_work(self.path):
+            raise ConfigError(f"{self.path} is no saved work, and would be replaced: name another file")
         try:
             chunks = read_chunks(self.path)
             state = _first(self.path, chunks)
             if state["of"] != identity:
                 differing = sorted(key for key in identity if state["of"].get(key) != identity[key])
-                self._tell(f"{self.path} is of other work ({', '.join(differing)[:200]}): it begins anew")
+                told = f"{self.path} is of other work ({', '.join(differing)[:200]})"
+                if self.named:
+                    raise ConfigError(f"{told}: name another file, or remove it")
+                self._tell(f"{told}: it begins anew")
                 return False
             restore(state["at"], chunks)
             if next(chunks, None) is not None:
@@ -104,6 +111,15 @@ class SavedWork:
 
     def _tell(self, message: str) -> None:
         print(message, file=sys.stderr, flush=True)
+
+
+def is_saved_work(path: Path) -> bool:
+    """Whether a file begins as one of these; False for what cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
 
 
 def _write(file: Any, chunk: Chunk) -> None:

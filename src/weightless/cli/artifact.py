@@ -76,7 +76,19 @@ class Eval:
     """Threads that share the windows; 0 means all cores."""
     path: str = "auto"
     """How to score: stepped (the engine, token after token), blocked (many positions per weight read, the same nats),
-    or auto (blocked where that is so)."""
+    auto (blocked where that is so), or batched (many windows at once, in PyTorch; the engine looks over a sample)."""
+    batch: int = 0
+    """With --path batched: windows at once; 0: as many as suit the memory."""
+    device: str = "cpu"
+    """With --path batched: where PyTorch computes, cpu, cuda, cuda:1 or mps."""
+    autocast: str = "none"
+    """With --path batched: products of the matrices in float32 (none), or in bf16, which moves single targets by some
+    hundredths of a nat."""
+    compile: bool = False
+    """With --path batched: let torch.compile make the layers, which takes minutes first; for texts of millions."""
+    resume: str = ""
+    """With --path batched: a file in which a long scoring is kept while it goes on; killed, the same command goes on
+    from there.  It goes when all is scored."""
     adaptive: bool = False
     """Besides, score the text while the model goes on counting: every token first scored, then learned (family
     countmix, one core; with --tokens the beginning of the text).  A line of its own, beside the frozen loss."""
@@ -155,11 +167,12 @@ def _eval(options: Eval) -> int:
     from weightless.data.text.split import overlap_warning
     from weightless.evals.adaptive import check_no_stride, evaluate_adaptive
     from weightless.evals.bits_per_byte import evaluate
+    from weightless.evals.scoring import check_path
     from weightless.export.adapting import refuse_other_families
     from weightless.export.packed import open_packed
-    from weightless.program.blocked import check_path
 
     check_path(options.path)
+    batching = _batching(options)
     asked = {name: getattr(options, name) or 0 for name in ("tokens", "stride", "stretch")}
     if min(asked.values()) < 0:
         told = ", ".join(f"--{name} {value}" for name, value in asked.items())
@@ -193,6 +206,7 @@ def _eval(options: Eval) -> int:
         refused=refused,
         stretch=options.stretch or 0,
         path=options.path,
+        batching=batching,
     )
     adapted = (
         evaluate_adaptive(packed, tokens, None if refused else pieces, silent, options.tokens or 0)
@@ -209,6 +223,17 @@ def _eval(options: Eval) -> int:
     return 0
 
 
+def _batching(options: Eval) -> Any:
+    """How batches are made, checked; None for the other paths, which leave PyTorch alone."""
+    if options.path != "batched":
+        return None
+    from weightless.evals.batched import Batching
+
+    batching = Batching(options.batch, options.device, options.autocast, options.compile, options.resume)
+    batching.check()
+    return batching
+
+
 def _print_score(result: Score, all_targets: int, by_recipe: str, refused: str) -> None:
     """The loss, and of how much of the text it is."""
     unknown = f"refused: {refused}" if refused else "unknown (the data was imported without a tokenizer)"
@@ -223,7 +248,11 @@ def _print_score(result: Score, all_targets: int, by_recipe: str, refused: str) 
     speed = f"{result.tokens_per_second:,.0f} tokens/s"
     if result.path == "blocked":
         speed += f" in blocks ({result.decoded_per_second:,.0f} decoded one after the other)"
+    if result.path == "batched":
+        speed += f" in batches ({result.decoded_per_second:,.0f} decoded one after the other)"
     print(f"{part}{by_recipe}{of_text}, {speed}")
+    if result.path == "batched":
+        print(f"checked: {result.checked}")
 
 
 def _print_adapted(adapted: Adapted) -> None:

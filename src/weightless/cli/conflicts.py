@@ -148,7 +148,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "for one run, whose page lies in its own folder",
         ),
     ),
-    "eval": (Rule(("data", "split"), lambda o: o.text, "with --text, which is scored instead of a corpus"),),
+    "eval": (
+        Rule(("data", "split"), lambda o: o.text, "with --text, which is scored instead of a corpus"),
+        Rule(
+            ("batch", "device", "autocast", "compile", "resume"),
+            lambda o: o.path != "batched",
+            "without --path batched",
+        ),
+    ),
     "train": (
         Rule(("distil_weight", "distil_temperature", "distil_top_k"), lambda o: not o.teacher, "without --teacher"),
         Rule(("table_lr",), lambda o: _lacks(o, "table"), "for a model without lookup tables"),

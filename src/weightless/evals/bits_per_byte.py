@@ -19,17 +19,20 @@ from __future__ import annotations
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from weightless.base.cores import cores
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.units import LN2, bits_per_byte
-from weightless.evals.scoring import score_windows
+from weightless.evals.scoring import Checked, score_windows
 from weightless.evals.sentencepiece_bytes import token_counts
 from weightless.export.packed import Packed
 from weightless.tokenizer.sentencepiece import ByteTable
+
+if TYPE_CHECKING:
+    from weightless.evals.batched import Batching
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,11 @@ class Score:
     paths: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Which exits were taken at each scored position (`program.flow`)."""
     path: str = "stepped"
-    """How the windows were scored: stepped, or blocked (`scoring.py`)."""
+    """How the windows were scored: stepped, blocked or batched (`scoring.py`)."""
     decoded_per_second: float | None = None
     """Tokens that the engine decodes per second, one after the other; None: that is what `tokens_per_second` says."""
+    checked: Checked | None = None
+    """How far the engine was apart where it looked, of windows scored in blocks or batches."""
 
     @property
     def nats_per_token(self) -> float:
@@ -75,6 +80,7 @@ class Score:
         told: dict[str, Any] = {"bits_per_byte_refused": self.refused} if self.refused else {}
         told |= {"stride": self.stride} if self.stride is not None else {}
         told |= {"sampled": True} if self.sampled else {}
+        told |= {"checked": self.checked.to_plain()} if self.path == "batched" and self.checked else {}
         return {
             "nats": self.nats,
             "eval_tokens": self.n_tokens,
@@ -144,21 +150,22 @@ def evaluate(
     refused: str = "",
     stretch: int = 0,
     path: str = "auto",
+    batching: Batching | None = None,
 ) -> Score:
     """Score a token stream; `no_bytes` are tokens that stand for no source text.
 
     `refused` says why bits per byte would be wrong: they are None then, and the reason is kept.  `stride`, `limit` and
     `stretch` choose the windows (`chosen_windows`).
     Windows are independent and run on `n_threads` threads (default: all cores), each with its own state, by the
-    engine or in blocks as `path` says (`scoring.py`).  Speeds are those of the windows alone: what is compiled, loaded
-    or mapped once is done on a few tokens before the clock runs.
+    engine, in blocks or in batches as `path` and `batching` say (`scoring.py`).  Speeds are those of the windows alone:
+    what is compiled, loaded or mapped once is done on a few tokens before the clock runs.
     """
     tokens = np.asarray(tokens[:], dtype=np.int64)
     if len(tokens) < 2:
         raise WeightlessError(f"{len(tokens)} tokens leave nothing to score: give a longer held-out text")
     context = packed.program.context
     todo = chosen_windows(len(tokens), context, context if stride is None else stride, limit, stretch)
-    found = score_windows(packed, tokens, todo, n_threads or cores(), label, path)
+    found = score_windows(packed, tokens, todo, n_threads or cores(), label, path, batching)
     at = np.concatenate([np.arange(scored, end) for _, scored, end in todo])
     n_bytes = bytes_at(at, tokens, None if refused else token_bytes, no_bytes)
     overlapping = stride if stride is not None and stride < context else None
@@ -175,6 +182,7 @@ def evaluate(
         found.paths[at],
         found.path,
         found.decoded_per_second,
+        found.checked,
     )
 
 

@@ -5,7 +5,9 @@
 
 They are of the float32 masters, never of what rounding leaves of them; a model that is trained through rounding is
 averaged first and rounded after, by the same strength.  Constants that layers change (a balance of experts) are not
-averaged: the last ones hold.  4 bytes per parameter, counted with the state of the optimizer; every step reads and
+averaged: the last ones hold.  Of weights that are trained through three values or two, an exponential average is
+another model: a number that goes to and fro between two values is rounded to the one in between, or to either.  It is
+made, and a warning says so.  4 bytes per parameter, counted with the state of the optimizer; every step reads and
 writes all of them, also of a lookup table of which it touched few rows.
 """
 
@@ -14,24 +16,33 @@ writes all of them, also of a lookup table of which it touched few rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
+from weightless.program.tensor import Parameter
+from weightless.quant.layout import format_named
 from weightless.train.config import TrainConfig
 from weightless.train.run_state import Counters
 from weightless.train.working_weights import WorkingWeights
 
 GROUP = "average"
 """Their name among the groups of optimizer state."""
+FEW_LEVELS = 3
+"""Values of a code, ternary and binary, between which an average lies."""
 
 
 class Averages:
     """One average per parameter, or nothing where none is asked for; how many steps are in it, the counters say."""
 
-    def __init__(self, config: TrainConfig, masters: Mapping[str, torch.Tensor]) -> None:
+    def __init__(
+        self, config: TrainConfig, masters: Mapping[str, torch.Tensor], specs: Iterable[Parameter] = ()
+    ) -> None:
         self.config = config
+        if doubt := doubt_of(config, specs):
+            print(f"WARNING: {doubt}", file=sys.stderr)
         self.tensors = {} if config.average == "none" else {k: torch.zeros_like(w) for k, w in masters.items()}
         for tensor in self.tensors.values():
             tensor.requires_grad_(False)
@@ -79,7 +90,20 @@ def _norm(tensors: list[torch.Tensor] | tuple[torch.Tensor, ...]) -> float:
     return float(torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(list(tensors))))))
 
 
-def told(config: TrainConfig, counters: Counters) -> dict[str, dict[str, Any]]:
+def doubt_of(config: TrainConfig, specs: Iterable[Parameter]) -> str:
+    """Why the average that is asked for will hardly be the model that was trained; empty where it may well be."""
+    if config.average != "ema" or config.qat_start >= 1.0:
+        return ""
+    few = [spec for spec in specs if 0 < format_named(spec.format).levels <= FEW_LEVELS]
+    if not few:
+        return ""
+    return (
+        f"average = 'ema' and {len(few)} tensors trained through {few[0].format} do not go together: numbers that go "
+        "to and fro between few values are averaged to none of them; leave the average out"
+    )
+
+
+def told(config: TrainConfig, counters: Counters, specs: Iterable[Parameter] = ()) -> dict[str, dict[str, Any]]:
     """The assertion that the average that was asked for was made, of what, and stands in the place of the weights."""
     if config.average == "none":
         return {}
@@ -91,5 +115,7 @@ def told(config: TrainConfig, counters: Counters) -> dict[str, dict[str, Any]]:
         told = f"{kind} over {counters.averaged:,} steps, from step {begun} on"
         told += "; not in the place of the last weights" if distance is None else "; validated and packed"
         told += "" if distance is None else f", {distance:.2%} of their norm away from the last weights"
+    if doubt := doubt_of(config, specs):
+        told += f"; WARNING: {doubt}"
     ok = begun is not None and distance is not None and counters.averaged == counters.step - begun
     return {"average of the weights": {"ok": ok, "detail": told}}

@@ -1,7 +1,7 @@
 """The clock of a run: what a second is, and whether another step fits into a budget of seconds.
 
 No step is begun that would end beyond the budget, if it takes as long as the longest of the LOOK_BACK before it.
-Before the first step a pass whose result is thrown away (the warm-up) says how long one takes, outside the clock.
+Before the first step one that is undone (the warm-up, rehearsal.py) says how long it takes, outside the clock.
 """
 
 from __future__ import annotations
@@ -23,23 +23,27 @@ class StepClock:
     """Seconds of the configuration's clock; `used` are those of all steps so far."""
 
     def __init__(self, config: TrainConfig) -> None:
-        self.now, self.budget = CLOCKS[config.clock], config.seconds
+        self.now, self.budget = CLOCKS[config.clock], config.step_seconds
         self.recent: deque[float] = deque(maxlen=LOOK_BACK)
 
     def fits(self, used: float) -> bool:
         """Whether another step ends within the budget, if that is one of seconds."""
         return self.budget is None or used + max(self.recent) <= self.budget
 
-    def warm_up(self, one_pass: Callable[[], None], n_passes: int, used: float) -> bool:
-        """Do a pass, of which a step has `n_passes`; whether a step fits.
+    def warm_up(
+        self, one_pass: Callable[[], None], n_passes: int, used: float, one_update: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Do a pass, of which a step has `n_passes`, and its update; whether a step fits.
 
-        A second pass is done only where the first, which may compile, says that nothing fits.
+        A second of both is done only where the first, which may compile, says that nothing fits.
         """
         for _ in range(2):
             start = self.now()
             one_pass()
+            passed = self.now()
+            one_update()
             self.recent.clear()
-            self.recent.append((self.now() - start) * n_passes)
+            self.recent.append((passed - start) * n_passes + self.now() - passed)
             if self.fits(used):
                 return True
         return False

@@ -49,7 +49,7 @@ IDLE: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("muon_momentum_start",), lambda c: c.muon_momentum_warmup == 0, "without muon_momentum_warmup"),
     (("beta1", "beta2"), lambda c: c.optimizer == "sgd", "with optimizer sgd"),
     (("table_lr",), lambda c: c.optimizer != "muon", "without optimizer muon: max_lr is the rate of all"),
-    (("clock",), lambda c: c.seconds is None, "without seconds"),
+    (("clock", "fit_seconds"), lambda c: c.seconds is None, "without seconds"),
     (("qat_clip",), lambda c: c.qat_start >= 1.0, "without qat_start: nothing is trained through its rounding"),
     (("average_start", "ema_decay"), lambda c: c.average == "none", "without an average (ema, swa)"),
     (("ema_decay",), lambda c: c.average == "swa", "with average swa, in which all steps weigh the same"),
@@ -74,6 +74,9 @@ class TrainConfig:
     """Optimizer steps of the whole run; give this or seconds (train: 1000 when neither is given)."""
     seconds: float | None = None
     """Training seconds of the whole run; evaluation and checkpoints do not count."""
+    fit_seconds: float = 0.0
+    """Of these, so many are kept from the steps for what is fitted at the end (exits, window cache); 0: it comes after
+    all of them."""
     optimizer: str = "muon"
     """muon (matrices by Muon, the rest by AdamW), adamw, or sgd."""
     max_lr: float = 3e-3
@@ -210,6 +213,7 @@ class TrainConfig:
             "weight_decay",
             "grad_clip",
             "checkpoint_every",
+            "fit_seconds",
         ):
             finite = name == "checkpoint_every" or getattr(self, name) < math.inf  # inf seconds: only at the end
             if not (getattr(self, name) >= 0 and finite):
@@ -247,6 +251,8 @@ class TrainConfig:
                 raise ConfigError(f"{name} = {getattr(self, name)} should not be negative; 0 means none")
 
     def _check_shares(self) -> None:
+        if self.seconds is not None and self.fit_seconds >= self.seconds:
+            raise ConfigError(f"fit_seconds = {self.fit_seconds:g} leave no step of the {self.seconds:g} seconds")
         if self.qat_warmup and not self.qat_start + self.qat_warmup <= 1.0 - 1e-9:
             raise ConfigError(
                 f"qat_start = {self.qat_start} and qat_warmup = {self.qat_warmup} leave no time in which weights are "
@@ -275,6 +281,11 @@ class TrainConfig:
             )
         if self.prefetch < 0:
             raise ConfigError(f"prefetch = {self.prefetch!r} should not be negative")
+
+    @property
+    def step_seconds(self) -> float | None:
+        """The budget of seconds that steps have."""
+        return None if self.seconds is None else self.seconds - self.fit_seconds
 
     @property
     def least_warmdown(self) -> float:

@@ -6,8 +6,8 @@ step.  So a run of num_steps that was killed and resumed ends with the same bits
 threads and versions).  With a budget of seconds the schedule follows the clock, and no two runs are bit-identical.
 
 Seconds are training seconds (fetching batches, forward, backward, update) of the clock that the configuration names.
-Evaluation and checkpoints are timed apart, and so is the warm-up: one pass before the first step whose result is thrown
-away.  A budget of seconds is kept to the last whole step that fits (clock.py).
+Evaluation and checkpoints are timed apart, and so is the warm-up: one step before the first, which is undone
+(rehearsal.py).  A budget of seconds is kept to the last whole step that fits (clock.py).
 A training that diverges ends there, and says so in its result and its checkpoint (divergence.py).
 Errors: WeightlessError on a full disk or a checkpoint of another run;
 KeyboardInterrupt on Ctrl-C and SystemExit on SIGTERM, after the step is finished and saved.
@@ -54,12 +54,13 @@ from weightless.train.learned_clips import LearnedClips, clips_in
 from weightless.train.metrics import AUXILIARY, TEACHER_KL, MetricsLog
 from weightless.train.optimizers.groups import grouped_optimizer
 from weightless.train.passes import Passes
+from weightless.train.rehearsal import Rehearsal
 from weightless.train.result import TrainResult
 from weightless.train.run_state import Counters, observations, schedule_factor
 from weightless.train.same_run import check_same, identity
 from weightless.train.schedules import qat_strength
 from weightless.train.settling import Settling, settle
-from weightless.train.step import constant_tensor, train_step, warm_up
+from weightless.train.step import constant_tensor, train_step
 from weightless.train.usage import Usage
 from weightless.train.validation import Validation
 from weightless.train.working_weights import WorkingWeights
@@ -99,7 +100,7 @@ def train(
         run = _Run(model, train_tokens, val_tokens, config, out, *more)
         rates = ", ".join(f"{group} {rate:g}" for group, rate in run.optimizer.rates(1.0).items())
         print(f"{label}: {run.feeding.description}\n{label}: peak learning rates: {rates}", file=sys.stderr)
-        total, unit = (config.num_steps, "steps") if config.num_steps else (config.seconds, "s")
+        total, unit = (config.num_steps, "steps") if config.num_steps else (config.step_seconds, "s")
         if not run.is_over:
             with told_if_slow(f"{label}: warming up, outside the clock"):
                 run.warm_up()
@@ -154,7 +155,7 @@ class _Run:
         self.masters = initial_parameters(self.specs, config.seed, config.device)
         self.began = None if lineage.start is None else lineage.start.put_into(self.masters)
         self.optimizer = grouped_optimizer(self.specs, self.masters, config)
-        self.averages = Averages(config, self.masters)
+        self.averages = Averages(config, self.masters, self.specs)
         self.clips = None if config.qat_clip == "rule" else LearnedClips(config, self.specs, config.device)
         self.counters = self._restore(saved) if saved else Counters()
         tensors = {name: constant_tensor(value, config.device) for name, value in self.constants.items()}
@@ -183,12 +184,11 @@ class _Run:
         return self.diverged is not None or self.counters.is_over(self.config)
 
     def warm_up(self) -> None:
-        """One pass outside the clock; ConfigError when not one step fits into a budget of seconds."""
+        """One step outside the clock, undone; ConfigError when not one step fits into a budget of seconds."""
         config, counters, began = self.config, self.counters, time.perf_counter()
         batch = self.feeding.batches.batch(counters.step * config.grad_accumulation)
-        counters.full = not self.clock.warm_up(
-            lambda: warm_up(self.passes, self.weights, batch, config.device), config.grad_accumulation, counters.seconds
-        )
+        step = Rehearsal(self.passes, self.weights, self.optimizer, batch, config)
+        counters.full = not step.fits(self.clock, counters.seconds)
         counters.warm_up_seconds += time.perf_counter() - began
         if counters.full and not counters.step:
             raise self.clock.refusal()
@@ -326,7 +326,7 @@ class _Run:
         if self.diverged is None:
             self.averages.adopt(self.weights, self.counters)
         if settling is not None and self.diverged is None:
-            self.settled = settle(self.model, self.weights, settling)
+            self.settled = self.counters.fitted(self.clock.now, lambda: settle(self.model, self.weights, settling))
         self.save()
 
     def save(self) -> None:
@@ -373,7 +373,7 @@ class _Run:
         """The assertions of the run; under a document mask also what the engine, which knows none, will see."""
         groups = self.optimizer.membership()
         found = observations(self.config, self.counters, groups, names, silent, self.feeding.description)
-        found |= average_told(self.config, self.counters) | self.passes.told() | self.used.told()
+        found |= average_told(self.config, self.counters, self.specs) | self.passes.told() | self.used.told()
         found |= self.clips.told() if self.clips else {}
         if self.began is not None:
             found[START] = self.began

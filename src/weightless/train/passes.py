@@ -48,7 +48,7 @@ class Passes:
         self.n_graphs = self.n_runs = self.n_passes = self.n_compiled = 0
         self.products: Counter[torch.dtype] = Counter()
         if config.compile:
-            _check_compilable(model, config.device)
+            check_compilable(model, config.device)
             self.computed = copy.copy(model)
             with warnings.catch_warnings(action="ignore"):
                 torch.compiler.reset()  # after eight models in one process it would compile no more, without a word
@@ -72,13 +72,9 @@ class Passes:
             try:
                 found = compute()
             except Exception as error:
-                if not self.config.compile or not type(error).__module__.startswith(("torch._dynamo", "torch._ind")):
+                if not self.config.compile:
                     raise
-                inner = getattr(error, "inner_exception", error)
-                told = (str(inner).strip().splitlines() or [type(inner).__name__])[0]
-                raise ConfigError(
-                    f"torch.compile does not compile this model ({told:.300}): leave compile out"
-                ) from None
+                raise refusal(error) from None
         self.n_passes += 1
         self.n_compiled += self.n_runs > before
         return found
@@ -137,6 +133,15 @@ class Passes:
         return run
 
 
+def refusal(error: Exception) -> Exception:
+    """A ConfigError in the place of an error of torch.compile's own; any other error itself."""
+    if not type(error).__module__.startswith(("torch._dynamo", "torch._ind")):
+        return error
+    inner = getattr(error, "inner_exception", error)
+    told = (str(inner).strip().splitlines() or [type(inner).__name__])[0]
+    return ConfigError(f"torch.compile does not compile this model ({told:.300}): leave compile out")
+
+
 class _Products(TorchDispatchMode):
     """Counts products by the dtype of what comes out."""
 
@@ -151,7 +156,8 @@ class _Products(TorchDispatchMode):
         return out
 
 
-def _check_compilable(model: Any, device: str) -> None:
+def check_compilable(model: Any, device: str) -> None:
+    """ConfigError where torch.compile has no compiler, or a model has no layers for it."""
     if not isinstance(model, StackModel):
         raise ConfigError(f"compile = true needs a model made of layers, and {type(model).__name__} is none")
     if device == "cpu" and not any(map(shutil.which, COMPILERS)):

@@ -7,15 +7,17 @@ Assertions are made of what happened, not of what was asked for.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from weightless.base.config import from_dict
 from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.base.units import human_seconds
 from weightless.train.config import TrainConfig
 from weightless.train.schedules import factor
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -45,13 +47,14 @@ class Counters:
     n_resumes: int = 0
     warm_up_seconds: float = 0.0
     full: bool = False  # no further step fits into the budget of seconds
+    fitting_seconds: float = 0.0
 
     @classmethod
     def from_json(cls, values: Any) -> Counters:
         """From a checkpoint's state; CorruptFileError when a counter is missing or unknown."""
         if isinstance(values, dict):
             older = {"warm_up_seconds": 0.0, "full": False, "qat_whole_step": values.get("qat_step")}
-            older |= {"average_step": None, "averaged": 0, "average_distance": None}
+            older |= {"average_step": None, "averaged": 0, "average_distance": None, "fitting_seconds": 0.0}
             values = {**older, **values}  # what older checkpoints lack
         if not isinstance(values, dict) or set(values) != {f.name for f in dataclasses.fields(cls)}:
             raise CorruptFileError("the checkpoint's counters are not those of this version; start the run anew")
@@ -71,11 +74,18 @@ class Counters:
         """Share of the budget that is used, 0 to 1."""
         if config.num_steps is not None:
             return min(1.0, self.step / config.num_steps)
-        return min(1.0, self.seconds / (config.seconds or 1.0))
+        return min(1.0, self.seconds / (config.step_seconds or 1.0))
 
     def is_over(self, config: TrainConfig) -> bool:
         """Whether the budget is used, to the last whole step that fits."""
         return self.full or self.progress(config) >= 1.0
+
+    def fitted(self, now: Callable[[], float], fit: Callable[[], T]) -> T:
+        """What `fit` gives, behind the last step; how long it took by the clock `now` is kept."""
+        start = now()
+        found = fit()
+        self.fitting_seconds = now() - start
+        return found
 
     @property
     def mean_seconds(self) -> float:
@@ -120,8 +130,8 @@ class Counters:
 def schedule_factor(config: TrainConfig, progress: float, mean_seconds: float = 0.0) -> float:
     """The factor of the peak learning rates at this progress; `mean_seconds` is how long a step has taken so far."""
     warmdown = config.least_warmdown
-    if config.warmdown_steps and config.seconds:
-        warmdown = config.warmdown_steps * mean_seconds / config.seconds
+    if config.warmdown_steps and config.step_seconds:
+        warmdown = config.warmdown_steps * mean_seconds / config.step_seconds
     return factor(config.schedule, progress, warmup=config.warmup, min_ratio=config.min_lr_ratio, warmdown=warmdown)
 
 
@@ -150,7 +160,7 @@ def observations(
             f"{counters.step:,} steps x {per_step:,} positions",
         ),
         "batches as asked for": (config.packing == "documents" or counters.padded == 0, batches),
-        "training time counted": (True, time_told(config, counters)),
+        "training time counted": (counters.fitting_seconds <= (config.fit_seconds or 1e9), time_told(config, counters)),
         "quantisation-aware training": _qat(config, counters),
     }
     return {name: {"ok": bool(ok), "detail": detail} for name, (ok, detail) in found.items()}
@@ -164,6 +174,11 @@ def time_told(config: TrainConfig, counters: Counters) -> str:
         "evaluation": counters.evaluation_seconds,
         "checkpoints": counters.checkpoint_seconds,
     }
+    fitting = human_seconds(counters.fitting_seconds)
+    if config.fit_seconds:
+        budget += f", and fitting at the end {fitting} of {human_seconds(config.fit_seconds)} kept for it"
+    elif counters.fitting_seconds:
+        apart["fitting at the end"] = counters.fitting_seconds
     excluded = ", ".join(f"{name} {human_seconds(seconds)}" for name, seconds in apart.items())
     return f"{human_seconds(counters.seconds)}{budget}; not in it: {excluded}; resumed {counters.n_resumes} times"
 

@@ -102,14 +102,14 @@ def train_step(
     return StepReport(loss, n_targets, norm, frozenset(gradients), auxiliary, kept.counts, kl)
 
 
-def warm_up(model: Any, weights: WorkingWeights, batch: Batch, device: str = "cpu") -> None:
-    """A forward and a backward pass that change nothing: what is compiled, allocated or loaded once is then there."""
+def warm_up(model: Any, weights: WorkingWeights, batch: Batch, device: str = "cpu") -> dict[str, Gradient]:
+    """The gradients of a forward and a backward pass that change nothing (rehearsal.py)."""
     arrays, record = [as_tensor(array, device) for array in batch if array is not None], Record()
     mean = model.losses(weights.inputs, *arrays, record=record).mean()
     objective = mean + torch.stack(record.auxiliary).sum() if record.auxiliary else mean
     objective.backward()
     float(mean.detach())
-    collect(weights.leaves)
+    return collect(weights.leaves)
 
 
 def _diverged(step: int, n_batches: int, loss: float, norm: float, gradients: Mapping[str, Gradient]) -> Diverged:
