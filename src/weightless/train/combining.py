@@ -32,7 +32,7 @@ def combined(
     if processes.world == 1:
         return gradients, list(sums)
     told = processes.gathered([*sums, *(_kind(gradients.get(name)) for name in leaves)])
-    added = [sum(column) for column in zip(*(each[: len(sums)] for each in told), strict=True)]
+    added = [float(sum(column)) for column in zip(*(each[: len(sums)] for each in told), strict=True)]
     kinds = dict(zip(leaves, zip(*(each[len(sums) :] for each in told), strict=True), strict=True))
     found: dict[str, Gradient] = {}
     for name, leaf in leaves.items():

@@ -8,7 +8,7 @@ MASTER_PORT) and takes it away, so that a command started from here is nobody's 
 those that lie on a CUDA device by nccl; messages, and who is there, by the store of the launcher.
 
 A process that is gone is noticed by the others in what they exchange next.  They call the roll and raise `Gone`, which
-says who does not answer; nobody waits longer than TIMEOUT for a process that lives and is silent.
+says who does not answer; nobody waits longer than TIMEOUT_SECONDS for a process that lives and is silent.
 Errors: ConfigError for an environment that cannot be; Gone.  Floor 6 (train).
 """
 
@@ -30,7 +30,7 @@ import torch
 from weightless.base.errors import ConfigError, WeightlessError
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-TIMEOUT = timedelta(minutes=10)
+TIMEOUT_SECONDS = 600
 ROLL_CALL_SECONDS, PATIENCE_SECONDS, ECHO_SECONDS, LOOK_EVERY_SECONDS = 3.0, 5.0, 5.0, 0.02
 OVER = "over"
 """The message of the first process that the program has ended."""
@@ -236,10 +236,10 @@ def _joined() -> Processes:
     if not 0 <= rank < world:
         raise ConfigError(f"RANK = {rank} is not one of the {world} processes of WORLD_SIZE, 0 to {world - 1}")
     has_nccl = torch.cuda.is_available() and dist.is_nccl_available()
-    backend = "cpu:gloo,cuda:nccl" if has_nccl else "gloo"
+    backend, patience = "cpu:gloo,cuda:nccl" if has_nccl else "gloo", timedelta(seconds=TIMEOUT_SECONDS)
     try:
-        store = next(iter(dist.rendezvous("env://", rank, world, timeout=TIMEOUT)))[0]
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
+        store = next(iter(dist.rendezvous("env://", rank, world, timeout=patience)))[0]
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=patience)
     except (RuntimeError, ValueError) as error:
         at = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         told = (str(error).strip().splitlines() or [""])[0]
