@@ -32,6 +32,7 @@ from weightless.base.random import rng_for
 from weightless.data.batches.loader import Batches
 from weightless.models.catalog import trained
 from weightless.train.config import TrainConfig
+from weightless.train.distilling import ALONE
 from weightless.train.initialise import initial_parameters
 from weightless.train.loop import _Run, train
 
@@ -74,9 +75,9 @@ def ours_step(tokens: np.ndarray, optimizer: str, folder: Path, fields: dict[str
     )
     model = family.Model(family.Config(**CONTEST))
     texts = tokens[:-N_VALIDATION], tokens[-N_VALIDATION:]
-    run = _Run(model, *texts, config, folder, None, False, None, None, None)
+    run = _Run(model, *texts, config, folder, None, False, None, None, None, ALONE)
     run.warm_up()
-    run.begin()
+    run.begin("benchmark")
 
     def one() -> float:
         before = run.counters.window_nats

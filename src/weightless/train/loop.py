@@ -165,6 +165,7 @@ class _Run:
         if self.counters.qat_step is not None:
             at = self.counters.progress(config)
             self.weights.round_by(qat_strength(at, config.qat_start, config.qat_warmup))
+        self.next_batch = self.batch
         state = saved.state if saved else {}
         self.sharing = Sharing.of(self.together, self.share, self.counters.step, state.get(PROCESSES))
         end_of_text = source.end_of_text if source is not None and config.document_mask else None
