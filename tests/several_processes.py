@@ -51,7 +51,9 @@ CASES = {
     "taught": Case("dense", {}, {"optimizer": "sgd", "packing": "documents", "max_lr": 0.1}, taught=True),
     "cut": Case("dense", {}, {"grad_accumulation": 2, "average": "swa"}, stop=(1, 5)),
     "whole": Case("dense", {}, {"grad_accumulation": 2, "average": "swa"}),
-    "clock": Case("dense", {}, {"num_steps": None, "seconds": 0.4, "grad_accumulation": 2, "eval_every": 1000}),
+    "clock": Case(
+        "dense", {}, {"num_steps": None, "seconds": 0.5, "clock": "cpu", "grad_accumulation": 2, "eval_every": 1000}
+    ),
     "diverged": Case("dense", {}, {"optimizer": "sgd", "max_lr": 1e25, "warmup": 0.0, "grad_clip": 0.0}),
     "refused": Case("experts", EXPERTS, {}),
     "odd": Case("dense", {}, {"batch_size": 3, "grad_accumulation": 3}),

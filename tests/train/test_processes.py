@@ -87,7 +87,7 @@ def test_one_goes_on_where_two_were_stopped_and_two_where_one_was(folder: Path, 
 def test_the_clock_is_that_of_the_first(folder: Path) -> None:
     first, second = (several.left(folder, "clock", rank) for rank in (0, 1))
     assert first["steps"] == second["steps"] > 0 and first["sha256"] == second["sha256"]
-    assert first["seconds"] == second["seconds"] <= 0.4
+    assert first["seconds"] == second["seconds"] < 1.0  # of 0.5: a step is not begun that would not fit
 
 
 def test_all_agree_that_a_training_has_diverged(folder: Path) -> None:
@@ -139,12 +139,15 @@ def test_shares_are_the_whole(n_batches: int, n_rows: int, world: int) -> None:
 
 def test_what_a_checkpoint_says_of_processes_is_checked() -> None:
     share = Share.of(TrainConfig(batch_size=2, context=4, num_steps=1), 0, 1)
-    assert Sharing.of(ALONE, share, 3, None).to_plain() == {} == Sharing.of(ALONE, share, 3, None).told()
-    assert Sharing.of(ALONE, share, 3, [[0, 2, "gloo"]]).to_plain() == {"processes": [[0, 2, "gloo"], [3, 1, ""]]}
-    two = Processes(0, 2, "gloo")
-    assert Sharing.of(two, share, 3, None).sessions == [(0, 1, ""), (3, 2, "gloo")]
+    assert Sharing.of(ALONE, share, "cpu", 3, None).to_plain() == {} == Sharing.of(ALONE, share, "cpu", 3, None).told()
+    assert Sharing.of(ALONE, share, "cpu", 3, [[0, 2, "gloo"]]).to_plain() == {
+        "processes": [[0, 2, "gloo"], [3, 1, ""]]
+    }
+    two = Processes(0, 2)
+    assert Sharing.of(two, share, "cuda", 3, [[0, 2, "gloo"]]).sessions == [(0, 2, "gloo"), (3, 2, "nccl")]
+    assert Sharing.of(two, share, "cpu", 3, None).sessions == [(0, 1, ""), (3, 2, "gloo")]
     for damaged in (5, [[1]], [["a", 2, "gloo"]]):
         with pytest.raises(CorruptFileError, match="list of processes is damaged"):
-            Sharing.of(ALONE, share, 3, damaged)
+            Sharing.of(ALONE, share, "cpu", 3, damaged)
     with pytest.raises(ConfigError, match="4 processes can share neither grad_accumulation = 6 nor batch_size = 2"):
         Share(0, 4, 6, 2)

@@ -167,7 +167,7 @@ class _Run:
             self.weights.round_by(qat_strength(at, config.qat_start, config.qat_warmup))
         self.next_batch = self.batch
         state = saved.state if saved else {}
-        self.sharing = Sharing.of(self.together, self.share, self.counters.step, state.get(PROCESSES))
+        self.sharing = Sharing.of(self.together, self.share, config.device, self.counters.step, state.get(PROCESSES))
         end_of_text = source.end_of_text if source is not None and config.document_mask else None
         self.validation = Validation(
             val_tokens, config.context, config.batch_size, config.eval_tokens, config.device, end_of_text

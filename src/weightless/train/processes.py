@@ -54,7 +54,6 @@ class Processes:
 
     rank: int = 0
     world: int = 1
-    backend: str = ""
     store: Any = None
     local_rank: int = 0
     n_messages: dict[str, int] = field(default_factory=dict)
@@ -246,7 +245,7 @@ def _joined() -> Processes:
         raise WeightlessError(f"process {rank} of {world} cannot join the others at {at}: {told:.200}") from None
     for name in VARIABLES:
         os.environ.pop(name)
-    found = Processes(rank, world, backend, dist.PrefixStore("weightless", store), local)
+    found = Processes(rank, world, dist.PrefixStore("weightless", store), local)
     found.store.set(f"who {rank}", f"{platform.node()} {os.getpid()}")
     found.gathered([0.0])  # whoever is asked for later has said who it is
     if has_nccl and local < torch.cuda.device_count():

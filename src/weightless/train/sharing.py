@@ -43,13 +43,14 @@ class Sharing:
     hashes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, together: Processes, share: Share, step: int, saved: Any) -> Sharing:
-        """`saved` is what a checkpoint of `step` steps tells."""
+    def of(cls, together: Processes, share: Share, device: str, step: int, saved: Any) -> Sharing:
+        """`saved` is what a checkpoint of `step` steps tells; gradients on a CUDA device travel by nccl."""
         try:
             before = [(int(at), int(number), str(backend)) for at, number, backend in saved or ()]
         except (TypeError, ValueError):
             raise CorruptFileError("the checkpoint's list of processes is damaged; start the run anew") from None
-        now = (step, together.world, together.backend)
+        backend = "" if together.world == 1 else "nccl" if device.startswith("cuda") else "gloo"
+        now = (step, together.world, backend)
         if not before and step and together.world > 1:
             before = [(0, 1, "")]
         if not before or before[-1][1:] != now[1:]:
