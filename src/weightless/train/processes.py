@@ -181,12 +181,15 @@ class Processes:
             gone = sorted(r for r in missing if self._is_dead(r) is not False)
         except (Gone, RuntimeError):
             missing, gone = {0}, [0]  # the first one keeps the store where no launcher does
-        first_here = min(set(range(self.world)) - missing)
-        if not gone:
+        is_told = self.rank == min(set(range(self.world)) - missing)
+        if not missing:
             told = str(error).strip().splitlines()[0]
-            return Gone(f"the {self.world} processes have lost each other ({told:.200})", self.rank == first_here)
-        named = f"process{'es' if len(gone) > 1 else ''} {', '.join(map(str, gone))} of {self.world}"
-        return Gone(f"{named} {'are' if len(gone) > 1 else 'is'} gone", self.rank == first_here)
+            return Gone(f"the {self.world} processes have lost each other ({told:.200})", is_told)
+        named, be = (gone or sorted(missing)), "is gone" if gone else "lives and does not answer"
+        if len(named) > 1:
+            be = "are gone" if gone else "live and do not answer"
+        which = f"process{'es' if len(named) > 1 else ''} {', '.join(map(str, named))} of {self.world}"
+        return Gone(f"{which} {be}", is_told)
 
     def _is_dead(self, rank: int) -> bool | None:
         """Whether a process of this machine has ended; None where it is of another, or unknown."""
