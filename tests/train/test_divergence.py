@@ -108,7 +108,7 @@ def test_a_weight_that_can_be_neither_stored_nor_computed_with_is_a_divergence(
     assert fits(torch.tensor([-weight / 2, 0.0]), fmt) == (weight < 1e15)
     assert not fits(torch.tensor([-weight, 0.0]), fmt)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("weightless.train.loop.fits", lambda w, f: fits(w * 0 + weight, f) if f == fmt else True)
+        patch.setattr("weightless.train.divergence.fits", lambda w, f: fits(w * 0 + weight, f) if f == fmt else True)
         found = _run(tmp_path / "large", Large(), config).diverged
     assert found is not None and found.step == 1 and "too large to be stored or computed with" in found.detail
 

@@ -1,12 +1,15 @@
 """SIGTERM and Ctrl-C as requests: the loop finishes its step, saves, and only then stops.
 
-A second signal is not held back.  Outside the main thread Python delivers no signals, and nothing is changed.
+A second signal is not held back, unless it is the echo of the first: a launcher passes on to its processes what a
+terminal has already given them.  Outside the main thread Python delivers no signals, and nothing is changed.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -14,9 +17,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """Context manager; `requested` is the first signal that came."""
+    """Context manager; `requested` is the first signal that came; others within `echo` seconds are the same one."""
 
-    def __init__(self) -> None:
+    def __init__(self, echo: float = 0.0) -> None:
+        self.echo, self.came = echo, 0.0
         self.requested: int | None = None
         self.before: dict[int, Any] = {}
 
@@ -31,6 +35,11 @@ class Interrupts:
     ) -> None:
         self._give_back()
 
+    def agree(self, number: int | None) -> None:
+        """What was asked of any of several processes is asked of all."""
+        if number is not None and self.requested is None:
+            self.requested, self.came = number, time.monotonic()
+
     def stop_if_requested(self) -> None:
         """Raise what the signal would have: KeyboardInterrupt, or SystemExit(143) for SIGTERM."""
         if self.requested == signal.SIGINT:
@@ -39,8 +48,13 @@ class Interrupts:
             raise SystemExit(128 + self.requested)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.requested = number
-        self._give_back()
+        if self.requested is None:
+            self.requested, self.came = number, time.monotonic()
+        if not self.echo:
+            self._give_back()
+        elif time.monotonic() - self.came > self.echo:
+            self._give_back()
+            os.kill(os.getpid(), number)
 
     def _give_back(self) -> None:
         for number, handler in self.before.items():

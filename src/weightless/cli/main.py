@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from weightless.base.errors import WeightlessError, nearest
 from weightless.cli.streams import prepare, silence
+from weightless.cli.together import done_together, is_one_of_several
 
 VERBS = {
     "demo": ("run", "raw text in, packed models and a true count of their bytes out"),
@@ -54,6 +55,11 @@ _OF_A_PLACE = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return done_together(lambda: _told(arguments)) if is_one_of_several() else _told(arguments)
+
+
+def _told(arguments: list[str]) -> int:
+    """The exit code of a command line, and what went wrong in one line."""
     prepare()
     verb = next(iter(arguments), "")
     try:

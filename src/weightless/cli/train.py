@@ -212,7 +212,7 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
     print(f"{out}: trained for {result.observed['training time counted']['detail']}")
     for line in load_told(result.used):
         print(f"{out}: {line}")
-    beside = ("average of the weights", "learned clips", "autocast", "compiled")
+    beside = ("average of the weights", "learned clips", "autocast", "compiled", "processes")
     for fitted in (START, DISTILLATION, SETTLED, CACHE_SETTLED, *beside):
         if fitted in result.observed:
             print(f"{out}: {fitted}: {result.observed[fitted]['detail']}")

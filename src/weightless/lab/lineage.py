@@ -93,11 +93,11 @@ def lineage(distil: Distil | None, init_from: str, data: Corpus, context: int, f
     """
     start = start_of(init_from, data) if init_from else None
     if distil is None:
-        return Lineage(start)
+        return Lineage(start, init_from=init_from)
     teacher = teacher_of(distil.teacher, data, context)
     if distil.top_k > data.vocab_size:
         raise ConfigError(f"distil.top_k = {distil.top_k} is more than the {data.vocab_size} tokens of {data.name}")
-    return Lineage(start, distil, teacher, folder)
+    return Lineage(start, distil, teacher, folder, init_from)
 
 
 def teacher_of(named: str, data: Corpus, context: int) -> Teacher:

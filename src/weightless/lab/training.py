@@ -20,6 +20,7 @@ from typing import Any
 from weightless.base.config import to_dict
 from weightless.data.shards.corpus import Corpus
 from weightless.lab.checkpoints import ARTIFACT, CHECKPOINT, MODEL, PREVIOUS, load_model_file, save_model_file
+from weightless.lab.following import announce
 from weightless.models.catalog import trained
 
 
@@ -58,8 +59,9 @@ def train_model(
         save_model_file(folder, name, config)
         on_begin()
 
-    model = room.Model(config)
-    learned, settling = divided(model, corpus.tokens("train") if tokens is None else tokens, corpus.end_of_text)
+    model, text = room.Model(config), corpus.tokens("train") if tokens is None else tokens
+    learned, settling = divided(model, text, corpus.end_of_text)
+    announce(name, config, loop, corpus, folder, text, fresh, lineage)
     return train(
         model,
         learned,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from weightless.base.errors import ConfigError
 from weightless.base.units import human_seconds
 from weightless.train.config import TrainConfig
+from weightless.train.processes import ALONE, Processes
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 """What a second of the budget is: of the wall clock, or of processor time, which other processes cannot steal."""
@@ -22,9 +23,14 @@ LOOK_BACK = 3
 class StepClock:
     """Seconds of the configuration's clock; `used` are those of all steps so far."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, together: Processes = ALONE) -> None:
+        self.together = together
         self.now, self.budget = CLOCKS[config.clock], config.step_seconds
         self.recent: deque[float] = deque(maxlen=LOOK_BACK)
+
+    def since(self, start: float) -> float:
+        """Seconds since `start`; of several processes those of the first, whose clock is everybody's."""
+        return self.together.first_says(self.now() - start)
 
     def fits(self, used: float) -> bool:
         """Whether another step ends within the budget, if that is one of seconds."""
@@ -43,7 +49,8 @@ class StepClock:
             passed = self.now()
             one_update()
             self.recent.clear()
-            self.recent.append((passed - start) * n_passes + self.now() - passed)
+            took = (passed - start) * n_passes + self.now() - passed
+            self.recent.append(self.together.first_says(took))
             if self.fits(used):
                 return True
         return False

@@ -84,6 +84,8 @@ class Lineage:
     distil: Distil | None = None
     teacher: Teacher | None = None
     folder: Path = Path()
+    init_from: str = ""
+    """Where `start` was read, for whoever has to read it again; it decides nothing."""
 
     def to_plain(self) -> dict[str, Any]:
         """All that decides the result, for the checkpoint; empty for a training that takes nothing."""

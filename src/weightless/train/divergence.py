@@ -9,7 +9,7 @@ The record lies in the checkpoint, so the same training is not done again; a fre
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,16 @@ def fits(weights: torch.Tensor, fmt: str) -> bool:
     except ConfigError:
         return False
     return True
+
+
+def check_weights(
+    masters: Mapping[str, torch.Tensor], formats: Iterable[tuple[str, str]], loss: float, norm: float
+) -> None:
+    """Diverged for a weight that no step has read since: it would show only when the model is packed or run."""
+    wrong = sorted(name for name, fmt in formats if not fits(masters[name], fmt))
+    if wrong:
+        told = f"weights of {', '.join(wrong[:3])} are not finite, or too large to be stored or computed with; loss"
+        raise Diverged(told, loss, norm, (), "")
 
 
 def _plain(value: float) -> float | str:

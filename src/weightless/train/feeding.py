@@ -8,7 +8,8 @@ Errors: ConfigError when the configuration needs documents and nobody said where
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,7 +18,8 @@ import numpy as np
 from weightless.base.errors import ConfigError
 from weightless.data.batches.loader import Batches
 from weightless.data.batches.order import STRICT, Curriculum
-from weightless.data.batches.packing import DocumentWindows, StreamWindows, document_starts
+from weightless.data.batches.packing import Batch, DocumentWindows, StreamWindows, document_starts
+from weightless.data.batches.prefetch import Prefetched
 from weightless.data.batches.scores import compression_ratios, document_lengths, read_scores
 from weightless.train.config import TrainConfig
 
@@ -85,6 +87,16 @@ def feeding(tokens: Any, config: TrainConfig, source: TextSource | None) -> Feed
         config.n_draws,
     )
     return _fed(tokens, config, windows, order, hashlib.sha256(scores.astype("<f8").tobytes()).hexdigest())
+
+
+@contextmanager
+def ahead(batch: Callable[[int], Batch], n: int, first: int) -> Iterator[Callable[[int], Batch]]:
+    """`batch`, of which a thread prepares n ahead from number `first` on; itself where n is 0."""
+    if not n:
+        yield batch
+        return
+    with Prefetched[Batch](batch, n, first) as prepared:
+        yield prepared.batch
 
 
 def _fed(

@@ -27,12 +27,10 @@ import numpy as np
 import torch
 
 from weightless.base.errors import WeightlessError
-from weightless.base.folder_lock import folder_lock
 from weightless.base.interrupts import Interrupts
 from weightless.base.progress import progress, told_if_slow
 from weightless.base.random import seed_for
 from weightless.data.batches.packing import Batch
-from weightless.data.batches.prefetch import Prefetched
 from weightless.train.averages import Averages
 from weightless.train.averages import told as average_told
 from weightless.train.checkpoint import (
@@ -47,26 +45,26 @@ from weightless.train.clock import StepClock
 from weightless.train.config import TrainConfig
 from weightless.train.device import check_device, threads
 from weightless.train.distilling import ALONE, DISTILLATION, START, Distilling, Lineage
-from weightless.train.divergence import Diverged, Divergence, fits, is_sound
-from weightless.train.feeding import TextSource, feeding
+from weightless.train.divergence import Diverged, Divergence, check_weights, is_sound
+from weightless.train.feeding import TextSource, ahead, feeding
 from weightless.train.initialise import initial_parameters
 from weightless.train.learned_clips import LearnedClips, clips_in
 from weightless.train.metrics import AUXILIARY, TEACHER_KL, MetricsLog
 from weightless.train.optimizers.groups import grouped_optimizer
 from weightless.train.passes import Passes
+from weightless.train.processes import current
 from weightless.train.rehearsal import Rehearsal
 from weightless.train.result import TrainResult
 from weightless.train.run_state import Counters, observations, schedule_factor
 from weightless.train.same_run import check_same, identity
 from weightless.train.schedules import qat_strength
 from weightless.train.settling import Settling, settle
+from weightless.train.shares import Share, lessons_of
+from weightless.train.sharing import PROCESSES, Sharing, digest_of, writing
 from weightless.train.step import constant_tensor, train_step
 from weightless.train.usage import Usage
 from weightless.train.validation import Validation
 from weightless.train.working_weights import WorkingWeights
-
-EVALUATIONS = 10
-"""Evaluations per run when the configuration leaves it open."""
 
 
 def train(
@@ -94,8 +92,9 @@ def train(
     none of train_tokens, to fit at the end what a model chooses instead of learning it.  `lineage` is what the training
     takes from other models: initial weights, a teacher (distilling.py).
     """
-    check_device(config.device)
-    with folder_lock(out_dir), threads(config.threads), torch.random.fork_rng(devices=[]):
+    together = current()
+    check_device(config.device, together.local_rank, together.world)
+    with writing(out_dir, together), threads(config.threads), torch.random.fork_rng(devices=[]):
         out, more = Path(out_dir), (constants, resume, on_metrics, source, origin, lineage)
         run = _Run(model, train_tokens, val_tokens, config, out, *more)
         rates = ", ".join(f"{group} {rate:g}" for group, rate in run.optimizer.rates(1.0).items())
@@ -107,11 +106,12 @@ def train(
         if on_begin is not None:
             on_begin()
         run.begin(label)
-        with run.feed(), Interrupts() as interrupts, progress(label, total, unit, start=run.done()) as tick:
+        with run.feed(), Interrupts(together.echo) as interrupts, progress(label, total, unit, run.done()) as tick:
             while not run.is_over:
                 before = run.done()
                 note = run.advance()
                 tick(run.done() - before, note)
+                interrupts.agree(together.any_signal(interrupts.requested))
                 if interrupts.requested is not None and not run.is_over:
                     run.save()
                     interrupts.stop_if_requested()
@@ -140,7 +140,9 @@ class _Run:
         self.model, self.config, self.on_metrics = model, config, on_metrics
         self.out_dir, self.folder = out_dir, out_dir / "checkpoint"
         self.specs = list(model.tensors())
-        self.passes = Passes(model, config, is_taught=lineage.teacher is not None)
+        self.together = current()
+        self.share = Share.of(config, self.together.rank, self.together.world)
+        self.passes = Passes(model, config, lineage.teacher is not None, self.share)
         self.feeding = feeding(train_tokens, config, source)
         self.lineage, scores = lineage, self.feeding.scores_sha256
         self.identity = identity(config, self.specs, train_tokens, scores, origin, lineage.to_plain())
@@ -163,7 +165,9 @@ class _Run:
         if self.counters.qat_step is not None:
             at = self.counters.progress(config)
             self.weights.round_by(qat_strength(at, config.qat_start, config.qat_warmup))
-        self.next_batch = self.feeding.batches.batch
+        self.next_batch = self.batch
+        state = saved.state if saved else {}
+        self.sharing = Sharing.of(self.together, self.share, config.device, self.counters.step, state.get(PROCESSES))
         end_of_text = source.end_of_text if source is not None and config.document_mask else None
         self.validation = Validation(
             val_tokens, config.context, config.batch_size, config.eval_tokens, config.device, end_of_text
@@ -172,11 +176,11 @@ class _Run:
         self.settled: dict[str, str] = {}
         self.auxiliary: float | None = None
         self.kl: float | None = None
-        self.used = Usage.from_plain(saved.state.get("used") if saved else None)
-        taught = saved.state.get("distilled") if saved else None
-        self.distilling = Distilling.of(lineage, self.feeding, train_tokens, config, taught)
-        self.clock = StepClock(config)
+        self.used = Usage.from_plain(state.get("used"))
+        self.distilling = Distilling.of(lineage, self.feeding, train_tokens, config, state.get("distilled"))
+        self.clock = StepClock(config, self.together)
         self.saved_at = time.monotonic()
+        self.sharing.meet(digest_of(self.identity, self.counters.step), "training")
 
     @property
     def is_over(self) -> bool:
@@ -186,34 +190,34 @@ class _Run:
     def warm_up(self) -> None:
         """One step outside the clock, undone; ConfigError when not one step fits into a budget of seconds."""
         config, counters, began = self.config, self.counters, time.perf_counter()
-        batch = self.feeding.batches.batch(counters.step * config.grad_accumulation)
+        batch = self.batch(self.share.indexes(counters.step)[0])
         step = Rehearsal(self.passes, self.weights, self.optimizer, batch, config)
-        counters.full = not step.fits(self.clock, counters.seconds)
+        counters.full = not step.fits(self.clock, counters.seconds, self.share.per_step)
         counters.warm_up_seconds += time.perf_counter() - began
         if counters.full and not counters.step:
             raise self.clock.refusal()
 
     def begin(self, label: str) -> None:
         """The first writing: what is done again, or replaced, goes; a teacher is asked ahead of the clock."""
-        if self.counters.step == 0:
+        if self.counters.step == 0 and self.together.is_first:
             forget_checkpoint(self.folder)
-        self.metrics = MetricsLog(self.out_dir, self.counters.step)
-        if self.distilling is not None and not self.is_over:
-            self.distilling.prepare(label, self.counters.step * self.config.grad_accumulation)
+        self.metrics = MetricsLog(self.out_dir, self.counters.step, self.together.is_first)
+        if (taught := self.distilling) is not None and not self.is_over:
+            first = self.counters.step * self.config.grad_accumulation
+            self.together.after_first(lambda: taught.prepare(label, first))
 
     def done(self) -> float:
         """How much of the budget is used, in its own unit."""
         return self.counters.step if self.config.num_steps is not None else self.counters.seconds
 
+    def batch(self, index: int) -> Batch:
+        """This process's share of the index-th of its batches."""
+        return self.share.cut(self.feeding.batches.batch(self.share.number(index)))
+
     @contextmanager
     def feed(self) -> Iterator[None]:
         """Prepare batches ahead while this is open, if the configuration asks for it."""
-        if not self.config.prefetch:
-            yield
-            return
-        first = self.counters.step * self.config.grad_accumulation
-        with Prefetched[Batch](self.feeding.batches.batch, self.config.prefetch, first) as prepared:
-            self.next_batch = prepared.batch
+        with ahead(self.batch, self.config.prefetch, self.share.indexes(self.counters.step)[0]) as self.next_batch:
             yield
 
     def advance(self) -> str:
@@ -227,9 +231,7 @@ class _Run:
     def _advance(self) -> str:
         """One step, and the report, evaluation and checkpoint that are due after it."""
         config, counters = self.config, self.counters
-        first = counters.step * config.grad_accumulation
-        numbers = range(first, first + config.grad_accumulation)
-        lessons = None if self.distilling is None else [self.distilling.lesson(i) for i in numbers]
+        lessons = lessons_of(self.distilling, self.share, counters.step, lambda: self.together.total(0.0))
         start, at = self.clock.now(), counters.progress(config)
         if (strength := qat_strength(at, config.qat_start, config.qat_warmup)) != self.weights.strength:
             counters.round_by(strength, *self.weights.round_by(strength))
@@ -239,12 +241,14 @@ class _Run:
             self.passes,
             self.weights,
             self.optimizer,
-            [self.next_batch(i) for i in numbers],
+            [self.next_batch(i) for i in self.share.indexes(counters.step)],
             step=counters.step,
             factor=counters.last_factor,
             max_norm=config.grad_clip,
             device=config.device,
             lessons=lessons,
+            together=self.together,
+            n_batches=config.grad_accumulation,
         )
         self.with_gradient |= report.with_gradient
         self.auxiliary, self.kl = report.auxiliary, report.kl
@@ -252,12 +256,12 @@ class _Run:
             self.distilling.count(counters.step, report.kl, report.n_targets)
         self.used.add(report.counts)
         self.averages.follow(self.masters, at, counters)
-        self.clock.recent.append(self.clock.now() - start)
+        self.clock.recent.append(self.clock.since(start))
         counters.after_step(report.loss, report.n_targets, config, self.clock.recent[-1])
         counters.full = not self.clock.fits(counters.seconds)
         self._report(at, report.norm)
         if self.is_over:
-            self._check_weights(report.loss, report.norm)
+            check_weights(self.masters, [(s.name, s.format) for s in self.specs], report.loss, report.norm)
         if time.monotonic() - self.saved_at >= config.checkpoint_every and not self.is_over:  # `finish` saves then
             self.save()
         rate = counters.tokens / max(counters.seconds, 1e-9)
@@ -265,21 +269,16 @@ class _Run:
 
     def _report(self, before: float, norm: float) -> None:
         """Write a line of metrics if one is due after a step that began at progress `before`."""
-        config, counters = self.config, self.counters
-        after = counters.progress(config)
-        if config.eval_every is None:
-            due = int(after * EVALUATIONS) > int(before * EVALUATIONS)
-        else:
-            due = counters.step % config.eval_every == 0
-        due = due or counters.is_over(config)
-        if not due and counters.step % config.log_every:
+        due = self.counters.is_evaluation_due(before, self.config)
+        if not due and self.counters.step % self.config.log_every:
             return
         self._write_metrics(self._validated(norm) if due else None)
 
     def _validated(self, norm: float) -> float:
         """The validation loss, outside the clock; Diverged when it is none."""
         start = time.perf_counter()
-        val_loss = self.validation.loss(self.model, self.averages.inputs(self.weights, self.counters))
+        inputs = self.averages.inputs(self.weights, self.counters)
+        val_loss = self.validation.loss(self.model, inputs, together=self.together)
         self.counters.evaluation_seconds += time.perf_counter() - start
         self.used.close()
         if not is_sound(val_loss, norm):
@@ -295,13 +294,6 @@ class _Run:
         if self.on_metrics is not None:
             self.on_metrics(line)
 
-    def _check_weights(self, loss: float, norm: float) -> None:
-        """What no step has read since would show only when the model is packed or run."""
-        wrong = sorted(spec.name for spec in self.specs if not fits(self.masters[spec.name], spec.format))
-        if wrong:
-            told = f"weights of {', '.join(wrong[:3])} are not finite, or too large to be stored or computed with; loss"
-            raise Diverged(told, loss, norm, (), "")
-
     def _record(self, error: Diverged) -> None:
         """The curve up to here, and the divergence in the checkpoint."""
         counters = self.counters
@@ -309,12 +301,14 @@ class _Run:
             self._write_metrics(None)
         self.diverged = Divergence.of(error, counters.step, counters.tokens, counters.seconds)
         self.save()
-        amend_checkpoint(self.folder, {"diverged": self.diverged.to_plain()})
+        if self.together.is_first:
+            amend_checkpoint(self.folder, {"diverged": self.diverged.to_plain()})
 
     def finish(self, settling: Settling | None) -> None:
         """Checkpoint; first the loss where a run was resumed that had no step left, then what is fitted at the end."""
         last = self.metrics.lines[-1] if self.metrics.lines else {"step": -1, "val_loss": None}
-        if self.diverged is None and (last["val_loss"] is None or last["step"] != self.counters.step):
+        is_due = last["val_loss"] is None or last["step"] != self.counters.step
+        if self.diverged is None and self.together.first_says(is_due):
             try:
                 val_loss = self._validated(norm=0.0)
                 if last["step"] == self.counters.step:
@@ -325,17 +319,21 @@ class _Run:
                 self._record(error)
         if self.diverged is None:
             self.averages.adopt(self.weights, self.counters)
-        if settling is not None and self.diverged is None:
+        self.sharing.close({**self._kept(), **self.weights.inputs, **{f"{k}/": w for k, w in self.masters.items()}})
+        if settling is not None and self.diverged is None and self.together.is_first:
             self.settled = self.counters.fitted(self.clock.now, lambda: settle(self.model, self.weights, settling))
         self.save()
 
     def save(self) -> None:
-        """Checkpoint now."""
+        """Checkpoint now; of several processes the first one does."""
+        if not self.together.is_first:
+            return
         start = time.perf_counter()
         self.metrics.write_csv()
         self.constants |= self.weights.changed_constants()
         constants = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in self.constants.items()}
         state = {**self.identity, "counters": dataclasses.asdict(self.counters), "used": self.used.to_plain()}
+        state |= self.sharing.to_plain()
         if self.distilling is not None:
             state |= {"distilled": dataclasses.asdict(self.distilling.seen), "teacher": self.distilling.to_plain()}
         save_checkpoint(self.folder, self.counters.step, self.masters, self._kept(), constants, state)
@@ -375,12 +373,13 @@ class _Run:
         found = observations(self.config, self.counters, groups, names, silent, self.feeding.description)
         found |= average_told(self.config, self.counters, self.specs) | self.passes.told() | self.used.told()
         found |= self.clips.told() if self.clips else {}
+        found |= self.sharing.told()
         if self.began is not None:
             found[START] = self.began
         if self.distilling is not None:
             found[DISTILLATION] = self.distilling.told(self.counters.step)
         found |= {name: {"ok": True, "detail": told} for name, told in self.settled.items()}
-        if self.config.document_mask:
+        if self.config.document_mask and self.together.is_first:
             detail = self.validation.apart_and_across(self.model, self.weights.inputs)
             found["document mask"] = {"ok": True, "detail": detail}
         return found

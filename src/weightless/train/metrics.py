@@ -27,9 +27,10 @@ MAYBE_NULL = ("val_loss", "train_loss", "tokens_per_second")
 
 
 class MetricsLog:
-    """The lines so far, in memory and on the disk."""
+    """The lines so far, in memory and, unless somebody else `writes` them, on the disk."""
 
-    def __init__(self, folder: Path, upto_step: int) -> None:
+    def __init__(self, folder: Path, upto_step: int, writes: bool = True) -> None:
+        self.writes = writes
         self.path, self.csv_path = folder / "metrics.jsonl", folder / "metrics.csv"
         self.lines = [line for line in read_metrics(self.path) if line["step"] <= upto_step]
         self._write()
@@ -37,7 +38,8 @@ class MetricsLog:
     def append(self, line: dict[str, Any]) -> None:
         """Add one report."""
         self.lines.append(line)
-        append_line(self.path, json.dumps(line, allow_nan=False))
+        if self.writes:
+            append_line(self.path, json.dumps(line, allow_nan=False))
 
     def amend(self, val_loss: float) -> None:
         """Give the last report a validation loss that was taken after it."""
@@ -45,6 +47,8 @@ class MetricsLog:
         self._write()
 
     def _write(self) -> None:
+        if not self.writes:
+            return
         atomic_write(self.path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in self.lines))
 
     def write_csv(self) -> None:

@@ -32,6 +32,7 @@ from weightless.base.errors import ConfigError
 from weightless.layers.functions.losses import slopes_by, slopes_to_compile
 from weightless.layers.stack import StackModel
 from weightless.train.config import TrainConfig
+from weightless.train.shares import Share
 
 DTYPES = {"bf16": torch.bfloat16}
 COMPILERS = ("g++", "clang++", "c++", "cl")
@@ -41,10 +42,11 @@ PRODUCTS = frozenset({"linear", "matmul", "mm", "addmm", "bmm", "baddbmm"})
 class Passes:
     """`losses` and `after_step` of a model as training computes them, and what was seen of that."""
 
-    def __init__(self, model: Any, config: TrainConfig, is_taught: bool = False) -> None:
+    def __init__(self, model: Any, config: TrainConfig, is_taught: bool = False, share: Share | None = None) -> None:
         if is_taught and config.autocast != "none":
             raise ConfigError(f"autocast = {config.autocast!r} and a teacher: that loss is in float32, leave one out")
         self.model, self.config, self.computed = model, config, model
+        self.share = share or Share.of(config, 0, 1)
         self.n_graphs = self.n_runs = self.n_passes = self.n_compiled = 0
         self.products: Counter[torch.dtype] = Counter()
         if config.compile:
@@ -60,7 +62,9 @@ class Passes:
 
     def losses(self, p: Mapping[str, torch.Tensor], *arrays: torch.Tensor, record: Any = None) -> torch.Tensor:
         """`model.losses`, in float32 whatever it was computed in; ConfigError where it does not compile."""
-        return self._passed(lambda: self.computed.losses(p, *arrays, record=record)).float()
+        nats_BT = self._passed(lambda: self.computed.losses(p, *arrays, record=record)).float()
+        self.share.check(record)
+        return nats_BT
 
     def taught(self, *arguments: Any, record: Any = None) -> Any:
         """`model.taught`, which has no products in bf16."""

@@ -16,9 +16,11 @@ import torch
 
 from weightless.data.batches.packing import Batch
 from weightless.train.clock import StepClock
+from weightless.train.combining import combined
 from weightless.train.config import TrainConfig
 from weightless.train.gradients import Gradient, RowGradient, clip, global_norm
 from weightless.train.optimizers.groups import GroupedOptimizer, Part
+from weightless.train.processes import current
 from weightless.train.step import warm_up
 from weightless.train.working_weights import WorkingWeights
 
@@ -31,11 +33,11 @@ class Rehearsal:
     ) -> None:
         self.model, self.weights, self.optimizer = model, weights, optimizer
         self.batch, self.config = batch, config
-        self.gradients: Mapping[str, Gradient] = {}
+        self.gradients: dict[str, Gradient] = {}
 
-    def fits(self, clock: StepClock, used: float) -> bool:
-        """Whether a step fits into what is left of the budget, after doing this one."""
-        return clock.warm_up(self.one_pass, self.config.grad_accumulation, used, self.one_update)
+    def fits(self, clock: StepClock, used: float, n_passes: int) -> bool:
+        """Whether a step of so many passes fits into what is left of the budget, after doing this one."""
+        return clock.warm_up(self.one_pass, n_passes, used, self.one_update)
 
     def one_pass(self) -> None:
         """Forwards and backwards."""
@@ -43,7 +45,8 @@ class Rehearsal:
 
     def one_update(self) -> None:
         """By the first step's rule, undone part by part, so that at most one part lies in memory twice."""
-        gradients, self.gradients = self.gradients, {}
+        gradients, _ = combined(current(), self.weights.leaves, self.gradients, ())
+        self.gradients = {}
         if self.config.grad_clip:
             clip(gradients, global_norm(gradients), self.config.grad_clip)
         for part in self.optimizer.parts:

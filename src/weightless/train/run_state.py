@@ -19,6 +19,9 @@ from weightless.train.schedules import factor
 
 T = TypeVar("T")
 
+EVALUATIONS = 10
+"""Evaluations per run when the configuration leaves it open."""
+
 
 @dataclass
 class Counters:
@@ -79,6 +82,14 @@ class Counters:
     def is_over(self, config: TrainConfig) -> bool:
         """Whether the budget is used, to the last whole step that fits."""
         return self.full or self.progress(config) >= 1.0
+
+    def is_evaluation_due(self, before: float, config: TrainConfig) -> bool:
+        """Whether the model is to be validated after a step that began at progress `before`."""
+        if self.is_over(config):
+            return True
+        if config.eval_every is None:
+            return int(self.progress(config) * EVALUATIONS) > int(before * EVALUATIONS)
+        return self.step % config.eval_every == 0
 
     def fitted(self, now: Callable[[], float], fit: Callable[[], T]) -> T:
         """What `fit` gives, behind the last step; how long it took by the clock `now` is kept."""

@@ -18,10 +18,12 @@ import torch
 
 from weightless.data.batches.packing import IGNORED, Batch
 from weightless.layers.layer import Record
+from weightless.train.combining import combined, counted
 from weightless.train.distilling import Lesson, taught_by
 from weightless.train.divergence import Diverged, is_sound
 from weightless.train.gradients import Gradient, clip, collect, global_norm, norms
 from weightless.train.optimizers.groups import GroupedOptimizer
+from weightless.train.processes import ALONE, Processes
 from weightless.train.working_weights import WorkingWeights
 
 
@@ -61,13 +63,18 @@ def train_step(
     max_norm: float,
     device: str = "cpu",
     lessons: Sequence[Lesson] | None = None,
+    together: Processes = ALONE,
+    n_batches: int | None = None,
 ) -> StepReport:
     """Step number `step` (from 0) at `factor` of the peak learning rates; max_norm 0 means no clipping.
 
     With `lessons`, one per batch, what is minimised is what they mix of nats and KL to a teacher; the loss stays nats.
+    Of several processes `together`, each gives its share (shares.py) of the `n_batches` of the step, and all of them
+    report, and do to their weights, the same.
     """
     loss, auxiliary, kept, kl = 0.0, None, Record(), None
-    n_targets = sum(int(np.count_nonzero(batch.targets_BT != IGNORED)) for batch in batches)
+    n_batches = n_batches or len(batches)
+    n_targets = int(together.total(sum(int(np.count_nonzero(batch.targets_BT != IGNORED)) for batch in batches)))
     for i, batch in enumerate(batches):
         arrays = [as_tensor(array, device) for array in batch if array is not None]
         record = Record()
@@ -79,18 +86,21 @@ def train_step(
             mean, objective = (each.sum() / max(1, n_targets) for each in (taught.nats, taught.objective))
             kl = (kl or 0.0) + float(taught.kl.sum()) / max(1, n_targets)
         if record.auxiliary:
-            beside = torch.stack(record.auxiliary).sum() / len(batches)
+            beside = torch.stack(record.auxiliary).sum() / n_batches
             objective, auxiliary = objective + beside, (auxiliary or 0.0) + float(beside.detach())
         objective.backward()
         loss += float(mean.detach())
         for name, count in record.counts.items():
             kept.counts[name] = kept.counts[name] + count if name in kept.counts else count
-    gradients = collect(weights.leaves)
+    sums = loss, auxiliary or 0.0, kl or 0.0
+    gradients, sums = combined(together, weights.leaves, collect(weights.leaves), sums)
+    kept.counts = counted(together, kept.counts)
+    loss, auxiliary, kl = sums[0], None if auxiliary is None else sums[1], None if kl is None else sums[2]
     if weights.clips is not None:
         weights.clips.take(gradients, weights.masters, weights.strength)
     norm = global_norm(gradients)
     if not is_sound(loss, norm):
-        raise _diverged(step, len(batches), loss, norm, gradients)
+        raise _diverged(step, n_batches, loss, norm, gradients)
     if max_norm:
         clip(gradients, norm, max_norm)
     optimizer.update(gradients, factor, step + 1)

@@ -17,6 +17,7 @@ import torch
 
 from weightless.base.errors import ConfigError
 from weightless.data.batches.packing import IGNORED
+from weightless.train.processes import ALONE, Processes
 from weightless.train.step import as_tensor
 
 
@@ -56,15 +57,23 @@ class Validation:
         self.document_NT = None if end_of_text is None else (self.inputs_NT == end_of_text).cumsum(1)
 
     @torch.no_grad()
-    def loss(self, model: Any, inputs: dict[str, torch.Tensor], apart: bool = False) -> float:
-        """Mean nats per target with these weights and constants; IGNORED targets do not count."""
-        total = 0.0
-        for start in range(0, self.inputs_NT.shape[0], self.batch_size):
+    def loss(
+        self, model: Any, inputs: dict[str, torch.Tensor], apart: bool = False, together: Processes = ALONE
+    ) -> float:
+        """Mean nats per target with these weights and constants; IGNORED targets do not count.
+
+        Processes `together` take turns at the batches, and each has the sum that one would have.
+        """
+        starts, sums = range(0, self.inputs_NT.shape[0], self.batch_size), []
+        for start in starts[together.rank :: together.world]:
             rows = slice(start, start + self.batch_size)
             arrays = [self.inputs_NT[rows], self.targets_NT[rows]]
             if apart and self.document_NT is not None:
                 arrays.append(self.document_NT[rows])
-            total += float(model.losses(inputs, *arrays).double().sum())
+            sums.append(float(model.losses(inputs, *arrays).double().sum()))
+        total = 0.0
+        for each in together.dealt(sums, len(starts)):
+            total += each
         return total / self.n_tokens
 
     def apart_and_across(self, model: Any, inputs: dict[str, torch.Tensor]) -> str:

@@ -24,6 +24,7 @@ from weightless.train.optimizers.adamw import AdamW
 from weightless.train.optimizers.muon import Muon
 from weightless.train.optimizers.rowwise_adagrad import RowwiseAdagrad
 from weightless.train.optimizers.sgd import SGD
+from weightless.train.processes import current
 
 GROUPS = ("matrix", "embedding", "head", "vector", "table")
 
@@ -116,5 +117,5 @@ def _part(
         return Part(group, RowwiseAdagrad(held), config.table_lr if config.optimizer == "muon" else lr)
     if group == "matrix" and config.optimizer == "muon":
         rise = (config.muon_momentum_start, config.muon_momentum_warmup)
-        return Part(group, Muon(held, decay, config.muon_momentum, stacked, rise), config.muon_lr)
+        return Part(group, Muon(held, decay, config.muon_momentum, stacked, rise, current()), config.muon_lr)
     return Part(group, AdamW(held, decay, (config.beta1, config.beta2)), lr)

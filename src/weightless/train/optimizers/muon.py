@@ -26,7 +26,9 @@ from itertools import groupby
 import torch
 
 from weightless.base.errors import ConfigError
+from weightless.train.combining import shared_out
 from weightless.train.gradients import Gradient, RowGradient
+from weightless.train.processes import ALONE, Processes
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
@@ -42,15 +44,18 @@ class Muon:
         momentum: float = 0.95,
         stacked: Mapping[str, tuple[int, ...]] | None = None,
         rise: tuple[float, int] = (0.0, 0),
+        together: Processes = ALONE,
     ) -> None:
         """`stacked` {name: rows of each of its matrices}; `rise`: the momentum of the first step, and over how many
-        steps it comes to `momentum`.  ConfigError for what is no matrix, and for rows that do not add up."""
+        steps it comes to `momentum`; `together`: who makes the matrices of one shape orthogonal, each some of them.
+        ConfigError for what is no matrix, and for rows that do not add up."""
         for name, p in params.items():
             if p.ndim != 2:
                 raise ConfigError(
                     f"Muon needs matrices and {name} has shape {tuple(p.shape)}; put it into group 'vector'"
                 )
         self.params, self.decay, self.momentum, self.rise = dict(params), decay, momentum, rise
+        self.together = together
         self.stacked = dict(stacked or {})
         for name, parts in self.stacked.items():
             if name in self.params and self.params[name].shape[0] != sum(parts):
@@ -68,7 +73,7 @@ class Muon:
         steps = {name: self._nesterov(name, gradients[name], t) for name in self.params if name in gradients}
         for (n, rows, cols), places in by_shape.items():
             stack = torch.stack([steps[name][first : first + n * rows] for name, first in places])
-            update_NRC = orthogonal(stack.view(-1, rows, cols)).reshape(stack.shape)
+            update_NRC = shared_out(self.together, orthogonal, stack.view(-1, rows, cols)).reshape(stack.shape)
             w = [self.params[name][first : first + n * rows] for name, first in places]
             if self.decay:
                 torch._foreach_mul_(w, 1.0 - lr * self.decay)
