@@ -71,7 +71,10 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class Artifact:
-    """An open artifact; `data` is the whole data region, mapped read-only."""
+    """An open artifact; `data` is the whole data region, mapped read-only.
+
+    `file_bytes` are those of the file, squeezed or not; all else is of the artifact inside.
+    """
 
     path: Path
     meta: dict[str, Any]
@@ -125,7 +128,7 @@ def open_artifact(path: str | Path, verify: bool = True) -> Artifact:
     data = whole[HEADER_BYTES : header.meta_offset]
     if verify:
         _verify(path, data, entries)
-    return Artifact(path, meta, MappingProxyType({entry.name: entry for entry in entries}), data, len(whole))
+    return Artifact(path, meta, MappingProxyType({entry.name: entry for entry in entries}), data, path.stat().st_size)
 
 
 def _packed_meta(meta: dict[str, Any]) -> bytes:

@@ -133,6 +133,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "with --speculate, --beam and --prompts, which feed many tokens at once wherever the model allows it",
         ),
     ),
+    "pack": (
+        Rule(
+            ("cap", "code", "coders", "keep_over", "published", "solve", "formats", "seed_margin"),
+            lambda o: not o.golf,
+            "without --golf",
+        ),
+        Rule(("formats", "seed_margin"), lambda o: not o.solve, "without --solve"),
+    ),
     "audit": (
         Rule(("tensors", "twin", "tokens"), lambda o: not o.ternary, "without --ternary"),
         Rule(
