@@ -229,6 +229,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "fit": (
+        Rule(("cap", "code", "like"), lambda o: not o.golf, "without --golf"),
         Rule(
             ("vocab",), lambda o: any(pair.partition("=")[0] == "vocab_size" for pair in o.set), "with --set vocab_size"
         ),

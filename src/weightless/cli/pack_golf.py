@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from weightless.cli.artifact import Pack
     from weightless.golf.solver import Solution
 
-SHOWN = 40
+SHOWN = 16
+"""Plans that are printed, the last of those considered."""
 
 
 def pack_golf(options: Pack, packed_folder: Callable[[Path, str, dict[str, str] | None], Path]) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,12 +23,15 @@ from weightless.base.errors import ConfigError
 from weightless.base.format_names import parse_format
 from weightless.quant.code_rows import quantise
 from weightless.quant.layout import format_named, is_quantised
+from weightless.quant.rules import rule_of
 
 MOST_PLANS = 200_000
 LEAST_DOUBT = 5e-4
-"""A plan that is predicted to miss by less, or by twice the error of the first prediction, is made and measured."""
-K_GRID = tuple(float(f"{3.92 * 2 ** (i / 8):.3g}") for i in range(25))
-"""From the clip that errs least for normal numbers to three bits less."""
+"""A plan that is predicted to miss by less, or by the error of the last prediction, is made and measured."""
+K_GRID = tuple(float(f"{3.92 * 2 ** (i / 4):.4g}") for i in range(13))
+"""From the clip that errs least for normal numbers to three bits less: k that are measured by their entropy."""
+FINE = 16
+"""Steps between two of them, in equal ratios; sizes and errors there are read off the line between, in log2 k."""
 BITS_MENU = ("int8_row@std", "int6_row@std", "int5_row@std", "int4_row@std", "int3_row")
 
 
@@ -118,37 +121,35 @@ def solve(
 ) -> Solution:
     """The plan of least error whose file, which `measure` makes, has at most `limit` bytes.
 
-    `around` are predicted bytes of all else in the file.  The first that should fit is made first: from then on sizes
-    are predicted by what it took.  ConfigError naming the smallest plan when none fits.
+    `around` are predicted bytes of all else in the file.  Every file that is made corrects the predictions of the
+    others by what it took.  ConfigError naming the smallest plan when none fits.
     """
     front = [(error, size, tuple(o[i].format for o, i in zip(groups, picks))) for error, size, picks in plans(groups)]
     made: dict[tuple[str, ...], Tried] = {}
-
-    def make(plan: tuple[float, float, tuple[str, ...]], scale: float) -> Tried:
-        error, size, formats = plan
-        if formats not in made:
-            made[formats] = Tried(formats, around + scale * size, error, measure(formats))
-        return made[formats]
-
-    first = next((plan for plan in front if around + plan[1] <= limit), front[-1])
-    found, scale, tried = make(first, 1.0), 1.0, []
-    for plan in front:
-        if first[1] and not tried:
-            scale = ((found.real or 0) - around) / first[1]
-        doubt = max(LEAST_DOUBT, 2 * abs(found.predicted / max(1, found.real or 0) - 1))
-        predicted = around + scale * plan[1]
-        if predicted > limit * (1 + doubt):
-            tried.append(made.get(plan[2]) or Tried(plan[2], predicted, plan[0]))
-            continue
-        tried.append(make(plan, scale))
-        if (tried[-1].real or 0) <= limit:
-            return Solution(tried[-1], tried)
+    scale, doubt = 1.0, 0.0
+    while True:
+        tried = [made.get(names) or Tried(names, around + scale * size, error) for error, size, names in front]
+        likely = (i for i, plan in enumerate(tried) if _may_fit(plan, limit, doubt))
+        if (at := next(likely, None)) is None and made:
+            break
+        at = len(front) - 1 if at is None else at  # all are predicted to be too large: the smallest says how surely
+        plan, size = tried[at], front[at][1]
+        if plan.real is not None:
+            return Solution(plan, tried[: at + 1])
+        real = measure(plan.formats)
+        made[plan.formats] = replace(plan, real=real)
+        scale = (real - around) / size if size else 1.0
+        doubt = max(LEAST_DOUBT, abs(plan.predicted / max(1, real) - 1))
     smallest = min(tried, key=lambda plan: plan.real or plan.predicted)
     takes, named = smallest.real or round(smallest.predicted), ", ".join(sorted(set(smallest.formats)))
     raise ConfigError(
         f"nothing fits {limit:,} bytes: the smallest plan ({named}) takes {takes:,}; "
         "train a smaller model (weightless fit FAMILY --golf), or offer formats of fewer bits"
     )
+
+
+def _may_fit(plan: Tried, limit: int, doubt: float) -> bool:
+    return plan.real <= limit if plan.real is not None else plan.predicted <= limit * (1 + doubt)
 
 
 def calibrated(
@@ -158,25 +159,63 @@ def calibrated(
     coded_bytes: Callable[[str, np.ndarray, str], int],
     tick: Callable[..., None] = lambda *_: None,
 ) -> list[list[Option]]:
-    """Options of every group: entropy times what coding took beside it, matrix by matrix, measured once per base.
+    """Options of every group: entropy times what coding took beside it, matrix by matrix, measured by base.
+
+    Formats of a base that differ in their rule alone are measured at two of them, a quarter from either end.
 
     `numbers` give a matrix when they are asked; `coded_bytes(name, x, format)` codes it.
     """
     of_base: dict[str, list[str]] = {}
     for fmt in formats:
         of_base.setdefault(parse_format(fmt).storage, []).append(fmt)
-    probes = {storage: names[len(names) // 3] for storage, names in of_base.items()}
+    probes = {
+        storage: sorted({names[len(names) // 4], names[-1 - len(names) // 4]}) for storage, names in of_base.items()
+    }
     found = []
     for names in groups.values():
         sums = dict.fromkeys(formats, (0.0, 0.0))
         for name in names:
             x_RC = numbers[name]()
             measured = {fmt: entropy_bytes(x_RC, fmt) for fmt in formats}
-            for storage, probe in probes.items():
-                ratio = coded_bytes(name, x_RC, probe) / max(1.0, measured[probe][0])
-                for fmt in of_base[storage]:
+            for storage, names_of_base in of_base.items():
+                probed = sorted((measured[fmt][0], coded_bytes(name, x_RC, fmt)) for fmt in probes[storage])
+                for fmt in names_of_base:
                     size, error = sums[fmt]
-                    sums[fmt] = (size + ratio * measured[fmt][0], error + measured[fmt][1])
+                    sums[fmt] = (size + _coded(measured[fmt][0], probed), error + measured[fmt][1])
             tick(x_RC.size)
         found.append([Option(fmt, *sums[fmt]) for fmt in formats])
     return found
+
+
+def _coded(entropy: float, probed: Sequence[tuple[float, int]]) -> float:
+    """Bytes after coding by the line through (entropy, bytes) of the probes; one alone gives its ratio."""
+    (low, at_low), (high, at_high) = probed[0], probed[-1]
+    if high - low < 1e-3 * high or low < 1:
+        return entropy * at_high / max(1.0, high)
+    return at_low + (entropy - low) * (at_high - at_low) / (high - low)
+
+
+def refined(options: Sequence[Option], fine: int = FINE) -> list[Option]:
+    """Options of the dial k with `fine` steps from one to the next: log2 of bytes and error are linear in log2 k."""
+    found = list(options[:1])
+    for one, other in zip(options, options[1:]):
+        k, last = (parse_format(option.format).number or usual_k(option.format) for option in (one, other))
+        for i in range(1, fine):
+            share = i / fine
+            name = f"{parse_format(one.format).storage}@std{k * (last / k) ** share:.4g}"
+            size, error = (_between(a, b, share) for a, b in ((one.n_bytes, other.n_bytes), (one.error, other.error)))
+            found.append(Option(parse_format(name).whole, size, error))
+        found.append(other)
+    return found
+
+
+def usual_k(fmt: str) -> float:
+    """The k of a format whose name says none."""
+    return rule_of(parse_format(fmt))[1]
+
+
+def _between(one: float, other: float, share: float) -> float:
+    """Geometric where both are above zero, else linear."""
+    if min(one, other) <= 0:
+        return one + share * (other - one)
+    return one * (other / one) ** share

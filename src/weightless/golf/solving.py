@@ -16,7 +16,7 @@ from weightless.base.progress import progress
 from weightless.export.packed import Packed, open_packed
 from weightless.export.repack import repack
 from weightless.golf.matrices import by_component, matrices, numbers, warn_of_codes
-from weightless.golf.solver import BITS_MENU, Solution, calibrated, k_formats, solve
+from weightless.golf.solver import BITS_MENU, Solution, calibrated, k_formats, refined, solve
 from weightless.program.tensor import Tensor, align
 from weightless.quant.formats import encode_rows
 from weightless.quant.layout import format_named, is_quantised
@@ -58,6 +58,8 @@ def solved(
             lambda name, x_RC, fmt: coded_bytes(tensors[name], x_RC, fmt, offered),
             tick,
         )
+    if dial == "k":
+        options = [refined(options[0])]
     made: dict[tuple[str, ...], bytes] = {}
 
     def measure(chosen: tuple[str, ...]) -> int:
