@@ -1,4 +1,4 @@
-"""weightless pack --golf and fit --golf.  Oracle: the file system's sizes, the ordinary artifact, what count says of both."""
+"""weightless pack --golf and fit --golf.  Oracle: sizes on the disk, the ordinary artifact, count of both."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_what_opens_artifacts_opens_squeezed_ones(command, model, tmp_path):
     out = tmp_path / "small.wlz"
     squeeze(model, out)
     one, other = (json.loads(command("count", path, "--json")[1])[str(path)] for path in (model, out))
-    assert (one.pop("stored")["file"], other.pop("stored")["file"]) == (model.stat().st_size, out.stat().st_size)
+    assert (one.pop("file")["file"], other.pop("file")["file"]) == (model.stat().st_size, out.stat().st_size)
     assert one == other
     (tmp_path / "broken.wlz").write_bytes(out.read_bytes()[:-7])
     for verb in ("eval", "count", "audit", "generate", "export"):
