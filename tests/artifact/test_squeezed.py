@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -121,9 +122,13 @@ def test_a_stream_gives_what_was_asked_for_or_nothing(coder):
     """Bombs: ten million zeros in a stream that should hold a hundred; and streams with an end that is not theirs."""
     installed(coder)
     bomb = coded(bytes(10**7), coder)
+    tracemalloc.start()
     for wrong in (coded(bytes(99), coder), coded(bytes(101), coder), bomb, b"", bomb[:-1]):
+        tracemalloc.reset_peak()
         with pytest.raises(ValueError, match=coder):
             decoded(wrong, coder, 100)
+        assert tracemalloc.get_traced_memory()[1] < 10**6  # of the ten million
+    tracemalloc.stop()
     with pytest.raises(ValueError, match=coder):
         decoded(coded(bytes(100), coder) + b"x", coder, 100)
     assert decoded(coded(bytes(100), coder), coder, 100) == bytes(100)
@@ -132,10 +137,13 @@ def test_a_stream_gives_what_was_asked_for_or_nothing(coder):
 def test_a_frame_that_claims_a_size_is_not_believed():
     """zstd allocates what a frame says it holds; ours says nothing, and another claim is refused before."""
     zstandard = pytest.importorskip("zstandard")
-    claiming = zstandard.ZstdCompressor(write_content_size=True).compress(bytes(1 << 20))
-    assert zstandard.frame_content_size(claiming) == 1 << 20
+    claiming = zstandard.ZstdCompressor(write_content_size=True).compress(bytes(1 << 24))
+    assert zstandard.frame_content_size(claiming) == 1 << 24
+    tracemalloc.start()
     with pytest.raises(ValueError, match="zstd"):
         decoded(claiming, "zstd", 100)
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
 
 
 def test_opens_to_the_same_artifact(plain, tmp_path):

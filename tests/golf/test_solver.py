@@ -62,6 +62,17 @@ def test_no_plan_is_left_out_that_another_does_not_beat():
     assert [(e, s) for e, s, _ in front] == [(1.5, 7), (2.5, 5), (6, 4)]
 
 
+def test_a_better_plan_that_is_predicted_to_miss_by_little_is_measured():
+    options = [Option("better", 100_030.0, 1.0), Option("safe", 99_000.0, 2.0), Option("far", 101_000.0, 0.5)]
+    real, asked = {"better": 99_990, "safe": 99_000, "far": 90_000}, []
+
+    def measure(formats):
+        asked.append(formats[0])
+        return real[formats[0]]
+
+    assert solve([options], 0.0, 100_000, measure).chosen.formats == ("better",) and asked == ["safe", "better"]
+
+
 def test_few_measurements_are_enough():
     """192 plans of which every file would take a minute: the boundary is found in a handful."""
     coarse = [Option(fmt, 1e6 * 2 ** (-i / 16), 2.0**i) for i, fmt in enumerate(k_formats())]
