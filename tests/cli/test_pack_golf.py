@@ -113,6 +113,7 @@ def test_the_published_rounding(command, tmp_path):
         (("--golf", "--cap", "10", "--code", "SCRIPT"), "leave nothing of a cap of 10"),
         (("--golf", "--code", "none.py"), "cannot read the script none.py"),
         (("--out", "x.wlz"), "give --golf"),
+        (("--golf", "--out", "x.wl"), "let x.wl end with .wlz"),
     ],
 )
 def test_bad_requests(command, model, script, arguments, told):

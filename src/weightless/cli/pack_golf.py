@@ -51,6 +51,8 @@ def pack_golf(options: Pack, packed_folder: Callable[[Path, str, dict[str, str] 
 def _target(options: Pack) -> Path:
     source = Path(options.model)
     if options.out:
+        if not options.out.endswith(".wlz"):
+            raise ConfigError(f"--golf writes a squeezed artifact: let {options.out} end with .wlz")
         return Path(options.out)
     if source.is_file() and source.suffix == ".wlz":
         raise ConfigError(f"{source} is squeezed already: say with --out where to write it anew")
