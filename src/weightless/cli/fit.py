@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -87,13 +88,11 @@ def _limits(options: Fit) -> dict[str, float]:
 
 def _coded(options: Fit) -> Coded | None:
     """What coding is expected to take, where that is a budget."""
-    from pathlib import Path
-
+    if not options.golf:
+        return None
     from weightless.golf.cap import code_bytes
     from weightless.golf.expected import expected
 
-    if not options.golf:
-        return None
     code = code_bytes(Path(options.code)) if options.code else 0
     return expected(Path(options.like) if options.like else None, code)
 
