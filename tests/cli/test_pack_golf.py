@@ -136,3 +136,11 @@ def test_fit_works_backwards_from_the_cap(command, tmp_path):
     assert found["coded_bits"]["int8_row"] < 8
     assert command("fit", "golf", "--golf", "--cap", "1kB")[0] == 2
     assert "does nothing without --golf" in command("fit", "golf", "--stored", "1MB", "--like", like)[2]
+
+
+def test_from_the_folder_of_a_trained_model(command, small_run, tmp_path):
+    """What is squeezed is the artifact that the run packed, to the byte."""
+    folder = small_run[0] / "models" / "feather"
+    assert command("pack", folder, "--golf", "--coders", "zlib", "--out", tmp_path / "model.wlz")[0] == 0
+    assert command("pack", tmp_path / "model.wlz", "--out", tmp_path / "model.wl")[0] == 0
+    assert (tmp_path / "model.wl").read_bytes() == (folder / "model.wl").read_bytes()
