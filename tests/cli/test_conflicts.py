@@ -234,6 +234,7 @@ def test_every_rule_is_about_flags_that_exist():
     options = {
         "generate": generate.Generate,
         "audit": audit.Audit,
+        "pack": artifact.Pack,
         "eval": artifact.Eval,
         "count": count.Count,
         "export": foreign.Export,

@@ -35,8 +35,8 @@ from weightless.artifact.header import (
     unfinished_header,
 )
 from weightless.artifact.sections import Entry, align_up, check_layout, dump_table, load_table
-from weightless.artifact.squeezed import MAGIC, unsqueezed
 from weightless.artifact.strict_json import dump_strict, load_strict
+from weightless.artifact.unsqueezing import MAGIC, unsqueezed
 from weightless.base.cores import cores
 from weightless.base.errors import ConfigError, CorruptFileError, WeightlessError, nearest
 from weightless.base.files import atomic_writer
@@ -71,7 +71,10 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class Artifact:
-    """An open artifact; `data` is the whole data region, mapped read-only."""
+    """An open artifact; `data` is the whole data region, mapped read-only.
+
+    `file_bytes` are those of the file, squeezed or not; all else is of the artifact inside.
+    """
 
     path: Path
     meta: dict[str, Any]
@@ -111,7 +114,7 @@ def write_artifact(path: str | Path, meta: dict[str, Any], tensors: Sequence[Sto
 def open_artifact(path: str | Path, verify: bool = True) -> Artifact:
     """Map the file and check it; `verify=False` leaves the data region unread."""
     path = Path(path)
-    whole = _mapped(path)
+    whole = opened_bytes(path)
     header = Header.unpack(whole[:HEADER_BYTES].tobytes(), len(whole), path)
     meta_text = whole[header.meta_offset : header.table_offset].tobytes()
     table_text = whole[header.table_offset :].tobytes()
@@ -125,7 +128,7 @@ def open_artifact(path: str | Path, verify: bool = True) -> Artifact:
     data = whole[HEADER_BYTES : header.meta_offset]
     if verify:
         _verify(path, data, entries)
-    return Artifact(path, meta, MappingProxyType({entry.name: entry for entry in entries}), data, len(whole))
+    return Artifact(path, meta, MappingProxyType({entry.name: entry for entry in entries}), data, path.stat().st_size)
 
 
 def _packed_meta(meta: dict[str, Any]) -> bytes:
@@ -175,8 +178,11 @@ def _write_sections(file: IO[bytes], tensors: Sequence[StoredTensor]) -> tuple[l
     return entries, offset
 
 
-def _mapped(path: Path) -> np.ndarray:
-    """The whole file as read-only bytes; refuses what is not a regular file, which could block or never end."""
+def opened_bytes(path: Path) -> np.ndarray:
+    """The bytes of an artifact, mapped read-only, or unpacked where it is squeezed (`unsqueezing.py`).
+
+    What is not a regular file is refused: it could block or never end.  Nothing but its size is checked here.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -186,7 +192,7 @@ def _mapped(path: Path) -> np.ndarray:
                 raise CorruptFileError(f"{path} is empty: {REMEDY}")
             whole = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
         if whole[: len(MAGIC)].tobytes() == MAGIC:
-            return np.frombuffer(unsqueezed(whole.tobytes(), str(path)), np.uint8)
+            return unsqueezed(whole.data, str(path))
         return whole
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

@@ -133,6 +133,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "with --speculate, --beam and --prompts, which feed many tokens at once wherever the model allows it",
         ),
     ),
+    "pack": (
+        Rule(
+            ("cap", "code", "coders", "keep_over", "published", "solve", "formats", "seed_margin"),
+            lambda o: not o.golf,
+            "without --golf",
+        ),
+        Rule(("formats", "seed_margin"), lambda o: not o.solve, "without --solve"),
+    ),
     "audit": (
         Rule(("tensors", "twin", "tokens"), lambda o: not o.ternary, "without --ternary"),
         Rule(
@@ -228,6 +236,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "fit": (
+        Rule(("cap", "code", "like"), lambda o: not o.golf, "without --golf"),
         Rule(
             ("vocab",), lambda o: any(pair.partition("=")[0] == "vocab_size" for pair in o.set), "with --set vocab_size"
         ),

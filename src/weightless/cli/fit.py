@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -15,7 +16,7 @@ from weightless.cli.parse import parse, settings
 from weightless.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from weightless.lab.fit import Fitted
+    from weightless.lab.fit import Coded, Fitted
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,15 @@ class Fit:
     """Size of the vocabulary."""
     set: tuple[str, ...] = ()
     """Fields of the family's configuration to hold fixed, as NAME=VALUE."""
+    golf: bool = False
+    """A budget of code and squeezed weights together, the tokenizer's included: --cap."""
+    cap: str = "16000000"
+    """With --golf: the most bytes, decimal."""
+    code: str = ""
+    """With --golf: the script that is submitted, whose bytes count."""
+    like: str = ""
+    """With --golf: an artifact (.wl, .wlz) that tells what a number of every format takes once it is coded; what it
+    does not hold, and everything when empty, is expected to take what normal numbers do."""
     positions: int = 512
     """Mean over positions 1 to this (or the context, if that is shorter)."""
     json: bool = False
@@ -54,7 +64,8 @@ def main(verb: str, arguments: list[str]) -> int:
         raise ConfigError(f"--positions {options.positions}: the mean is over positions 1 to at least 1")
     fixed = settings(family(options.family).Config, options.set)
     vocab_size = fixed.pop("vocab_size", options.vocab)
-    fitted = fit(Request(options.family, _limits(options), vocab_size, options.optimizer, fixed, options.positions))
+    limits, coded = _limits(options), _coded(options)
+    fitted = fit(Request(options.family, limits, vocab_size, options.optimizer, fixed, options.positions, coded))
     result = _plain(fitted, options)
     if options.json:
         print(json.dumps(result, indent=2))
@@ -68,9 +79,22 @@ def _limits(options: Fit) -> dict[str, float]:
 
     asked = {"touched": options.touched, "stored": options.stored, "optimizer": options.optimizer_bytes}
     limits = {name: float(parse_bytes(text)) for name, text in asked.items() if text}
+    if options.golf:
+        limits["golf"] = float(parse_bytes(options.cap))
     if not limits:
-        raise ConfigError("give at least one budget: --touched 1MB, --stored 16MB or --optimizer_bytes 100MB")
+        raise ConfigError("give at least one budget: --touched 1MB, --stored 16MB, --optimizer_bytes 100MB or --golf")
     return limits
+
+
+def _coded(options: Fit) -> Coded | None:
+    """What coding is expected to take, where that is a budget."""
+    if not options.golf:
+        return None
+    from weightless.golf.cap import code_bytes
+    from weightless.golf.expected import expected
+
+    code = code_bytes(Path(options.code)) if options.code else 0
+    return expected(Path(options.like) if options.like else None, code)
 
 
 def _plain(fitted: Fitted, options: Fit) -> dict[str, Any]:
@@ -90,7 +114,19 @@ def _plain(fitted: Fitted, options: Fit) -> dict[str, Any]:
         },
         "components": {part: {b: fitted.costs[b].get(part, 0) for b in fitted.costs} for part in fitted.components},
         "command": _command(fitted, options),
+        **_bits(fitted),
     }
+
+
+def _bits(fitted: Fitted) -> dict[str, Any]:
+    """Bits that a number of every format of the model is expected to take once it is coded."""
+    from weightless.models.catalog import family
+
+    if (coded := fitted.request.coded) is None:
+        return {}
+    program = family(fitted.request.family).decode_program(fitted.config)
+    formats = sorted({tensor.format for tensor in program.stored()})
+    return {"coded_bits": {fmt: coded.bits(fmt) for fmt in formats}}
 
 
 def _command(fitted: Fitted, options: Fit) -> str:
@@ -161,4 +197,6 @@ def _print(fitted: Fitted, result: dict[str, Any]) -> None:
     table.add_section()
     table.add_row("sum", *(f"{sum(parts.values()):,.0f}" for parts in fitted.costs.values()), style="bold")
     print_table(table)
+    for fmt, bits in result.get("coded_bits", {}).items():
+        print(f"a number of {fmt} is expected to take {bits:.3f} bits once it is coded")
     print(result["command"])

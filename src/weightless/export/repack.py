@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from weightless.base.config import from_dict, load_toml
@@ -51,9 +52,16 @@ def with_formats(family_name: str, config: Any, weight_format: str = "", plan: d
     return made
 
 
-def repack(source: Path, out: Path, weight_format: str = "", plan: dict[str, str] | None = None) -> Packed:
+def repack(
+    source: Path,
+    out: Path,
+    weight_format: str = "",
+    plan: dict[str, str] | None = None,
+    rounded: Mapping[str, StoredRows] = MappingProxyType({}),
+) -> Packed:
     """Write `source` in other formats to `out`; with nothing asked for, the same bytes.
 
+    `rounded` are rows of some tensors that are stored already, instead of those of `source`.
     ConfigError where a format cannot hold a tensor or the engine cannot run it: nothing is written then.
     """
     packed = open_packed(source)
@@ -69,5 +77,5 @@ def repack(source: Path, out: Path, weight_format: str = "", plan: dict[str, str
         for tensor in packed.program.stored()
     }
     tokenizer = packed.artifact.view("tokenizer").tobytes().decode() if packed.has_tokenizer else None
-    pack(out, packed.family, made, rows, tokenizer, packed.notes)
+    pack(out, packed.family, made, {**rows, **rounded}, tokenizer, packed.notes)
     return open_packed(out)

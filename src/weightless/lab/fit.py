@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -53,8 +53,22 @@ ADVICE = {
 
 
 @dataclass(frozen=True)
+class Coded:
+    """What a squeezed artifact is expected to take, for the budget golf."""
+
+    bits: Callable[[str], float]
+    """Per number of a tensor stored in a format, its scales and the filling of its rows included."""
+    described: float
+    """Bytes per byte of the artifact's description and table."""
+    tokenizer: float = 0.0
+    """Bytes per token of the vocabulary."""
+    code: int = 0
+    """Bytes of the script."""
+
+
+@dataclass(frozen=True)
 class Request:
-    """What to fit: `limits` in bytes by budget (touched, stored, optimizer), `fixed` fields of the Config."""
+    """What to fit: `limits` in bytes by budget (touched, stored, optimizer, golf), `fixed` fields of the Config."""
 
     family: str
     limits: Mapping[str, float]
@@ -62,6 +76,7 @@ class Request:
     optimizer: str = "adamw"
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     positions: int = HEADLINE_POSITIONS
+    coded: Coded | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,8 @@ def fit(request: Request) -> Fitted:
     point = tuple(dial.value for dial in turned)
     steps = tuple((dial, space.config(point[: i + 1])) for i, dial in enumerate(turned))
     config = space.config(point)
-    return Fitted(request, config, steps, costs_of(request, config, ("touched", "stored", "optimizer")))
+    budgets = ("touched", "stored", "optimizer", *(("golf",) if request.coded else ()))
+    return Fitted(request, config, steps, costs_of(request, config, budgets))
 
 
 class _Space:
@@ -203,6 +219,8 @@ def costs_of(request: Request, config: Any, budgets: tuple[str, ...]) -> Costs:
         out["touched"] = {name: amounts[0] for name, amounts in touched.components.items()}
     if "stored" in budgets:
         out["stored"] = stored_components(request.family, config, program)
+    if "golf" in budgets and request.coded:
+        out["golf"] = coded_components(request.coded, stored_components(request.family, config, program), program)
     if "optimizer" in budgets:
         trained = isinstance(family(request.family), Trained)
         weights = family_model(request.family, config).weights if trained else ()
@@ -244,9 +262,23 @@ def stored_components(family_name: str, config: Any, program: Program) -> dict[s
     return out
 
 
+def coded_components(coded: Coded, stored: Mapping[str, float], program: Program) -> dict[str, float]:
+    """Expected bytes of code and squeezed artifact by component."""
+    out = dict.fromkeys(stored, 0.0)
+    for tensor in program.stored():
+        out[tensor.component] += tensor.shape[0] * tensor.shape[1] * coded.bits(tensor.format) / 8
+    out[AROUND] = coded.described * stored[AROUND]
+    return {**out, "tokenizer": coded.tokenizer * program.vocab_size, "code": float(coded.code)}
+
+
 def _refusal(error: Impossible, request: Request, config: Any) -> str:
     """One line: what is impossible, the component at fault, and what to do."""
-    kind = {"touched": "touched per token", "stored": "stored", "optimizer": f"of {request.optimizer} state"}
+    kind = {
+        "touched": "touched per token",
+        "stored": "stored",
+        "optimizer": f"of {request.optimizer} state",
+        "golf": "of code and coded weights",
+    }
     total, part = sum(error.parts.values()), error.parts[error.component]
     shape = ", ".join(f"{name} {getattr(config, name)}" for name in ("d_model", "n_layers") if name in vars(config))
     alone = f"the {error.component} alone takes" if part > error.limit else f"most of it the {error.component},"
