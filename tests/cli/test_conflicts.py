@@ -221,7 +221,7 @@ def test_every_rule_is_about_flags_that_exist():
         generate,
         launch,
         run,
-        tokenizer,
+        tokenizer_train,
         train,
     )
     from weightless.cli import tokenizer_study as study
@@ -243,7 +243,7 @@ def test_every_rule_is_about_flags_that_exist():
         "launch": launch.Launch,
         "data prepare": data_prepare.Prepare,
         "data import": data_import.Import,
-        "tokenizer train": tokenizer.Train,
+        "tokenizer train": tokenizer_train.Train,
         "tokenizer convert": study.Convert,
         "report": run.Report,
         "tokenizer compare": study.Compare,

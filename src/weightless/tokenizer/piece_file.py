@@ -5,7 +5,8 @@
                                                                    5 unused, 6 byte
     TrainerSpec     3 model_type          24 treat_whitespace_as_suffix   25 split_digits   35 byte_fallback
                     40 unk_id  41 bos_id  42 eos_id  43 pad_id
-    NormalizerSpec  1 name   2 precompiled_charsmap   3 add_dummy_prefix   4 remove_extra_whitespaces   5 escape_whitespaces
+    NormalizerSpec  1 name   2 precompiled_charsmap   3 add_dummy_prefix   4 remove_extra_whitespaces
+                    5 escape_whitespaces
 
 Fields that are not listed are passed over, as protobuf demands; of a field that comes twice the last value counts.
 Source: sentencepiece_model.proto of the SentencePiece project (numbers and defaults).

@@ -10,7 +10,6 @@ and marks that inherit their script.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from weightless.tokenizer.bpe_train import PAIRS_AT_FIRST, indexed, longer
 from weightless.tokenizer.memory import fresh
 from weightless.tokenizer.scripts import ANY, scripts_of
+from weightless.tokenizer.word_counter import Words
 
 GAP = -1
 DIGITS = "0123456789" + "".join(chr(0xFF10 + k) for k in range(10))
@@ -34,8 +34,8 @@ class Layout:
     scripts: np.ndarray
 
 
-def coded(words: Counter[bytes], characters: list[str], split_digits: bool) -> Layout:
-    """The layout of words as bytes with counts; characters that are not listed end a word."""
+def coded(words: Words, characters: list[str], split_digits: bool) -> Layout:
+    """The layout of words; characters that are not listed end a word."""
     points, weights, starts = characters_of(words)
     by_point = np.array([ord(c) for c in characters], dtype=np.int64)
     order = np.argsort(by_point)
@@ -60,15 +60,14 @@ def coded(words: Counter[bytes], characters: list[str], split_digits: bool) -> L
     return Layout(text, symbol, weight, characters, scripts)
 
 
-def characters_of(words: Counter[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(code points, weights, whether a word starts) of all characters."""
-    texts = [word.decode() for word in words if word]
-    counts = np.fromiter((n for word, n in words.items() if word), np.int64, len(texts))
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32).astype(np.int64)
+def characters_of(words: Words) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(code points int64, how often the word of each was seen, whether a word starts there) of all distinct words."""
+    content = words.text
+    points = np.frombuffer(content.tobytes().decode().encode("utf-32-le"), np.uint32).astype(np.int64)
+    number = np.cumsum(content & 0xC0 != 0x80)  # of the character that a byte belongs to, from 1 on
     starts = np.zeros(len(points), dtype=bool)
-    starts[np.cumsum(lengths) - lengths] = True
-    return points, np.repeat(counts, lengths), starts
+    starts[number[words.offsets[:-1]] - 1] = True
+    return points, words.counts[np.cumsum(starts) - 1], starts
 
 
 def merge_layout(layout: Layout, n_merges: int, longest: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Numba kernels that train SentencePiece's BPE: merge the most frequent pair that makes a piece.  Twin: piece_reference.
+"""Numba kernels that train SentencePiece's BPE: merge the most frequent pair that is a piece.  Twin: piece_reference.
 
 As merge_loop.py, with characters in the place of bytes, and these rules of SentencePiece:
 
@@ -9,8 +9,8 @@ As merge_loop.py, with characters in the place of bytes, and these rules of Sent
     no doubles  a pair that spells a piece which there is already is passed over, and stays unmerged
 
 text int32 [n]: code points, distinct words with gaps between; symbol int32 [n] as in merge_loop.py, ids of characters
-0..c-1, of pieces from c on; weight int64 [n].  tokens = (length int32, head int16, last int16), [c + m] each: characters,
-and the scripts of the first and of the last character that has one (scripts.ANY: none has).
+0..c-1, of pieces from c on; weight int64 [n].  tokens = (length int32, head int16, last int16), [c + m] each: how many
+characters, and the scripts of the first and of the last of them that has one (scripts.ANY: none has).
 pairs as in merge_loop.py; where a pair stands in the text is said by its list.
 """
 

@@ -241,3 +241,15 @@ def character_length(text, at, end):
     is_wrong = (first == 0xE0 and second < 0xA0) or (first == 0xED and second > 0x9F)
     is_wrong |= (first == 0xF0 and second < 0x90) or (first == 0xF4 and second > 0x8F)
     return np.int64(0) if is_wrong else np.int64(n)
+
+
+@njit(**KERNEL)
+def word_starts(text, starts):
+    """Fill `starts` with the places where a word begins: 0, U+2581 and line ends; returns how many."""
+    n = 0
+    for at in range(text.size):
+        mark = text[at] == 0xE2 and at + 2 < text.size and text[at + 1] == 0x96 and text[at + 2] == 0x81
+        if at == 0 or mark or text[at] == LINE_END:
+            starts[n] = at
+            n += 1
+    return n

@@ -2,8 +2,8 @@
 
     train_pieces(documents, PieceOptions(vocab_size=1024)) -> PieceTraining      .content  .told()
 
-The rules are SentencePiece's own (trainer_interface.cc, bpe_model_trainer.cc), so that its trainer gives the same pieces
-in the same order for the same options and text:
+The rules are SentencePiece's own (trainer_interface.cc, bpe_model_trainer.cc; of version 0.2.3, which chooses from all
+pairs; older ones from the most frequent), so that its trainer gives the same pieces in the same order:
 
     1  each line is a text of its own, normalised (piece_text.py); empty ones, and lines with U+2585, are left out;
        names of marks and bytes ("<s>", "<0x0A>") are boundaries
@@ -20,7 +20,6 @@ Errors: ConfigError for options that cannot be, and for a vocabulary that the ma
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -30,11 +29,12 @@ import numpy as np
 from weightless.base.errors import ConfigError
 from weightless.base.progress import progress
 from weightless.tokenizer.bpe_train import LARGEST_LAYOUT, LARGEST_VOCABULARY
+from weightless.tokenizer.patterns import PATTERN_CODES
 from weightless.tokenizer.piece_layout import characters_of, coded, merge_layout
-from weightless.tokenizer.piece_text import MARK, Normaliser, charsmap_of
+from weightless.tokenizer.piece_text import Normaliser, charsmap_of, word_starts
 from weightless.tokenizer.piece_write import MARKS, model_content
+from weightless.tokenizer.word_counter import BLOCK_BYTES, WordCounter, Words
 
-BLOCK = 1 << 22
 RESERVED, BOUNDARY = "\u2585", "\x1f"
 LEAST_COVERAGE = 0.98
 LONGEST_PIECE = 512
@@ -120,11 +120,12 @@ def train_pieces(
     normaliser = Normaliser(table, options.add_dummy_prefix, options.remove_extra_spaces)
     seen = _Seen(normaliser, options.byte_fallback)
     with progress("counting words", None, "B") if show_progress else nullcontext() as tick:
-        for block in _blocks(documents):
+        for block in blocks(documents):
             seen.add(block)
             if tick is not None:
                 tick(len(block))
-    characters, n_all = _required(seen.words, options)
+    words = seen.counter.words()
+    characters, n_all = _required(words, options)
     room = options.vocab_size - options.n_meta - len(characters)
     if not n_all:
         raise ConfigError("the text holds no line to train on")
@@ -134,7 +135,7 @@ def train_pieces(
             f"{len(characters):,} characters that make up {100 * options.character_coverage:g} % of the text: at least "
             f"{options.vocab_size - room:,}, or a lower character_coverage"
         )
-    layout = coded(seen.words, [c for c, _ in characters], options.split_digits)
+    layout = coded(words, [c for c, _ in characters], options.split_digits)
     if len(layout.text) > LARGEST_LAYOUT:
         raise ConfigError(f"the distinct words have {len(layout.text):,} characters, more than 2^31: use a part")
     pieces = merge_layout(layout, room, options.longest_piece)
@@ -152,51 +153,59 @@ def train_pieces(
     )
 
 
-def _blocks(documents: Iterable[bytes]) -> Iterator[bytes]:
-    """Documents, each ended by a line end, joined to blocks of some megabytes."""
-    waiting: list[bytes] = []
-    size = 0
-    for document in documents:
-        waiting += [document, b"\n"]
-        size += len(document) + 1
-        if size >= BLOCK:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield b"".join(waiting)
-
-
 class _Seen:
-    """Words of normalised lines with their counts."""
+    """Words of normalised lines with their counts; a word that begins a line begins with the line end before it."""
 
     def __init__(self, normaliser: Normaliser, byte_fallback: bool) -> None:
         self.normaliser, self.names = normaliser, _NAMES_AND_BYTES if byte_fallback else _NAMES
-        self.words: Counter[bytes] = Counter()
+        self.counter = WordCounter(PATTERN_CODES["none"])
         self.n_lines = self.n_left_out = 0
 
     def add(self, block: bytes) -> None:
-        """Count the words of the lines of a block."""
+        """Count the words of the lines of a block, which ends with a line."""
         block = block.decode("utf-8", "replace").encode()
         if RESERVED.encode() in block:
             lines = block.split(b"\n")
             kept = [line for line in lines if RESERVED.encode() not in line]
             self.n_left_out += len(lines) - len(kept)
             block = b"\n".join(kept)
+        self.n_lines += sum(map(bool, block.split(b"\n")))
         text = self.normaliser.apply_lines(block)
-        self.n_lines += block.count(b"\n")
         if b"<" in text:
             text = self.names.sub(BOUNDARY.encode(), text)
-        self.words.update(text.replace(MARK, b"\n" + MARK).split(b"\n"))
+        array = np.frombuffer(text, np.uint8)
+        starts = np.empty(len(array) + 1, np.int64)
+        n = word_starts(array, starts)
+        starts[n] = len(array)
+        if n:
+            self.counter.add(Words(array, starts[: n + 1], np.ones(n, np.int64)))
 
 
-def _required(words: Counter[bytes], options: PieceOptions) -> tuple[list[tuple[str, int]], int]:
+def blocks(documents: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of documents, in blocks of about half a megabyte."""
+    waiting: list[bytes] = []
+    size = 0
+    for document in documents:
+        at = 0
+        while at <= len(document):
+            cut = document.find(b"\n", at + BLOCK_BYTES) + 1 or len(document) + 1
+            waiting += [document[at:cut], b"" if cut <= len(document) else b"\n"]
+            size, at = size + cut - at, cut
+            if size >= BLOCK_BYTES:
+                yield b"".join(waiting)
+                waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
+
+
+def _required(words: Words, options: PieceOptions) -> tuple[list[tuple[str, int]], int]:
     """((character, count) of those that get pieces, most frequent first; how many characters the text has).
 
     The share is compared in float32, as SentencePiece does; the boundary takes part in it, but gets no piece.
     """
     points, weights, _ = characters_of(words)
-    counts = np.bincount(points, weights, minlength=1) if len(points) else np.zeros(1)
-    counts[0] = 0  # NUL is passed over
+    counts = np.bincount(points, weights, minlength=ord("\n") + 1)
+    counts[[0, ord("\n")]] = 0  # NUL is passed over, and lines hold no line end
     used = np.flatnonzero(counts)
     ranked = used[np.lexsort((used, -counts[used]))]
     n_all, taken, found = int(counts.sum()), 0, []

@@ -21,8 +21,8 @@ Coptic Gothic Ogham Runic Syriac Thaana Yi Oriya Adlam Ahom Anatolian_Hieroglyph
 Bhaiksuki Brahmi Buginese Buhid Carian Caucasian_Albanian Chakma Cham Cuneiform Cypriot Deseret Duployan
 Egyptian_Hieroglyphs Elbasan Glagolitic Grantha Hanunoo Hatran Imperial_Aramaic Inscriptional_Pahlavi
 Inscriptional_Parthian Javanese Kaithi Kayah_Li Kharoshthi Khojki Khudawadi Lepcha Limbu Linear_A Linear_B Lisu Lycian
-Lydian Mahajani Mandaic Manichaean Marchen Meetei_Mayek Mende_Kikakui Meroitic_Cursive Meroitic_Hieroglyphs Miao Modi Mro
-Multani Nabataean New_Tai_Lue Newa Nko Ol_Chiki Old_Hungarian Old_Italic Old_North_Arabian Old_Permic Old_Persian
+Lydian Mahajani Mandaic Manichaean Marchen Meetei_Mayek Mende_Kikakui Meroitic_Cursive Meroitic_Hieroglyphs Miao Modi
+Mro Multani Nabataean New_Tai_Lue Newa Nko Ol_Chiki Old_Hungarian Old_Italic Old_North_Arabian Old_Permic Old_Persian
 Old_South_Arabian Old_Turkic Osage Osmanya Pahawh_Hmong Palmyrene Pau_Cin_Hau Phags_Pa Phoenician Psalter_Pahlavi Rejang
 Samaritan Saurashtra Sharada Shavian Siddham SignWriting Sora_Sompeng Sundanese Syloti_Nagri Tagalog Tagbanwa Tai_Le
 Tai_Tham Tai_Viet Takri Tangut Tifinagh Tirhuta Ugaritic Vai Warang_Citi

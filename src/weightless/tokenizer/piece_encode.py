@@ -1,0 +1,110 @@
+"""Encode and decode with a SentencePiece model of the type BPE without the package `sentencepiece`.
+
+    PieceEncoder(model).encode(text) -> ids          .decode(ids) -> text
+    PieceEncoder.why_not(model)                      why a model wants the package, or ""
+
+A text is normalised (piece_text.py) and cut before each U+2581; since no piece goes on behind one, a word's ids depend
+on the word alone and are kept.  A word's pieces are those of piece_reference.encode; a character without a piece
+becomes its bytes.  Decoding joins pieces, and bytes that are no UTF-8 become U+FFFD one by one; the first space goes if
+the model adds one or removes surplus ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+
+import numpy as np
+
+from weightless.tokenizer import piece_reference
+from weightless.tokenizer.piece_file import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    SPACE,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    SentencePieceModel,
+)
+from weightless.tokenizer.piece_text import MARK, Normaliser
+
+MOST_KEPT = 1 << 20
+UNKNOWN_SURFACE = " \u2047 "
+
+
+class PieceEncoder:
+    """A model's pieces by what they spell, and the words met so far."""
+
+    def __init__(self, model: SentencePieceModel) -> None:
+        self.model = model
+        self.normaliser = Normaliser(model.charsmap, model.adds_first_space, model.removes_spaces)
+        normal = np.flatnonzero(model.types == NORMAL).tolist()
+        self.ids = {model.pieces[i]: i for i in normal}
+        self.scores = {model.pieces[i]: float(model.scores[i]) for i in normal}
+        self.byte_ids = {int(model.pieces[i][3:5], 16): i for i in np.flatnonzero(model.types == BYTE).tolist()}
+        self._known: dict[bytes, tuple[int, ...]] = {}
+
+    @staticmethod
+    def why_not(model: SentencePieceModel) -> str:
+        """Why this model cannot be used here, in words; empty when it can."""
+        if model.model_type != "bpe":
+            return f"models of the type {model.model_type} are"
+        if not model.has_byte_fallback:
+            return "models without bytes for characters that have no piece are"
+        if np.isin(model.types, (USER_DEFINED, UNUSED)).any():
+            return "models with user-defined or unused pieces are"
+        if model.space_is_suffix or not model.escapes_spaces:
+            return "models that do not write a space as U+2581 before a word are"
+        inside = any(SPACE in piece[1:] for piece in model.pieces)
+        return "models with pieces of several words are" if inside else ""
+
+    def encode(self, text: bytes) -> list[int]:
+        """Ids of a text in UTF-8; what is none becomes U+FFFD."""
+        words = self.normaliser.apply(text.decode("utf-8", "replace").encode()).split(MARK)
+        first, rest = words[0], words[1:]
+        head = self._word(first) if first else ()
+        return [*head, *chain.from_iterable(self._word(MARK + word) for word in rest)]
+
+    def _word(self, word: bytes) -> tuple[int, ...]:
+        found = self._known.get(word)
+        if found is None:
+            if len(self._known) >= MOST_KEPT:
+                self._known.clear()
+            found = self._known[word] = self._cut(word.decode())
+        return found
+
+    def _cut(self, word: str) -> tuple[int, ...]:
+        out: list[int] = []
+        for piece in piece_reference.encode(word, self.scores):
+            i = self.ids.get(piece)
+            out += [i] if i is not None else [self.byte_ids[byte] for byte in piece.encode()]
+        return tuple(out)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids within the vocabulary."""
+        model, parts, waiting, n = self.model, [], bytearray(), 0
+        strips = model.adds_first_space or model.removes_spaces
+        seen_space = False
+        for i in ids:
+            if model.types[i] == BYTE:
+                waiting.append(int(model.pieces[i][3:5], 16))
+                continue
+            if waiting:
+                parts.append(_utf8(waiting))
+                n, waiting = n + 1, bytearray()
+            if model.types[i] == CONTROL:
+                continue
+            piece = UNKNOWN_SURFACE if model.types[i] == UNKNOWN else model.pieces[i]
+            if strips and not n and not seen_space and piece.startswith(SPACE):
+                piece, seen_space = piece[1:], not model.removes_spaces
+            if piece:
+                parts.append(piece.replace(SPACE, " "))
+                n += 1
+        return "".join([*parts, _utf8(waiting)])
+
+
+def _utf8(content: bytes | bytearray) -> str:
+    """Bytes as text; each byte that belongs to no character becomes U+FFFD."""
+    text = bytes(content).decode("utf-8", "surrogateescape")
+    return "".join("\ufffd" if "\udc80" <= c <= "\udcff" else c for c in text)
