@@ -1,4 +1,7 @@
-"""weightless tokenizer train | encode | decode | convert | compare | sweep (tokenizer_train.py, tokenizer_study.py)."""
+"""weightless tokenizer train | encode | decode | convert | compare | sweep | study.
+
+What is not here: tokenizer_train.py (train), tokenizer_study.py (convert, compare, sweep), vocabulary_study.py (study).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from weightless.base.errors import WeightlessError
 from weightless.cli.parse import parse, pick
 from weightless.cli.tokenizer_study import compare_main, convert_main, sweep_main
 from weightless.cli.tokenizer_train import train_main
+from weightless.cli.vocabulary_study import study_main
 
 LONGEST_ID = 10
 """Digits: more make no id, and Python refuses to read thousands."""
@@ -48,6 +52,7 @@ def main(verb: str, arguments: list[str]) -> int:
         "convert": (convert_main, "read a tokenizer of any known format, write it in another"),
         "compare": (compare_main, "measure tokenizers on texts: bytes per token, speed, longest tokens"),
         "sweep": (sweep_main, "bytes per token against the size of the vocabulary"),
+        "study": (study_main, "bits per byte of a model per vocabulary, trained, at the same stored bytes"),
     }
     action, rest = pick(verb, arguments, actions)
     return action(rest)

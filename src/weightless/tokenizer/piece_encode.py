@@ -43,7 +43,17 @@ class PieceEncoder:
         self.ids = {model.pieces[i]: i for i in normal}
         self.scores = {model.pieces[i]: float(model.scores[i]) for i in normal}
         self.byte_ids = {int(model.pieces[i][3:5], 16): i for i in np.flatnonzero(model.types == BYTE).tolist()}
+        self.is_byte = (model.types == BYTE).tolist()
+        self.apart = set(np.flatnonzero(np.isin(model.types, (CONTROL, UNKNOWN))).tolist())
+        self.shown = [self._surface(i) for i in range(len(model.pieces))]
         self._known: dict[bytes, tuple[int, ...]] = {}
+
+    def _surface(self, i: int) -> bytes:
+        """What an id decodes to where no text begins."""
+        piece = self.model.pieces[i]
+        if i in self.apart:
+            return UNKNOWN_SURFACE.encode() if self.model.types[i] == UNKNOWN else b""
+        return bytes([int(piece[3:5], 16)]) if self.is_byte[i] else piece.replace(SPACE, " ").encode()
 
     @staticmethod
     def why_not(model: SentencePieceModel) -> str:
@@ -83,28 +93,34 @@ class PieceEncoder:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids within the vocabulary."""
-        model, parts, waiting, n = self.model, [], bytearray(), 0
-        strips = model.adds_first_space or model.removes_spaces
-        seen_space = False
+        ids = list(ids)
+        begins = next((k + 1 for k, i in enumerate(ids) if self.shown[i] != b" "), len(ids))
+        head, rest = ids[:begins], ids[begins:]
+        if not self.apart.isdisjoint(ids) or any(self.is_byte[i] for i in head):
+            return self._one_by_one(ids)
+        return self._one_by_one(head) + _utf8(b"".join(map(self.shown.__getitem__, rest)))
+
+    def _one_by_one(self, ids: list[int]) -> str:
+        """The same, with marks, and with bytes at the start of the text, which end what may be stripped there."""
+        strips = self.model.adds_first_space or self.model.removes_spaces
+        parts, waiting, seen_space = [], bytearray(), False
         for i in ids:
-            if model.types[i] == BYTE:
-                waiting.append(int(model.pieces[i][3:5], 16))
+            if self.is_byte[i]:
+                waiting += self.shown[i]
                 continue
             if waiting:
                 parts.append(_utf8(waiting))
-                n, waiting = n + 1, bytearray()
-            if model.types[i] == CONTROL:
-                continue
-            piece = UNKNOWN_SURFACE if model.types[i] == UNKNOWN else model.pieces[i]
-            if strips and not n and not seen_space and piece.startswith(SPACE):
-                piece, seen_space = piece[1:], not model.removes_spaces
-            if piece:
-                parts.append(piece.replace(SPACE, " "))
-                n += 1
+                waiting = bytearray()
+            piece = self.shown[i].decode()
+            if strips and not parts and not seen_space and i not in self.apart and piece.startswith(" "):
+                piece, seen_space = piece[1:], not self.model.removes_spaces
+            parts += [piece] if piece else []
         return "".join([*parts, _utf8(waiting)])
 
 
 def _utf8(content: bytes | bytearray) -> str:
     """Bytes as text; each byte that belongs to no character becomes U+FFFD."""
     text = bytes(content).decode("utf-8", "surrogateescape")
+    if not any("\udc80" <= c <= "\udcff" for c in set(text)):
+        return text
     return "".join("\ufffd" if "\udc80" <= c <= "\udcff" else c for c in text)
