@@ -97,7 +97,8 @@ def study_of(options: Study) -> VocabularyStudy:
         check_text(name, "a study")
     fields: dict[str, Any] = {"data": data}
     if options.seconds or options.train_megabytes:
-        train = {k: v for k, v in model.train.items() if k not in ("seconds", "num_steps")}
+        budget = ("seconds", "num_steps", *(["clock"] if options.train_megabytes else []))
+        train = {k: v for k, v in model.train.items() if k not in budget}
         train |= {"seconds": options.seconds} if options.seconds else {}
         fields |= {"train_megabytes": options.train_megabytes, "model": dataclasses.replace(model, train=train)}
     for name in ("sizes", "kinds", "stored", "eval_megabytes", "seeds"):

@@ -20,6 +20,7 @@ from weightless.lab.report.table import as_bytes, as_count
 from weightless.lab.report.vocabulary_trained import Point, trained_png, trained_svg
 from weightless.lab.vocabulary_study import Planned, VocabularyStudy, artifact_bytes
 
+MOST_NAMED = 3
 HEADER = (
     "vocabulary",
     "bits per byte",
@@ -104,6 +105,8 @@ class Results:
         begin = f"{best.name} has the fewest bits per byte, {best.loss.mean:.3f}"
         if any(p.difference.apart.half is None for p in self.pairs):
             return f"{begin} (single seed: no interval)"
+        if len(near) > MOST_NAMED:
+            return f"{begin}, not told apart from {len(near)} others of {len(self.pairs)}"
         return f"{begin}, not told apart from {' and '.join(near)}" if near else f"{begin}, apart from all others"
 
     def rows(self) -> list[list[str]]:
@@ -160,7 +163,9 @@ def _finding(arm: Planned, made: Path, group: Group) -> Finding:
     sizes = [artifact_bytes(made, m) for m in group.members if m["artifact"]]
     train, val = arm.corpus.manifest["splits"]["train"], arm.corpus.manifest["splits"]["val"]
     config = arm.recipe.model[0].build_config(arm.corpus.vocab_size)
-    shape = " ".join(f"{name} {getattr(config, name)}" for name in ("d_model", "n_layers") if hasattr(config, name))
+    shape = " ".join(
+        f"{name} {getattr(config, name)}" for name in ("d_model", "n_layers", "d_ff") if hasattr(config, name)
+    )
     return Finding(
         arm.arm.kind,
         arm.arm.size,

@@ -19,7 +19,6 @@ Errors: ConfigError for what cannot be, before anything is made; WeightlessError
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -46,6 +45,7 @@ from weightless.tokenizer.piece_train import PieceOptions, train_pieces
 from weightless.tokenizer.sentencepiece import SentencePieceTokenizer
 
 KINDS = ("bytes", "sentencepiece")
+LEAST = {"bytes": LEAST_VOCABULARY, "sentencepiece": 261}
 STUDY, HELD_OUT, MODEL = "study.toml", "heldout.jsonl", "model"
 LISTED = 1024
 """Bytes of the artifact that say what made it, and where its tokenizer stands; at most, held to the file afterwards."""
@@ -99,9 +99,8 @@ class VocabularyStudy:
             raise ConfigError("a study needs at least one of sizes, kinds and seeds")
         for size in self.sizes:
             for kind in self.kinds:
-                least = LEAST_VOCABULARY if kind == "bytes" else PieceOptions(LEAST_VOCABULARY + 99).n_meta + 1
-                if size < least:
-                    raise ConfigError(f"sizes: {size} is too small for {kind}: {least} is the least")
+                if size < LEAST[kind]:
+                    raise ConfigError(f"sizes: {size} is too small for {kind}: {LEAST[kind]} is the least")
         if not self.data.validation:
             raise ConfigError("data.validation is empty: all vocabularies are compared on one held-out text; name it")
         ends = [name for name in ("seconds", "num_steps") if name in self.model.train]
@@ -113,7 +112,7 @@ class VocabularyStudy:
             raise ConfigError(f"data.normalisation: {nearest(self.data.normalisation, RULES)}")
         trained(self.model.family)
         for arm in self.arms:  # each fits before its tokenizer is known, or never will
-            self._recipe(arm, DataRecipe(vocab_size=arm.size), self._solved(arm.size, 0), 1)
+            self.recipe(arm, DataRecipe(vocab_size=arm.size), self.solved(arm.size, 0), 1)
 
     @property
     def arms(self) -> list[Arm]:
@@ -125,7 +124,8 @@ class VocabularyStudy:
         """Stored bytes of each arm."""
         return parse_bytes(self.stored)
 
-    def _solved(self, vocab_size: int, n_tokenizer: int) -> Any:
+    def solved(self, vocab_size: int, n_tokenizer: int) -> Any:
+        """The largest Config of the family that leaves room for so many bytes of tokenizer."""
         limit = self.budget - n_tokenizer
         if limit <= 0:
             raise ConfigError(f"stored = {self.stored}: the tokenizer alone takes {human_bytes(n_tokenizer)}")
@@ -134,7 +134,8 @@ class VocabularyStudy:
         plain = {name: getattr(made, name) for name in fixed}
         return fit(Request(self.model.family, {"stored": float(limit)}, vocab_size, fixed=plain)).config
 
-    def _recipe(self, arm: Arm, data: DataRecipe, config: Any, steps: int) -> Recipe:
+    def recipe(self, arm: Arm, data: DataRecipe, config: Any, steps: int) -> Recipe:
+        """The run of an arm; `steps` is used under train_megabytes alone."""
         default = to_dict(type(config)())
         fields = {k: v for k, v in to_dict(config).items() if v != default[k] and k != "vocab_size"}
         train = {**self.model.train, **({"num_steps": steps} if self.train_megabytes else {})}
@@ -222,9 +223,9 @@ def _planned(study: VocabularyStudy, arm: Arm, folder: Path) -> Planned:
     inside = corpus.tokenizer_json()
     beside = 0 if inside is not None else corpus.tokenizer_path.stat().st_size
     n_tokenizer = beside or len((inside or "").encode())
-    config = study._solved(corpus.vocab_size, (beside or align_up(n_tokenizer)) + LISTED)
+    config = study.solved(corpus.vocab_size, (beside or align_up(n_tokenizer)) + LISTED)
     data = DataRecipe(where.as_posix(), vocab_size=corpus.vocab_size)
-    recipe = study._recipe(arm, data, config, _steps(study, corpus, config))
+    recipe = study.recipe(arm, data, config, _steps(study, corpus, config))
     return Planned(arm, corpus, recipe, n_tokenizer, beside)
 
 
@@ -267,8 +268,3 @@ def artifact_bytes(folder: Path, entry: dict[str, Any]) -> int:
     if not path.is_file() or sha256_file(path) != entry["artifact"]["sha256"]:
         raise WeightlessError(f"{path} is gone, or is not the artifact that was scored: run the study again")
     return path.stat().st_size
-
-
-def changed(study: VocabularyStudy, **fields: Any) -> VocabularyStudy:
-    """The study with these fields replaced, checked again."""
-    return dataclasses.replace(study, **fields)
