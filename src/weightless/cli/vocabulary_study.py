@@ -115,7 +115,7 @@ def _print_plan(study: VocabularyStudy, arms: list[Planned]) -> None:
         print(f"{arm.arm.name}: {shape}, tokenizer {arm.tokenizer_bytes:,} bytes{steps}")
     n = len(arms) * len(study.seeds)
     seconds = study.model.train.get("seconds")
-    print(f"{n} models" + (f", {human_seconds(n * seconds)} of training" if seconds else ""), flush=True)
+    print(f"{n} model{'s' * (n > 1)}" + (f", {human_seconds(n * seconds)} of training" if seconds else ""), flush=True)
 
 
 def _write(found: Results, folder: Path) -> None:
