@@ -13,7 +13,7 @@ from tokenizer.texts import random_text
 
 from weightless.base.errors import ConfigError, CorruptFileError
 from weightless.tokenizer import piece_reference
-from weightless.tokenizer.piece_encode import PieceEncoder
+from weightless.tokenizer.piece_encode import PieceEncoder, long_word, short_word
 from weightless.tokenizer.piece_file import parse_model
 from weightless.tokenizer.piece_text import Normaliser, charsmap_of
 from weightless.tokenizer.piece_train import PieceOptions, blocks, train_pieces
@@ -124,6 +124,17 @@ def test_encoding_is_that_of_the_twin_and_comes_back():
         assert tokenizer.byte_table.total(ids) == len(text.encode())
 
 
+def test_long_words_are_cut_as_short_ones():
+    """One word of 400 characters, by a heap, by looking through, and by the twin."""
+    rng = random.Random(8)
+    model = parse_model(train_pieces([b"aab abba baab aaaa bbb" * 9], PieceOptions(290, **PLAIN)).content, "trained")
+    scores = dict(zip(model.pieces[260:], model.scores[260:].tolist()))
+    for n in (1, 2, 63, 400):
+        word = "".join(rng.choices("aabbc", k=n))
+        assert long_word(word, scores) == short_word(word, scores) == piece_reference.encode(word, scores)
+    assert len(PieceEncoder(model).encode(b"a" * 100_000)) <= 50_000  # would take minutes if it were quadratic
+
+
 def test_models_that_need_the_package_say_why():
     assert "user-defined or unused" in PieceEncoder.why_not(parse_model(model_file(), "made"))
     unigram = [("<unk>", 2), ("<s>", 3), ("</s>", 3)]
@@ -145,6 +156,22 @@ def test_spaces(adds, removes, text, expected):
     found = Normaliser(b"", adds, removes)
     assert found.apply(text.encode()).decode() == expected
     assert found.apply_lines(f"{text}\n{text}".encode()).decode() == f"{expected}\n{expected}"
+
+
+def one_key(key: str, replacement: str) -> bytes:
+    """A table with one key of one byte, its double array written by hand: root, label, value."""
+    units = np.zeros(512, dtype="<u4")
+    units[0], units[1 ^ ord(key)] = 1 << 10, 256 << 10 | 1 << 8 | ord(key)
+    return (2048).to_bytes(4, "little") + units.tobytes() + replacement.encode() + b"\0"
+
+
+@pytest.mark.parametrize(
+    "removes, text, expected",
+    [(True, "axb", "a▁▁y▁b"), (True, "a xb", "a▁y▁b"), (True, "x b x", "y▁b▁y"), (False, " x", "▁▁▁y▁")],
+)
+def test_a_replacement_loses_its_first_spaces_behind_a_space(removes, text, expected):
+    """By hand: x is written as two spaces, y, a space; its first spaces go behind a space or at the start of a text."""
+    assert Normaliser(one_key("x", "  y "), False, removes).apply(text.encode()).decode() == expected
 
 
 def test_bytes_that_are_no_text_become_the_replacement_character():

@@ -4,19 +4,20 @@
     PieceEncoder.why_not(model)                      why a model wants the package, or ""
 
 A text is normalised (piece_text.py) and cut before each U+2581; since no piece goes on behind one, a word's ids depend
-on the word alone and are kept.  A word's pieces are those of piece_reference.encode; a character without a piece
-becomes its bytes.  Decoding joins pieces, and bytes that are no UTF-8 become U+FFFD one by one; the first space goes if
-the model adds one or removes surplus ones.
+on the word alone and are kept.  A word's pieces are those of its twin, piece_reference.encode; a character without a
+piece becomes its bytes.  Decoding joins pieces, and bytes that are no UTF-8 become U+FFFD one by one; the first space
+goes if the model adds one or removes surplus ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import chain
+import math
+from collections.abc import Iterable, Mapping
+from heapq import heapify, heappop, heappush
+from itertools import chain, pairwise
 
 import numpy as np
 
-from weightless.tokenizer import piece_reference
 from weightless.tokenizer.piece_file import (
     BYTE,
     CONTROL,
@@ -30,6 +31,7 @@ from weightless.tokenizer.piece_file import (
 from weightless.tokenizer.piece_text import MARK, Normaliser
 
 MOST_KEPT = 1 << 20
+SHORT = 96
 UNKNOWN_SURFACE = " \u2047 "
 
 
@@ -85,8 +87,9 @@ class PieceEncoder:
         return found
 
     def _cut(self, word: str) -> tuple[int, ...]:
+        parts = short_word(word, self.scores) if len(word) <= SHORT else long_word(word, self.scores)
         out: list[int] = []
-        for piece in piece_reference.encode(word, self.scores):
+        for piece in parts:
             i = self.ids.get(piece)
             out += [i] if i is not None else [self.byte_ids[byte] for byte in piece.encode()]
         return tuple(out)
@@ -116,6 +119,42 @@ class PieceEncoder:
                 piece, seen_space = piece[1:], not self.model.removes_spaces
             parts += [piece] if piece else []
         return "".join([*parts, _utf8(waiting)])
+
+
+def short_word(word: str, scores: Mapping[str, float]) -> list[str]:
+    """The pieces of a word, looking through all pairs for each merge."""
+    parts, none = list(word), -math.inf
+    pairs = [scores.get(a + b, none) for a, b in pairwise(parts)]
+    while pairs and (best := max(pairs)) != none:
+        at = pairs.index(best)
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+        del pairs[at]
+        if at:
+            pairs[at - 1] = scores.get(parts[at - 1] + parts[at], none)
+        if at < len(pairs):
+            pairs[at] = scores.get(parts[at] + parts[at + 1], none)
+    return parts
+
+
+def long_word(word: str, scores: Mapping[str, float]) -> list[str]:
+    """The same with a heap of pairs, (-score, place, length), for text without spaces."""
+    parts = [*word, ""]
+    before, behind = list(range(-1, len(word))), list(range(1, len(word) + 2))
+    heap = [(-scores[a + b], at, 2) for at, (a, b) in enumerate(pairwise(word)) if a + b in scores]
+    heapify(heap)
+    while heap:
+        _, at, length = heappop(heap)
+        onward = behind[at]
+        if not parts[at] or not parts[onward] or len(parts[at]) + len(parts[onward]) != length:
+            continue
+        parts[at], parts[onward] = parts[at] + parts[onward], ""
+        behind[at] = behind[onward]
+        before[behind[at]] = at
+        for left, right in ((before[at], at), (at, behind[at])):
+            pair = parts[left] + parts[right] if left >= 0 and parts[right] else ""
+            if pair in scores:
+                heappush(heap, (-scores[pair], left, len(pair)))
+    return [part for part in parts if part]
 
 
 def _utf8(content: bytes | bytearray) -> str:
