@@ -13,8 +13,10 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import lzma
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -23,8 +25,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from tokenizer import cut, peak_megabytes, unpacked
 
 NAMES = ("ours", "package")
 
@@ -35,7 +35,7 @@ def main() -> None:
         print(json.dumps(train(arguments)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        text = cut(unpacked(arguments.text, Path(folder)), arguments.megabytes, Path(folder))
+        text = cut(arguments.text, int(1e6 * arguments.megabytes), Path(folder) / "text")
         print(
             f"{platform.processor() or platform.machine()}, one thread, load average {os.getloadavg()[0]:.1f}, "
             f"Python {platform.python_version()}, text {text.stat().st_size / 1e6:.1f} MB"
@@ -70,7 +70,15 @@ def train(arguments: argparse.Namespace) -> dict[str, float]:
         ours(None, 300)
     took = timed(lambda: made.append(work(arguments.text, size)))
     arguments.out.write_bytes(made[0])
-    return {**took, "peak": peak_megabytes()}
+    return {**took, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
+
+
+def cut(path: Path, most: int, out: Path) -> Path:
+    """The first bytes of a text, ending with a whole line."""
+    with lzma.open(path) if path.suffix == ".xz" else open(path, "rb") as file:
+        content = file.read(most)
+    out.write_bytes(content[: content.rfind(b"\n") + 1])
+    return out
 
 
 def ours(path: Path | None, vocab_size: int) -> bytes:

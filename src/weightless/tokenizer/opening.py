@@ -5,7 +5,7 @@
     convert(source, target, to) -> Tokenizer                         written, read back, compared
 
 Formats: "weightless" (own JSON), "huggingface" (tokenizer.json), "tiktoken" (rank file), "gpt2" (vocab.json and
-merges.txt, or a folder that holds such a pair), "sentencepiece" (.model; trained by piece_train.py, never converted to).
+merges.txt, or a folder that holds such a pair), "sentencepiece" (.model; trained by piece_train.py, not converted to).
 Rank files and GPT-2's pair do not say which pattern and special tokens belong to them: the caller does.
 Errors: ConfigError for what cannot be represented, CorruptFileError for damage, both naming the file.
 """
