@@ -223,6 +223,7 @@ def test_every_rule_is_about_flags_that_exist():
         run,
         tokenizer_train,
         train,
+        vocabulary_study,
     )
     from weightless.cli import tokenizer_study as study
     from weightless.models.catalog import Trained, families, family
@@ -244,6 +245,7 @@ def test_every_rule_is_about_flags_that_exist():
         "data prepare": data_prepare.Prepare,
         "data import": data_import.Import,
         "tokenizer train": tokenizer_train.Train,
+        "tokenizer study": vocabulary_study.Study,
         "tokenizer convert": study.Convert,
         "report": run.Report,
         "tokenizer compare": study.Compare,

@@ -61,6 +61,7 @@ def study_of(**fields) -> VocabularyStudy:
         ({"model": {"train": {"batch_sise": 2}}}, "batch_size"),
         ({"model": {"config": {"contxt": 16}, "train": {"batch_size": 2}}}, "context"),
         ({"model": {"family": "ngram"}}, "ngram"),
+        ({"model": {"config": {"vocab_size": 300}, "train": {"batch_size": 2}}}, "sizes says it"),
         ({"sizs": [300]}, "sizes"),
     ],
 )

@@ -275,6 +275,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("markdown",), lambda o: o.json, "with --json"),
         Rule(("field",), lambda o: _has_no_rows(*o.text), _PLAIN),
     ),
+    "tokenizer study": (Rule(("markdown",), lambda o: o.plan, "with --plan, which makes no table"),),
     "tokenizer sweep": (
         Rule(("field",), lambda o: _has_no_rows(o.text, o.held_out), _PLAIN),
         Rule(("markdown",), lambda o: o.json, "with --json"),

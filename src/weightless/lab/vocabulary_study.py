@@ -108,6 +108,8 @@ class VocabularyStudy:
             raise ConfigError(f"train_megabytes says when training ends: take {ends[0]} out of model.train")
         if self.train_megabytes < 0 or self.eval_megabytes <= 0 or not (self.train_megabytes or ends):
             raise ConfigError("eval_megabytes is above 0, and train_megabytes or model.train.seconds say when it ends")
+        if "vocab_size" in self.model.config:
+            raise ConfigError("model.config.vocab_size: sizes says it; take it out")
         if self.data.normalisation not in RULES:
             raise ConfigError(f"data.normalisation: {nearest(self.data.normalisation, RULES)}")
         trained(self.model.family)
@@ -129,7 +131,7 @@ class VocabularyStudy:
         limit = self.budget - n_tokenizer
         if limit <= 0:
             raise ConfigError(f"stored = {self.stored}: the tokenizer alone takes {human_bytes(n_tokenizer)}")
-        fixed = {k: v for k, v in self.model.config.items() if k != "vocab_size"}
+        fixed = self.model.config
         made = from_dict(trained(self.model.family).Config, {**fixed, "vocab_size": vocab_size}, "model.config")
         plain = {name: getattr(made, name) for name in fixed}
         return fit(Request(self.model.family, {"stored": float(limit)}, vocab_size, fixed=plain)).config
