@@ -17,7 +17,7 @@ from weightless.lab.fit import costs_of
 from weightless.lab.report.groups import Group
 from weightless.lab.report.vocabulary_trained import Point, lay_out
 from weightless.lab.vocabulary_results import Finding, Results
-from weightless.lab.vocabulary_study import LISTED, VocabularyStudy, load_study, planned
+from weightless.lab.vocabulary_study import LISTED, VocabularyStudy, excerpts, hold_out, load_study, planned
 
 PLAIN = {
     "name": "v",
@@ -97,6 +97,29 @@ def test_sizes_are_solved_and_texts_are_equal(texts, tmp_path):
     assert [to_dict(arm.recipe) for arm in again] == [to_dict(arm.recipe) for arm in arms]
     with pytest.raises(WeightlessError, match="another study"):
         planned(dataclasses.replace(study, seeds=(0,)), tmp_path / "s")
+
+
+@pytest.mark.parametrize("size", [5, 63, 1023])
+def test_excerpts_are_the_text(size):
+    documents = ["naïve 日本語\n".encode() * 40, b"", b"x" * 130, "é".encode() * 99]
+    found = list(excerpts(documents, size))
+    assert b"".join(found) == b"".join(documents) and max(map(len, found)) <= size
+    assert all(piece.decode() for piece in found)  # no character is cut, and none is empty
+    if size == 63:
+        assert found[0].endswith(b"\n")
+
+
+def test_the_held_out_text_comes_from_everywhere(tmp_path):
+    """Of one long document, too: excerpts of every tenth of it, in order."""
+    (tmp_path / "v.txt").write_bytes(b"".join(b"%07d\n" % i for i in range(40_000)))
+    study = study_of(
+        data={"source": str(tmp_path / "v.txt"), "validation": str(tmp_path / "v.txt")}, eval_megabytes=0.1
+    )
+    hold_out(study, tmp_path / "h.jsonl")
+    rows = [json.loads(line)["text"] for line in (tmp_path / "h.jsonl").read_text().splitlines()]
+    starts = [int(row[:7]) for row in rows]
+    assert starts == sorted(starts) and {start // 4_000 for start in starts} == set(range(10))
+    assert 50_000 < sum(map(len, rows)) <= 100_000
 
 
 def finding(name: str, size: int, losses: list[float]) -> Finding:

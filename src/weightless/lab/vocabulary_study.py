@@ -12,15 +12,16 @@ a SentencePiece model lies beside it and is added.  `lab.fit` turns the dials of
 so that a larger vocabulary pays for its embedding and its merges with width.  What is left over is in the table.
 Equal training: the same seconds, or (train_megabytes) the same bytes of text: fewer steps where tokens are longer.
 Equal text: every arm validates on the same documents, all of them, so that bits per byte have one denominator; they are
-drawn from the held-out text evenly, `eval_megabytes` of it.  SentencePiece models keep the text as it is, too, unless
-data.normalisation names another rule than identity: then their bytes are those of the text that is left, which is told.
+excerpts of some kilobytes, drawn from the held-out text evenly, `eval_megabytes` in all.  SentencePiece models keep the
+text as it is, too, unless data.normalisation names another rule than identity: then their bytes are those of the text
+that is left, which is told.
 Errors: ConfigError for what cannot be, before anything is made; WeightlessError for a folder of another study.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ from weightless.tokenizer.sentencepiece import SentencePieceTokenizer
 KINDS = ("bytes", "sentencepiece")
 LEAST = {"bytes": LEAST_VOCABULARY, "sentencepiece": 261}
 STUDY, HELD_OUT, MODEL = "study.toml", "heldout.jsonl", "model"
+EXCERPT = 8192
 LISTED = 1024
 """Bytes of the artifact that say what made it, and where its tokenizer stands; at most, held to the file afterwards."""
 
@@ -183,7 +185,7 @@ def planned(study: VocabularyStudy, folder: Path) -> list[Planned]:
     for text in (study.data.source, study.data.validation):
         open_source(text, study.data.field)  # refuses what is not there before the folder is this study's
     _claim(study, folder)
-    _hold_out(study, folder / HELD_OUT)
+    hold_out(study, folder / HELD_OUT)
     return [_planned(study, arm, folder) for arm in study.arms]
 
 
@@ -209,14 +211,30 @@ def _claim(study: VocabularyStudy, folder: Path) -> None:
         save_toml(path, study)
 
 
-def _hold_out(study: VocabularyStudy, path: Path) -> None:
+def hold_out(study: VocabularyStudy, path: Path) -> None:
     """Write the held-out documents that every arm is scored on, evenly drawn."""
     if path.exists():
         return
     most = int(1e6 * study.eval_megabytes)
-    sample = sample_of(open_source(study.data.validation, study.data.field), most, "the held-out text", True)
+    source = open_source(study.data.validation, study.data.field)
+    sample = sample_of(excerpts(source), most, "the held-out text", show_progress=True)
     rows = [json.dumps({study.data.field: d.decode("utf-8", "replace")}, ensure_ascii=False) for d in sample.documents]
     atomic_write(path, "\n".join(rows) + "\n")
+
+
+def excerpts(documents: Iterable[bytes], size: int = EXCERPT) -> Iterator[bytes]:
+    """Documents cut into pieces of at most `size` bytes, at line ends where there are some, else between characters."""
+    for document in documents:
+        at = 0
+        while at < len(document):
+            end = at + size
+            if end < len(document):
+                line = document.rfind(b"\n", at + size // 2, end) + 1
+                while not line and end > at + 1 and document[end] & 0xC0 == 0x80:
+                    end -= 1
+                end = line or end
+            yield document[at:end]
+            at = end
 
 
 def _planned(study: VocabularyStudy, arm: Arm, folder: Path) -> Planned:
