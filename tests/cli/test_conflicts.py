@@ -221,8 +221,9 @@ def test_every_rule_is_about_flags_that_exist():
         generate,
         launch,
         run,
-        tokenizer,
+        tokenizer_train,
         train,
+        vocabulary_study,
     )
     from weightless.cli import tokenizer_study as study
     from weightless.models.catalog import Trained, families, family
@@ -244,7 +245,8 @@ def test_every_rule_is_about_flags_that_exist():
         "launch": launch.Launch,
         "data prepare": data_prepare.Prepare,
         "data import": data_import.Import,
-        "tokenizer train": tokenizer.Train,
+        "tokenizer train": tokenizer_train.Train,
+        "tokenizer study": vocabulary_study.Study,
         "tokenizer convert": study.Convert,
         "report": run.Report,
         "tokenizer compare": study.Compare,

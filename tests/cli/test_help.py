@@ -13,7 +13,7 @@ from weightless.cli import data, deck, tokenizer
 from weightless.cli.main import VERBS
 
 SUB_VERBS = {
-    "tokenizer": "train encode decode convert compare sweep",
+    "tokenizer": "train encode decode convert compare sweep study",
     "data": "prepare import inspect verify",
     "deck": "deploy grade run board show",
 }

@@ -113,6 +113,17 @@ _ALL_OF_A_CORPUS = (
     "launcher",
     "n_parallel",
 )
+_OF_PIECES = (
+    "model_type",
+    "normalisation",
+    "like",
+    "add_dummy_prefix",
+    "remove_extra_spaces",
+    "split_digits",
+    "byte_fallback",
+    "character_coverage",
+    "longest_piece",
+)
 _PLAIN = "for text without rows of JSON or parquet"
 
 RULES: dict[str, tuple[Rule, ...]] = {
@@ -266,7 +277,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("layout",), lambda o: _is_parquet(o.source), "but for .bin files"),
         Rule(("max_validation_tokens",), lambda o: o.validation == "none", "with --validation none"),
     ),
-    "tokenizer train": (Rule(("field",), lambda o: _has_no_rows(o.text), _PLAIN),),
+    "tokenizer train": (
+        Rule(("field",), lambda o: _has_no_rows(o.text), _PLAIN),
+        Rule(("special", "pattern", "ties"), lambda o: o.kind == "sentencepiece", "with --kind sentencepiece"),
+        Rule(_OF_PIECES, lambda o: o.kind != "sentencepiece", "without --kind sentencepiece"),
+        Rule(("like",), lambda o: o.normalisation == "identity", "with --normalisation identity, which has no table"),
+    ),
     "tokenizer convert": (
         Rule(("special", "pattern"), lambda o: _holds_its_own(o.source), "for a source that holds its own"),
     ),
@@ -275,6 +291,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("markdown",), lambda o: o.json, "with --json"),
         Rule(("field",), lambda o: _has_no_rows(*o.text), _PLAIN),
     ),
+    "tokenizer study": (Rule(("markdown",), lambda o: o.plan, "with --plan, which makes no table"),),
     "tokenizer sweep": (
         Rule(("field",), lambda o: _has_no_rows(o.text, o.held_out), _PLAIN),
         Rule(("markdown",), lambda o: o.json, "with --json"),

@@ -19,7 +19,7 @@ VERBS = {
     "demo": ("run", "raw text in, packed models and a true count of their bytes out"),
     "run": ("run", "do what a recipe says: weightless run RECIPE.toml"),
     "report": ("run", "write report.html of a run folder anew"),
-    "tokenizer": ("tokenizer", "train, encode, decode, convert, compare, sweep vocabulary sizes"),
+    "tokenizer": ("tokenizer", "train, encode, decode, convert, compare, sweep and study vocabularies"),
     "data": ("data", "prepare, import, inspect, verify token shards"),
     "launch": ("launch", "run a command in n units: local processes, Slurm, Ray"),
     "train": ("train", "train one model on prepared data, and pack it"),

@@ -146,19 +146,19 @@ def merge_words(words: Layout, n_merges: int, ties: str) -> np.ndarray:
     scratch = (neighbours[0], neighbours[1], np.empty(2 * n_tokens, dtype=np.int64))
     merges = np.empty((n_merges, 2), dtype=np.int32)
     state = np.array([0, n_pairs, n_pairs, n_listed], dtype=np.int64)
-    slots = _indexed(pairs, n_pairs, 2 * n_pairs)
+    slots = indexed(pairs, n_pairs, 2 * n_pairs)
     while not merge_loop.merge_pairs(words, pairs, slots, positions, heap, tokens, order, scratch, merges, state):
         room = merge_loop.most_neighbours(pairs[4][heap[0]], 256 + state[merge_loop.MADE])
         wanted = int(state[merge_loop.PAIRS] + room)
         arrays = list(pairs)
         del pairs  # so that only one of them is in memory twice
         for i in range(len(arrays)):
-            arrays[i] = _longer(arrays[i], wanted)
+            arrays[i] = longer(arrays[i], wanted)
         pairs = tuple(arrays)
-        heap = _longer(heap, len(pairs[0]))
+        heap = longer(heap, len(pairs[0]))
         if 2 * wanted > len(slots):
             del slots
-            slots = _indexed(pairs, int(state[merge_loop.PAIRS]), 2 * wanted)
+            slots = indexed(pairs, int(state[merge_loop.PAIRS]), 2 * wanted)
     return merges[: state[merge_loop.MADE]]
 
 
@@ -178,10 +178,10 @@ def _byte_pairs(symbol: np.ndarray, weight: np.ndarray) -> tuple[tuple[np.ndarra
     left, right = (used >> 8).astype(np.int32), (used & 255).astype(np.int32)
     pairs = (left, right, bound_of[used], first_of[used], n_of[used].astype(np.int32), bound_of[used])
     room = min(len(positions), PAIRS_AT_FIRST)
-    return tuple(_longer(array, room) for array in pairs), positions, len(used), int(n_of.sum())
+    return tuple(longer(array, room) for array in pairs), positions, len(used), int(n_of.sum())
 
 
-def _indexed(pairs: tuple[np.ndarray, ...], n_pairs: int, size: int) -> np.ndarray:
+def indexed(pairs: tuple[np.ndarray, ...], n_pairs: int, size: int) -> np.ndarray:
     """The hash table of the pairs, with at least `size` slots."""
     from weightless.tokenizer import merge_loop
 
@@ -190,7 +190,7 @@ def _indexed(pairs: tuple[np.ndarray, ...], n_pairs: int, size: int) -> np.ndarr
     return slots
 
 
-def _longer(array: np.ndarray, size: int) -> np.ndarray:
+def longer(array: np.ndarray, size: int) -> np.ndarray:
     """A copy with room for at least `size` entries, or the array itself when it has it."""
     if size <= len(array):
         return array

@@ -5,7 +5,7 @@
     convert(source, target, to) -> Tokenizer                         written, read back, compared
 
 Formats: "weightless" (own JSON), "huggingface" (tokenizer.json), "tiktoken" (rank file), "gpt2" (vocab.json and
-merges.txt, or a folder that holds such a pair), "sentencepiece" (.model, read only).
+merges.txt, or a folder that holds such a pair), "sentencepiece" (.model; trained by piece_train.py, not converted to).
 Rank files and GPT-2's pair do not say which pattern and special tokens belong to them: the caller does.
 Errors: ConfigError for what cannot be represented, CorruptFileError for damage, both naming the file.
 """
@@ -154,7 +154,8 @@ def convert(
     found = format_of(Path(source))
     to = to or target_format(target, found)
     if to not in WRITABLE:
-        hint = "SentencePiece models cannot be written" if to == "sentencepiece" else nearest(to, WRITABLE)
+        trains = "merges of bytes make no SentencePiece model; tokenizer train --kind sentencepiece trains one"
+        hint = trains if to == "sentencepiece" else nearest(to, WRITABLE)
         raise ConfigError(f"cannot write format {to!r}: {hint}")
     tokenizer = open_tokenizer(source, special_tokens, pattern)
     if isinstance(tokenizer, SentencePieceTokenizer):

@@ -5,7 +5,8 @@
                                                                    5 unused, 6 byte
     TrainerSpec     3 model_type          24 treat_whitespace_as_suffix   25 split_digits   35 byte_fallback
                     40 unk_id  41 bos_id  42 eos_id  43 pad_id
-    NormalizerSpec  1 name   3 add_dummy_prefix   4 remove_extra_whitespaces   5 escape_whitespaces
+    NormalizerSpec  1 name   2 precompiled_charsmap   3 add_dummy_prefix   4 remove_extra_whitespaces
+                    5 escape_whitespaces
 
 Fields that are not listed are passed over, as protobuf demands; of a field that comes twice the last value counts.
 Source: sentencepiece_model.proto of the SentencePiece project (numbers and defaults).
@@ -46,6 +47,7 @@ class SentencePieceModel:
     splits_digits: bool
     has_byte_fallback: bool
     normalisation: str
+    charsmap: bytes
     bos_id: int | None
     eos_id: int | None
     pad_id: int | None
@@ -59,6 +61,7 @@ class _Parsed:
     trainer: dict[int, int] = field(default_factory=lambda: {3: 1, 24: 0, 25: 0, 35: 0, 40: 0, 41: 1, 42: 2, 43: -1})
     normalizer: dict[int, int] = field(default_factory=lambda: {3: 1, 4: 1, 5: 1})
     normalisation: str = ""
+    charsmap: bytes = b""
 
 
 def read_file(path: str | Path) -> bytes:
@@ -98,6 +101,7 @@ def parse_model(content: bytes, where: str) -> SentencePieceModel:
         splits_digits=bool(trainer[25]),
         has_byte_fallback=bool(trainer[35]),
         normalisation=parsed.normalisation,
+        charsmap=parsed.charsmap,
         bos_id=bos,
         eos_id=eos,
         pad_id=pad,
@@ -158,6 +162,8 @@ def _read_normalizer(parsed: _Parsed, message: bytes, where: str) -> None:
     for number, kind, value in fields(message, where):
         if number == 1:
             parsed.normalisation = _text(_message(kind, value, "its name", where), "its name", where)
+        elif number == 2:
+            parsed.charsmap = _message(kind, value, "its table", where)
 
 
 def _check(parsed: _Parsed, where: str) -> None:

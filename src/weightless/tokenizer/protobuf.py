@@ -1,4 +1,4 @@
-"""The wire format of Protocol Buffers, read without a dependency: enough for SentencePiece's .model files.
+"""The wire format of Protocol Buffers, read and written without a dependency: enough for SentencePiece's .model files.
 
 A message is a sequence of fields.  A field is a tag (varint: number << 3 | kind) and a value; kinds:
 
@@ -84,3 +84,26 @@ def signed(value: int) -> int:
 def float32(value: bytes) -> float:
     """A FIXED32 read as IEEE single precision."""
     return struct.unpack("<f", value)[0]
+
+
+def number_field(number: int, value: int) -> bytes:
+    """A VARINT field; negative values as protobuf writes them, in ten bytes."""
+    return _written(number << 3 | VARINT) + _written(value & (1 << 64) - 1)
+
+
+def bytes_field(number: int, content: bytes) -> bytes:
+    """A BYTES field: a string, or a nested message."""
+    return _written(number << 3 | BYTES) + _written(len(content)) + content
+
+
+def float_field(number: int, value: float) -> bytes:
+    """A FIXED32 field with an IEEE single."""
+    return _written(number << 3 | FIXED32) + struct.pack("<f", value)
+
+
+def _written(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])

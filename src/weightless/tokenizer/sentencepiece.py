@@ -2,7 +2,8 @@
 
     read_model(path) -> SentencePieceModel     pieces, types, scores, flags; no package needed
     byte_table(path) -> ByteTable              .bytes_of(previous_ids, ids): exact bytes, for bits per byte
-    SentencePieceTokenizer.load(path)          encode and decode by the package `sentencepiece` (extra `interop`)
+    SentencePieceTokenizer.load(path)          encode and decode: models of the type BPE, as we train them, by ourselves
+                                               (piece_encode.py); others by the package `sentencepiece`
 
 A piece writes a space as U+2581.  Decoding joins the pieces, drops the space that begins a text (if the model adds one
 there when it encodes, or removes surplus ones), and turns byte pieces `<0x00>`..`<0xFF>` into bytes.  Hence
@@ -32,6 +33,7 @@ from weightless.base.errors import ConfigError, CorruptFileError, WeightlessErro
 from weightless.base.files import atomic_write
 from weightless.tokenizer.byte_table import ByteTable
 from weightless.tokenizer.patterns import text_bytes
+from weightless.tokenizer.piece_encode import PieceEncoder
 from weightless.tokenizer.piece_file import (
     BYTE,
     CONTROL,
@@ -141,12 +143,17 @@ class SentencePieceTokenizer:
         return table_of(self.model, self._where)
 
     @cached_property
+    def _own(self) -> PieceEncoder | None:
+        return None if PieceEncoder.why_not(self.model) else PieceEncoder(self.model)
+
+    @cached_property
     def _processor(self) -> Any:
         try:
             from sentencepiece import SentencePieceProcessor
         except ImportError:
             raise WeightlessError(
-                f"encoding with {self._where} needs the package sentencepiece: pip install sentencepiece"
+                f"encoding with {self._where} needs the package sentencepiece (pip install sentencepiece): "
+                f"{PieceEncoder.why_not(self.model)} left to it"
             ) from None
         try:
             return SentencePieceProcessor(model_proto=self._content)
@@ -155,7 +162,10 @@ class SentencePieceTokenizer:
 
     def encode_ordinary_array(self, text: str | bytes) -> np.ndarray:
         """Ids of a text, in which the names of control pieces have no meaning; no BOS, no EOS."""
-        return np.array(self._processor.encode(text_bytes(text).decode("utf-8", "replace")), dtype=self.dtype)
+        content = text_bytes(text)
+        if self._own is not None:
+            return np.array(self._own.encode(content), dtype=self.dtype)
+        return np.array(self._processor.encode(content.decode("utf-8", "replace")), dtype=self.dtype)
 
     def encode(self, text: str | bytes) -> list[int]:
         """The same as a list."""
@@ -166,7 +176,7 @@ class SentencePieceTokenizer:
         numbers = [int(i) for i in ids]
         if wrong := [i for i in numbers if not 0 <= i < self.vocab_size]:
             raise ConfigError(f"{wrong[0]} is no token id; ids are whole numbers below {self.vocab_size}")
-        return self._processor.decode(numbers)
+        return self._processor.decode(numbers) if self._own is None else self._own.decode(numbers)
 
     def decode_bytes(self, ids: Iterable[int] | np.ndarray) -> bytes:
         """UTF-8 of the text of the ids."""

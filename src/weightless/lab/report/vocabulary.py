@@ -19,9 +19,9 @@ from weightless.lab.report.palette import HUES, INK, MUTED, PAPER, RULE
 from weightless.lab.report.svg import Axis, drawing, element, shorten, text, text_width, visible
 
 WIDTH, HEIGHT, FONT = 800.0, 450.0, 12.5
-_LEFT, _TOP, _BOTTOM, _FOOT = 48.0, 104.0, 76.0, 18.0
+LEFT, TOP, BOTTOM, FOOT = 48.0, 104.0, 76.0, 18.0
 _FACE = f"font-family:system-ui,sans-serif;background:{PAPER[0]}"
-_ORDER = (0, 1, 2, 5, 3, 4, 6, 7)
+ORDER = (0, 1, 2, 5, 3, 4, 6, 7)
 
 Series = Mapping[str, Sequence[tuple[int, float]]]
 
@@ -75,15 +75,15 @@ def lay_out(series: Series, evidence: str) -> Picture:
     values = [value for points in series.values() for _, value in points]
     names = [shorten(visible(name), 18) for name in series]
     right = WIDTH - max(text_width(name, FONT) for name in names) * 1.1 - 34
-    x = Axis(sizes[0] * 0.93, sizes[-1] * 1.02, _LEFT, right, log=True)
-    y = Axis(0.0, max(values) * 1.07, HEIGHT - _BOTTOM, _TOP)
-    strokes, words = _frame(x, y, sizes)
-    words += [Words(12, 30 + 22 * k, line, 17.5, INK[0]) for k, line in enumerate(_wrapped(headline(series)))]
-    words.append(Words(12, HEIGHT - _FOOT, evidence, 10.5, MUTED[0]))
+    x = Axis(sizes[0] * 0.93, sizes[-1] * 1.02, LEFT, right, log=True)
+    y = Axis(0.0, max(values) * 1.07, HEIGHT - BOTTOM, TOP)
+    strokes, words = frame(x, y, sizes, "bytes per token (higher: a text is fewer tokens)")
+    words += [Words(12, 30 + 22 * k, line, 17.5, INK[0]) for k, line in enumerate(wrapped(headline(series)))]
+    words.append(Words(12, HEIGHT - FOOT, evidence, 10.5, MUTED[0]))
     ends = spread([y(points[-1][1]) for points in series.values()], FONT * 1.25, y.stop, y.start)
     lowest = min(series, key=lambda name: series[name][-1][1])
     for k, (name, points) in enumerate(series.items()):
-        colour = HUES[_ORDER[k % len(_ORDER)]][0]
+        colour = HUES[ORDER[k % len(ORDER)]][0]
         placed = tuple((x(size), y(value)) for size, value in points)
         strokes.append(Stroke(placed, colour, 2.2, 3.6))
         words.append(Words(placed[-1][0] + 12, ends[k] + 4, names[k], FONT, colour, bold=True))
@@ -94,7 +94,8 @@ def lay_out(series: Series, evidence: str) -> Picture:
     return strokes, words
 
 
-def _frame(x: Axis, y: Axis, sizes: Sequence[int]) -> Picture:
+def frame(x: Axis, y: Axis, sizes: Sequence[int], caption: str) -> Picture:
+    """Rules, ticks of either axis, and what the y axis shows."""
     strokes = [Stroke(((x.start, y(v)), (x.stop, y(v))), RULE[0], 1) for v in y.ticks(5)]
     words = [Words(x.start - 8, y(v) + 4, f"{v:g}", FONT, MUTED[0], "end") for v in y.ticks(5)]
     strokes.append(Stroke(((x.start, y.start), (x.stop, y.start)), MUTED[0], 1.2))
@@ -106,11 +107,11 @@ def _frame(x: Axis, y: Axis, sizes: Sequence[int]) -> Picture:
             words.append(Words(x(size), y.start + 19, label, FONT, MUTED[0], "middle"))
             edge = x(size) + half
     words.append(Words(x.stop, y.start + 37, "vocabulary (log scale)", FONT, MUTED[0], "end"))
-    words.append(Words(12, _TOP - 14, "bytes per token (higher: a text is fewer tokens)", FONT, MUTED[0]))
+    words.append(Words(12, TOP - 14, caption, FONT, MUTED[0]))
     return strokes, words
 
 
-def _wrapped(content: str) -> list[str]:
+def wrapped(content: str) -> list[str]:
     """One line, or two of about equal length."""
     widest = WIDTH - 40
     if text_width(content, 17.5) <= widest:
@@ -122,7 +123,13 @@ def _wrapped(content: str) -> list[str]:
 
 def vocabulary_svg(series: Series, path: str | Path, evidence: str = "") -> Path:
     """Write the picture as SVG; returns the path."""
-    strokes, words = lay_out(series, evidence)
+    told = "; ".join(f"{name}: " + ", ".join(f"{v} gives {b:.3f}" for v, b in line) for name, line in series.items())
+    return write_svg(lay_out(series, evidence), headline(series), told, path)
+
+
+def write_svg(picture: Picture, title: str, told: str, path: str | Path) -> Path:
+    """Draw strokes and words as SVG; `told` says for a reader who does not see what is drawn."""
+    strokes, words = picture
     body = [part for stroke in strokes for part in _stroke_svg(stroke)]
     body += [
         text(
@@ -136,10 +143,7 @@ def vocabulary_svg(series: Series, path: str | Path, evidence: str = "") -> Path
         )
         for w in words
     ]
-    told = "; ".join(f"{name}: " + ", ".join(f"{v} gives {b:.3f}" for v, b in line) for name, line in series.items())
-    markup = drawing(
-        WIDTH, HEIGHT, headline(series), told, body, "sweep", xmlns="http://www.w3.org/2000/svg", style=_FACE
-    )
+    markup = drawing(WIDTH, HEIGHT, title, told, body, "sweep", xmlns="http://www.w3.org/2000/svg", style=_FACE)
     atomic_write(path, markup + "\n")
     return Path(path)
 
@@ -157,7 +161,12 @@ def _stroke_svg(stroke: Stroke) -> list[str]:
 
 def vocabulary_png(series: Series, path: str | Path, evidence: str = "") -> Path:
     """Write the picture as PNG, 1600 by 900; returns the path."""
-    strokes, words = lay_out(series, evidence)
+    return write_png(lay_out(series, evidence), path)
+
+
+def write_png(picture: Picture, path: str | Path) -> Path:
+    """Draw strokes and words as PNG, 1600 by 900."""
+    strokes, words = picture
     canvas = agg_canvas(WIDTH / 100, HEIGHT / 100, 200, facecolor=PAPER[0])
     from matplotlib.patheffects import withStroke
 
