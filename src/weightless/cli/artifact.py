@@ -72,6 +72,8 @@ class Eval:
     stretch: int | None = None
     """With --tokens, choose them in stretches of so many side by side, so that models of different contexts are asked
     for the same; 0 means the context.  When empty: as the run's recipe says."""
+    whole_windows: bool = False
+    """Cut the text to a whole number of windows of the model's context, as Parameter Golf does, and say what went."""
     threads: int = 0
     """Threads that share the windows; 0 means all cores."""
     path: str = "auto"
@@ -178,6 +180,8 @@ def _eval(options: Eval) -> int:
     _warn_of_learned_text(artifact, found if options.data and options.split == "val" else None)
     options, by_recipe = _as_the_run(options, found)
     tokens, of_text = _text_tokens(options, packed) if found is None else (_corpus_tokens(options, packed, found), "")
+    if options.whole_windows:
+        tokens = _cut(tokens, packed.program.context)
     pieces, silent = _pieces(options, packed, found)
     refused = _why_refused(options, found, pieces, tokens) or of_text
     if found is not None and options.split == "val" and (doubt := overlap_warning(found.manifest)):
@@ -207,6 +211,19 @@ def _eval(options: Eval) -> int:
     if adapted:
         _print_adapted(adapted)
     return 0
+
+
+def _cut(tokens: Any, context: int) -> Any:
+    """The tokens of whole windows; how many were cut off is told."""
+    from weightless.evals.bits_per_byte import whole_windows
+
+    kept = whole_windows(tokens, context)
+    n_cut = len(tokens) - len(kept)
+    print(
+        f"whole windows: {len(kept) - 1:,} of {len(tokens) - 1:,} targets are left, {n_cut:,} at the end are cut off",
+        file=sys.stderr,
+    )
+    return kept
 
 
 def _print_score(result: Score, all_targets: int, by_recipe: str, refused: str) -> None:

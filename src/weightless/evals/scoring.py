@@ -21,7 +21,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -113,8 +115,6 @@ def _stepped(packed: Packed, tokens: np.ndarray, todo: list[Window], n_threads: 
 
 def _blocked(packed: Packed, tokens: np.ndarray, todo: list[Window], n_threads: int, label: str) -> Scored | None:
     """None when the engine gives other nats."""
-    from threadpoolctl import threadpool_limits
-
     found, program = Scored.nothing(len(tokens), "blocked"), packed.program
     decoded = Decoded(program.layout, packed.weights)
 
@@ -130,7 +130,7 @@ def _blocked(packed: Packed, tokens: np.ndarray, todo: list[Window], n_threads: 
 
         return work
 
-    with threadpool_limits(1, "blas"):
+    with _one_blas_thread():
         first, end = todo[0][0], min(todo[0][2], todo[0][0] + WARM_UP_TOKENS)
         worker()((first, first + 1, end))  # what is decoded, compiled or mapped once is in no rate
         speed = _shared_out(worker, todo, n_threads, label)
@@ -143,6 +143,15 @@ def _blocked(packed: Packed, tokens: np.ndarray, todo: list[Window], n_threads: 
             return None
     rates = sum(len(at) / seconds for at, _, seconds in steps)
     return replace(found, tokens_per_second=speed, decoded_per_second=rates)
+
+
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    """BLAS held to one thread per window; a bare environment has no means to ask for it, and is only slower."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(1, "blas")
 
 
 def _step_stretches(
