@@ -78,9 +78,7 @@ def build(found: Sequence[Subject], out: Path, wanted: Wanted) -> Built:
             sizes[0].require()
         pieces = _pieces(first, packed[0], beside)
         streams = [stream_of(one, subject.data.folder, "val", pieces) for one, subject in zip(packed, found)]
-        scored = [
-            score(one, stream, wanted.asked, f"seed {s.seed}") for one, stream, s in zip(packed, streams, found)
-        ]
+        scored = [score(one, stream, wanted.asked, f"seed {s.seed}") for one, stream, s in zip(packed, streams, found)]
         checked = score(packed[0], streams[0], _small(wanted.asked), "sample")
         values = _values(found, packed[0], streams[0], scored, checked, sizes, wanted, beside / ARTIFACT)
         write_json(beside / SUBMISSION, values)
@@ -115,7 +113,7 @@ def _script(subject: Subject, program: Program, decode_only: bool) -> str:
     """The script, with its training unless it is only to decode."""
     roots = scoring_roots([*program.body, *(op for head in HEADS for op in program.heads[head])])
     if decode_only:
-        return script(closure(roots, stand_ins(training=False)))
+        return script(closure(roots, stand_ins(training=False), without=(TRAINING,)))
     roots += [TRAINING, f"weightless.models.{subject.family}", *_lazy_rooms()]
     return script(closure(roots, stand_ins(training=True)), subject.recipe())
 
@@ -188,7 +186,7 @@ def _values(
         "stride": own.stride,
         "sampled": own.sampled,
         "asked_tokens": wanted.asked.tokens,
-        "check_tokens": checked.n_tokens,
+        "check_tokens": CHECKED_TOKENS,
         "check_loss": checked.nats_per_token,
         "train_seconds": last.get("seconds"),
         "train_steps": last.get("step", 0),
@@ -233,8 +231,9 @@ def _write_logs(
             "val_bpb": own.bits_per_byte,
             "artifact_sha256": values["artifact_sha256"] if is_first else "of another folder",
         }
-        head = [f"{subject.family} on {subject.data.name}, corpus {subject.data.sha256}", f"python {sys.version.split()[0]}"]
+        head = [
+            f"{subject.family} on {subject.data.name}, corpus {subject.data.sha256}",
+            f"python {sys.version.split()[0]}",
+        ]
         text = log_text(head, subject.curve, told, size, values["n_parameters"], subject.seed)
         atomic_write(beside / (LOG if is_first else f"train_seed{subject.seed}.log"), text)
-
-

@@ -55,14 +55,17 @@ def load_saved(path):
 """
 
 
-def closure(roots: Iterable[str], stand_ins: Mapping[str, str]) -> dict[str, str]:
-    """{module: lean source} of all that `roots` import from the package; a stand-in is a module's whole source."""
+def closure(roots: Iterable[str], stand_ins: Mapping[str, str], without: Sequence[str] = ()) -> dict[str, str]:
+    """{module: lean source} of all that `roots` import from the package, `without` some of it.
+
+    A stand-in is a module's whole source.
+    """
     found: dict[str, str] = {}
     todo = [*roots, *ALWAYS]
     while todo:
         name = todo.pop()
         for module in _with_parents(name):
-            if module in found or (path := _path_of(module)) is None:
+            if module in found or module in without or (path := _path_of(module)) is None:
                 continue
             source = stand_ins[module] if module in stand_ins else path.read_text(encoding="utf-8")
             tree = lean(ast.parse(source))
@@ -124,7 +127,9 @@ def long_strings(text: str) -> Iterator[str | bytes]:
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise CorruptFileError(f"the script is no Python that could be read ({type(error).__name__}: {error})") from None
+        raise CorruptFileError(
+            f"the script is no Python that could be read ({type(error).__name__}: {error})"
+        ) from None
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and len(node.value) > 200:
             yield node.value

@@ -1,9 +1,9 @@
 """train.log of a submission: what training reported and what the engine scored, in the words that the field's logs use.
 
-    seed:0   model_params:17059912
-    step:200/20000 train_loss:2.8041 train_time:8677ms
-    final_roundtrip_exact val_loss:2.06035852 val_bpb:1.21687994 eval_tokens:62021632 eval_bytes:151080363
-    Code size: 48140 bytes   Total submission size wlz: 15863068 bytes
+seed:0   model_params:17059912
+step:200/20000 train_loss:2.8041 train_time:8677ms
+final_roundtrip_exact val_loss:2.06035852 val_bpb:1.21687994 eval_tokens:62021632 eval_bytes:151080363
+Code size: 48140 bytes   Total submission size wlz: 15863068 bytes
 """
 
 from __future__ import annotations

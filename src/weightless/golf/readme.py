@@ -10,7 +10,6 @@ from weightless.golf.scoring import Scored
 from weightless.golf.sizes import CAP, Sizes
 
 
-
 def readme(values: dict[str, Any], recipe: dict[str, Any] | None, scored: Scored) -> str:
     """The text; `recipe` is None for a script that only decodes and scores."""
     sizes = Sizes(values["bytes_code"], values["bytes_weights"])
@@ -32,7 +31,10 @@ def _score_table(values: dict[str, Any], scored: Scored) -> str:
         ("nats per token", f"{values['val_loss']:.5f}"),
         ("targets", f"{values['eval_tokens']:,} of {values['val_tokens'] - 1:,}, each once"),
         ("bytes of raw text", f"{values['eval_bytes']:,}"),
-        ("windows", f"{values['context']:,} tokens, " + (f"every {values['stride']}" if values["stride"] else "side by side")),
+        (
+            "windows",
+            f"{values['context']:,} tokens, " + (f"every {values['stride']}" if values["stride"] else "side by side"),
+        ),
         ("validation text", f"{values['corpus']}, ids {values['val_sha256'][:16]}"),
         ("parameters", f"{values['n_parameters']:,}"),
     ]

@@ -101,7 +101,12 @@ KEYS = (
     Key("stride", "count or null", OURS, "Windows began every so many tokens; null: side by side."),
     Key("sampled", "yes or no", OURS, "Whether only windows spread evenly over the stream were scored."),
     Key("asked_tokens", "count", OURS, "How many targets the sample was to hold; 0: all of them."),
-    Key("check_tokens", "count", OURS, "Targets of the small sample that golf check scores again."),
+    Key(
+        "check_tokens",
+        "count",
+        OURS,
+        "About so many targets, in windows spread evenly, are the small sample that golf check scores again.",
+    ),
     Key("check_loss", "number", OURS, "Nats per token on that sample."),
     Key("train_seconds", "number or null", OPTIONAL, "Seconds of training, evaluation not counted."),
     Key("train_steps", "count", OPTIONAL, "Steps of training."),
