@@ -1,8 +1,8 @@
 """The files of a submission: are they there, are their sizes what submission.json says, is the total under the cap.
 
-Known files are prose (README.md, LICENSE), the record (submission.json, logs), the script, the artifact and its tokenizer;
-anything else is surplus and counts against the cap.  A folder of somebody else holds no weights: then their number is
-what submission.json says, and that is told.
+Known files are prose (README.md, LICENSE), the record (submission.json, logs), the script, the artifact and its
+tokenizer; anything else is surplus and counts against the cap.  A folder of somebody else holds no weights: then their
+number is what submission.json says, and that is told.
 """
 
 from __future__ import annotations

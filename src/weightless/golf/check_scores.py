@@ -1,6 +1,6 @@
 """Score a submission again, and hold its numbers to the artifact, the tokenizer and the text.
 
-    check_artifact(folder, values) -> (findings, Packed)       unpacked, never unpickled; of which seed, model, tokenizer
+    check_artifact(folder, values) -> (findings, Packed)     unpacked, never unpickled; of which seed, model, tokenizer
     check_scores(packed, values, asked) -> findings            against a prepared corpus
     check_overlap(train, data) -> findings                     by document hash and by runs of 13 words
 
@@ -124,7 +124,7 @@ def _same_text(values: dict[str, Any], stream: Stream, again: Again) -> Finding:
 
 
 def _targets(where: str, values: dict[str, Any], stream: Stream, context: int) -> Finding:
-    """Every target once: as many as the stream has, less what was cut to whole windows, or fewer where it is sampled."""
+    """Every target once: as many as the stream has, without those cut to whole windows, or fewer in a sample."""
     name, there, claimed, cut = (
         "every target once",
         stream.n_targets,

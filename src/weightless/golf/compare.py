@@ -4,8 +4,8 @@
     df = (a + b)^2 / (a^2 / (n_A - 1) + b^2 / (n_B - 1))
     p = P(T > t), the chance of such a lead, had A gained no more than the bar over B
 
-B. L. Welch (1947), Biometrika 34, 28-35.  Scores are nats per token where both are of the same tokens, else bits per byte
-of the same text.  A bar of d nats per token is d / (ln 2 * bytes per token) bits per byte.
+B. L. Welch (1947), Biometrika 34, 28-35.  Scores are nats per token where both are of the same tokens, else bits per
+byte of the same text.  A bar of d nats per token is d / (ln 2 * bytes per token) bits per byte.
 Errors: WeightlessError for scores of different texts, and for one score alone.
 """
 

@@ -2,8 +2,8 @@
 
     rows(paths) -> [Row]       a path is a log, a submission's folder, or a folder that holds such folders
 
-A flag is a reason to look, not a verdict: bytes per token of no known tokenizer, the older validation export, parameters
-or scores that submission.json says otherwise, a script without code, a size over the cap.
+A flag is a reason to look, not a verdict: bytes per token of no known tokenizer, the older validation export,
+parameters or scores that submission.json says otherwise, a script without code, a size over the cap.
 """
 
 from __future__ import annotations
@@ -127,8 +127,17 @@ def _flags(
         yield f"{total:,} bytes are {total - CAP:,} over the cap of {CAP:,}"
     if (told := empty_script(folder / SCRIPT)) and (folder / SUBMISSION).exists():
         yield told
-    if claims and is_number(claims.get("val_bpb")) and facts.final is not None and not agrees(facts, claims["val_bpb"]):
-        yield f"submission.json says {claims['val_bpb']:.5f} bits per byte, and no final score of the log is that"
+    bpb = _claimed_bpb(claims, facts)
+    if bpb is not None and facts.final is not None and facts.final.bpb is not None and not agrees(facts, bpb):
+        yield f"submission.json says {bpb:.5f} bits per byte, and no score of the log is that"
+
+
+def _claimed_bpb(claims: dict[str, Any], facts: Facts) -> float | None:
+    """What is claimed of the log's seed, else of the submission."""
+    seeds = claims.get("seed_results")
+    own = seeds.get(str(facts.seed)) if isinstance(seeds, dict) else None
+    value = (own if isinstance(own, dict) else claims).get("val_bpb")
+    return float(value) if value is not None and is_number(value) else None
 
 
 def agrees(facts: Facts, bpb: float, room: float = 1e-3) -> bool:

@@ -1,4 +1,4 @@
-"""README.md of a submission, from what was measured: how it scores, how large it is, how to score and train it again."""
+"""README.md of a submission, from what was measured: its score, its bytes, how to score and train it again."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def _scoring(values: dict[str, Any]) -> str:
     return (
         f"## Score it again\n\n```\npython {SCRIPT} --score CORPUS{flags}\n```\n\n"
         f"{NEEDS}, and nothing else but this folder: `{SCRIPT}` carries the engine, `{ARTIFACT}` the weights"
-        f" (and the tokenizer, unless `{PIECES}` lies beside them). CORPUS is a prepared corpus, a token shard or a text.\n"
+        f" (and the tokenizer, unless `{PIECES}` lies beside them). CORPUS is a prepared corpus, a token shard or a "
+        f"text.\n"
         f"`weightless golf check` of this folder scores it too, and checks the rest."
     )
 

@@ -4,9 +4,9 @@ This file imports nothing of the house at its top, because the script is this fi
 
     PACKED    base85 of an LZMA stream of JSON, {path below src: source}
 
-The compiler keeps machine code by the file that a function stands in, so the modules are written into a folder, named by the
-hash of what is in it: below the user's cache folder, or a temporary one.  A folder that is there is compared file by
-file with PACKED before it is used.
+The compiler keeps machine code by the file that a function stands in, so the modules are written into a folder, named
+by the hash of what is in it: below the user's cache folder, or a temporary one.  A folder that is there is compared
+file by file with PACKED before it is used.
 """
 
 from __future__ import annotations

@@ -102,8 +102,8 @@ def _of_corpus(packed: Packed, found: Corpus, split: str, own: Any) -> Stream:
     ours, theirs = packed.tokenizer_sha256, found.manifest["tokenizer_sha256"]
     if ours and theirs and ours != theirs:
         raise WeightlessError(
-            f"{found.folder} was made with tokenizer {theirs[:12]}, the model has {ours[:12]}: prepare the text with the "
-            "model's tokenizer"
+            f"{found.folder} was made with tokenizer {theirs[:12]}, the model has {ours[:12]}: prepare the text with "
+            "the model's tokenizer"
         )
     if found.vocab_size != packed.program.vocab_size:
         raise WeightlessError(
