@@ -73,7 +73,8 @@ def _told(logs: list[Facts], own: Facts, which: str, ours: bool) -> list[float]:
 
 
 def _numbers(folder: Path, values: dict[str, Any], logs: list[Facts], own: Facts) -> Iterator[Finding]:
-    """Sizes, seed and parameters, where both say them."""
+    """Sizes, seed and parameters, where both say them; of ours the artifact's own log, since seeds differ in size."""
+    logs = [own] if is_ours(values) else logs
     said = {
         "bytes_total": [log.total for log in logs if log.total is not None],
         "bytes_code": [log.code for log in logs if log.code is not None],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -53,6 +54,11 @@ COMMANDS = ("curl", "wget", "git", "pip", "pip3", "uv", "ssh", "scp", "rsync", "
 RUNNERS = ("run", "call", "check_call", "check_output", "Popen", "system", "popen")
 NESTED = 4
 """How deep code within code is opened."""
+_SUSPECT = re.compile(
+    r"\b(?:" + "|".join(sorted({name.split(".")[0] for name in MODULES} | set(CALLS))) + r")\b"
+    r"|[\"' /](?:" + "|".join(COMMANDS) + r")[\"' ]|[^\n]{200}"
+)
+"""Without such a word and without a line that could carry code, a source need not be parsed."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,8 @@ class Use:
 
 def uses(text: str, name: str, depth: int = 0) -> list[Use]:
     """What reaches out, in order; CorruptFileError where the text is no Python."""
+    if depth and not _SUSPECT.search(text):
+        return []
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
