@@ -63,7 +63,9 @@ def edit(folder):
     def change(**values):
         path = folder / "submission.json"
         found = json.loads(path.read_text()) | values
-        path.write_text(json.dumps({key: value for key, value in found.items() if value is not None or key == "stride"}))
+        path.write_text(
+            json.dumps({key: value for key, value in found.items() if value is not None or key == "stride"})
+        )
         return found
 
     return change

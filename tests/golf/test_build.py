@@ -65,7 +65,10 @@ def test_a_text_and_a_shard_are_scored_as_the_corpus_is(golf_models, golf_data, 
     text = tmp_path / "text.txt"
     text.write_bytes("An é and an owl.".encode())
     found = stream_of(packed, text)
-    assert found.source_bytes == 17 == found.decoded_bytes and packed.tokenizer.decode_bytes(found.tokens[1:]) == text.read_bytes()
+    assert (
+        found.source_bytes == 17 == found.decoded_bytes
+        and packed.tokenizer.decode_bytes(found.tokens[1:]) == text.read_bytes()
+    )
     with pytest.raises(WeightlessError, match="no such file"):
         stream_of(packed, tmp_path / "missing")
 
@@ -167,7 +170,12 @@ def run(python, folder, *arguments, cache):
 @pytest.mark.slow
 def test_the_folder_alone_gives_the_same_nats(honest, golf_data, bare, tmp_path):
     """Compiling takes half a minute: the bare environment has no cache of ours."""
-    probe = [str(bare), "-I", "-c", "import importlib.util as u; print(u.find_spec('weightless'), u.find_spec('torch'))"]
+    probe = [
+        str(bare),
+        "-I",
+        "-c",
+        "import importlib.util as u; print(u.find_spec('weightless'), u.find_spec('torch'))",
+    ]
     assert subprocess.run(probe, capture_output=True, text=True).stdout.split() == ["None", "None"]
     values = json.loads((honest / "submission.json").read_text())
     found = run(bare, honest, "--score", golf_data, "--json", cache=tmp_path)
