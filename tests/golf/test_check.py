@@ -220,6 +220,39 @@ def test_unknown_and_missing_keys_are_named(checked, edit, folder):
     assert any("val_bbp" in line and "did you mean 'val_bpb'?" in line for line in found)
 
 
+def test_the_script_is_of_another_kind(checked, edit):
+    edit(script="train")
+    assert "to decode" in checked()["script and json"].detail
+
+
+def test_a_sample_is_the_one_that_was_asked_for(honest, golf_models, golf_data, tmp_path):
+    """Built on a sample: its targets and bytes are those of the windows, and its loss is scored again whole."""
+    from weightless.golf.build import Wanted, build
+    from weightless.golf.scoring import Asked as Scoring
+    from weightless.golf.subject import subjects
+
+    wanted = Wanted(decode_only=True, asked=Scoring(tokens=300, stride=32, whole_windows=True, threads=1))
+    made = build(subjects(golf_models[:1]), tmp_path / "sampled", wanted)
+    found = check(made.folder, Asked(golf_data, None, 0, 1))
+    assert [f.line() for f in found if f.verdict == FAULT] == []
+    path = made.folder / "submission.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "eval_tokens": values["eval_tokens"] + 32}))
+    assert "every target once" in {f.name for f in check(made.folder, Asked(golf_data)) if f.verdict == FAULT}
+
+
+@pytest.mark.parametrize("key", ["stride", "cut_tokens", "check_tokens", "asked_tokens", "eval_tokens", "eval_bytes"])
+@pytest.mark.parametrize("value", ["many", -1, 1 << 70, [1]])
+def test_nonsense_in_a_key_is_a_fault_and_no_crash(folder, edit, monkeypatch, golf_data, key, value):
+    from weightless.golf import check_files, check_scores
+
+    monkeypatch.setattr(check_scores, "_again", lambda *_: (1.0, 0.1, 10))
+    monkeypatch.setattr(check_files, "uses", lambda *_: [])
+    edit(**{key: value})
+    names = {f.where.rpartition(" ")[2] for f in check(folder, Asked(golf_data)) if f.verdict == FAULT}
+    assert key in names
+
+
 def test_a_link_is_no_file_of_the_folder(checked, folder):
     (folder / "more.txt").symlink_to("/etc/hostname")
     assert list(checked()) == ["links"]

@@ -116,6 +116,9 @@ _ALL_OF_A_CORPUS = (
 _PLAIN = "for text without rows of JSON or parquet"
 
 RULES: dict[str, tuple[Rule, ...]] = {
+    "golf check": (
+        Rule(("train_data", "tokens", "threads"), lambda o: not o.data, "without --data, the text that was scored"),
+    ),
     "generate": (
         Rule(
             ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed"),

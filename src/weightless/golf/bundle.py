@@ -115,7 +115,7 @@ def opened(text: str) -> dict[str, str]:
     for value in long_strings(text):
         try:
             files = json.loads(unpacked_text(value))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             continue
         if isinstance(files, dict) and all(isinstance(source, str) for source in files.values()):
             return files

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from weightless.base.errors import CorruptFileError
+from weightless.golf.bundle import opened
 from weightless.golf.findings import Finding, fault, judged, ok, unchecked
 from weightless.golf.log_table import LOG_NAMES, empty_script, logs_in
-from weightless.golf.names import ARTIFACT, LOG, PIECES, README, SCRIPT, SUBMISSION
-from weightless.golf.network import uses
+from weightless.golf.names import ARTIFACT, LOG, PIECES, README, RECIPE, SCRIPT, SUBMISSION
+from weightless.golf.network import unseen, uses
 from weightless.golf.schema import is_ours
 from weightless.golf.sizes import CAP, Sizes
 
@@ -43,6 +44,9 @@ def _readme(folder: Path) -> Finding:
 
 def _script(folder: Path, values: dict[str, Any]) -> Iterator[Finding]:
     path = folder / SCRIPT
+    if _size(path) > CAP:
+        yield unchecked("script", str(path), f"{_size(path):,} bytes are not read: they alone are over the cap")
+        return
     if wrong := empty_script(path):
         yield fault("script", str(path), wrong, "put the one file there that trains, or decodes and scores")
         return
@@ -64,6 +68,25 @@ def _script(folder: Path, values: dict[str, Any]) -> Iterator[Finding]:
             f"{len(content):,}, as claimed",
         )
     yield _network(path, text)
+    if unseen(text):
+        why = "it runs code that it makes while it runs, which could not be read here"
+        yield unchecked("network, all of it", str(path), why)
+    if is_ours(values):
+        yield _carried(path, text, values)
+
+
+def _carried(path: Path, text: str, values: dict[str, Any]) -> Finding:
+    """Whether a script of ours carries what the record says."""
+    files = opened(text)
+    does = "nothing" if not files else "train" if f"weightless/golf/{RECIPE}" in files else "decode"
+    wrong = f"script is {values.get('script')!r:.20} in {SUBMISSION}, and it carries what it needs to {does}"
+    return judged(
+        "script and json",
+        str(path),
+        wrong if does != values.get("script") else "",
+        "build the folder anew",
+        f"it carries {len(files)} modules, to {does}",
+    )
 
 
 def _network(path: Path, text: str) -> Finding:

@@ -63,6 +63,7 @@ def check_artifact(folder: Path, values: dict[str, Any]) -> tuple[list[Finding],
         return [fault("artifact", str(path), str(error), "squeeze it again from the .wl, or fetch it again")], None
     found = [ok("artifact", str(path), f"opens: {packed.family}, {n_parameters(packed.program):,} parameters")]
     told = {
+        "artifact": ARTIFACT,
         "artifact_sha256": sha256_file(path),
         "family": packed.family,
         "n_parameters": n_parameters(packed.program),
@@ -98,7 +99,7 @@ def check_scores(packed: Packed, folder: Path, values: dict[str, Any], again: Ag
     yield _same_text(values, stream, again)
     yield _targets(where, values, stream, packed.program.context)
     yield from _sums(where, values)
-    yield _bytes(where, values, stream)
+    yield _bytes(where, values, stream, packed.program.context)
     yield from _losses(packed, where, values, stream, again)
 
 
@@ -124,27 +125,46 @@ def _same_text(values: dict[str, Any], stream: Stream, again: Again) -> Finding:
 
 
 def _targets(where: str, values: dict[str, Any], stream: Stream, context: int) -> Finding:
-    """Every target once: as many as the stream has, without those cut to whole windows, or fewer in a sample."""
-    name, there, claimed, cut = (
-        "every target once",
-        stream.n_targets,
-        values.get("eval_tokens"),
-        values.get("cut_tokens", 0),
+    """Every target once: as many as the stream has, without those cut to whole windows, or those of the sample."""
+    name, there, claimed = "every target once", stream.n_targets, values.get("eval_tokens")
+    cut, remedy = (
+        _count(values, "cut_tokens"),
+        "score every target once: later windows only their last `stride` targets",
     )
-    if type(claimed) is not int or type(cut) is not int:
-        return unchecked(name, where, "eval_tokens or cut_tokens is no number")
-    wrong = ""
+    if type(claimed) is not int:
+        return unchecked(name, where, "eval_tokens is no number")
     if cut not in (0, there % context):
         wrong = f"{cut:,} targets are cut off, whole windows of {context:,} leave {there % context:,}"
-    elif claimed > there - cut:
-        wrong = (
-            f"{claimed:,} targets were scored, the stream has {there - cut:,}: "
-            f"{claimed - there + cut:,} of them twice, as windows do that overlap at the end"
-        )
-    elif claimed < there - cut and values.get("sampled") is not True:
-        wrong = f"{claimed:,} targets were scored of {there - cut:,}, and it does not say that they are a sample"
-    remedy = "score every target once: a window that begins later scores only its last `stride` targets"
+        return fault(name, where, wrong, remedy)
+    places = _places(values, stream, context)
+    told, wrong = "a sample" if values.get("sampled") is True else "the stream", ""
+    if claimed > len(places):
+        twice = claimed - len(places)
+        wrong = f"{claimed:,} targets were scored, {told} has {len(places):,}: {twice:,} of them twice"
+        wrong += ", as windows do that overlap at the end"
+    elif claimed < len(places):
+        wrong = f"{claimed:,} targets were scored of {len(places):,} of {told}"
+        wrong += "" if values.get("sampled") is True else ", and it does not say that they are a sample"
     return judged(name, where, wrong, remedy, f"{claimed:,} of {there:,}, {cut:,} cut off at the end")
+
+
+def _places(values: dict[str, Any], stream: Stream, context: int) -> np.ndarray:
+    """The targets that the record says were scored."""
+    n_tokens = len(stream.tokens) - _count(values, "cut_tokens")
+    if values.get("sampled") is not True:
+        return np.arange(1, n_tokens)
+    todo = chosen_windows(n_tokens, context, _stride(values, context), _count(values, "asked_tokens"))
+    return np.concatenate([np.arange(scored, end) for _, scored, end in todo])
+
+
+def _count(values: dict[str, Any], key: str) -> int:
+    """A whole number of the record; 0 for anything else, which the schema has told."""
+    value = values.get(key)
+    return value if type(value) is int and 0 <= value < 1 << 62 else 0
+
+
+def _stride(values: dict[str, Any], context: int) -> int:
+    return min(_count(values, "stride"), context) or context
 
 
 def _sums(where: str, values: dict[str, Any]) -> Iterator[Finding]:
@@ -163,14 +183,12 @@ def _sums(where: str, values: dict[str, Any]) -> Iterator[Finding]:
     yield judged("sums", where, "; ".join(wrong), "write what the sums say", "loss, nats and bits per byte are one sum")
 
 
-def _bytes(where: str, values: dict[str, Any], stream: Stream) -> Finding:
+def _bytes(where: str, values: dict[str, Any], stream: Stream, context: int) -> Finding:
     """The denominator: bytes of the raw text of the scored targets."""
-    name, claimed, tokens = "bytes of raw text", values.get("eval_bytes"), values.get("eval_tokens")
-    if type(claimed) is not int or type(tokens) is not int or tokens > stream.n_targets:
-        return unchecked(name, where, "eval_bytes or eval_tokens is no number that could be held to the text")
-    if values.get("sampled") is True:
-        return unchecked(name, where, "a sample of windows was scored; check it with --tokens 0 of a full score")
-    true = raw_bytes(stream, tokens)
+    name, claimed = "bytes of raw text", values.get("eval_bytes")
+    if type(claimed) is not int:
+        return unchecked(name, where, "eval_bytes is no number")
+    true = raw_bytes(stream, _places(values, stream, context))
     if true is None:
         wrong = f"{claimed:,} bytes are claimed, and nobody knows the bytes: {stream.refused}" if claimed else ""
         return judged(name, where, wrong, "leave val_bpb null", "unknown, and none are claimed")
@@ -185,20 +203,19 @@ def _losses(packed: Packed, where: str, values: dict[str, Any], stream: Stream, 
     if not is_number(loss) or not is_number(small):
         yield unchecked("scored again", where, "val_loss or check_loss is no number")
         return
-    tokens = stream.tokens
-    if values.get("cut_tokens"):
-        tokens = whole_windows(tokens, packed.program.context)
-    stride = values.get("stride") or packed.program.context
+    context = packed.program.context
+    tokens, stride = stream.tokens, _stride(values, context)
     remedy = f"it is another artifact, or another text: {_RESCORE}"
     try:
-        found, _, n = _again(packed, tokens, stride, int(values.get("check_tokens") or 0), again.threads)
+        tokens = whole_windows(tokens, context) if _count(values, "cut_tokens") else tokens
+        found, _, n = _again(packed, tokens, stride, _count(values, "check_tokens"), again.threads)
         wrong = _off(small, found, ROOM * max(1.0, found), n)
         yield judged("its sample scored again", where, wrong, remedy, f"{found:.6f} nats per token on {n:,} targets")
-        asked = int(values.get("asked_tokens") or 0) if values.get("sampled") else 0
+        asked = _count(values, "asked_tokens") if values.get("sampled") is True else 0
         limit = asked if asked and (not again.tokens or again.tokens >= asked) else again.tokens
         found, error, n = _again(packed, tokens, stride, limit, again.threads)
-    except WeightlessError as error:
-        yield fault("scored again", where, str(error), "give stride and context that the model has")
+    except WeightlessError as problem:
+        yield fault("scored again", where, str(problem), _RESCORE)
         return
     is_all = n == values.get("eval_tokens")
     room = ROOM * max(1.0, found) + (0.0 if is_all else STANDARD_ERRORS * error)

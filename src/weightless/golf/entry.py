@@ -42,6 +42,15 @@ SWITCHES = (
 )
 
 
+ACTIONS = {
+    "score": {"split", "tokens", "stride", "threads", "path", "whole_windows", "json"},
+    "generate": {"max_tokens", "seed"},
+    "train": {"out", "seed"},
+    "sizes": set[str](),
+}
+"""What the script does, and the flags that mean something then."""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; --help lists the flags")
@@ -69,9 +78,13 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     if unknown:
         known = [f"--{name}" for name, *_ in (*FLAGS, *SWITCHES)]
         raise ConfigError(f"unknown argument {unknown[0]!r}: {nearest(unknown[0], known)}")
-    asked = [name for name in ("score", "generate", "train", "sizes") if getattr(options, name) not in (None, False)]
+    asked = [name for name in ACTIONS if getattr(options, name) not in (None, False)]
     if len(asked) != 1:
         raise ConfigError("say one of --score DATA, --generate PROMPT, --train CORPUS, --sizes")
+    given = {word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")}
+    for name, *_ in (*FLAGS, *SWITCHES):
+        if name in given - set(asked) - ACTIONS[asked[0]]:
+            raise ConfigError(f"--{name} does nothing with --{asked[0]}: leave it out")
     return options
 
 

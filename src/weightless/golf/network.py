@@ -87,8 +87,11 @@ def uses(text: str, name: str, depth: int = 0) -> list[Use]:
 
 def unseen(text: str) -> bool:
     """Whether the script runs code that it makes while it runs and that could not be opened here."""
-    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
-    runs = any(isinstance(call.func, ast.Name) and call.func.id in ("exec", "eval", "compile") for call in calls)
+    try:
+        calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return True
+    runs = any(isinstance(call.func, ast.Name) and call.func.id in ("exec", "eval") for call in calls)
     return runs and not any(True for _ in _carried(text))
 
 
@@ -101,7 +104,7 @@ def _carried(text: str) -> Iterator[tuple[str, str]]:
             continue
         try:
             files = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             yield f"string {number}", content
             continue
         if isinstance(files, dict):

@@ -128,14 +128,18 @@ def _of_raw_text(scored: Scored, found: Score, stream: Stream) -> Scored:
     return replace(scored, n_bytes=0, refused=told)
 
 
-def raw_bytes(stream: Stream, n_targets: int) -> int | None:
-    """Raw bytes of the first `n_targets` targets; None where nobody knows them."""
+def raw_bytes(stream: Stream, places: np.ndarray) -> int | None:
+    """Raw bytes of the targets at these places; None where nobody knows them."""
     if stream.refused or stream.table is None:
         return None
     if stream.rewritten:
-        return stream.source_bytes if n_targets == stream.n_targets else None
+        return stream.source_bytes if len(places) == stream.n_targets else None
     total = 0
-    for first in range(1, n_targets + 1, STRETCH):
-        part = np.asarray(stream.tokens[first - 1 : min(first + STRETCH, n_targets + 1)], dtype=np.int64)
-        total += int(stream.table.bytes_of(part[:-1], part[1:]).sum())
+    for first in range(0, len(places), STRETCH):
+        at = places[first : first + STRETCH]
+        total += int(stream.table.bytes_of(_ids(stream, at - 1), _ids(stream, at)).sum())
     return total
+
+
+def _ids(stream: Stream, places: np.ndarray) -> np.ndarray:
+    return np.asarray(stream.tokens[places], dtype=np.int64)

@@ -96,6 +96,11 @@ def _of_training(folder: Path, data: Path | None) -> Subject:
         )
     settings = record.settings
     found = corpus(data) if data is not None else record.corpus()
+    if found.sha256 != record.corpus_sha256 or record.parted_otherwise(found):
+        raise WeightlessError(
+            f"{found.folder} is not the text that {folder} was trained on, or split otherwise: what validates there "
+            "may have been learned; name its own corpus with --data"
+        )
     why = "it takes something from another model" if settings.get("lineage") else ""
     return Subject(
         folder,
