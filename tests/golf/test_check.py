@@ -242,7 +242,7 @@ def test_a_sample_is_the_one_that_was_asked_for(honest, golf_models, golf_data, 
 
 
 @pytest.mark.parametrize("key", ["stride", "cut_tokens", "check_tokens", "asked_tokens", "eval_tokens", "eval_bytes"])
-@pytest.mark.parametrize("value", ["many", -1, 1 << 70, [1]])
+@pytest.mark.parametrize("value", ["many", 1 << 70])
 def test_nonsense_in_a_key_is_a_fault_and_no_crash(folder, edit, monkeypatch, golf_data, key, value):
     from weightless.golf import check_files, check_scores
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from weightless.base.files import is_number
 from weightless.golf import known
-from weightless.golf.findings import Finding, judged, unchecked
+from weightless.golf.findings import Finding, judged, number_of, unchecked
 from weightless.golf.log_names import PARAMETERS
 from weightless.golf.log_table import logs_in
 from weightless.golf.logs import Facts, read_training_log
@@ -36,13 +35,13 @@ def _scores(folder: Path, values: dict[str, Any], logs: list[Facts], own: Facts)
     room = DIGITS if is_ours(values) else ROUNDED
     wrong, held = [], []
     for key, which in (("val_bpb", "bpb"), ("val_loss", "loss")):
-        claimed = values.get(key)
-        if not is_number(claimed):
+        claimed = number_of(values, key)
+        if claimed is None:
             continue
         told = _told(logs, own, which, ours=is_ours(values))
         if not told:
             continue
-        nearest = min(told, key=lambda value: abs(value - claimed))
+        nearest = _nearest(told, claimed)
         held.append(f"{key} {claimed:.6f}")
         if abs(nearest - claimed) > room:
             wrong.append(f"{key} is {claimed:.6f} in {SUBMISSION}, {nearest:.6f} in the log")
@@ -55,6 +54,10 @@ def _scores(folder: Path, values: dict[str, Any], logs: list[Facts], own: Facts)
         "put the log of this very artifact there, or the scores that it says",
         f"{' and '.join(held)} in both",
     )
+
+
+def _nearest(values: list[float], wanted: float) -> float:
+    return min(values, key=lambda value: abs(value - wanted))
 
 
 def _told(logs: list[Facts], own: Facts, which: str, ours: bool) -> list[float]:
@@ -98,8 +101,7 @@ def _of_the_text(folder: Path, values: dict[str, Any], own: Facts) -> Iterator[F
     """Bytes per token by the scores themselves, for folders of the canonical validation set."""
     if is_ours(values):
         return
-    loss, bpb = values.get("val_loss"), values.get("val_bpb")
-    per_token = known.bytes_per_token(loss, bpb) if is_number(loss) and is_number(bpb) else None
+    per_token = known.bytes_per_token(number_of(values, "val_loss"), number_of(values, "val_bpb"))
     if per_token is None and own.final is not None:
         per_token = known.bytes_per_token(own.final.loss, own.final.bpb)
     where = str(folder / SUBMISSION)

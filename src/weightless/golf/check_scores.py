@@ -21,13 +21,13 @@ from weightless.audit.predictors.data_overlap import documents_of, overlap
 from weightless.audit.predictors.findings import FAILED, NOT_APPLICABLE
 from weightless.base.cores import cores
 from weightless.base.errors import WeightlessError
-from weightless.base.files import is_number, sha256_file
+from weightless.base.files import sha256_file
 from weightless.base.units import bits_per_byte
 from weightless.data.shards.corpus import MANIFEST, corpus
 from weightless.evals.bits_per_byte import chosen_windows, whole_windows
 from weightless.evals.scoring import score_windows
 from weightless.export.packed import Packed, open_packed
-from weightless.golf.findings import Finding, fault, judged, ok, unchecked
+from weightless.golf.findings import Finding, fault, judged, number_of, ok, unchecked
 from weightless.golf.names import ARTIFACT, PIECES, SUBMISSION
 from weightless.golf.scoring import raw_bytes
 from weightless.golf.stream import Stream, stream_of
@@ -169,14 +169,14 @@ def _stride(values: dict[str, Any], context: int) -> int:
 
 def _sums(where: str, values: dict[str, Any]) -> Iterator[Finding]:
     """val_loss, eval_nats and val_bpb are three forms of one sum."""
-    numbers = [values.get(key) for key in ("val_loss", "eval_nats", "eval_tokens", "eval_bytes", "val_bpb")]
-    loss, nats, tokens, n_bytes, bpb = numbers
-    if not (is_number(loss) and is_number(nats) and is_number(tokens)):
+    keys = ("val_loss", "eval_nats", "eval_tokens", "eval_bytes", "val_bpb")
+    loss, nats, tokens, n_bytes, bpb = (number_of(values, key) for key in keys)
+    if loss is None or nats is None or tokens is None:
         return
     wrong = []
     if abs(loss * tokens - nats) > SUMS * max(1.0, abs(nats)):
         wrong.append(f"val_loss {loss:.6f} times {tokens:,} targets is {loss * tokens:.4f}, eval_nats says {nats:.4f}")
-    if is_number(bpb) and is_number(n_bytes) and n_bytes > 0:
+    if bpb is not None and n_bytes is not None and n_bytes >= 1:
         true = bits_per_byte(nats, int(n_bytes))
         if abs(true - bpb) > SUMS * max(1.0, true):
             wrong.append(f"val_bpb is {bpb:.6f}, {nats:.4f} nats over {n_bytes:,} bytes make {true:.6f}")
@@ -199,8 +199,8 @@ def _bytes(where: str, values: dict[str, Any], stream: Stream, context: int) -> 
 
 
 def _losses(packed: Packed, where: str, values: dict[str, Any], stream: Stream, again: Again) -> Iterator[Finding]:
-    loss, small = values.get("val_loss"), values.get("check_loss")
-    if not is_number(loss) or not is_number(small):
+    loss, small = number_of(values, "val_loss"), number_of(values, "check_loss")
+    if loss is None or small is None:
         yield unchecked("scored again", where, "val_loss or check_loss is no number")
         return
     context = packed.program.context

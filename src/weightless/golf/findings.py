@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
+
+from weightless.base.files import is_number
 
 OK, FAULT, UNCHECKED = "ok", "FAULT", "not checked"
 
@@ -46,3 +49,9 @@ def judged(name: str, where: str, wrong: str, remedy: str, detail: str) -> Findi
 
 def faults(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.verdict == FAULT]
+
+
+def number_of(values: Mapping[str, Any], key: str) -> float | None:
+    """A finite number of a record; None for anything else, which the schema has told."""
+    value = values.get(key)
+    return value if value is not None and is_number(value) else None
