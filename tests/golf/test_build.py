@@ -24,6 +24,7 @@ from weightless.golf.scoring import Asked, score
 from weightless.golf.sizes import CAP, Sizes
 from weightless.golf.stream import stream_of
 from weightless.golf.subject import subjects
+from weightless.models.catalog import families
 from weightless.tokenizer.patterns import character_classes
 
 
@@ -203,3 +204,42 @@ def test_the_script_trains_the_same_artifact_again(golf_models, golf_data, tmp_p
     assert found.returncode == 0, found.stderr
     assert (tmp_path / "again" / "model.wl").read_bytes() == (golf_models[0] / "model.wl").read_bytes()
     assert (tmp_path / "again" / "model.wlz").read_bytes() == (made.folder / "model.wlz").read_bytes()
+
+
+BLOCKING = """
+import sys
+class Blocks:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in {blocked!r}:
+            raise ImportError(name + ' is blocked')
+sys.meta_path.insert(0, Blocks())
+sys.path.insert(0, {place!r})
+import json
+from weightless.program.program import Program
+from weightless.program.operators import compiled_twin
+import weightless.golf.entry, weightless.golf.stream, weightless.golf.scoring, weightless.decode.generate
+import weightless.export.packed, weightless.program.warm
+assert weightless.golf.entry.__file__.startswith({place!r})
+program = Program.from_plain(json.loads(sys.stdin.read()))
+for op in (*program.body, *(op for head in program.heads.values() for op in head)):
+    compiled_twin(type(op))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", families())
+def test_the_modules_of_every_family_are_carried(name, tmp_path):
+    """What a script carries imports without anything but numpy and the compiler, down to every compiled operator."""
+    from contract.cases import CASES, bench
+
+    program = bench(name, next(iter(CASES[name]))).program
+    ops = [*program.body, *(op for head in program.heads.values() for op in head)]
+    modules = bundle.closure(bundle.scoring_roots(ops), bundle.stand_ins(training=False), without=(bundle.TRAINING,))
+    for path, source in bundle.opened(bundle.script(modules)).items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(source)
+    blocked = ("torch", "rich", "regex", "tyro", "safetensors", "tomli_w", "pyarrow", "zstandard", "threadpoolctl")
+    code = BLOCKING.format(place=str(tmp_path), blocked=blocked)
+    told = json.dumps(program.to_plain())
+    found = subprocess.run([sys.executable, "-I", "-c", code], input=told, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
