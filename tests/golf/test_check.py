@@ -25,7 +25,7 @@ def checked(folder, golf_data):
 
     def run(data=golf_data, train=None, tokens=0):
         found = check(folder, Asked(data, train, tokens, threads=1))
-        assert exit_code(found, True) == (1 if any(f.verdict == FAULT for f in found) else 0)
+        assert exit_code(found, True) == (1 if any(f.verdict == FAULT for f in found) else 2 if data is None else 0)
         return {finding.name: finding for finding in found if finding.verdict == FAULT}
 
     return run
@@ -46,21 +46,21 @@ def test_json_and_log_disagree(checked, folder):
     line = next(line for line in log.read_text().splitlines() if line.startswith("final_"))
     loss = float(line.split("val_loss:")[1].split()[0])
     log.write_text(log.read_text().replace(f"val_loss:{loss:.8f}", f"val_loss:{loss - 1e-6:.8f}"))
-    assert list(checked()) == ["log and json"]
-    assert f"{loss:.6f}" in checked()["log and json"].detail
+    assert list(checked(None)) == ["log and json"]
+    assert f"{loss:.6f}" in checked(None)["log and json"].detail
 
 
 def test_a_number_of_the_log_disagrees(checked, folder):
     log = folder / "train.log"
     log.write_text(log.read_text().replace("model_params:", "model_params:1"))
-    assert list(checked()) == ["log and json, numbers"]
+    assert list(checked(None)) == ["log and json, numbers"]
 
 
 def test_a_surplus_file_brings_it_over_the_cap(checked, folder):
     (folder / "more.bin").write_bytes(b"")
     with open(folder / "more.bin", "wb") as file:
         file.truncate(CAP)  # sparse: it takes no room
-    found = checked()
+    found = checked(None)
     assert list(found) == ["surplus files"] and "more.bin" in found["surplus files"].detail
     over = sum((folder / name).stat().st_size for name in ("train_gpt.py", "model.wlz"))
     assert f"{over:,} bytes over the cap of 16,000,000" in found["surplus files"].detail
@@ -70,10 +70,10 @@ def test_one_byte_over_the_cap_is_said_so(checked, folder):
     used = sum((folder / name).stat().st_size for name in ("train_gpt.py", "model.wlz"))
     with open(folder / "more.bin", "wb") as file:
         file.truncate(CAP - used)
-    assert checked() == {}
+    assert checked(None) == {}
     with open(folder / "more.bin", "wb") as file:
         file.truncate(CAP - used + 1)
-    assert "16,000,001, too large: one byte over the cap of 16,000,000" in checked()["surplus files"].detail
+    assert "16,000,001, too large: one byte over the cap of 16,000,000" in checked(None)["surplus files"].detail
 
 
 @pytest.mark.parametrize("content", [b"", b'"""Only words."""\n# and more\nimport os\n'])
@@ -84,7 +84,7 @@ def test_the_script_is_empty(checked, folder, edit, content):
     log = folder / "train.log"
     kept = [line for line in log.read_text().splitlines() if "size" not in line]
     log.write_text("\n".join(kept) + "\n")
-    assert list(checked()) == ["script"]
+    assert list(checked(None)) == ["script"]
 
 
 def test_the_artifact_is_of_another_seed(checked, folder, golf_models, edit):
@@ -107,7 +107,7 @@ def test_a_damaged_artifact_is_named(checked, folder):
     content = bytearray((folder / "model.wlz").read_bytes())
     content[len(content) // 2] ^= 1
     (folder / "model.wlz").write_bytes(content)
-    assert "artifact" in checked()
+    assert "artifact" in checked(None)
 
 
 def test_validation_text_in_training(checked, golf_data, tmp_path):
@@ -183,9 +183,9 @@ def test_bytes_of_the_normalised_text(checked, folder, edit, monkeypatch):
 
 def test_the_readme_is_missing(checked, folder):
     (folder / "README.md").unlink()
-    assert list(checked()) == ["README"]
+    assert list(checked(None)) == ["README"]
     (folder / "README.md").write_text(" \n")
-    assert list(checked()) == ["README"]
+    assert list(checked(None)) == ["README"]
 
 
 def test_the_script_uses_the_network(checked, folder, edit):
@@ -197,7 +197,7 @@ def test_the_script_uses_the_network(checked, folder, edit):
     text = log.read_text().replace(f"size: {old['bytes_code']} ", f"size: {grown} ")
     log.write_text(text.replace(str(old["bytes_total"]), str(total)))
     edit(bytes_code=grown, bytes_total=total)
-    found = checked()
+    found = checked(None)
     assert list(found) == ["network"] and "imports urllib.request" in found["network"].detail
 
 
@@ -207,7 +207,7 @@ def test_the_code_bytes_are_wrong(checked, folder, edit):
     path.write_text(path.read_text() + "# é\n", encoding="utf-8")
     n_characters = len(path.read_text(encoding="utf-8"))
     edit(bytes_code=n_characters)
-    found = checked()
+    found = checked(None)
     assert "code bytes" in found and f"{n_characters + 1:,} bytes of UTF-8" in found["code bytes"].detail
 
 
@@ -222,7 +222,7 @@ def test_unknown_and_missing_keys_are_named(checked, edit, folder):
 
 def test_the_script_is_of_another_kind(checked, edit):
     edit(script="train")
-    assert "to decode" in checked()["script and json"].detail
+    assert "to decode" in checked(None)["script and json"].detail
 
 
 def test_a_sample_is_the_one_that_was_asked_for(honest, golf_models, golf_data, tmp_path):
@@ -255,7 +255,7 @@ def test_nonsense_in_a_key_is_a_fault_and_no_crash(folder, edit, monkeypatch, go
 
 def test_a_link_is_no_file_of_the_folder(checked, folder):
     (folder / "more.txt").symlink_to("/etc/hostname")
-    assert list(checked()) == ["links"]
+    assert list(checked(None)) == ["links"]
 
 
 def test_no_submission_is_told(tmp_path):
@@ -299,6 +299,13 @@ def test_a_foreign_folder_is_checked_as_far_as_it_goes(foreign):
     assert {"weights", "scored again"} <= {f.name for f in found if f.verdict == UNCHECKED}
     shutil.copy(foreign / "README.md", foreign / "final_model.int8.ptz")
     assert exit_code(check(foreign, Asked()), False) == 0
+
+
+def test_keys_of_others_are_named_and_no_fault(foreign):
+    (foreign / "submission.json").write_text(json.dumps({**FOREIGN, "notes": "one seed", "track": "10min_16mb"}))
+    found = check(foreign, Asked())
+    assert exit_code(found, False) == 0
+    assert [f.where for f in found if "no key that is known" in f.detail] == [f"{foreign / 'submission.json'}: notes"]
 
 
 def test_faults_of_a_foreign_folder(foreign):

@@ -115,6 +115,10 @@ def test_the_final_metric_is_the_furthest():
     assert log_names.kind_of("quantized_ttt_of_tomorrow") == "adapted"
 
 
+def test_the_last_step_counts_however_near_the_one_before(read):
+    assert read("step:1/2 val_loss:2.0001 val_bpb:1.5\nstep:2/2 val_loss:2.0003 val_bpb:1.5001\n").final.loss == 2.0003
+
+
 def test_adapted_stands_before_sliding_before_roundtrip(read):
     lines = [
         "legal_ttt val_loss:1.0 val_bpb:0.5",

@@ -100,7 +100,7 @@ class Logs:
 def main(verb: str, arguments: list[str]) -> int:
     actions = {
         "build": (_build, "a submission folder from a trained model, under the cap or refused"),
-        "check": (_check, "files, sizes, record and network of a folder, and its artifact scored again"),
+        "check": (_check, "look at files, sizes, record and network of a folder, and score its artifact again"),
         "compare": (_compare, "is one folder better than another: Welch's test over seeds, with a bar"),
         "logs": (_logs, "training logs of many dialects in one table, with flags"),
     }

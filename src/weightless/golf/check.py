@@ -22,7 +22,7 @@ from weightless.golf.check_log import check_log
 from weightless.golf.check_scores import Again, check_artifact, check_overlap, check_scores
 from weightless.golf.findings import FAULT, UNCHECKED, Finding, fault, ok, unchecked
 from weightless.golf.names import ARTIFACT, SCRIPT, SUBMISSION
-from weightless.golf.schema import is_ours, problems
+from weightless.golf.schema import UNKNOWN, is_ours, problems
 
 CHECKED_TOKENS = 65_536
 
@@ -71,7 +71,12 @@ def _json(folder: Path) -> tuple[list[Finding], dict[str, Any]]:
         return [fault("submission.json", str(path), str(error), "write it as JSON")], {}
     if not isinstance(values, dict):
         return [fault("submission.json", str(path), "is no object", "write keys and values: docs/golf.md")], {}
-    found = [fault("submission.json", f"{path}: {key}", what, remedy) for key, what, remedy in problems(values)]
+    found = [
+        unchecked("submission.json", f"{path}: {key}", what, remedy)
+        if what == UNKNOWN and not is_ours(values)
+        else fault("submission.json", f"{path}: {key}", what, remedy)
+        for key, what, remedy in problems(values)
+    ]
     return found or [ok("submission.json", str(path), f"{len(values)} keys, all known and of their kind")], values
 
 

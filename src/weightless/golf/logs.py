@@ -124,7 +124,7 @@ def _take(
         name = _named(before.rstrip("_")) or _named(front) or "val"
         kind = names.kind_of(name)
     found = facts.metrics.pop(name, None) or Metric(name, kind)
-    is_exact = "_exact" in line[: match.start()]
+    is_exact = "_exact" in line[: match.start()] or kind == names.STEP
     if loss is not None and (found.loss is None or is_exact or _differs(found.loss, loss)):
         found.loss = loss
     if bpb is not None and (found.bpb is None or is_exact or _differs(found.bpb, bpb)):

@@ -18,6 +18,7 @@ from weightless.base.files import is_number
 FORMAT, VERSION = "weightless-golf", 1
 FOREIGN, OURS, OPTIONAL = "everybody", "ours", "nobody"
 """Who has to give a key."""
+UNKNOWN = "is no key that is known"
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def problems(values: dict[str, Any]) -> list[tuple[str, str, str]]:
             told, is_kind = KINDS[SEEN[name]]
             found += [] if is_kind(value) else [(name, f"is {_shown(value)}", f"it should be {told}")]
         elif name not in known:
-            found.append((name[:60], "is no key that is known", nearest(name, (*known, *(() if ours else SEEN)))))
+            found.append((name[:60], UNKNOWN, nearest(name, (*known, *(() if ours else SEEN)))))
     if ours and values.get("version") not in (None, VERSION):
         found.append(("version", f"is {_shown(values['version'])}", f"this program reads version {VERSION}"))
     return found

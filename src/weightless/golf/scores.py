@@ -61,7 +61,7 @@ def scores_of(folder: Path) -> Scores:
         return _of_ours(folder, values)
     results = list(_results(values.get("seed_results")))
     logs = [read_training_log(path) for path in logs_in(folder)]
-    if len(results) > 1 or not logs:
+    if not logs or (len(results) > 1 and (_numbers(results, "val_loss") or len(logs) < 2)):
         return _of_results(folder, results or [values], logs)
     return _of_logs(folder, logs)
 
