@@ -158,6 +158,11 @@ def test_the_tokenizer_of_the_record_is_another(checked, edit):
     assert set(checked()) == {"tokenizer", "data and tokenizer"}
 
 
+def test_data_of_another_text_end_the_check(checked, golf_text):
+    """Whatever is scored on it would say nothing."""
+    assert list(checked(data=golf_text)) == ["data and tokenizer"]
+
+
 def test_bytes_of_the_normalised_text(checked, folder, edit, monkeypatch):
     """A text whose tokens decode to fewer bytes than it has, scored per byte of the shorter one."""
     from weightless.golf import check_scores

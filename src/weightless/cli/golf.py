@@ -149,7 +149,7 @@ def _check(arguments: list[str]) -> int:
         return code
     print(*(finding.line() for finding in found), sep="\n")
     counts = {verdict: sum(f.verdict == verdict for f in found) for verdict in (OK, FAULT, UNCHECKED)}
-    told = f"{counts[OK]} checks passed, {counts[FAULT]} faults, {counts[UNCHECKED]} could not be made"
+    told = f"{counts[OK]} checks passed, {counts[FAULT]} faults found, {counts[UNCHECKED]} checks could not be made"
     verdict = {0: "passes" if ours else "passes as far as it goes", 1: "FAILS", 2: "is not checked whole"}[code]
     print(f"{options.folder} {verdict}: {told}")
     return code

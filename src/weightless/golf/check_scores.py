@@ -27,7 +27,7 @@ from weightless.data.shards.corpus import MANIFEST, corpus
 from weightless.evals.bits_per_byte import chosen_windows, whole_windows
 from weightless.evals.scoring import score_windows
 from weightless.export.packed import Packed, open_packed
-from weightless.golf.findings import Finding, fault, judged, number_of, ok, unchecked
+from weightless.golf.findings import FAULT, Finding, fault, judged, number_of, ok, unchecked
 from weightless.golf.names import ARTIFACT, PIECES, SUBMISSION
 from weightless.golf.scoring import raw_bytes
 from weightless.golf.stream import Stream, stream_of
@@ -96,7 +96,11 @@ def check_scores(packed: Packed, folder: Path, values: dict[str, Any], again: Ag
     except WeightlessError as error:
         yield fault("data and tokenizer", str(again.data), str(error), "name the corpus that the folder was scored on")
         return
-    yield _same_text(values, stream, again)
+    same = _same_text(values, stream, again)
+    yield same
+    if same.verdict == FAULT:
+        yield unchecked("scored again", where, "the data are not those that were scored")
+        return
     yield _targets(where, values, stream, packed.program.context)
     yield from _sums(where, values)
     yield _bytes(where, values, stream, packed.program.context)
@@ -232,8 +236,10 @@ def _off(claimed: float, found: float, room: float, n: int) -> str:
 
 def _again(packed: Packed, tokens: Any, stride: int, limit: int, threads: int) -> tuple[float, float, int]:
     """(nats per token, standard error of it by windows, targets)."""
-    ids = np.asarray(tokens[:], dtype=np.int64)
-    todo = chosen_windows(len(ids), packed.program.context, stride, limit)
+    chosen = chosen_windows(len(tokens), packed.program.context, stride, limit)
+    ids = np.concatenate([np.asarray(tokens[first:end], dtype=np.int64) for first, _, end in chosen])
+    begins = np.cumsum([0, *(end - first for first, _, end in chosen)]).tolist()  # windows side by side, however far
+    todo = [(b, b + scored - first, b + end - first) for b, (first, scored, end) in zip(begins, chosen)]
     found = score_windows(packed, ids, todo, threads or cores(), "scoring again")
     parts = np.array([found.nats[scored:end].mean() for _, scored, end in todo])
     at = np.concatenate([found.nats[scored:end] for _, scored, end in todo])

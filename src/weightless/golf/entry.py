@@ -63,6 +63,10 @@ def main(folder: Path, arguments: Sequence[str]) -> int:
     except WeightlessError as error:
         print(f"{SCRIPT}: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as missing:
+        told = f"the package {missing.name} is missing: install it (README.md says what is needed)"
+        print(f"{SCRIPT}: {told}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
