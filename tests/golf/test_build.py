@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import os
 import subprocess
@@ -62,6 +63,8 @@ def test_a_text_and_a_shard_are_scored_as_the_corpus_is(golf_models, golf_data, 
     packed = open_packed(golf_models[0] / "model.wl")
     (shard,) = golf_data.glob("*_val_*.bin")
     of_corpus, of_shard = (stream_of(packed, path) for path in (golf_data, shard))
+    whole = np.asarray(of_corpus.tokens[:], dtype="<u4").tobytes()
+    assert of_corpus.sha256 == hashlib.sha256(whole).hexdigest(), "every id counts"
     assert of_corpus.sha256 == of_shard.sha256 and of_corpus.decoded_bytes == of_shard.decoded_bytes
     text = tmp_path / "text.txt"
     text.write_bytes("An é and an owl.".encode())
