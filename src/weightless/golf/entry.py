@@ -43,10 +43,10 @@ SWITCHES = (
 
 
 ACTIONS = {
-    "score": {"split", "tokens", "stride", "threads", "path", "whole_windows", "json"},
-    "generate": {"max_tokens", "seed"},
-    "train": {"out", "seed"},
-    "sizes": set[str](),
+    "score": ("split", "tokens", "stride", "threads", "path", "whole_windows", "json"),
+    "generate": ("max_tokens", "seed"),
+    "train": ("out", "seed"),
+    "sizes": (),
 }
 """What the script does, and the flags that mean something then."""
 
@@ -87,7 +87,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         raise ConfigError("say one of --score DATA, --generate PROMPT, --train CORPUS, --sizes")
     given = {word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")}
     for name, *_ in (*FLAGS, *SWITCHES):
-        if name in given - set(asked) - ACTIONS[asked[0]]:
+        if name in given - {*asked, *ACTIONS[asked[0]]}:
             raise ConfigError(f"--{name} does nothing with --{asked[0]}: leave it out")
     return options
 
