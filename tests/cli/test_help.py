@@ -9,13 +9,14 @@ import re
 
 import pytest
 
-from weightless.cli import data, deck, tokenizer
+from weightless.cli import data, deck, golf, tokenizer
 from weightless.cli.main import VERBS
 
 SUB_VERBS = {
     "tokenizer": "train encode decode convert compare sweep study",
     "data": "prepare import inspect verify",
     "deck": "deploy grade run board show",
+    "golf": "build check compare logs",
 }
 COMMANDS = [
     *(verb.split() for verb in VERBS if verb not in SUB_VERBS),
@@ -71,7 +72,7 @@ def test_sub_verbs_have_a_line_each(verb, subs, command):
 
 def test_the_list_of_sub_verbs_is_whole(monkeypatch):
     known = {}
-    for verb, room in (("tokenizer", tokenizer), ("data", data), ("deck", deck)):
+    for verb, room in (("tokenizer", tokenizer), ("data", data), ("deck", deck), ("golf", golf)):
         monkeypatch.setattr(room, "pick", lambda verb, _, found: (known.update({verb: found}), (lambda rest: 0, []))[1])
         room.main(verb, [])
     assert {verb: " ".join(found) for verb, found in known.items()} == SUB_VERBS

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightless.base.errors import ConfigError, WeightlessError
-from weightless.evals.bits_per_byte import Score, chosen_windows, evaluate, spread, windows
+from weightless.evals.bits_per_byte import Score, chosen_windows, evaluate, spread, whole_windows, windows
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed
 
@@ -46,6 +46,18 @@ def test_a_stretch_has_the_same_targets_whatever_the_context(n, context, stretch
 def test_a_stride_outside_the_context_is_told(stride):
     with pytest.raises(ConfigError, match="stride"):
         windows(20, 8, stride)
+
+
+@given(st.integers(2, 300), st.integers(1, 40))
+def test_whole_windows_leave_no_partial_one(n, context):
+    """Oracle: the windows themselves, of which none is shorter than the context."""
+    if n <= context:
+        with pytest.raises(WeightlessError, match="no whole window"):
+            whole_windows(range(n), context)
+        return
+    kept = whole_windows(range(n), context)
+    assert {end - scored for _, scored, end in windows(len(kept), context, context)} == {context}
+    assert 0 <= n - len(kept) < context and list(kept) == list(range(len(kept)))
 
 
 def test_windows_by_hand():

@@ -13,8 +13,6 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-import tomli_w
-
 from weightless.base.errors import ConfigError, WeightlessError, nearest
 from weightless.base.files import atomic_write
 
@@ -75,6 +73,8 @@ def load_toml(path: str | Path) -> dict[str, Any]:
 
 def save_toml(path: str | Path, config: Any) -> None:
     """Write a config dataclass as TOML, atomically; ConfigError for a name that is no text, which TOML cannot hold."""
+    import tomli_w  # here, because a bare environment that only reads has none
+
     text = tomli_w.dumps(to_dict(config))
     check_text(text, str(path))
     atomic_write(path, text)

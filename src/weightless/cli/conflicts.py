@@ -127,6 +127,9 @@ _OF_PIECES = (
 _PLAIN = "for text without rows of JSON or parquet"
 
 RULES: dict[str, tuple[Rule, ...]] = {
+    "golf check": (
+        Rule(("train_data", "tokens", "threads"), lambda o: not o.data, "without --data, the text that was scored"),
+    ),
     "generate": (
         Rule(
             ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed"),

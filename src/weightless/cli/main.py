@@ -33,6 +33,7 @@ VERBS = {
     "audit": ("audit", "is it a predictor, are its bytes counted right: a packed model, a run, or Python code"),
     "explain": ("explain", "what every input of a countmix model said about one token, as a table and as pictures"),
     "deck": ("deck", "eight challenges for coding models: deploy, grade, run, board, show"),
+    "golf": ("golf", "submissions of sixteen megabytes: build, check, compare, logs"),
     "generate": ("generate", "continue prompts from an artifact: sampling, beams, speculation, streams, batches"),
 }
 
@@ -124,6 +125,8 @@ def _room(name: str):  # type: ignore[no-untyped-def]
             from weightless.cli import explain as room
         case "deck":
             from weightless.cli import deck as room
+        case "golf":
+            from weightless.cli import golf as room
         case "launch":
             from weightless.cli import launch as room
         case "count":

@@ -10,6 +10,9 @@ with a `stretch`, in stretches of so many targets, which are the same for every 
 
     bits per byte = sum of nats / (ln 2 * source bytes of the targets)        <|endoftext|> costs nats and 0 bytes
 
+`whole_windows` cuts a stream so that its targets fill windows side by side, as Parameter Golf does: with n tokens,
+floor((n - 1) / C) * C targets are left, and what was cut off is told by whoever asked for it.
+
 For ids of a SentencePiece model a ByteTable takes the place of `token_bytes` (sentencepiece_bytes.py).
 Without `token_bytes` (ids whose tokenizer nobody knows) there are no source bytes, and bits per byte are None.
 """
@@ -107,6 +110,16 @@ def windows(n_tokens: int, context: int, stride: int) -> list[tuple[int, int, in
         out.append((max(0, end - 1 - context), scored, end))
         scored = end
     return out
+
+
+def whole_windows(tokens: Any, context: int) -> Any:
+    """The stream without the targets at its end that fill no window; WeightlessError when there is no whole one."""
+    n_targets = (len(tokens) - 1) // context * context
+    if n_targets < 1:
+        raise WeightlessError(
+            f"{len(tokens):,} tokens hold no whole window of {context:,} targets: give a longer text, or do not cut it"
+        )
+    return tokens[: n_targets + 1]
 
 
 def chosen_windows(

@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -165,8 +166,6 @@ def _stepped(packed: Packed, tokens: np.ndarray, todo: list[Window], n_threads: 
 
 def _blocked(packed: Packed, tokens: np.ndarray, todo: list[Window], n_threads: int, label: str) -> Scored | None:
     """None when the engine gives other nats."""
-    from threadpoolctl import threadpool_limits
-
     found, program = Scored.nothing(len(tokens), "blocked"), packed.program
     decoded = Decoded(program.layout, packed.weights)
 
@@ -182,7 +181,7 @@ def _blocked(packed: Packed, tokens: np.ndarray, todo: list[Window], n_threads: 
 
         return work
 
-    with threadpool_limits(1, "blas"):
+    with _one_blas_thread():
         first, end = todo[0][0], min(todo[0][2], todo[0][0] + WARM_UP_TOKENS)
         worker()((first, first + 1, end))  # what is decoded, compiled or mapped once is in no rate
         speed = _shared_out(worker, todo, n_threads, label)
@@ -252,6 +251,15 @@ def _checked(
         bool(np.allclose(said, scored, rtol=large, atol=room, equal_nan=True)),
         sum(len(at) / seconds for at, _, seconds in steps),
     )
+
+
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    """BLAS held to one thread per window; a bare environment has no means to ask for it, and is only slower."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(1, "blas")
 
 
 def _step_stretches(
