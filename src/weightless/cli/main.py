@@ -23,7 +23,7 @@ VERBS = {
     "data": ("data", "prepare, import, inspect, verify token shards"),
     "launch": ("launch", "run a command in n units: local processes, Slurm, Ray"),
     "train": ("train", "train one model on prepared data, and pack it"),
-    "pack": ("artifact", "turn a checkpoint into one artifact file"),
+    "pack": ("pack", "turn a checkpoint into one artifact file"),
     "import": ("foreign", "a Hugging Face folder or a GGUF file (gpt2, llama, qwen3) becomes one artifact, exactly"),
     "export": ("foreign", "an artifact becomes what others read: a folder for transformers or mlx-lm, a GGUF file"),
     "eval": ("artifact", "held-out loss of an artifact, by the engine that needs no PyTorch"),
@@ -119,6 +119,8 @@ def _room(name: str):  # type: ignore[no-untyped-def]
             from weightless.cli import data as room
         case "train":
             from weightless.cli import train as room
+        case "pack":
+            from weightless.cli import pack as room
         case "generate":
             from weightless.cli import generate as room
         case "explain":

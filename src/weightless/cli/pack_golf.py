@@ -13,7 +13,7 @@ from weightless.base.files import atomic_write, sha256_file
 from weightless.base.units import parse_bytes
 
 if TYPE_CHECKING:
-    from weightless.cli.artifact import Pack
+    from weightless.cli.pack import Pack
     from weightless.golf.solver import Solution
 
 SHOWN = 16

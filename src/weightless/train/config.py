@@ -29,6 +29,8 @@ MOST_THREADS = 1024
 AUTOCASTS = ("none", "bf16")
 CLIPS = ("rule", "tensor", "group")
 DECAYS = ("beta1", "beta2", "muon_momentum", "muon_momentum_start")
+EVERY = ("eval_every", "log_every")
+COUNTS = ("batch_size", "context", "num_steps", "seconds", "grad_accumulation", "eval_tokens", "threads", *EVERY)
 SHARES = ("warmup", "warmdown", "min_lr_ratio", "qat_start", "qat_warmup", "average_start", "ema_decay", *DECAYS)
 LARGEST_RATE, LARGEST_DECAY, LARGEST_BETA = 1e30, 1e6, 1 - 1e-7
 """Beyond these an update is no float32, which is the end of the program and not of a training."""
@@ -177,17 +179,7 @@ class TrainConfig:
         if self.schedule not in SCHEDULES:
             raise ConfigError(f"schedule = {self.schedule!r}: {nearest(self.schedule, SCHEDULES)}")
         self._check_batches()
-        for name in (
-            "batch_size",
-            "context",
-            "num_steps",
-            "seconds",
-            "grad_accumulation",
-            "eval_every",
-            "eval_tokens",
-            "log_every",
-            "threads",
-        ):
+        for name in COUNTS:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"{name} = {value!r} should be a number greater than 0")

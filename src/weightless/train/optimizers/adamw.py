@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -39,10 +40,8 @@ class AdamW:
         w, m, v = ([of[name] for name in names] for of in (self.params, self.first, self.second))
         b1, b2 = self.betas
         steps = [torch.tensor(float(t), device=w[0].device)] * len(names)
-        torch._fused_adamw_(
-            w, g, m, v, [], steps, lr=lr, beta1=b1, beta2=b2, weight_decay=self.decay, eps=self.eps, amsgrad=False,
-            maximize=False,
-        )  # fmt: skip
+        rule: dict[str, Any] = {"beta1": b1, "beta2": b2, "weight_decay": self.decay, "eps": self.eps}
+        torch._fused_adamw_(w, g, m, v, [], steps, lr=lr, **rule, amsgrad=False, maximize=False)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The live state tensors by name; a checkpoint writes them and copies into them."""
