@@ -27,7 +27,7 @@ from weightless.train.initialise import initial_parameters
 from weightless.train.loop import train
 from weightless.train.passes import Passes
 from weightless.train.result import TrainResult
-from weightless.train.step import constant_tensor
+from weightless.train.step import as_tensor, constant_tensor
 from weightless.train.validation import Validation
 
 rng = np.random.default_rng
@@ -80,6 +80,13 @@ def test_products_in_bf16_learn_the_same(case: str, tmp_path: Path) -> None:
     assert not np.array_equal(nats(half), nats(plain)) and half.observed["autocast"]["ok"], half.observed
     assert "autocast" not in plain.observed and nats(half)[-1] < nats(half)[0]
     assert all(w.dtype == torch.float32 for w in half.params.values())
+
+
+def test_all_batches_have_one_layout() -> None:
+    """torch.compile makes another graph for another stride, in the middle of a training."""
+    rows = np.arange(4 * 34).reshape(4, 34)
+    for tokens in (rows[:, :-1], rows[:, 1:].copy(), rows[:, 1:].astype(np.uint16)):
+        assert as_tensor(tokens, "cpu").stride() == (33, 1)
 
 
 def test_validation_is_float32_whatever_training_is(tmp_path: Path) -> None:

@@ -46,12 +46,12 @@ from weightless.train.config import TrainConfig
 from weightless.train.device import check_device, threads
 from weightless.train.distilling import ALONE, DISTILLATION, START, Distilling, Lineage
 from weightless.train.divergence import Diverged, Divergence, check_weights, is_sound
+from weightless.train.fastest import passes_for
 from weightless.train.feeding import TextSource, ahead, feeding
 from weightless.train.initialise import initial_parameters
 from weightless.train.learned_clips import LearnedClips, clips_in
 from weightless.train.metrics import AUXILIARY, TEACHER_KL, MetricsLog
 from weightless.train.optimizers.groups import grouped_optimizer
-from weightless.train.passes import Passes
 from weightless.train.processes import current
 from weightless.train.rehearsal import Rehearsal
 from weightless.train.result import TrainResult
@@ -142,7 +142,6 @@ class _Run:
         self.specs = list(model.tensors())
         self.together = current()
         self.share = Share.of(config, self.together.rank, self.together.world)
-        self.passes = Passes(model, config, lineage.teacher is not None, self.share)
         self.feeding = feeding(train_tokens, config, source)
         self.lineage, scores = lineage, self.feeding.scores_sha256
         self.identity = identity(config, self.specs, train_tokens, scores, origin, lineage.to_plain())
@@ -156,7 +155,8 @@ class _Run:
         self.constants: dict[str, np.ndarray] = dict(constants or {})
         self.masters = initial_parameters(self.specs, config.seed, config.device)
         self.began = None if lineage.start is None else lineage.start.put_into(self.masters)
-        self.optimizer = grouped_optimizer(self.specs, self.masters, config)
+        self.passes = passes_for(model, config, lineage.teacher is not None, self.share, saved.state if saved else None)
+        self.optimizer = grouped_optimizer(self.specs, self.masters, self.passes.config)
         self.averages = Averages(config, self.masters, self.specs)
         self.clips = None if config.qat_clip == "rule" else LearnedClips(config, self.specs, config.device)
         self.counters = self._restore(saved) if saved else Counters()
@@ -333,7 +333,7 @@ class _Run:
         self.constants |= self.weights.changed_constants()
         constants = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in self.constants.items()}
         state = {**self.identity, "counters": dataclasses.asdict(self.counters), "used": self.used.to_plain()}
-        state |= self.sharing.to_plain()
+        state |= self.sharing.to_plain() | self.passes.to_plain()
         if self.distilling is not None:
             state |= {"distilled": dataclasses.asdict(self.distilling.seen), "teacher": self.distilling.to_plain()}
         save_checkpoint(self.folder, self.counters.step, self.masters, self._kept(), constants, state)

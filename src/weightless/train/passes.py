@@ -36,6 +36,8 @@ from weightless.train.shares import Share
 
 DTYPES = {"bf16": torch.bfloat16}
 COMPILERS = ("g++", "clang++", "c++", "cl")
+WARNING_PASSES = 4
+"""How many passes may compile, and warn of it: a trial, what comes before the clock, and the first of the training."""
 PRODUCTS = frozenset({"linear", "matmul", "mm", "addmm", "bmm", "baddbmm"})
 
 
@@ -56,7 +58,7 @@ class Passes:
                 torch.compiler.reset()  # after eight models in one process it would compile no more, without a word
                 self.computed._stream = torch.compile(model._stream, backend=self._backend, dynamic=False)
                 self.head = torch.compile(slopes_to_compile)
-        if config.autocast == "bf16" and config.device == "cpu" and not _has_bf16_instructions():
+        if config.autocast == "bf16" and config.device == "cpu" and not has_bf16_instructions():
             told = "this processor has no instructions for bf16, float32 will be several times faster"
             print(f"autocast = {config.autocast!r}: {told}", file=sys.stderr)
 
@@ -87,6 +89,10 @@ class Passes:
         """`model.after_step`."""
         self.model.after_step(p, record)
 
+    def to_plain(self) -> dict[str, Any]:
+        """For the checkpoint: nothing that the configuration does not say."""
+        return {}
+
     def told(self) -> dict[str, dict[str, Any]]:
         """Assertions about what was asked for, of this process alone; none where nothing was."""
         found: dict[str, tuple[bool, str]] = {}
@@ -102,7 +108,7 @@ class Passes:
         stack = ExitStack()
         if self.config.compile:
             stack.enter_context(slopes_by(self._slopes))
-        if self.config.compile and self.n_passes < 2:
+        if self.config.compile and self.n_passes < WARNING_PASSES:
             stack.enter_context(warnings.catch_warnings(action="ignore"))  # torch's own, about parts of itself
         if self.config.autocast != "none":
             stack.enter_context(torch.autocast(self.config.device.partition(":")[0], DTYPES[self.config.autocast]))
@@ -171,7 +177,7 @@ def check_compilable(model: Any, device: str) -> None:
         )
 
 
-def _has_bf16_instructions() -> bool:
+def has_bf16_instructions() -> bool:
     """Whether products of bf16 are anything but converted one by one, where PyTorch can tell."""
     known = [getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in ("avx512_bf16", "amx_tile")]
     return any(asked is None or asked() for asked in known)

@@ -42,8 +42,8 @@ class StepReport(NamedTuple):
 
 
 def as_tensor(tokens: Any, device: str) -> torch.Tensor:
-    """Tokens as the int64 tensor that lookups need."""
-    return torch.as_tensor(np.asarray(tokens).astype(np.int64, copy=False), device=device)
+    """Tokens as the int64 tensor that lookups need; of one layout, for another one is another graph to compile."""
+    return torch.as_tensor(np.ascontiguousarray(tokens, dtype=np.int64), device=device)
 
 
 def constant_tensor(value: np.ndarray, device: str) -> torch.Tensor:

@@ -116,6 +116,7 @@ def _part(
     if group == "table":
         return Part(group, RowwiseAdagrad(held), config.table_lr if config.optimizer == "muon" else lr)
     if group == "matrix" and config.optimizer == "muon":
+        half = config.autocast == "bf16"
         rise = (config.muon_momentum_start, config.muon_momentum_warmup)
-        return Part(group, Muon(held, decay, config.muon_momentum, stacked, rise, current()), config.muon_lr)
+        return Part(group, Muon(held, decay, config.muon_momentum, stacked, rise, current(), half), config.muon_lr)
     return Part(group, AdamW(held, decay, (config.beta1, config.beta2)), lr)

@@ -5,9 +5,9 @@
     w <- w - lr * decay * w            w <- w - lr * sqrt(max(1, rows / cols)) * X
 
 X has the singular vectors of u and singular values near 1.  Rows are outputs, columns inputs.  The iteration runs on
-the side with fewer rows, in float32 (on CPUs without fast bf16 that is also the quick way), batched over matrices of
-one shape.  A fused matrix (query, key and value; gate and up) is treated as the one matrix it is stored as; of
-stacked ones (experts, or queries, keys and values apart) each is made orthogonal by itself.
+the side with fewer rows, batched over matrices of one shape, in float32, or in bf16 where training multiplies in it.
+A fused matrix (query, key and value; gate and up) is treated as the one matrix it is stored as; of stacked ones
+(experts, or queries, keys and values apart) each is made orthogonal by itself.
 
 mu may rise over the first steps.  Then b is scaled with it, so that it stays 1 - mu times the sum B <- mu B + g that
 others keep: u is theirs but for a factor, which X does not depend on.
@@ -45,9 +45,11 @@ class Muon:
         stacked: Mapping[str, tuple[int, ...]] | None = None,
         rise: tuple[float, int] = (0.0, 0),
         together: Processes = ALONE,
+        half: bool = False,
     ) -> None:
         """`stacked` {name: rows of each of its matrices}; `rise`: the momentum of the first step, and over how many
-        steps it comes to `momentum`; `together`: who makes the matrices of one shape orthogonal, each some of them.
+        steps it comes to `momentum`; `together`: who makes the matrices of one shape orthogonal, each some of them;
+        `half`: whether they multiply in bf16 for it.
         ConfigError for what is no matrix, and for rows that do not add up."""
         for name, p in params.items():
             if p.ndim != 2:
@@ -55,7 +57,7 @@ class Muon:
                     f"Muon needs matrices and {name} has shape {tuple(p.shape)}; put it into group 'vector'"
                 )
         self.params, self.decay, self.momentum, self.rise = dict(params), decay, momentum, rise
-        self.together = together
+        self.together, self.half = together, half
         self.stacked = dict(stacked or {})
         for name, parts in self.stacked.items():
             if name in self.params and self.params[name].shape[0] != sum(parts):
@@ -73,7 +75,7 @@ class Muon:
         steps = {name: self._nesterov(name, gradients[name], t) for name in self.params if name in gradients}
         for (n, rows, cols), places in by_shape.items():
             stack = torch.stack([steps[name][first : first + n * rows] for name, first in places])
-            update_NRC = shared_out(self.together, orthogonal, stack.view(-1, rows, cols)).reshape(stack.shape)
+            update_NRC = shared_out(self.together, self._orthogonal, stack.view(-1, rows, cols)).reshape(stack.shape)
             w = [self.params[name][first : first + n * rows] for name, first in places]
             if self.decay:
                 torch._foreach_mul_(w, 1.0 - lr * self.decay)
@@ -102,19 +104,26 @@ class Muon:
         self.buffer[name].lerp_(g, 1.0 - mu)
         return g.lerp(self.buffer[name], mu)
 
+    def _orthogonal(self, x_NRC: torch.Tensor) -> torch.Tensor:
+        return orthogonal(x_NRC, half=self.half)
+
     def state(self) -> dict[str, torch.Tensor]:
         """The live state tensors by name."""
         return {f"{name}/momentum": b for name, b in self.buffer.items()}
 
 
-def orthogonal(x_NRC: torch.Tensor, iterations: int = ITERATIONS) -> torch.Tensor:
-    """Newton-Schulz: the same singular vectors, singular values drawn towards 1 (0.7 to 1.2); zero stays zero."""
+def orthogonal(x_NRC: torch.Tensor, iterations: int = ITERATIONS, half: bool = False) -> torch.Tensor:
+    """Newton-Schulz: the same singular vectors, singular values drawn towards 1 (0.7 to 1.2); zero stays zero.
+
+    `half` iterates in bf16, as published; the result has the dtype of x."""
+    given = x_NRC.dtype
     a, b, c = COEFFICIENTS
     tall = x_NRC.shape[1] > x_NRC.shape[2]
     x_NRC = x_NRC.mT if tall else x_NRC
     x_NRC = x_NRC / (torch.linalg.matrix_norm(x_NRC, keepdim=True) + 1e-7)
+    x_NRC = x_NRC.to(torch.bfloat16) if half else x_NRC
     for _ in range(iterations):
         gram_NRR = x_NRC @ x_NRC.mT
         mixed_NRR = torch.baddbmm(gram_NRR, gram_NRR, gram_NRR, beta=b, alpha=c)
         x_NRC = torch.baddbmm(x_NRC, mixed_NRR, x_NRC, beta=a)
-    return x_NRC.mT if tall else x_NRC
+    return (x_NRC.mT if tall else x_NRC).to(given)
