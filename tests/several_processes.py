@@ -42,7 +42,8 @@ CASES = {
     "adamw_rows": Case("dense", {}, {"optimizer": "adamw", "grad_clip": 0.3, "prefetch": 2}),
     "muon": Case("dense", {}, {"grad_accumulation": 2}),
     "muon_rows": Case("dense", {}, {"muon_momentum_warmup": 5}),
-    "tables": Case("feather", {"n_kv_heads": 1, "d_head": 16, "d_ff": 40}, {**PADDED, "qat_start": 0.5}),
+    "tables": Case("feather", {"n_kv_heads": 1, "d_head": 16, "d_ff": 40}, {**PADDED, "optimizer": "adamw"}),
+    "tables_rounded": Case("feather", {"n_kv_heads": 1, "d_head": 16, "d_ff": 40}, {**PADDED, "qat_start": 0.5}),
     "qat": Case(
         "dense", {"weight_format": "int4"}, {**QAT, "grad_accumulation": 2, "ema_decay": 0.9, "grad_clip": 0.5}
     ),

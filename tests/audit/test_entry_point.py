@@ -52,11 +52,11 @@ def test_a_bare_function_says_its_vocabulary_with_its_first_answer():
 
 
 def test_a_module_is_found_from_the_current_folder(tmp_path, monkeypatch):
-    (tmp_path / "golf.py").write_text("class Box:\n    def log_probs(prefix): return [0.0]\nnested = Box\n")
+    (tmp_path / "putting.py").write_text("class Box:\n    def log_probs(prefix): return [0.0]\nnested = Box\n")
     monkeypatch.chdir(tmp_path)
-    with EntryPoint("golf:nested.log_probs") as there:
+    with EntryPoint("putting:nested.log_probs") as there:
         assert there.log_probs(TEXT[:1]) == [0.0]
-    assert "golf" not in sys.modules, "code under audit is never imported by the auditor"
+    assert "putting" not in sys.modules, "code under audit is never imported by the auditor"
 
 
 def test_what_is_kept_on_disk_for_the_next_start_is_found(tmp_path, monkeypatch):

@@ -222,6 +222,7 @@ def test_every_rule_is_about_flags_that_exist():
         generate,
         golf,
         launch,
+        pack,
         run,
         tokenizer_train,
         train,
@@ -237,7 +238,7 @@ def test_every_rule_is_about_flags_that_exist():
     options = {
         "generate": generate.Generate,
         "audit": audit.Audit,
-        "pack": artifact.Pack,
+        "pack": pack.Pack,
         "eval": artifact.Eval,
         "count": count.Count,
         "export": foreign.Export,

@@ -46,8 +46,9 @@ def program(installed, cwd, *arguments, **variables):
 
 
 def test_the_wheel_holds_the_recipes_and_nothing_of_the_workshop(installed):
-    shipped = {path.name for path in (installed / "weightless" / "recipes").iterdir()}
-    assert shipped == {path.name for path in (ROOT / "recipes").iterdir() if path.is_file()}
+    places = installed / "weightless" / "recipes", ROOT / "recipes"
+    shipped, ours = ({f.relative_to(p).as_posix() for f in p.rglob("*") if f.is_file()} for p in places)
+    assert shipped == {name for name in ours if "__pycache__" not in name}
     assert {path.name.partition("-")[0] for path in installed.iterdir()} == {"weightless"}
 
 

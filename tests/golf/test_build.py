@@ -89,7 +89,7 @@ def test_the_cap_is_decimal_and_exact():
 def test_too_large_is_refused_before_anything_is_scored(golf_models, tmp_path, monkeypatch):
     from weightless.golf import build as room
 
-    monkeypatch.setattr(room, "squeeze", lambda source, target: CAP)
+    monkeypatch.setattr(room, "squeeze", lambda source, target, coders: CAP)
     monkeypatch.setattr(room, "score", lambda *_: pytest.fail("scored"))
     monkeypatch.setattr(room, "_script", lambda *_: "x")
     with pytest.raises(WeightlessError, match="one byte over the cap"):
@@ -237,7 +237,9 @@ def test_the_modules_of_every_family_are_carried(name, tmp_path):
 
     program = bench(name, next(iter(CASES[name]))).program
     ops = [*program.body, *(op for head in program.heads.values() for op in head)]
-    modules = bundle.closure(bundle.scoring_roots(ops), bundle.stand_ins(training=False), without=(bundle.TRAINING,))
+    modules = bundle.closure(
+        bundle.scoring_roots(ops), bundle.stand_ins(training=False), without=(bundle.TRAINING, bundle.BATCHED)
+    )
     for path, source in bundle.opened(bundle.script(modules)).items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(source)

@@ -51,6 +51,21 @@ def test_adamw_leaves_parameters_without_gradient_alone() -> None:
     assert torch.equal(ours["b"], theirs["b"]) and not torch.equal(ours["a"], theirs["a"])
 
 
+def test_adamw_reads_gradients_by_their_strides() -> None:
+    """PyTorch's fused kernel reads memory as it lies; its own optimizer is wrong there."""
+    ours, theirs, generator = _twins()
+    mine = AdamW(ours, 0.1, (0.9, 0.95))
+    oracle = torch.optim.AdamW(theirs.values(), lr=0.1, weight_decay=0.1, betas=(0.9, 0.95), foreach=False)
+    gradients = {n: torch.randn(s[::-1], generator=generator).permute(*range(len(s))[::-1]) for n, s in SHAPES.items()}
+    assert not all(g.is_contiguous() for g in gradients.values())
+    for name, p in theirs.items():
+        p.grad = gradients[name]
+    oracle.step()
+    mine.update(gradients, 0.1, 1)
+    for name, p in theirs.items():
+        torch.testing.assert_close(ours[name], p.detach(), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(5, 33), (33, 5), (17, 17)])
 def test_orthogonal_keeps_singular_vectors_and_flattens_values(shape: tuple[int, int]) -> None:
     x = torch.randn(3, *shape, generator=torch.Generator().manual_seed(1))

@@ -25,7 +25,7 @@ from weightless.artifact.squeezed import squeeze
 from weightless.base.errors import WeightlessError
 from weightless.base.files import atomic_write, sha256_file, write_json
 from weightless.export.packed import Packed, open_packed
-from weightless.golf.bundle import TRAINING, closure, scoring_roots, script, stand_ins
+from weightless.golf.bundle import BATCHED, TRAINING, closure, scoring_roots, script, stand_ins
 from weightless.golf.log_writing import log_text
 from weightless.golf.names import ARTIFACT, LOG, PIECES, README, SCRIPT, SUBMISSION
 from weightless.golf.readme import readme
@@ -63,6 +63,10 @@ class Built:
     scored: Scored
 
 
+BARE = ("zlib", "lzma")
+"""Coders that Python brings along: a folder is opened where there is nothing but numpy and numba."""
+
+
 def build(found: Sequence[Subject], out: Path, wanted: Wanted) -> Built:
     """Make the folder `out` from a model over its seeds."""
     _refuse_used(out)
@@ -73,7 +77,8 @@ def build(found: Sequence[Subject], out: Path, wanted: Wanted) -> Built:
     beside = Path(tempfile.mkdtemp(prefix=f".{out.name[:40]}.", dir=out.parent))
     try:
         atomic_write(beside / SCRIPT, text)
-        sizes = [Sizes(len(text.encode()), squeeze(one.artifact, beside / ARTIFACT)) for one in reversed(found)][::-1]
+        packages = [squeeze(one.artifact, beside / ARTIFACT, BARE) for one in reversed(found)][::-1]
+        sizes = [Sizes(len(text.encode()), n_bytes) for n_bytes in packages]
         if not wanted.allow_over:
             sizes[0].require()
         pieces = _pieces(first, packed[0], beside)
@@ -113,9 +118,9 @@ def _script(subject: Subject, program: Program, decode_only: bool) -> str:
     """The script, with its training unless it is only to decode."""
     roots = scoring_roots([*program.body, *(op for head in HEADS for op in program.heads[head])])
     if decode_only:
-        return script(closure(roots, stand_ins(training=False), without=(TRAINING,)))
+        return script(closure(roots, stand_ins(training=False), without=(TRAINING, BATCHED)))
     roots += [TRAINING, f"weightless.models.{subject.family}", *_lazy_rooms()]
-    return script(closure(roots, stand_ins(training=True)), subject.recipe())
+    return script(closure(roots, stand_ins(training=True), without=(BATCHED,)), subject.recipe())
 
 
 def _lazy_rooms() -> list[str]:

@@ -33,6 +33,8 @@ from weightless.tokenizer.patterns import character_classes
 
 OPERATORS = "weightless.program.operators"
 ENTRY, TRAINING = "weightless.golf.entry", "weightless.golf.training"
+BATCHED = "weightless.evals.batched"
+"""Scoring in PyTorch, which a script does not offer: the engine scores."""
 ALWAYS = ("weightless.program.warm",)
 """Named in no import statement: the process that helps to compile imports it."""
 LARGEST = 1 << 26

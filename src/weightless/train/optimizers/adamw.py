@@ -50,4 +50,5 @@ class AdamW:
 
 
 def _dense(gradient: Gradient) -> torch.Tensor:
-    return gradient.dense() if isinstance(gradient, RowGradient) else gradient
+    """In the order of its parameter: the kernel reads memory as it lies, whatever the strides say."""
+    return gradient.dense() if isinstance(gradient, RowGradient) else gradient.contiguous()
