@@ -5,6 +5,8 @@ Oracle: the table below, made by reading what every verb does with every flag.
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from weightless.cli.conflicts import RULES, given, rules_of
@@ -206,6 +208,20 @@ def test_a_flag_of_several_values_is_not_replaced_by_its_repetition(command, tmp
 def test_flags_are_known_however_they_are_written():
     words = ["verb", "--top-k", "3", "--seed=1", "--no-pack", "-5", "--", "--beam"]
     assert given(words) == {"top_k", "seed", "no_pack", "pack"}
+
+
+def test_no_two_options_of_train_have_one_name():
+    """Flags of the loop, of the family and of the verb stand side by side; `context` is the window of both."""
+    from weightless.cli.train import TrainOptions
+    from weightless.models.catalog import Trained, families, family
+    from weightless.train.config import TrainConfig
+
+    names = [{f.name for f in dataclasses.fields(kind)} for kind in (TrainConfig, TrainOptions)]
+    assert not names[0] & names[1]
+    for name in families():
+        if isinstance(room := family(name), Trained):
+            of_family = {f.name for f in dataclasses.fields(room.Config)}
+            assert of_family & names[0] == {"context"} and not of_family & names[1], name
 
 
 def test_every_rule_is_about_flags_that_exist():

@@ -54,7 +54,7 @@ def test_a_long_budget_of_seconds_is_computed_in_the_fastest_way() -> None:
     [
         {"seconds": LONG - 1},
         {"seconds": None, "num_steps": 10**9},
-        {"passes": "plain"},
+        {"fastest": "never"},
         {"device": "cuda"},
     ],
 )
@@ -78,8 +78,8 @@ def test_teachers_several_processes_and_poor_machines_are_computed_as_written(mo
 
 def test_what_is_asked_for_by_name_is_done() -> None:
     assert kind(HALF) == ("Passes", False, "bf16")
-    with pytest.raises(ConfigError, match="passes does nothing beside compile"):
-        dataclasses.replace(HALF, passes="plain").check_used(["passes", "autocast"])
+    with pytest.raises(ConfigError, match="fastest does nothing beside compile"):
+        dataclasses.replace(HALF, fastest="never").check_used(["fastest", "autocast"])
 
 
 def test_a_checkpoint_decides_how_it_goes_on() -> None:

@@ -28,7 +28,7 @@ AVERAGES = ("none", "ema", "swa")
 MOST_THREADS = 1024
 AUTOCASTS = ("none", "bf16")
 CLIPS = ("rule", "tensor", "group")
-COMPUTED = ("auto", "plain")
+FASTEST = ("auto", "never")
 DECAYS = ("beta1", "beta2", "muon_momentum", "muon_momentum_start")
 EVERY = ("eval_every", "log_every")
 COUNTS = ("batch_size", "context", "num_steps", "seconds", "grad_accumulation", "eval_tokens", "threads", *EVERY)
@@ -53,7 +53,7 @@ IDLE: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("beta1", "beta2"), lambda c: c.optimizer == "sgd", "with optimizer sgd"),
     (("table_lr",), lambda c: c.optimizer != "muon", "without optimizer muon: max_lr is the rate of all"),
     (("clock", "fit_seconds"), lambda c: c.seconds is None, "without seconds"),
-    (("passes",), lambda c: c.compile or c.autocast != "none", "beside compile and autocast, which say it"),
+    (("fastest",), lambda c: c.compile or c.autocast != "none", "beside compile and autocast, which say it"),
     (("qat_clip",), lambda c: c.qat_start >= 1.0, "without qat_start: nothing is trained through its rounding"),
     (("average_start", "ema_decay"), lambda c: c.average == "none", "without an average (ema, swa)"),
     (("ema_decay",), lambda c: c.average == "swa", "with average swa, in which all steps weigh the same"),
@@ -168,9 +168,9 @@ class TrainConfig:
     """Products of the training passes in another precision: none (float32), or bf16; weights and validation stay."""
     compile: bool = False
     """Let torch.compile make the layers of the training passes (minutes of it before the first step)."""
-    passes: str = "auto"
+    fastest: str = "auto"
     """Where neither compile nor autocast is asked for: auto (both from 900 seconds on, where the processor has bf16 and
-    the first loss agrees; not for a number of steps), or plain (as written, in float32)."""
+    the first loss agrees; not for a number of steps), or never (as written, in float32)."""
     device: str = "cpu"
     """Where PyTorch computes: cpu, cuda, cuda:1, mps."""
 
@@ -263,7 +263,7 @@ class TrainConfig:
 
     def _check_batches(self) -> None:
         known = (("packing", PACKINGS), ("order", TRAIN_ORDERS), ("pacing", PACINGS))
-        known += (("average", AVERAGES), ("autocast", AUTOCASTS), ("passes", COMPUTED), ("qat_clip", CLIPS))
+        known += (("average", AVERAGES), ("autocast", AUTOCASTS), ("fastest", FASTEST), ("qat_clip", CLIPS))
         for name, values in known:
             if getattr(self, name) not in values:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}: {nearest(getattr(self, name), values)}")

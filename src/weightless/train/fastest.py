@@ -1,7 +1,7 @@
 """How a long training computes when nobody says how: compiled and in bf16, where that is there and gives the same loss.
 
 A budget of seconds promises the best model that the time allows, and no two such runs have the same bits; one of steps
-promises the same bits again.  So `passes = "auto"` is as written for steps, for less than LONG seconds (compiling takes
+promises the same bits again.  So `fastest = "auto"` is as written for steps, for less than LONG seconds (compiling takes
 a minute or two, outside the clock), where `compile` or `autocast` was asked for by name, and where the processor has no
 instructions for bf16, no compiler is there, or a teacher's loss is computed in float32.  Else both are switched on.
 
@@ -38,7 +38,7 @@ def passes_for(
     model: Any, config: TrainConfig, is_taught: bool, share: Share, saved: Mapping[str, Any] | None
 ) -> Passes:
     """The passes that `config` asks for, or the fastest; `saved` is the state of the checkpoint that is continued."""
-    asked = config.compile or config.autocast != "none" or config.passes != "auto"
+    asked = config.compile or config.autocast != "none" or config.fastest != "auto"
     if saved is not None and not asked:
         told = saved.get(COMPUTED)
         if told is None:
