@@ -1,8 +1,8 @@
 """How a long training computes when nobody says how: compiled and in bf16, where that is there and gives the same loss.
 
 A budget of seconds promises the best model that the time allows, and no two such runs have the same bits; one of steps
-promises the same bits again.  So `fastest = "auto"` is as written for steps, for less than LONG seconds (compiling takes
-a minute or two, outside the clock), where `compile` or `autocast` was asked for by name, and where the processor has no
+promises the same bits again.  So `fastest = "auto"` is as written for steps, for less than LONG seconds (compiling is a
+minute or two, outside the clock), where `compile` or `autocast` was asked for by name, and where the processor has no
 instructions for bf16, no compiler is there, or a teacher's loss is computed in float32.  Else both are switched on.
 
 The first batch is computed both ways.  Where compiling fails, or the losses are not the same to ROOM, all of it is
