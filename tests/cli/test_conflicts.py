@@ -211,7 +211,7 @@ def test_flags_are_known_however_they_are_written():
 
 
 def test_no_two_options_of_train_have_one_name():
-    """Flags of the loop, of the family and of the verb stand side by side; `context` is the window of loop and model, and the
+    """Flags of the loop, of the family and of the verb stand side by side; `context` is the window of both, and the
     size of the vocabulary is what the corpus is made with."""
     from weightless.cli.train import TrainOptions
     from weightless.models.catalog import Trained, families, family
