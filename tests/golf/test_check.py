@@ -103,6 +103,12 @@ def test_the_artifact_is_of_another_seed(checked, folder, golf_models, edit):
     assert "seed is 0 in submission.json, 1 in the artifact" in found["artifact and json"].detail
 
 
+def test_what_it_opens_to_is_what_was_claimed(checked, edit):
+    edit(opened_sha256="0" * 64)
+    found = checked(None)
+    assert list(found) == ["artifact and json"] and "opened_sha256 is 000000000000" in found["artifact and json"].detail
+
+
 def test_a_damaged_artifact_is_named(checked, folder):
     content = bytearray((folder / "model.wlz").read_bytes())
     content[len(content) // 2] ^= 1

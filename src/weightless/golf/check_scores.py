@@ -10,6 +10,7 @@ stream where that is no more than was asked for, else a sample of it, within STA
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from weightless.artifact.file import opened_bytes
 from weightless.audit.predictors.data_overlap import documents_of, overlap
 from weightless.audit.predictors.findings import FAILED, NOT_APPLICABLE
 from weightless.base.cores import cores
@@ -65,6 +67,7 @@ def check_artifact(folder: Path, values: dict[str, Any]) -> tuple[list[Finding],
     told = {
         "artifact": ARTIFACT,
         "artifact_sha256": sha256_file(path),
+        "opened_sha256": hashlib.sha256(opened_bytes(path).data).hexdigest(),
         "family": packed.family,
         "n_parameters": n_parameters(packed.program),
         "vocab_size": packed.program.vocab_size,
