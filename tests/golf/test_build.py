@@ -248,3 +248,10 @@ def test_the_modules_of_every_family_are_carried(name, tmp_path):
     told = json.dumps(program.to_plain())
     found = subprocess.run([sys.executable, "-I", "-c", code], input=told, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
+
+
+def test_the_weights_open_where_there_is_nothing_but_python(honest, monkeypatch):
+    """No coder of a package: zstandard and brotli cannot be imported, and the artifact opens."""
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    monkeypatch.setitem(sys.modules, "brotli", None)
+    assert open_packed(honest / "model.wlz").family == "dense"
