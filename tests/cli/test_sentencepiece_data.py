@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 
 import numpy as np
 import pytest
 from cli.test_data_import import MODEL, RECIPE
+from small_pieces import trained_pieces
 
 from weightless.cli.main import main
 from weightless.data.shards.corpus import corpus
@@ -21,25 +21,9 @@ sentencepiece = pytest.importorskip("sentencepiece")
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder with golf.model, stories.txt, the corpus `data` that `data prepare` made of them, and m/model.wl."""
-    folder, out = tmp_path_factory.mktemp("golf"), io.BytesIO()
+    folder = tmp_path_factory.mktemp("golf")
     stories = list(fables.documents(seed=1, n_bytes=60_000))
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(b"\n".join(stories).decode().split("\n")),
-        model_writer=out,
-        model_type="bpe",
-        vocab_size=400,
-        byte_fallback=True,
-        split_digits=True,
-        add_dummy_prefix=False,
-        pad_id=0,
-        bos_id=1,
-        eos_id=2,
-        unk_id=3,
-        hard_vocab_limit=False,
-        minloglevel=2,
-        num_threads=1,
-    )
-    (folder / "golf.model").write_bytes(out.getvalue())
+    (folder / "golf.model").write_bytes(trained_pieces(b"\n".join(stories).decode().split("\n"), split_digits=True))
     (folder / "stories.txt").write_bytes(b"\n\n".join(stories))
     named = {name: str(folder / name) for name in ("data", "stories.txt", "golf.model", "m")}
     prepare = ["data", "prepare", named["data"], "--text", named["stories.txt"], "--tokenizer", named["golf.model"]]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 
 import numpy as np
 import pytest
 from contract.cases import bench
 from contract.configurations.shared import V
+from small_pieces import trained_pieces
 
 from weightless.audit.predictors.byte_counts import Claim, TokenBytes, bytes_of_the_text, identity
 from weightless.base.errors import ConfigError
@@ -26,25 +26,10 @@ VOCABULARY = 400
 @pytest.fixture(scope="module")
 def golf() -> SentencePieceTokenizer:
     """A small model with the settings of Parameter Golf's: ids 0-3 pad, bos, eos, unk; bytes 4..259."""
-    out, text = io.BytesIO(), b"\n".join(fables.documents(seed=1, n_bytes=30_000)).decode()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(text.split("\n")),
-        model_writer=out,
-        model_type="bpe",
-        vocab_size=VOCABULARY,
-        byte_fallback=True,
-        split_digits=True,
-        normalization_rule_name="nmt_nfkc",
-        add_dummy_prefix=False,
-        pad_id=0,
-        bos_id=1,
-        eos_id=2,
-        unk_id=3,
-        hard_vocab_limit=False,
-        minloglevel=2,
-        num_threads=1,
+    text = b"\n".join(fables.documents(seed=1, n_bytes=30_000)).decode()
+    return SentencePieceTokenizer(
+        trained_pieces(text.split("\n"), VOCABULARY, split_digits=True, normalization_rule_name="nmt_nfkc")
     )
-    return SentencePieceTokenizer(out.getvalue())
 
 
 def texts() -> list[str]:

@@ -5,13 +5,13 @@ Oracle: the bytes of the text file itself.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 
 import numpy as np
 import pytest
 from cli.small_training import small
+from small_pieces import trained_pieces
 
 from weightless.cli.main import main
 from weightless.data.shards.corpus import corpus
@@ -25,24 +25,9 @@ sentencepiece = pytest.importorskip("sentencepiece")
 @pytest.fixture(scope="module")
 def submission(tmp_path_factory):
     """(folder of the submission, its corpus): the artifact holds no tokenizer, tokenizer.model lies beside it."""
-    place, out = tmp_path_factory.mktemp("pieces"), io.BytesIO()
+    place = tmp_path_factory.mktemp("pieces")
     stories = [s.replace(b". ", b".  ").replace(b"fi", "ﬁ".encode()) for s in fables.documents(seed=2, n_bytes=50_000)]
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(b"\n".join(stories).decode().split("\n")),
-        model_writer=out,
-        model_type="bpe",
-        vocab_size=400,
-        byte_fallback=True,
-        add_dummy_prefix=False,
-        pad_id=0,
-        bos_id=1,
-        eos_id=2,
-        unk_id=3,
-        hard_vocab_limit=False,
-        minloglevel=2,
-        num_threads=1,
-    )
-    (place / "pieces.model").write_bytes(out.getvalue())
+    (place / "pieces.model").write_bytes(trained_pieces(b"\n".join(stories).decode().split("\n")))
     (place / "text.txt").write_bytes(b"\n<|endoftext|>\n".join(stories))
     data, model, made = (str(place / name) for name in ("data", "m", "made"))
     prepare = ["data", "prepare", data, "--text", str(place / "text.txt")]
