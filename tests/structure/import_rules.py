@@ -17,6 +17,7 @@ from structure.source_tree import Repository, Source, dotted
 
 FLOORS = {
     "base": 0,
+    "scratch": 0,
     "ops": 1,
     "artifact": 1,
     "ledger": 1,
@@ -37,6 +38,7 @@ FLOORS = {
     "lab": 8,
     "deck": 9,
     "golf": 9,
+    "study": 9,
     "cli": 10,
 }
 
