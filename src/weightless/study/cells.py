@@ -23,8 +23,8 @@ class Cell:
     `setting` maps dotted keys to what this arm has there ("train.max_lr": 0.003, "config.norm": "none").  `figures`
     holds numbers by the names that predictions and tables use: nats_per_token, bits_per_byte, val_loss, touched
     (bytes per next token), stored (bytes), parameters, flops_per_token, tokens_seen, train_seconds, tokens_per_second,
-    memory (peak bytes); a cell that is not done may hold some of them.  `curve` is what training wrote: dicts with step,
-    tokens, seconds, train_loss, val_loss (None where it was not measured).
+    memory (peak bytes); a cell that is not done may hold some of them.  `curve` is what training wrote: dicts with
+    step, tokens, seconds, train_loss, val_loss (None where it was not measured).
     """
 
     arm: str
