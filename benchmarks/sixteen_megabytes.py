@@ -207,7 +207,8 @@ def page(recorded: Path = RECORDED) -> str:
         "# The best 16,000,000 bytes of ten minutes",
         "What is the best language model in at most 16,000,000 bytes, code included, that two cores can make of\n"
         "115 MB of books in ten minutes? Every idea of the list was an arm beside one base, then what won was put\n"
-        "together. This page is written by `python benchmarks/sixteen_megabytes.py` from the recorded runs; a test holds it to them.",
+        "together. This page is written by `python benchmarks/sixteen_megabytes.py` from the\n"
+        "recorded runs; a test holds it to them.",
         "## The winner",
         *winner(best, record),
         "",
