@@ -39,7 +39,9 @@ FLOORS = {
     "deck": 9,
     "golf": 9,
     "study": 9,
-    "cli": 10,
+    "xray": 9,
+    "serve": 10,
+    "cli": 11,
 }
 
 # Rooms that are divided: each part, and the other parts that it may import from.
