@@ -29,6 +29,7 @@ SHOWN = {
     "window_cache": "LOG.md",
     "feather_cache": "LOG.md",
     "few_bits": "LOG.md",
+    "golf_counts": "LOG.md",
     "ternary_qwen3": "LOG.md",
     "window_cache_books": "LOG.md",
 }
