@@ -14,6 +14,7 @@ from weightless.base.errors import ConfigError, WeightlessError
 from weightless.data.text import fables
 from weightless.lab.fit import Request as Asked
 from weightless.lab.fit import costs_of
+from weightless.lab.recipe import DataRecipe
 from weightless.lab.report.groups import Group
 from weightless.lab.report.vocabulary_trained import Point, lay_out
 from weightless.lab.vocabulary_results import Finding, Results
@@ -43,6 +44,14 @@ def study_of(**fields) -> VocabularyStudy:
     return from_dict(VocabularyStudy, {**PLAIN, **fields})
 
 
+def test_what_is_counted_is_given_the_same_bytes():
+    study = study_of(model={"family": "countmix", "config": {"context": 16}}, train_megabytes=0.0, stored="2MB")
+    configs = [study.solved(size, 40_000) for size in study.sizes]
+    assert [c.stored_mb for c in configs] == [1.96, 1.96] and [c.vocab_size for c in configs] == [257, 300]
+    models = [study.recipe(arm, DataRecipe(vocab_size=arm.size), c, 1).model[0] for arm, c in zip(study.arms, configs)]
+    assert all(m.config["stored_mb"] == 1.96 and not m.train for m in models)
+
+
 @pytest.mark.parametrize(
     "fields, told",
     [
@@ -58,6 +67,9 @@ def study_of(**fields) -> VocabularyStudy:
         ({"data": {"validation": ""}}, "data.validation is empty"),
         ({"data": {"normalisation": "nfck"}}, "nfkc"),
         ({"model": {"train": {"batch_size": 2, "seconds": 9.0}}}, "take seconds out of model.train"),
+        ({"model": {"family": "countmix"}}, "take out train_megabytes and model.train"),
+        ({"model": {"family": "countmix", "config": {"stored_mb": 1.0}}, "train_megabytes": 0.0}, "stored says it"),
+        ({"model": {"family": "ngram"}}, "ngram"),
         ({"model": {"train": {"batch_sise": 2}}}, "batch_size"),
         ({"model": {"config": {"contxt": 16}, "train": {"batch_size": 2}}}, "context"),
         ({"model": {"family": "ngram"}}, "ngram"),

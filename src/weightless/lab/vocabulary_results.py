@@ -118,9 +118,8 @@ class Results:
         study, seeds = self.study, len(self.study.seeds)
         over = [f.group.name for f in self.findings if f.stored > study.budget]
         texts = {f.val_bytes for f in self.findings}
-        ends = f"{study.train_megabytes:g} MB of text" if study.train_megabytes else _ends(study.model.train)
         told = [
-            f"{study.model.family}, artifact and tokenizer within {study.stored}; each trained for {ends}; "
+            f"{study.model.family}, artifact and tokenizer within {study.stored}; {self._made()}; "
             + (f"mean ± half-width of a 95 % t interval over {seeds} seeds." if seeds > 1 else "single seed."),
             f"Scored from the artifact on {' or '.join(human_bytes(n) for n in sorted(texts))} of held-out text"
             + (" (SentencePiece models rewrite some of it)." if len(texts) > 1 else ", the same for all."),
@@ -128,6 +127,14 @@ class Results:
         told += [f"{p.name}: {p.written} bits per byte beside {p.best} ({p.evidence})." for p in self.pairs]
         told += [f"NOT within the budget: {', '.join(over)}."] if over else []
         return told + ([f"{self.n_missing} vocabularies are still to be trained."] if self.n_missing else [])
+
+    def _made(self) -> str:
+        """How long everybody learned."""
+        study = self.study
+        if study.is_counted:
+            return "counted from all of the text, nothing random"
+        ends = f"{study.train_megabytes:g} MB of text" if study.train_megabytes else _ends(study.model.train)
+        return f"each trained for {ends}"
 
     def markdown(self) -> str:
         """The table and its notes."""

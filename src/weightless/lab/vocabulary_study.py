@@ -9,7 +9,8 @@ a SentencePiece model lies beside it and is added.  `lab.fit` turns the dials of
 
     artifact(vocabulary, width, layers …) + tokenizer <= stored
 
-so that a larger vocabulary pays for its embedding and its merges with width.  What is left over is in the table.
+so that a larger vocabulary pays for its embedding and its merges with width.  What is left over is in the table.  A
+family that is counted within a budget of its own (countmix's stored_mb) is given the same bytes; it sees all the text.
 Equal training: the same seconds, or (train_megabytes) the same bytes of text: fewer steps where tokens are longer.
 Equal text: every arm validates on the same documents, all of them, so that bits per byte have one denominator; they are
 excerpts of some kilobytes, drawn from the held-out text evenly, `eval_megabytes` in all.  SentencePiece models keep the
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from weightless.lab.fit import Request, fit
 from weightless.lab.recipe import LEAST_VOCABULARY, DataRecipe, EvalRecipe, ModelRecipe, Recipe
 from weightless.lab.run import run
 from weightless.lab.tokenizer_study import sample_of
-from weightless.models.catalog import trained
+from weightless.models.catalog import Counted, family, trained
 from weightless.tokenizer.piece_text import IDENTITY, RULES, charsmap_of
 from weightless.tokenizer.piece_train import PieceOptions, train_pieces
 from weightless.tokenizer.sentencepiece import SentencePieceTokenizer
@@ -48,6 +49,7 @@ from weightless.tokenizer.sentencepiece import SentencePieceTokenizer
 KINDS = ("bytes", "sentencepiece")
 LEAST = {"bytes": LEAST_VOCABULARY, "sentencepiece": 261}
 STUDY, HELD_OUT, MODEL = "study.toml", "heldout.jsonl", "model"
+STORED = "stored_mb"
 EXCERPT = 8192
 LISTED = 1024
 """Bytes of the artifact that say what made it, and where its tokenizer stands; at most, held to the file afterwards."""
@@ -108,15 +110,33 @@ class VocabularyStudy:
         ends = [name for name in ("seconds", "num_steps") if name in self.model.train]
         if self.train_megabytes and ends:
             raise ConfigError(f"train_megabytes says when training ends: take {ends[0]} out of model.train")
-        if self.train_megabytes < 0 or self.eval_megabytes <= 0 or not (self.train_megabytes or ends):
+        if self.is_counted:
+            self._check_counted()
+        elif self.train_megabytes < 0 or self.eval_megabytes <= 0 or not (self.train_megabytes or ends):
             raise ConfigError("eval_megabytes is above 0, and train_megabytes or model.train.seconds say when it ends")
         if "vocab_size" in self.model.config:
             raise ConfigError("model.config.vocab_size: sizes says it; take it out")
         if self.data.normalisation not in RULES:
             raise ConfigError(f"data.normalisation: {nearest(self.data.normalisation, RULES)}")
-        trained(self.model.family)
+        if not self.is_counted:
+            trained(self.model.family)
         for arm in self.arms:  # each fits before its tokenizer is known, or never will
             self.recipe(arm, DataRecipe(vocab_size=arm.size), self.solved(arm.size, 0), 1)
+
+    def _check_counted(self) -> None:
+        """What is counted has no steps, and its bytes are the study's to say."""
+        if self.model.train or self.train_megabytes:
+            raise ConfigError(f"{self.model.family} is counted: take out train_megabytes and model.train")
+        if STORED in self.model.config:
+            raise ConfigError(f"model.config.{STORED}: stored says it; take it out")
+        if self.eval_megabytes <= 0:
+            raise ConfigError(f"eval_megabytes = {self.eval_megabytes:g} should be above 0")
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the family is counted within a budget of stored bytes, instead of trained."""
+        found = family(self.model.family)
+        return isinstance(found, Counted) and STORED in {f.name for f in fields(found.Config)}
 
     @property
     def arms(self) -> list[Arm]:
@@ -134,6 +154,9 @@ class VocabularyStudy:
         if limit <= 0:
             raise ConfigError(f"stored = {self.stored}: the tokenizer alone takes {human_bytes(n_tokenizer)}")
         fixed = self.model.config
+        if self.is_counted:
+            own = {**fixed, "vocab_size": vocab_size, STORED: limit / 1e6}
+            return from_dict(family(self.model.family).Config, own, "model.config")
         made = from_dict(trained(self.model.family).Config, {**fixed, "vocab_size": vocab_size}, "model.config")
         plain = {name: getattr(made, name) for name in fixed}
         return fit(Request(self.model.family, {"stored": float(limit)}, vocab_size, fixed=plain)).config
@@ -141,10 +164,10 @@ class VocabularyStudy:
     def recipe(self, arm: Arm, data: DataRecipe, config: Any, steps: int) -> Recipe:
         """The run of an arm; `steps` is used under train_megabytes alone."""
         default = to_dict(type(config)())
-        fields = {k: v for k, v in to_dict(config).items() if v != default[k] and k != "vocab_size"}
+        own = {k: v for k, v in to_dict(config).items() if v != default[k] and k != "vocab_size"}
         train = {**self.model.train, **({"num_steps": steps} if self.train_megabytes else {})}
         told = f"{arm.size:,} tokens ({arm.kind}) at {self.stored}"
-        model = ModelRecipe(MODEL, self.model.family, told, config=fields, train=train)
+        model = ModelRecipe(MODEL, self.model.family, told, config=own, train=train)
         return Recipe(arm.name, (model,), self.seeds, data, EvalRecipe())
 
 
