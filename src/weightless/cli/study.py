@@ -1,0 +1,294 @@
+"""weightless study STUDY.toml: plan, run, share, go on, write up."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from weightless.base.config import check_text, load_toml
+from weightless.base.errors import ConfigError, WeightlessError, nearest
+from weightless.cli.parse import parse, settings
+from weightless.cli.recipe_files import recipe_path
+
+if TYPE_CHECKING:
+    from weightless.study.arms import Arm
+    from weightless.study.cells import Evidence
+    from weightless.study.study_file import Study as StudyFile
+    from weightless.study.units import Unit
+
+STUDIES, COPY = "studies", "study.toml"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Run what is missing of a study and write it up; the same command, here or beside it, goes on and shares the runs."""
+
+    study: Annotated[str, tyro.conf.Positional]
+    """A study's TOML file, the name of one in recipes/studies/, or a study's folder."""
+    out: str = ""
+    """The study's folder; runs/NAME when empty."""
+    plan: bool = False
+    """Say what would be run and what it will take, and run nothing."""
+    report: bool = False
+    """Write the page anew from the folder's study.json alone."""
+    text: str = ""
+    """Another source of text than the study's; with a study that names its validation, name that, too."""
+    validation: str = ""
+    """A held-out text, instead of a part split off or the study's own."""
+    seeds: tuple[int, ...] = ()
+    """Other seeds than the study's."""
+    set: tuple[str, ...] = ()
+    """Other values than the study's, as base.train.num_steps=100 or search.trials=8."""
+    only: tuple[str, ...] = ()
+    """Names of arms to run; all when empty."""
+    retry: bool = False
+    """Try units that have failed for good again."""
+    parallel: int = 0
+    """Units at a time; 0: cores divided by train.threads (local), or all (slurm, ray)."""
+    how: str = "local"
+    """local (processes), slurm (jobs, by submitit), or ray (tasks)."""
+    unit: str = ""
+    """One unit alone, ARM/SEED, without a page: what launchers start."""
+    cpus: int = 1
+    """Cores per unit (slurm, ray)."""
+    mem_gb: float = 4.0
+    """Memory per unit, in GB (slurm)."""
+    minutes: int = 240
+    """Time limit per unit, in minutes (slurm)."""
+    partition: str = ""
+    """Slurm's partition."""
+    cluster: str = ""
+    """submitit's kind of cluster: slurm; local or debug try it out without Slurm."""
+    address: str = ""
+    """Of a running Ray cluster (auto finds it); empty starts one on this machine."""
+
+
+def main(verb: str, arguments: list[str]) -> int:
+    options = parse(Study, verb, arguments)
+    given = Path(options.study)
+    if options.report:
+        return _report(options, given)
+    study = _study_of(options, given)
+    folder = Path(options.out or (given if given.is_dir() else Path("runs") / study.name))
+    from weightless.lab.launchers import LAUNCHERS
+    from weightless.study.arms import arms_of
+    from weightless.study.units import units_of
+    from weightless.study.working import check_question
+
+    if options.how not in LAUNCHERS:
+        raise ConfigError(f"--how {options.how}: {nearest(options.how, LAUNCHERS)}")
+    if study.search is not None:
+        from weightless.study.searching import arms_of_search
+
+        arms, mismatch = arms_of_search(study, folder), {}
+    else:
+        arms, mismatch = arms_of(study)
+    check_question(study, arms)
+    units = units_of(study, arms, folder)
+    for note in dict.fromkeys(note for arm in arms for note in arm.notes):
+        print(note)
+    if options.plan:
+        _print_plan(study, units, mismatch)
+        return 0
+    return _run(options, study, arms, units, mismatch, folder)
+
+
+def _study_of(options: Study, given: Path) -> StudyFile:
+    """The study, checked whole, with what the command line replaces."""
+    from weightless.study.study_file import study_of
+
+    path = given / COPY if given.is_dir() else recipe_path(options.study, STUDIES)
+    values = load_toml(path)
+    data = dict(values["data"]) if isinstance(values.get("data"), dict) else {}
+    if options.text and data.get("validation") and not options.validation:
+        raise ConfigError(
+            f"{options.study} validates on {data['validation']}, beside the text that --text replaces: say with "
+            "--validation which held-out text goes with the new one"
+        )
+    for name, text in (("source", options.text), ("validation", options.validation)):
+        check_text(text, "a study")
+        data |= {name: text} if text else {}
+    values = {**values, **({"data": data} if data else {})}
+    values |= {"seeds": list(options.seeds)} if options.seeds else {}
+    for key, value in settings(None, options.set).items():
+        _put(values, key, value)
+    try:
+        return study_of(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    """values[a][b][c] = value for a.b.c; the keys of a grid hold dots themselves."""
+    head, _, rest = key.partition(".")
+    if head == "grid" and rest:
+        values["grid"] = {**values.get("grid", {}), rest: value}
+        return
+    *path, last = key.split(".")
+    place = values
+    for step in path:
+        inner = place.get(step, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {key}: {step} is no table of the study")
+        place[step] = place = dict(inner)
+    place[last] = value
+
+
+def _report(options: Study, given: Path) -> int:
+    from weightless.study.records import is_evidence, read_evidence, told_of
+
+    folder = Path(options.out) if options.out else given
+    if not folder.is_dir() and not options.out:
+        folder = Path("runs") / str(load_toml(recipe_path(options.study, STUDIES)).get("name", ""))
+    if not is_evidence(folder):
+        raise WeightlessError(f"{folder} holds no study.json: run the study first, or name its folder")
+    evidence = read_evidence(folder)
+    print(told_of(evidence))
+    _write(evidence, folder)
+    return 0
+
+
+def _write(evidence: Evidence, folder: Path) -> None:
+    try:
+        from weightless.study.writeup import write
+    except ModuleNotFoundError:
+        print(f"evidence: {folder / 'study.json'}")
+        return
+    print(f"report: {write(evidence, folder)}")
+
+
+def _run(options: Study, study: StudyFile, arms: Sequence[Arm], units: list[Unit], mismatch: Any, folder: Path) -> int:
+    from weightless.study.records import evidence_of, told_of, write_evidence
+    from weightless.study.units import forget_failures
+    from weightless.study.working import claim
+
+    chosen = _chosen(options, units)
+    claim(study, arms, folder)
+    command = _command(options, folder)
+    if options.retry:
+        for unit in chosen:
+            forget_failures(unit)
+
+    def now() -> Evidence:
+        return write_evidence(lambda: evidence_of(study, units, mismatch, command), folder)
+
+    if study.search is not None:
+        from weightless.study.searching import search_and_compare
+
+        return _ended(search_and_compare(study, folder, command, _width(options, arms)), folder, bool(options.unit))
+    try:
+        _work(options, study, arms, chosen, folder, now)
+    finally:
+        evidence = now()
+    if options.unit:
+        print(told_of(evidence))
+        return 0
+    return _ended(evidence, folder)
+
+
+def _work(
+    options: Study,
+    study: StudyFile,
+    arms: Sequence[Arm],
+    chosen: list[Unit],
+    folder: Path,
+    now: Callable[[], Evidence],
+) -> None:
+    from weightless.lab.launchers import Resources
+    from weightless.study.launching import launched
+    from weightless.study.working import corpora_of, work
+
+    corpora = corpora_of(chosen, folder)
+    width = _width(options, arms)
+    if options.unit or (options.how == "local" and width == 1):
+        work(chosen, corpora, now)
+        return
+    resources = Resources(
+        options.cpus, options.mem_gb, options.minutes, options.partition, options.cluster, options.address
+    )
+    launched(chosen, folder, options.how, width, resources)
+
+
+def _width(options: Study, arms: Sequence[Arm]) -> int:
+    from weightless.study.launching import width_for
+
+    return options.parallel or (width_for(arms) if options.how == "local" else 0)
+
+
+def _ended(evidence: Evidence, folder: Path, is_unit: bool = False) -> int:
+    """The page; an error for cells that failed or are missing, since a study with holes is not done."""
+    from weightless.study.records import told_of
+
+    print(told_of(evidence))
+    if not is_unit:
+        _write(evidence, folder)
+    failed = [cell for cell in evidence.cells if cell.status == "failed"]
+    if failed:
+        first = failed[0]
+        raise WeightlessError(
+            f"{len(failed)} of {len(evidence.cells)} cells failed, as {first.arm} (seed {first.seed}): {first.reason}; "
+            "--retry tries them again"
+        )
+    return 0
+
+
+def _chosen(options: Study, units: list[Unit]) -> list[Unit]:
+    """The units that the command line names."""
+    names = {unit.arm.of or unit.arm.name for unit in units} | {unit.arm.name for unit in units}
+    for name in options.only:
+        if name not in names:
+            raise ConfigError(f"the study has no arm {name!r}: {nearest(name, names)}")
+    if options.unit:
+        found = [unit for unit in units if f"{unit.arm.name}/{unit.seed}" == options.unit]
+        if not found:
+            known = [f"{unit.arm.name}/{unit.seed}" for unit in units]
+            raise ConfigError(f"--unit {options.unit}: the study has no such unit: {nearest(options.unit, known)}")
+        return found
+    return [unit for unit in units if not options.only or {unit.arm.name, unit.arm.of} & {*options.only}]
+
+
+def _command(options: Study, folder: Path) -> str:
+    """What makes the study again; a launched unit says what its launcher was asked for: the study of the folder."""
+    words = ["weightless", "study", options.study]
+    for name in ("out", "text", "validation"):
+        words += [f"--{name}", value] if (value := getattr(options, name)) else []
+    words += ["--seeds", *map(str, options.seeds)] if options.seeds else []
+    words += ["--set", *options.set] if options.set else []
+    return shlex.join(words)
+
+
+def _print_plan(study: StudyFile, units: list[Unit], mismatch: Any) -> None:
+    from rich.table import Table
+
+    from weightless.base.units import human_seconds
+    from weightless.cli.tables import print_table
+    from weightless.study.planning import costs_of
+
+    costs = costs_of(study, units)
+    table = Table()
+    for name in ("arm", "family"):
+        table.add_column(name)
+    for name in ("runs", "left", "tokens", "FLOPs", "time of one", "from"):
+        table.add_column(name, justify="right")
+    for cost in costs:
+        tokens, flops = (f"{v:.3g}" if math.isfinite(v) else "-" for v in (cost.tokens, cost.flops))
+        seconds = human_seconds(cost.seconds) if math.isfinite(cost.seconds) else "-"
+        table.add_row(cost.arm, cost.family, str(cost.n_runs), str(cost.n_left), tokens, flops, seconds, cost.source)
+    print_table(table)
+    for arm, shares in mismatch.items():
+        told = ", ".join(f"{name} {share:+.2%}" for name, share in shares.items())
+        print(f"{arm}: {told}")
+    known = [cost for cost in costs if math.isfinite(cost.seconds)]
+    n, n_left = sum(c.n_runs for c in costs), sum(c.n_left for c in costs)
+    flops = sum(c.flops * c.n_runs for c in costs if math.isfinite(c.flops))
+    left = human_seconds(sum(cost.seconds_left for cost in known))
+    unknown = f", and {len(costs) - len(known)} arm(s) of unknown time" if len(known) < len(costs) else ""
+    print(f"{n} runs, {n_left} left: {left} of training on one process{unknown}; {flops:.3g} FLOPs in all")
+    if study.search is not None:
+        print(f"before them {study.search.trials} trials of the search, each of about the time of one")
