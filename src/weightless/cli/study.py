@@ -27,7 +27,7 @@ STUDIES, COPY = "studies", "study.toml"
 
 @dataclass(frozen=True)
 class Study:
-    """Run what is missing of a study and write it up; the same command, here or beside it, goes on and shares the runs."""
+    """Run what is missing of a study and write it up; the same command goes on, and shares the runs with itself."""
 
     study: Annotated[str, tyro.conf.Positional]
     """A study's TOML file, the name of one in recipes/studies/, or a study's folder."""

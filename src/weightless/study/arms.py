@@ -49,7 +49,7 @@ class Arm:
 
 
 def arms_of(study: Study) -> tuple[list[Arm], dict[str, dict[str, float]]]:
-    """(every arm in the order of the study, what matching left of their differences); ConfigError for what cannot be."""
+    """(all arms in the order of the study, what matching left of their differences); ConfigError for one at fault."""
     arms = [_made(study.base, study.data, *one) for one in _named(study)]
     for i, arm in enumerate(arms):
         if arm.name in [other.name for other in arms[:i]]:

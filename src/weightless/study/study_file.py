@@ -5,7 +5,7 @@
     [data] [eval] [sample]            as in a recipe
     [base]       family, [base.config], [base.train], train_tokens, init_from, [base.distil]
     [grid]       "train.max_lr" = [1e-3, 3e-3], "config.norm" = […], "family" = […], "data.source" = […]: the product
-    [[arm]]      name, description, family, and what is otherwise than in [base]: dotted keys, or tables config, train, data
+    [[arm]]      name, description, and what is otherwise than in [base]: dotted keys, or tables config, train, data
                  unset = ["train.muon_lr"]      keys of [base] that this arm goes without
                  free = ["d_ff"]                dials that matching may turn
                  [arm.tune] "train.max_lr" = […]      the best of these counts, the others stay on record
@@ -196,9 +196,9 @@ def study_of(values: dict[str, Any]) -> Study:
 def check_key(key: str, where: str) -> None:
     """ConfigError unless `key` can be varied: family, config.KEY, train.KEY, data.KEY …"""
     table, dot, rest = key.partition(".")
-    known = [f"{name}." for name in TABLES] + list(WORDS)
     if not (key in WORDS or (dot and rest and table in TABLES)):
-        raise ConfigError(f"unknown key {where!r}: {nearest(key, known)}, where a table's name ends in a dot")
+        known = [f"{name}.{rest or 'KEY'}" for name in TABLES] + list(WORDS)
+        raise ConfigError(f"unknown key {where!r}: {nearest(key, known)}")
     if key == "train.seed":
         raise ConfigError(f"{where}: seeds = [0, 1, 2] stands at the head of a study")
 

@@ -176,6 +176,8 @@ def figures_of(entry: Mapping[str, Any], work: Mapping[str, Any]) -> dict[str, f
         "decode_tokens_per_second": entry["decode_tokens_per_second"],
         "memory": work["memory"] or None,
     }
+    if entry.get("diverged"):  # the last loss before it was none is not its result; the curve has it
+        del found["val_loss"]
     if entry["train_seconds"]:
         found["tokens_per_second"] = (entry["tokens_seen"] or 0) / entry["train_seconds"]
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}
