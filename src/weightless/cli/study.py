@@ -18,11 +18,11 @@ from weightless.cli.recipe_files import recipe_path
 
 if TYPE_CHECKING:
     from weightless.study.arms import Arm
-    from weightless.study.cells import Evidence
+    from weightless.study.cells import Cell, Evidence
     from weightless.study.study_file import Study as StudyFile
     from weightless.study.units import Unit
 
-STUDIES, COPY = "studies", "study.toml"
+STUDIES, COPY, SEARCH = "studies", "study.toml", "search/"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def main(verb: str, arguments: list[str]) -> int:
     if options.plan:
         _print_plan(study, units, mismatch)
         return 0
-    return _run(options, study, arms, units, mismatch, folder)
+    return _run(options, study, arms, mismatch, folder)
 
 
 def _study_of(options: Study, given: Path) -> StudyFile:
@@ -163,44 +163,75 @@ def _write(evidence: Evidence, folder: Path) -> None:
     print(f"report: {write(evidence, folder)}")
 
 
-def _run(options: Study, study: StudyFile, arms: Sequence[Arm], units: list[Unit], mismatch: Any, folder: Path) -> int:
+def _run(options: Study, study: StudyFile, arms: list[Arm], mismatch: Any, folder: Path) -> int:
+    """The trials of a search, if there is one; then the units that are named; then the page."""
     from weightless.study.records import evidence_of, told_of, write_evidence
-    from weightless.study.units import forget_failures
+    from weightless.study.units import forget_failures, units_of
     from weightless.study.working import claim
 
-    chosen = _chosen(options, units)
+    chosen = [] if _is_trial(options, study) else _chosen(options, units_of(study, arms, folder))
+    if study.search is not None:
+        from weightless.study.searching import check_package
+
+        check_package()
     claim(study, arms, folder)
-    command = _command(options, folder)
+    if study.search is not None:
+        arms = _searched(options, study, arms, folder)
+        if _is_trial(options, study):
+            return 0
+        chosen = _chosen(options, units_of(study, arms, folder))
     if options.retry:
         for unit in chosen:
             forget_failures(unit)
 
     def now() -> Evidence:
-        return write_evidence(lambda: evidence_of(study, units, mismatch, command), folder)
+        units = units_of(study, arms, folder)
+        gather = lambda: evidence_of(study, units, mismatch, _command(options), _tried(study, folder))  # noqa: E731
+        return write_evidence(gather, folder)
 
-    if study.search is not None:
-        from weightless.study.searching import search_and_compare
-
-        return _ended(search_and_compare(study, folder, command, _width(options, arms)), folder, bool(options.unit))
     try:
-        _work(options, study, arms, chosen, folder, now)
+        _work(options, arms, chosen, folder, now)
     finally:
         evidence = now()
-    if options.unit:
-        print(told_of(evidence))
-        return 0
-    return _ended(evidence, folder)
+    print(told_of(evidence))
+    return 0 if options.unit else _ended(evidence, folder)
 
 
-def _work(
-    options: Study,
-    study: StudyFile,
-    arms: Sequence[Arm],
-    chosen: list[Unit],
-    folder: Path,
-    now: Callable[[], Evidence],
-) -> None:
-    from weightless.lab.launchers import Resources
+def _is_trial(options: Study, study: StudyFile) -> bool:
+    return study.search is not None and options.unit.startswith(SEARCH)
+
+
+def _tried(study: StudyFile, folder: Path) -> list[Cell]:
+    if study.search is None:
+        return []
+    from weightless.study.searching import tried_cells
+
+    return tried_cells(study, folder)
+
+
+def _searched(options: Study, study: StudyFile, arms: Sequence[Arm], folder: Path) -> list[Arm]:
+    """Trials until all have ended (one, for a launched unit of the search); the arms with the best one."""
+    from weightless.study.launching import launched_trials
+    from weightless.study.searching import arms_of_search, n_ended, one_trial, open_search, search_on
+    from weightless.study.units import units_of
+    from weightless.study.working import corpora_of
+
+    first = units_of(study, arms, folder)[0]
+    corpus = corpora_of([first], folder)[first.arm.data]
+    width = _width(options, arms)
+    open_search(study, folder)
+    if _is_trial(options, study):
+        one_trial(study, folder, corpus)
+    else:
+        if options.how != "local" or width > 1:
+            assert study.search is not None
+            n_left = study.search.trials - n_ended(study, folder)
+            launched_trials(n_left, folder, options.how, width, _resources(options))
+        search_on(study, folder, corpus)
+    return arms_of_search(study, folder)
+
+
+def _work(options: Study, arms: Sequence[Arm], chosen: list[Unit], folder: Path, now: Callable[[], Evidence]) -> None:
     from weightless.study.launching import launched
     from weightless.study.working import corpora_of, work
 
@@ -208,11 +239,14 @@ def _work(
     width = _width(options, arms)
     if options.unit or (options.how == "local" and width == 1):
         work(chosen, corpora, now)
-        return
-    resources = Resources(
-        options.cpus, options.mem_gb, options.minutes, options.partition, options.cluster, options.address
-    )
-    launched(chosen, folder, options.how, width, resources)
+    else:
+        launched(chosen, folder, options.how, width, _resources(options))
+
+
+def _resources(options: Study) -> Any:
+    from weightless.lab.launchers import Resources
+
+    return Resources(options.cpus, options.mem_gb, options.minutes, options.partition, options.cluster, options.address)
 
 
 def _width(options: Study, arms: Sequence[Arm]) -> int:
@@ -221,13 +255,9 @@ def _width(options: Study, arms: Sequence[Arm]) -> int:
     return options.parallel or (width_for(arms) if options.how == "local" else 0)
 
 
-def _ended(evidence: Evidence, folder: Path, is_unit: bool = False) -> int:
-    """The page; an error for cells that failed or are missing, since a study with holes is not done."""
-    from weightless.study.records import told_of
-
-    print(told_of(evidence))
-    if not is_unit:
-        _write(evidence, folder)
+def _ended(evidence: Evidence, folder: Path) -> int:
+    """The page; an error for cells that failed, since a study with holes is not done."""
+    _write(evidence, folder)
     failed = [cell for cell in evidence.cells if cell.status == "failed"]
     if failed:
         first = failed[0]
@@ -253,8 +283,8 @@ def _chosen(options: Study, units: list[Unit]) -> list[Unit]:
     return [unit for unit in units if not options.only or {unit.arm.name, unit.arm.of} & {*options.only}]
 
 
-def _command(options: Study, folder: Path) -> str:
-    """What makes the study again; a launched unit says what its launcher was asked for: the study of the folder."""
+def _command(options: Study) -> str:
+    """What makes the study again."""
     words = ["weightless", "study", options.study]
     for name in ("out", "text", "validation"):
         words += [f"--{name}", value] if (value := getattr(options, name)) else []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from weightless.base.cores import cores
@@ -29,17 +29,25 @@ def width_for(arms: Sequence[Arm]) -> int:
 
 def launched(units: Sequence[Unit], folder: Path, how: str, n_parallel: int, resources: Resources) -> None:
     """Run what is not settled; WeightlessError when a unit's process died for good (its machine, its memory)."""
-    left = [unit for unit in units if not is_settled(unit)]
-    if not left:
+    left = {unit.name: f"{unit.arm.name}/{unit.seed}" for unit in units if not is_settled(unit)}
+    _launched(left, folder, how, n_parallel, resources)
+
+
+def launched_trials(n_trials: int, folder: Path, how: str, n_parallel: int, resources: Resources) -> None:
+    """So many processes, each of which does one trial of the search."""
+    _launched({f"search-{i:03d}": f"search/{i}" for i in range(n_trials)}, folder, how, n_parallel, resources)
+
+
+def _launched(asked: Mapping[str, str], folder: Path, how: str, n_parallel: int, resources: Resources) -> None:
+    """One process for each {name of the log: --unit}."""
+    if not asked:
         return
     where = [(folder / STUDY).as_posix(), "--out", folder.as_posix()]
-    commands = [["study", *where, "--unit", f"{unit.arm.name}/{unit.seed}"] for unit in left]
-    logs = folder / LOGS / f"{platform.node()}-{os.getpid()}"
     launch(
-        commands,
-        logs,
+        [["study", *where, "--unit", unit] for unit in asked.values()],
+        folder / LOGS / f"{platform.node()}-{os.getpid()}",
         how,
-        names=[unit.name for unit in left],
+        names=list(asked),
         n_parallel=n_parallel or None,
         again=True,
         resources=resources,
