@@ -96,6 +96,7 @@ def test_texts_may_be_varied():
             "[search]\ntrials = 2\n[search.parameters]\n'train.max_lr' = {low = 1e-4}\n[grid]",
             ("low and high",),
         ),
+        ("[0.001, 0.01]", str([1e-3 / n for n in range(1, 2002)]), ("2,001 arms",)),
         ("max_lr", "seed", ("seeds = [0, 1, 2]",)),
     ],
 )
@@ -105,6 +106,24 @@ def test_what_cannot_be_is_told_by_name(old, new, words):
     with pytest.raises(ConfigError) as error:
         arms(text.replace(old, new))
     assert all(word in str(error.value) for word in words), error.value
+
+
+def test_whole_numbers_stay_whole_in_a_search():
+    text = BASE + '[search]\ntrials = 2\n[search.parameters]\n"train.batch_size" = { low = 1, high = 8 }\n'
+    search = study_of(tomllib.loads(text)).search
+    assert search is not None and repr(search.parameters["train.batch_size"].low) == "1"
+
+
+def test_what_base_says_for_nobody_is_told():
+    assert arms(TEXT.replace('optimizer = "adamw"', "max_lr = 1.0"))[0].notes == (
+        "base.train.max_lr does nothing: every arm says it",
+    )
+
+
+def test_the_file_of_the_handbook_is_a_study(request):
+    shown = (request.config.rootpath / "docs/lab.md").read_text().split("```toml\n")[1].partition("```")[0]
+    names = [arm.name for arm in arms(shown)]
+    assert names[:3] == ["base", "no_norm", "no_norm_fast"] and len(names) == 5
 
 
 def test_a_study_of_vocabularies_is_sent_to_its_own_verb(request):

@@ -88,8 +88,9 @@ def test_a_study_may_grow_and_change_its_texts_and_nothing_else(tmp_path, comman
         ("base.train.num_steps=5", "is made in another way"),
         ("eval.tokens=100", "is made in another way"),
     ):
-        code, _, err = command(*asked, "--set", change)
-        assert code == 2 and told in err
+        for flags in ((), ("--plan",)):
+            code, _, err = command(*asked[: 4 if flags else None], *flags, "--set", change)
+            assert code == 2 and told in err
     code, _, err = command(*asked, "--set", "grid.train.max_lr=[1e-3, 1e-2, 3e-3]", "question.text='Which one?'")
     assert code == 0, err
     evidence = read_evidence(tmp_path / "s")

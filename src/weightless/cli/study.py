@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from weightless.study.study_file import Study as StudyFile
     from weightless.study.units import Unit
 
-STUDIES, COPY, SEARCH = "studies", "study.toml", "search/"
+STUDIES, COPY, EVIDENCE, SEARCH = "studies", "study.toml", "study.json", "search/"
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,16 @@ class Study:
 def main(verb: str, arguments: list[str]) -> int:
     options = parse(Study, verb, arguments)
     given = Path(options.study)
+    is_folder = any((given / name).is_file() for name in (COPY, EVIDENCE))
     if options.report:
-        return _report(options, given)
-    study = _study_of(options, given)
-    folder = Path(options.out or (given if given.is_dir() else Path("runs") / study.name))
+        return _report(options, given if is_folder else None)
+    path = given / COPY if is_folder else recipe_path(options.study, STUDIES)
+    study = _study_of(options, path)
+    folder = Path(options.out or (given if is_folder else Path("runs") / study.name))
     from weightless.lab.launchers import LAUNCHERS
     from weightless.study.arms import arms_of
     from weightless.study.units import units_of
-    from weightless.study.working import check_question
+    from weightless.study.working import check_question, refuse_other
 
     if options.how not in LAUNCHERS:
         raise ConfigError(f"--how {options.how}: {nearest(options.how, LAUNCHERS)}")
@@ -94,16 +96,16 @@ def main(verb: str, arguments: list[str]) -> int:
     for note in dict.fromkeys(note for arm in arms for note in arm.notes):
         print(note)
     if options.plan:
+        refuse_other(study, arms, folder)
         _print_plan(study, units, mismatch)
         return 0
     return _run(options, study, arms, mismatch, folder)
 
 
-def _study_of(options: Study, given: Path) -> StudyFile:
+def _study_of(options: Study, path: Path) -> StudyFile:
     """The study, checked whole, with what the command line replaces."""
     from weightless.study.study_file import study_of
 
-    path = given / COPY if given.is_dir() else recipe_path(options.study, STUDIES)
     values = load_toml(path)
     data = dict(values["data"]) if isinstance(values.get("data"), dict) else {}
     if options.text and data.get("validation") and not options.validation:
@@ -140,11 +142,12 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     place[last] = value
 
 
-def _report(options: Study, given: Path) -> int:
+def _report(options: Study, given: Path | None) -> int:
+    """The page of `given`, of --out, or of the folder of the study that is named."""
     from weightless.study.records import is_evidence, read_evidence, told_of
 
     folder = Path(options.out) if options.out else given
-    if not folder.is_dir() and not options.out:
+    if folder is None:
         folder = Path("runs") / str(load_toml(recipe_path(options.study, STUDIES)).get("name", ""))
     if not is_evidence(folder):
         raise WeightlessError(f"{folder} holds no study.json: run the study first, or name its folder")

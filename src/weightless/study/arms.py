@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from weightless.study.study_file import LONGEST_NAME, TABLES, ArmTable, Base, St
 
 MODEL = "model"
 """What the model of every cell is called in its recipe: names of arms decide nothing about a result."""
+MOST_ARMS = 2000
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class Arm:
 
 def arms_of(study: Study) -> tuple[list[Arm], dict[str, dict[str, float]]]:
     """(all arms in the order of the study, what matching left of their differences); ConfigError for one at fault."""
+    points = math.prod(len(values) for values in study.grid.values())
+    n = points * sum(math.prod(len(v) for v in table.tune.values()) for table in study.arm or [ArmTable("")])
+    if n > MOST_ARMS:
+        raise ConfigError(f"{n:,} arms, more than {MOST_ARMS:,}: vary fewer keys, or give [search] instead of [grid]")
     arms = [_made(study.base, study.data, *one) for one in _named(study)]
     for i, arm in enumerate(arms):
         if arm.name in [other.name for other in arms[:i]]:
@@ -61,10 +67,17 @@ def arms_of(study: Study) -> tuple[list[Arm], dict[str, dict[str, float]]]:
         except ConfigError as error:
             raise ConfigError(f"arm {arm.name!r}: {str(error).removeprefix(f'model {MODEL!r}: ')}") from None
     keys = list(dict.fromkeys(key for arm in arms for key in arm.changes))
+    arms[0] = dataclasses.replace(arms[0], notes=(*arms[0].notes, *_idle(study, arms)))
     whole = [
         dataclasses.replace(arm, setting={k: v for k in keys if (v := value_at(arm, k)) is not None}) for arm in arms
     ]
     return whole, mismatch
+
+
+def _idle(study: Study, arms: Sequence[Arm]) -> list[str]:
+    """What [base] says for nobody."""
+    given = [f"{table}.{key}" for table in ("config", "train") for key in getattr(study.base, table)]
+    return [f"base.{key} does nothing: every arm says it" for key in given if all(key in arm.changes for arm in arms)]
 
 
 def arm_with(study: Study, name: str, changes: Mapping[str, Any], description: str = "") -> Arm:

@@ -93,8 +93,8 @@ class Controls:
 class Parameter:
     """A dimension of a search: a range of numbers, or choices."""
 
-    low: float | int | None = None
-    high: float | int | None = None
+    low: int | float | None = None  # whole numbers at both ends: only whole numbers between them
+    high: int | float | None = None
     log: bool = False
     choices: tuple[Any, ...] = ()
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from weightless.base.config import check_text
+from weightless.base.config import check_text, load_toml
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import atomic_write
 from weightless.base.folder_lock import InUse, folder_lock, is_lock
@@ -51,16 +51,22 @@ def claim(study: Study, arms: Sequence[Arm], folder: Path) -> None:
     """
     import tomli_w
 
-    path = folder / STUDY
+    text, path = tomli_w.dumps(study.values), folder / STUDY
+    check_text(text, str(path))
     with patient_lock(folder, "study"):
-        if path.exists():
-            _refuse_changes(load_study(path), study, arms, folder)
-        elif any(not is_lock(other) for other in folder.iterdir()):
-            raise WeightlessError(f"{folder} is not empty and holds no study: give --out another folder")
-        text = tomli_w.dumps(study.values)
-        check_text(text, str(path))
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        refuse_other(study, arms, folder)
+        if not path.exists() or load_toml(path) != study.values:
             atomic_write(path, text)
+
+
+def refuse_other(study: Study, arms: Sequence[Arm], folder: Path) -> None:
+    """WeightlessError for a folder of another study, or of anything else; nothing is written."""
+    path = folder / STUDY
+    if not path.exists():
+        if folder.is_dir() and any(not is_lock(other) for other in folder.iterdir()):
+            raise WeightlessError(f"{folder} is not empty and holds no study: give --out another folder")
+    elif load_toml(path) != study.values:
+        _refuse_changes(load_study(path), study, arms, folder)
 
 
 def _refuse_changes(before: Study, study: Study, arms: Sequence[Arm], folder: Path) -> None:
