@@ -83,6 +83,8 @@ def main(verb: str, arguments: list[str]) -> int:
     from weightless.study.units import units_of
     from weightless.study.working import check_question, refuse_other
 
+    if options.cpus < 1 or options.minutes < 1 or not 0 < options.mem_gb < math.inf:
+        raise ConfigError("--cpus and --minutes are at least 1, and --mem_gb is a number above 0")
     if options.how not in LAUNCHERS:
         raise ConfigError(f"--how {options.how}: {nearest(options.how, LAUNCHERS)}")
     if study.search is not None:
