@@ -151,3 +151,20 @@ def test_a_plan_writes_nothing_and_says_where_its_seconds_come_from(whole, tmp_p
     code, out, err = command("study", path, "--plan", "--out", folder)
     assert code == 0 and out.count("finished") == 2 and "2 runs, 0 left: 0.0 s of training" in out, err
     assert f"{total:.3g} FLOPs in all" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("data.source='nowhere.txt'", "nowhere.txt"),
+        ("data.validation='nowhere.txt'", "nowhere.txt"),
+        ("base.train.device=cuda:9", "cuda"),
+        ("base.train.num_step=3", "num_steps"),
+        ("bse.family=dense", "base"),
+        ("seeds=[]", "seeds"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_written(tmp_path, command, change, told):
+    asked = ("study", small_study(tmp_path), "--out", tmp_path / "s", "--parallel", "1", "--set", change)
+    code, _, err = command(*asked)
+    assert code == 2 and told in err and err.count("\n") == 1 and not (tmp_path / "s").exists()

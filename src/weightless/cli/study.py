@@ -162,7 +162,9 @@ def _report(options: Study, given: Path | None) -> int:
 def _write(evidence: Evidence, folder: Path) -> None:
     try:
         from weightless.study.writeup import write
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != "weightless.study.writeup":
+            raise
         print(f"evidence: {folder / 'study.json'}")
         return
     print(f"report: {write(evidence, folder)}")
@@ -172,13 +174,14 @@ def _run(options: Study, study: StudyFile, arms: list[Arm], mismatch: Any, folde
     """The trials of a search, if there is one; then the units that are named; then the page."""
     from weightless.study.records import evidence_of, told_of, write_evidence
     from weightless.study.units import forget_failures, units_of
-    from weightless.study.working import claim
+    from weightless.study.working import check_before, claim
 
     chosen = [] if _is_trial(options, study) else _chosen(options, units_of(study, arms, folder))
     if study.search is not None:
         from weightless.study.searching import check_package
 
         check_package()
+    check_before([unit.arm for unit in chosen] or arms)
     claim(study, arms, folder)
     if study.search is not None:
         arms = _searched(options, study, arms, folder)

@@ -21,8 +21,10 @@ from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import atomic_write
 from weightless.base.folder_lock import InUse, folder_lock, is_lock
 from weightless.data.shards.corpus import Corpus
+from weightless.data.text.sources import open_source
 from weightless.lab.checks import check_on_machine, check_on_text, check_taken_on_text
 from weightless.lab.corpora import prepared
+from weightless.lab.prepared_source import is_prepared
 from weightless.lab.recipe import DataRecipe, fingerprint
 from weightless.study.arms import Arm, arms_of
 from weightless.study.leases import BEAT, STALE, holder, lease
@@ -37,7 +39,9 @@ def check_question(study: Study, arms: Sequence[Arm]) -> None:
     """ConfigError for a prediction that cannot be read, or names an arm, a key or a figure that the study has not."""
     try:
         from weightless.study.prediction import check
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != "weightless.study.prediction":
+            raise
         return
     settings = {arm.of or arm.name: dict(arm.setting) for arm in arms}
     for text in study.question.predictions:
@@ -107,11 +111,22 @@ def patient_lock(folder: Path, share: str) -> Iterator[None]:
         yield
 
 
+def check_before(arms: Sequence[Arm]) -> None:
+    """WeightlessError for a text that is not there, or a model that this machine cannot train: nothing is written."""
+    for arm in arms:
+        try:
+            check_on_machine(arm.model, arm.data.vocab_size)
+        except ConfigError as error:
+            raise ConfigError(f"arm {arm.name!r}: {str(error).removeprefix(f'model {arm.model.name!r}: ')}") from None
+    for data in dict.fromkeys(arm.data for arm in arms):
+        for text in filter(None, (data.source, data.validation)):
+            if not is_prepared(text):
+                open_source(text, data.field)
+
+
 def corpora_of(units: Sequence[Unit], folder: Path) -> dict[DataRecipe, Corpus]:
     """Every text of these units, prepared once for all; ConfigError when a model cannot be made of its text."""
     found: dict[DataRecipe, Corpus] = {}
-    for unit in units:
-        check_on_machine(unit.arm.model, unit.arm.data.vocab_size)
     for data in dict.fromkeys(unit.arm.data for unit in units):
         with patient_lock(folder, "data"):
             found[data] = prepared(data, folder / "data" / text_name(data), tell=not (folder / "study.json").exists())
