@@ -168,3 +168,18 @@ def test_what_cannot_be_run_is_refused_before_anything_is_written(tmp_path, comm
     asked = ("study", small_study(tmp_path), "--out", tmp_path / "s", "--parallel", "1", "--set", change)
     code, _, err = command(*asked)
     assert code == 2 and told in err and err.count("\n") == 1 and not (tmp_path / "s").exists()
+
+
+def test_arms_are_changed_by_name_and_a_text_that_no_arm_reads_is_refused(tmp_path, command):
+    path = small_study(tmp_path)
+    arms = '[[arm]]\nname = "a"\ndata.source = "fables"\n[[arm]]\nname = "a.b"\n"data.source" = "docs"\n'
+    path.write_text(path.read_text().partition("[grid]")[0] + arms)
+    code, _, err = command("study", path, "--plan", "--text", "fables")
+    assert code == 2 and "--text does nothing" in err and "--set arm.NAME.data.source" in err
+    code, _, err = command("study", path, "--plan", "--set", "arm.a.data.source=nowhere", "arm.a.b.data.vocab_size=-1")
+    assert code == 2 and "arm 'a.b'" in err and "vocab_size = -1" in err
+    code, _, err = command("study", path, "--plan", "--set", "arm.c.data.source=nowhere")
+    assert code == 2 and "arm.NAME.KEY" in err
+    asked = ("study", path, "--out", tmp_path / "s", "--set", "arm.a.data.source=fables", "arm.a.b.data.source=nowhere")
+    code, _, err = command(*asked)
+    assert code == 2 and "nowhere" in err and not (tmp_path / "s").exists()

@@ -94,6 +94,9 @@ def main(verb: str, arguments: list[str]) -> int:
     else:
         arms, mismatch = arms_of(study)
     check_question(study, arms)
+    for flag, key in (("text", "data.source"), ("validation", "data.validation")):
+        if getattr(options, flag) and all(key in arm.changes for arm in arms):
+            raise ConfigError(f"--{flag} does nothing: every arm has its own {key}; give --set arm.NAME.{key}=PATH")
     units = units_of(study, arms, folder)
     for note in dict.fromkeys(note for arm in arms for note in arm.notes):
         print(note)
@@ -134,6 +137,9 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     if head == "grid" and rest:
         values["grid"] = {**values.get("grid", {}), rest: value}
         return
+    if head == "arm" and isinstance(values.get("arm"), list):
+        values["arm"] = _with_arm(values["arm"], key, rest, value)
+        return
     *path, last = key.split(".")
     place = values
     for step in path:
@@ -142,6 +148,18 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
             raise ConfigError(f"--set {key}: {step} is no table of the study")
         place[step] = place = dict(inner)
     place[last] = value
+
+
+def _with_arm(arms: list[Any], key: str, rest: str, value: Any) -> list[Any]:
+    """The [[arm]]s, with arm.NAME.KEY = value put in."""
+    names = {str(arm.get("name")): i for i, arm in enumerate(arms) if isinstance(arm, dict)}
+    name = max((name for name in names if rest.startswith(f"{name}.")), key=len, default="")
+    if not name:
+        raise ConfigError(f"--set {key}: write arm.NAME.KEY; {nearest(rest.partition('.')[0], names)}")
+    changed, inner = dict(arms[names[name]]), rest.removeprefix(f"{name}.")
+    changed.pop(inner, None)
+    _put(changed, inner, value)
+    return [changed if i == names[name] else arm for i, arm in enumerate(arms)]
 
 
 def _report(options: Study, given: Path | None) -> int:
