@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from weightless.study import leases
 from weightless.study.leases import holder, lease
 
 HOLD = (
@@ -40,6 +41,13 @@ def test_one_of_many_gets_it_and_gives_it_back(tmp_path):
         assert sum(inside) == 1 and len(inside) == 9
         inside.clear()
         assert holder(tmp_path, "a-s0") is None and not list(tmp_path.iterdir())
+
+
+def test_of_two_that_saw_nobody_one_gets_it(tmp_path, monkeypatch):
+    """Both have looked before either has written, and both want the same number."""
+    monkeypatch.setattr(leases, "holder", lambda folder, name, stale: None)
+    with lease(tmp_path, "a-s0") as first, lease(tmp_path, "a-s0") as second:
+        assert first and not second
 
 
 def test_names_that_begin_alike_are_apart(tmp_path):

@@ -38,7 +38,9 @@ def evidence_of(
 ) -> Evidence:
     """What the files of the units say now."""
     cells, others, renamed = chosen([(unit.arm.of, cell_of(unit, stale)) for unit in units])
-    left = {renamed.get(arm, arm): dict(shares) for arm, shares in mismatch.items()}
+    arms = {cell.arm for cell in cells}
+    named = {renamed.get(arm, arm): dict(shares) for arm, shares in mismatch.items()}
+    left = {arm: shares for arm, shares in named.items() if arm in arms}
     return Evidence(study.name, study.values, cells, left, commit(), machine(), command, (*others, *tried))
 
 
