@@ -71,6 +71,11 @@ CASES = [
     (("launch", "--cpus", "1", "--", "tokenizer"), "--cpus", "--how local"),
     (("launch", "--how", "ray", "--mem_gb", "4", "--", "tokenizer"), "--mem_gb", "--how slurm"),
     (("launch", "--address", "auto", "--", "tokenizer"), "--address", "--how ray"),
+    (("study", "STUDY", "--cpus", "1"), "--cpus", "--how local"),
+    (("study", "STUDY", "--how", "ray", "--minutes", "240"), "--minutes", "--how slurm"),
+    (("study", "STUDY", "--plan", "--parallel", "0"), "--parallel", "--plan"),
+    (("study", "STUDY", "--report", "--seeds", "0"), "--seeds", "--report"),
+    (("study", "STUDY", "--unit", "base/0", "--only", "base"), "--only", "--unit"),
     (("data", "prepare", "OUT", "--merge", "--text", "TEXT"), "--text", "--merge"),
     (
         ("data", "prepare", "OUT", "--text", "TEXT", "--tokenizer", "TOKENIZER", "--vocab_size", "4096"),
@@ -245,6 +250,7 @@ def test_every_rule_is_about_flags_that_exist():
         train,
         vocabulary_study,
     )
+    from weightless.cli import study as lab_study
     from weightless.cli import tokenizer_study as study
     from weightless.models.catalog import Trained, families, family
     from weightless.train.config import TrainConfig
@@ -264,6 +270,7 @@ def test_every_rule_is_about_flags_that_exist():
         "deck show": deck.Show,
         "golf check": golf.Check,
         "launch": launch.Launch,
+        "study": lab_study.Study,
         "data prepare": data_prepare.Prepare,
         "data import": data_import.Import,
         "tokenizer train": tokenizer_train.Train,

@@ -12,7 +12,7 @@ sees the other.  Locks nest: whoever holds a folder may take it again.
 What is left of a killed process is taken over, and told.  A process that was forked (not started) shares the lock of
 its parent and keeps it while it lives, because it may still write.  Where nothing can be written (a read-only
 folder), no lock is needed and none is taken; a file system without locks is told about.
-Errors: WeightlessError with who holds the folder, or why it cannot be written.
+Errors: InUse with who holds the folder, WeightlessError with why it cannot be written.
 """
 
 from __future__ import annotations
@@ -42,12 +42,17 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.E
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 _WRITER_SAYS_WHO = 0.05  # seconds between taking a lock and having said so, generously
 
+
+class InUse(WeightlessError):
+    """Somebody else writes there just now."""
+
+
 _held: ContextVar[frozenset[tuple[str, str]]] = ContextVar("held folders", default=frozenset())
 
 
 @contextmanager
 def folder_lock(folder: str | Path, share: str = "") -> Iterator[None]:
-    """Hold `folder`, or with `share` only work of that name in it; WeightlessError when somebody else does.
+    """Hold `folder`, or with `share` only work of that name in it; InUse when somebody else does.
 
     The folder is made if it is missing, and removed again if nothing was written into it.
     """
@@ -85,7 +90,7 @@ def _taken(folder: Path, path: Path) -> int | None:
             if handle is None:
                 return None
             if not locked(handle):
-                raise WeightlessError(f"{folder} is in use: {_told(path)}")
+                raise InUse(f"{folder} is in use: {_told(path)}")
             if is_still_there(handle, path):
                 _introduce(handle, folder)
                 taken, handle = handle, None
@@ -138,7 +143,7 @@ def _refuse_rivals(folder: Path, own: Path, share: str) -> None:
             handle = os.open(rival, os.O_RDWR)
             if not locked(handle):
                 os.close(handle)
-                raise WeightlessError(f"{folder} is in use: {_told(rival)}")
+                raise InUse(f"{folder} is in use: {_told(rival)}")
             if is_still_there(handle, rival):
                 _released(handle, rival)  # what a killed process has left
             else:

@@ -260,6 +260,18 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("variant", "solution"), lambda o: not o.card, "without a card"),
         Rule(("variant",), lambda o: o.solution, "with --solution, which answers both wordings"),
     ),
+    "study": (
+        Rule(("cpus",), lambda o: o.how == "local", "with --how local"),
+        Rule(("mem_gb", "minutes", "partition", "cluster"), lambda o: o.how != "slurm", "without --how slurm"),
+        Rule(("address",), lambda o: o.how != "ray", "without --how ray"),
+        Rule(("parallel", "how", "retry", "only"), lambda o: o.plan, "with --plan, which runs nothing"),
+        Rule(
+            ("parallel", "how", "retry", "only", "text", "validation", "seeds", "set", "plan", "unit"),
+            lambda o: o.report,
+            "with --report, which reads study.json alone",
+        ),
+        Rule(("parallel", "how", "only"), lambda o: o.unit, "with --unit, which names one"),
+    ),
     "launch": (
         Rule(("cpus",), lambda o: o.how == "local", "with --how local"),
         Rule(("mem_gb", "minutes", "partition", "cluster"), lambda o: o.how != "slurm", "without --how slurm"),

@@ -29,6 +29,7 @@ VERBS = {
     "eval": ("artifact", "held-out loss of an artifact, by the engine that needs no PyTorch"),
     "families": ("families", "every family: kind, layers, bytes at three sizes; with a name, the fields it takes"),
     "count": ("count", "the ledger of a recipe, a checkpoint or an artifact; --training: FLOPs, memory, time"),
+    "study": ("study", "a question, its runs, their statistics and a page about it: weightless study STUDY.toml"),
     "fit": ("fit", "the largest configuration of a family within budgets of bytes"),
     "audit": ("audit", "is it a predictor, are its bytes counted right: a packed model, a run, or Python code"),
     "explain": ("explain", "what every input of a countmix model said about one token, as a table and as pictures"),
@@ -135,6 +136,8 @@ def _room(name: str):  # type: ignore[no-untyped-def]
             from weightless.cli import count as room
         case "families":
             from weightless.cli import families as room
+        case "study":
+            from weightless.cli import study as room
         case "fit":
             from weightless.cli import fit as room
         case "foreign":

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Status = Literal["done", "diverged", "failed", "lost", "missing", "running"]
+Status = Literal["done", "diverged", "failed", "lost", "missing", "running", "stopped"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Evidence:
     commit: str = ""
     machine: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
+    tried: Sequence[Cell] = ()
 
     def arms(self) -> list[str]:
         """In the order of the study."""
