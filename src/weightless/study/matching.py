@@ -82,7 +82,12 @@ def solve(
 
 
 def _configured(arm: ArmConfig, vocab_size: int) -> Any:
-    return ModelRecipe(arm.name, arm.family, config=arm.config).build_config(vocab_size)
+    """Its family's Config; a name of an arm may hold what no model's name may."""
+    try:
+        return ModelRecipe("model", arm.family, config=arm.config).build_config(vocab_size)
+    except ConfigError as error:
+        told = str(error).removeprefix("model 'model': ")
+        raise ConfigError(f"arm {arm.name!r}: {told}") from None
 
 
 def _plain(arm: ArmConfig, config: Any, train: dict[str, Any]) -> dict[str, Any]:

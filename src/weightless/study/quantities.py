@@ -68,9 +68,13 @@ def _counted(family_name: str, config: Any, quantity: str, sampled: bool) -> flo
 
 
 def _sampled(program: Program, at: Callable[[Program, int], float]) -> float:
-    """The mean over four positions, evenly spread; exact for what is linear in the position."""
+    """The mean over four positions, evenly spread; exact for what is linear in the position.
+
+    The first is not among them: nothing precedes it, and some operators do less there.
+    """
     last = min(HEADLINE_POSITIONS, program.context)
-    positions = {1, (last + 2) // 3, last + 1 - (last + 2) // 3, last}
+    second, third = min(2, last), (last + 2) // 3
+    positions = {second, third, last + 1 - third, last + 1 - second}
     return sum(at(program, t) for t in positions) / len(positions)
 
 
