@@ -8,6 +8,7 @@ from weightless.base.errors import ConfigError
 
 LN2 = math.log(2.0)
 
+_LENGTH = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 _SUFFIX = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -35,6 +36,19 @@ def human_seconds(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def parse_seconds(text: str) -> float:
+    """Read '90', '90 s', '30min' or '1.5h' as seconds above 0; raises ConfigError otherwise."""
+    compact = text.strip().lower().replace("_", "").replace(",", "").replace(" ", "")
+    digits = compact.rstrip("abcdefghijklmnopqrstuvwxyz")
+    try:
+        seconds = float(digits) * _LENGTH[compact[len(digits) :]]
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"{text!r} is no length of time; write for example 90s, 30min or 1.5h")
+    return seconds
 
 
 def parse_bytes(text: str) -> int:

@@ -179,6 +179,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "train": (
+        Rule(("no_wandb",), lambda o: o.track, "beside --track, which names what is used"),
         Rule(("distil_weight", "distil_temperature", "distil_top_k"), lambda o: not o.teacher, "without --teacher"),
         Rule(("table_lr",), lambda o: _lacks(o, "table"), "for a model without lookup tables"),
         Rule(

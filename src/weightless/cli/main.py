@@ -19,6 +19,7 @@ VERBS = {
     "demo": ("run", "raw text in, packed models and a true count of their bytes out"),
     "run": ("run", "do what a recipe says: weightless run RECIPE.toml"),
     "report": ("run", "write report.html of a run folder anew"),
+    "board": ("board", "a leaderboard by wall clock over runs and models of one text and protocol"),
     "tokenizer": ("tokenizer", "train, encode, decode, convert, compare, sweep and study vocabularies"),
     "data": ("data", "prepare, import, inspect, verify token shards"),
     "launch": ("launch", "run a command in n units: local processes, Slurm, Ray"),
@@ -116,6 +117,8 @@ def _room(name: str):  # type: ignore[no-untyped-def]
             from weightless.cli import run as room
         case "tokenizer":
             from weightless.cli import tokenizer as room
+        case "board":
+            from weightless.cli import board as room
         case "data":
             from weightless.cli import data as room
         case "train":

@@ -63,10 +63,14 @@ class TrainOptions:
     """The teacher's likeliest tokens that are kept (on disk) of every position; all others are one outcome."""
     no_wandb: bool = False
     """Keep Weights & Biases out of it (it is used, offline, only if it is installed)."""
+    track: str = ""
+    """Dashboards that get the metrics, with commas: wandb, tensorboard, trackio, mlflow; or none.  Empty: as --no_wandb
+    says."""
 
 
 def main(verb: str, arguments: list[str]) -> int:
     from weightless.base.folder_lock import folder_lock
+    from weightless.lab.dashboards import names_of
     from weightless.models.catalog import Trained, family
     from weightless.train.config import TrainConfig
     from weightless.train.device import check_device
@@ -86,6 +90,7 @@ def main(verb: str, arguments: list[str]) -> int:
         loop_values["num_steps"] = DEFAULT_STEPS
     loop, out = TrainConfig(**loop_values), Path(own.out or f"runs/{name}")
     check_device(loop.device)
+    names_of(own.track)
     with folder_lock(out):
         config, data = _prepared(own, given(arguments), room, _part(room.Config, values))
         return _train(own, out, data, name, config, loop)
@@ -170,7 +175,7 @@ def _prepared(options: TrainOptions, on_line: set[str], room: Any, model_values:
 def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: Any, loop: TrainConfig) -> int:
     from weightless.data.text.split import overlap_warning
     from weightless.lab.checkpoints import ARTIFACT, pack_checkpoint
-    from weightless.lab.trackers import tracker
+    from weightless.lab.dashboards import dashboards
     from weightless.lab.trained import draw_curve, record_training
     from weightless.lab.training import train_model
     from weightless.models.catalog import family
@@ -180,7 +185,8 @@ def _train(options: TrainOptions, out: Path, data: Corpus, name: str, config: An
     from weightless.train.usage import load_told
 
     folder, taken = Path(options.data), _taken(options, data, loop, out)
-    with tracker(out, not options.no_wandb, {"family": name, **to_dict(config), **to_dict(loop)}) as log:
+    told = {"family": name, **to_dict(config), **to_dict(loop)}
+    with dashboards(out, options.track, not options.no_wandb, told) as log:
         result = train_model(
             name,
             config,

@@ -64,12 +64,9 @@ def compare(folders: Sequence[Path], out: Path, command: str) -> Path:
     """Measure what is not measured, write OUT/summary.json and OUT/report.html; returns the page's path."""
     if (out / RECIPE).exists() or (out / MODEL).exists():
         raise WeightlessError(f"{out} holds a run or a model: give --out another folder for the comparison")
-    found = [_opened(folder) for folder in dict.fromkeys(folders)]
-    _one_corpus(found)
-    _one_split(found)
-    evaluation = _one_protocol(found)
+    found, evaluation = comparable(folders)
     with folder_lock(out):
-        entries = [_entries(one, evaluation) for one in found]
+        entries = [entries_of(one, evaluation) for one in found]
         told = [one.summary for one in found if one.summary is not None]
         records = [one.record for one in found if one.record is not None]
         write_json(
@@ -83,10 +80,18 @@ def compare(folders: Sequence[Path], out: Path, command: str) -> Path:
                 "wall_seconds": None,
                 "machine": machine(),
                 "corpus": told[0]["corpus"] if told else corpus_entry(records[0].corpus()),
-                "models": _named(found, entries),
+                "models": named(found, entries),
             },
         )
         return write_report(out)
+
+
+def comparable(folders: Sequence[Path]) -> tuple[list[Compared], EvalRecipe]:
+    """The folders, each once, and what all of them score; WeightlessError naming what differs in text or protocol."""
+    found = [_opened(folder) for folder in dict.fromkeys(folders)]
+    _one_corpus(found)
+    _one_split(found)
+    return found, _one_protocol(found)
 
 
 def _opened(folder: Path) -> Compared:
@@ -150,14 +155,15 @@ def _one_protocol(found: Sequence[Compared]) -> EvalRecipe:
     return next(iter(protocols), EvalRecipe())
 
 
-def _entries(one: Compared, evaluation: EvalRecipe) -> list[dict[str, Any]]:
+def entries_of(one: Compared, evaluation: EvalRecipe) -> list[dict[str, Any]]:
+    """The models of one folder as entries of a summary; a trained model is measured where it has not been."""
     if one.record is not None:
         return [trained_entry(one.folder, one.record, evaluation)]
     assert one.summary is not None
     return one.summary["models"]
 
 
-def _named(found: Sequence[Compared], entries: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+def named(found: Sequence[Compared], entries: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
     """The entries under names that no two models share: NAME-sSEED for seeds of one model, FOLDER/NAME for a run's."""
     groups: dict[tuple[str, int], list[int]] = {}
     for i, one in enumerate(found):

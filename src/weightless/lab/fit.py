@@ -156,7 +156,7 @@ class _Space:
             if name == "rows" or (name == "d_ff" and not tables_take_the_rest):
                 return None
             here, following = self.config(point), self._at(2 + point[0])
-            room_left = _width(following, name) - _width(here, name)
+            room_left = width_of(following, name) - width_of(here, name)
             step = _step(here, name)
             return max(0, -(-room_left // step) - 1 if name == "d_model" else room_left // step)
 
@@ -191,13 +191,17 @@ class _Space:
 def _turn(config: Any, name: str, value: int, tables: list[str]) -> Any:
     if name == "rows":
         return dataclasses.replace(config, **{table: getattr(config, table) + ROW_STEP * value for table in tables})
-    return dataclasses.replace(config, **{name: _width(config, name) + _step(config, name) * value})
+    return dataclasses.replace(config, **{name: width_of(config, name) + _step(config, name) * value})
 
 
-def _width(config: Any, name: str) -> int:
-    """The field itself, or what 0 stands for."""
+def width_of(config: Any, name: str) -> int:
+    """The field itself, or what 0 stands for: the width of a block, before a block without a gate is widened."""
     value = getattr(config, name)
-    return value or getattr(config, "hidden", 0) if name == "d_ff" else value
+    if value or name != "d_ff":
+        return value
+    hidden = getattr(config, "hidden", 0)
+    widened = getattr(config, "match_d_ff", False) and config.activation != "swiglu"
+    return hidden * 2 // 3 if widened else hidden
 
 
 def _step(config: Any, name: str) -> int:
