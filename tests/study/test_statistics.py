@@ -105,13 +105,13 @@ def test_holm_by_its_definition():
 
 def test_arms_beside_the_base_have_words_for_it():
     study = evidence(arms(base=[2.0, 2.1, 2.2], low=[1.9, 2.001, 2.1], same=[2.1, 2.0, 2.25], one=[1.0]))
-    found = beside(study, "base", "nats_per_token")
+    found = beside(study, dict.fromkeys(study.arms(), "base"), "nats_per_token")
     assert {arm: b.word for arm, b in found.items()} == {
         "low": "lower",
         "same": "not told apart",
         "one": "single seed",
     }
-    assert beside(study, "nobody", "nats_per_token") == {}
+    assert beside(study, dict.fromkeys(study.arms(), "base"), "memory") == {}
 
 
 def test_a_winner_within_the_noise_is_none():

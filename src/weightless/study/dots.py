@@ -12,7 +12,7 @@ from weightless.lab.report.frontier import glyph
 from weightless.lab.report.palette import Accent
 from weightless.lab.report.svg import Axis, drawing, element, shorten, text, text_width
 
-WIDTH, FONT, ROW, LONGEST_NAME = 430.0, 13.0, 24.0, 26
+FONT, ROW, LONGEST_NAME = 13.0, 24.0, 26
 TOP, FOOT = 34.0, 46.0
 
 
@@ -27,14 +27,14 @@ class Dot:
     tip: str
 
 
-def dots_svg(title: str, unit: str, dots: Sequence[Dot], base: float | None, key: str) -> str:
+def dots_svg(title: str, unit: str, dots: Sequence[Dot], base: float | None, key: str, width: float) -> str:
     """The drawing; a sentence where no arm has a value."""
     known = [d for d in dots if d.value is not None]
     if not known:
         return element("p", f"No arm has a value to draw for: {title.lower()}.", class_="empty")
     left = max(text_width(shorten(d.name, LONGEST_NAME), FONT) for d in dots) * 1.15 + 14
     height = TOP + ROW * len(dots) + FOOT
-    x = _axis(known, base, min(left, 210.0), WIDTH - 16)
+    x = _axis(known, base, min(left, 0.5 * width), width - 16)
     bottom = height - FOOT
     body = _frame(x, unit, bottom, title)
     if base is not None:
@@ -42,7 +42,7 @@ def dots_svg(title: str, unit: str, dots: Sequence[Dot], base: float | None, key
     for i, dot in enumerate(dots):
         body += _row(dot, TOP + ROW * (i + 0.5), x)
     describe = "; ".join(d.tip for d in dots)
-    return drawing(WIDTH, height, title, describe, body, key, font_size=FONT)
+    return drawing(width, height, title, describe, body, key, font_size=FONT)
 
 
 def _axis(known: Sequence[Dot], base: float | None, start: float, stop: float) -> Axis:

@@ -21,11 +21,12 @@ from weightless.lab.report.frontier import Style, frontier_svg
 from weightless.lab.report.palette import Accent, accents
 from weightless.study.dots import Dot, dots_svg
 from weightless.study.gathered import Arm, Gathered
-from weightless.study.panel import Panel, Point, Series, panel_svg
+from weightless.study.panel import Panel, Point, Series, Size, panel_svg
 from weightless.study.scaling import Fitted
 from weightless.study.verdicts import amount
 
-MOST_CURVES, MOST_DOTS, MOST_LINES = 8, 14, 8
+MOST_CURVES, MOST_DOTS, MOST_LINES = 6, 14, 8
+MAIN, SMALL = Size(880, 330), Size(430, 300)
 WIDE, NARROW = Style(880, 420), Style(380, 400, font=13, radius=6.5)
 PRIMARY = {"lr": ("max_lr", "lr", "rate"), "batch": ("batch",)}
 BY_AXIS = ("lr", "batch")
@@ -33,7 +34,7 @@ BY_AXIS = ("lr", "batch")
 
 @dataclass(frozen=True)
 class Figure:
-    """One drawing with what is said below it; `narrow` is the drawing for small screens where that is another one."""
+    """One drawing with what is said below it; one with a `narrow` form, for small screens, stands by itself."""
 
     name: str
     markup: str
@@ -79,7 +80,7 @@ def _positive(value: Any) -> bool:
 
 def by_axis(g: Gathered, key: str, kind: str) -> list[Figure]:
     """Loss against a key, one line for every other setting; for batches also speed and memory."""
-    panels = [_axis_figure(g, key, g.loss, f"validation loss, {g.unit}", "loss")]
+    panels = [_axis_figure(g, key, g.loss, f"validation loss, {g.unit}", "loss", True)]
     if kind == "batch":
         panels += [
             _axis_figure(g, key, "tokens_per_second", "tokens per second", "speed"),
@@ -88,7 +89,7 @@ def by_axis(g: Gathered, key: str, kind: str) -> list[Figure]:
     return panels
 
 
-def _axis_figure(g: Gathered, key: str, figure: str, y_title: str, name: str) -> Figure:
+def _axis_figure(g: Gathered, key: str, figure: str, y_title: str, name: str, main: bool = False) -> Figure:
     lines: dict[str, list[Arm]] = {}
     for arm in g.arms:
         if key in arm.setting:
@@ -101,7 +102,15 @@ def _axis_figure(g: Gathered, key: str, figure: str, y_title: str, name: str) ->
     lost = " A cross on the top edge: a run that diverged there." if any(s.diverged for s in series) else ""
     cut = f" {len(lines) - MOST_LINES} more lines are not drawn." if len(lines) > MOST_LINES else ""
     caption = f"{y_title[:1].upper()}{y_title[1:]} against {key}; {_bars_told(g)}{lost}{cut}"
-    return Figure(name, panel_svg(panel, series, f"axis-{name}"), caption)
+    return _in_sizes(name, panel, series, caption, main)
+
+
+def _in_sizes(name: str, panel: Panel, series: Sequence[Series], caption: str, main: bool) -> Figure:
+    """The main figure of a page in two sizes, any other in the smaller one."""
+    if not main:
+        return Figure(name, panel_svg(panel, series, name, SMALL), caption)
+    narrow = panel_svg(panel, series, f"{name}-narrow", SMALL)
+    return Figure(name, panel_svg(panel, series, name, MAIN), caption, narrow)
 
 
 def _rest(g: Gathered, arm: Arm, key: str) -> str:
@@ -164,23 +173,30 @@ def _arms(g: Gathered) -> Figure:
         value = arm.loss.value if arm.has_loss else None
         tip = f"{arm.name}: {told(value, arm.loss.half(), g.loss) if value is not None else 'diverged'}"
         dots.append(Dot(arm.name, value, arm.loss.half(), g.colours[arm.name], tip))
-    base = next((arm.loss.value for arm in g.arms if arm.name == g.base and arm.has_loss), None)
-    markup = dots_svg("validation loss, lower is better", g.unit, dots, base, "arms")
+    bases = {arm.name: arm.loss.value for arm in g.arms if arm.name in g.bases.values() and arm.has_loss}
+    base = next(iter(bases.values())) if len(bases) == 1 else None
+    wide, narrow = (
+        dots_svg("validation loss, lower is better", g.unit, dots, base, key, size.width)
+        for size, key in ((MAIN, "arms"), (SMALL, "arms-narrow"))
+    )
     cut = f" {len(names)} of {len(g.arms)} arms are drawn." if len(names) < len(g.arms) else ""
     absent = f" Without a loss yet: {', '.join(lost)}." if lost else ""
-    return Figure("arms", markup, f"Loss of each arm; {_bars_told(g)} Dotted: {g.base}.{cut}{absent}")
+    dotted = f" Dotted: {next(iter(bases))}." if base is not None else ""
+    return Figure("arms", wide, f"Loss of each arm; {_bars_told(g)}{dotted}{cut}{absent}", narrow)
 
 
 def chosen(g: Gathered, most: int) -> list[str]:
-    """At most so many arms: all of them, else the base and the lowest losses; in the order of the study."""
+    """At most so many arms: all of them, else bases and lowest losses, text by text; in the order of the study."""
     if len(g.arms) <= most:
         return [arm.name for arm in g.arms]
-    kept = list(dict.fromkeys([g.base, *(arm.name for arm in g.by_loss)]))[:most]
+    rest = [arm.name for arm in g.arms if not arm.has_loss]
+    in_turn = [arm for rank in itertools.zip_longest(*(ranks.order for ranks in g.ranks.values())) for arm in rank]
+    kept = list(dict.fromkeys([*g.bases.values(), *(arm for arm in in_turn if arm), *rest]))[:most]
     return [arm.name for arm in g.arms if arm.name in kept]
 
 
 def _frontier(g: Gathered) -> Figure:
-    groups = g.groups([arm.name for arm in g.arms])
+    groups = g.groups({arm.name: arm.name for arm in g.arms})
     wide, narrow = (
         frontier_svg(groups, g.colours, style, key) for style, key in ((WIDE, "front"), (NARROW, "front-n"))
     )
@@ -205,7 +221,7 @@ def _scaling(g: Gathered, laws: Sequence[Fitted]) -> Figure:
     panel = Panel("loss against tokens", "training tokens", f"validation loss, {g.unit}", _count, write)
     cut = f" {len(by_line) - MOST_LINES} more lines are not drawn." if len(by_line) > MOST_LINES else ""
     caption = f"Loss against tokens, one line per size (parameters); dashed: the fitted law; {_bars_told(g)}{cut}"
-    return Figure("scaling", panel_svg(panel, series, "scaling"), caption)
+    return _in_sizes("scaling", panel, series, caption, True)
 
 
 def _size_line(arms: Sequence[Arm], label: str, accent: Accent, law: Any, parameters: float) -> Series:
@@ -233,20 +249,36 @@ def _count(value: float) -> str:
 
 def _curves(g: Gathered) -> list[Figure]:
     """Learning curves against steps and against seconds, of few arms."""
-    names = [n for n in chosen(g, MOST_CURVES) if any(c.curve for a in g.arms if a.name == n for c in a.cells)]
-    groups = g.groups(names)
-    if not any(group.members for group in groups):
+    with_curve = {arm.name for arm in g.arms if any(cell.curve for cell in arm.cells)}
+    names = {name: told for name, told in _short(g, chosen(g, MOST_CURVES)).items() if name in with_curve}
+    groups = [group for group in g.groups(names) if group.members]
+    if not groups:
         return []
+    colours = accents([(group.name, group.family) for group in groups]) if _is_by_axis(g) else g.colours
     known = math.isfinite(g.bytes_per_token)
     per_token = g.bytes_per_token if known else 1.0
-    drawn = len([group for group in groups if group.members])
-    cut = f" The base and the lowest of {len(g.arms)} arms." if drawn < len(g.arms) else ""
+    cut = f" The base and the lowest of {len(g.arms)} arms." if len(groups) < len(g.arms) else ""
     said = {"step": "Learning curves against steps", "seconds": "The same against seconds of training"}
     return [
         Figure(
             f"curves-{by}",
-            curve_svg(groups, g.colours, by, per_token, f"curves-{by}", known),
+            curve_svg(groups, colours, by, per_token, f"curves-{by}", known),
             f"{words}; one line per seed.{cut}",
         )
         for by, words in said.items()
     ]
+
+
+def _is_by_axis(g: Gathered) -> bool:
+    return g.evidence.study.get("kind") in BY_AXIS
+
+
+def _short(g: Gathered, names: Sequence[str]) -> dict[str, str]:
+    """{arm: name in a crowded drawing}: of a study along one axis the value there, with what else it has set."""
+    kind = str(g.evidence.study.get("kind"))
+    key = varied_number(g, PRIMARY[kind]) if kind in PRIMARY else None
+    told = {}
+    for arm in (arm for arm in g.arms if arm.name in names):
+        rest = _rest(g, arm, key) if key and len({_rest(g, a, key) for a in g.arms}) > 1 else ""
+        told[arm.name] = f"{rest} {arm.setting[key]:.2g}".strip() if key and key in arm.setting else arm.name
+    return told if len(set(told.values())) == len(told) else {name: name for name in told}

@@ -18,6 +18,7 @@ from weightless.study.statistics import Beside, Known, Ranking, beside, loss_fig
 
 LOWEST_IS_BASE = ("lr", "batch", "frontier", "scaling")
 """Kinds of studies whose arms are compared with the lowest loss, unless the study names its base."""
+OF_THE_TEXT = ("data", "corpus", "text", "source")
 KINDS_TOLD = {"bits_per_byte": "bits per byte", "nats_per_token": "nats per token", "val_loss": "nats per token"}
 
 
@@ -54,13 +55,17 @@ class Arm:
 
 @dataclass(frozen=True)
 class Gathered:
-    """The arms of a study in its order, the loss they are compared by, their base, and their rank."""
+    """The arms of a study in its order, the loss they are compared by, the base of each, and ranks.
+
+    Losses on different texts are not compared, unless that is the question (kind corpora): arms of one text are a
+    group, with a base and a rank of its own; `ranks` is by the name of the text, "" where there is only one.
+    """
 
     evidence: Evidence
     loss: str
-    base: str
+    bases: Mapping[str, str]
     arms: tuple[Arm, ...]
-    ranks: Ranking
+    ranks: Mapping[str, Ranking]
 
     @property
     def unit(self) -> str:
@@ -85,52 +90,63 @@ class Gathered:
         ]
         return statistics.median(found) if found else math.nan
 
-    def groups(self, names: Sequence[str]) -> list[Group]:
-        """These arms as the drawings of a report take them."""
+    def groups(self, names: Mapping[str, str]) -> list[Group]:
+        """Arms as the drawings of a report take them; {arm: the name it is drawn with}."""
         chosen = {arm.name: arm for arm in self.arms}
         return [
-            Group(name, chosen[name].family, tuple(_model(cell) for cell in chosen[name].cells if _drawn(cell)))
-            for name in names
+            Group(told, chosen[name].family, tuple(_model(cell, told) for cell in chosen[name].cells if _drawn(cell)))
+            for name, told in names.items()
         ]
 
 
 def gathered(evidence: Evidence) -> Gathered:
-    """Gather a study; the base is the one it names, else the lowest loss or the first arm, by its kind."""
+    """Gather a study; a base is the one it names, else the lowest loss or the first arm, by its kind."""
     loss = loss_figure(evidence)
     samples = {arm: evidence.values(arm, loss) for arm in evidence.arms()}
-    ranks = ranking(samples)
-    base = _base(evidence, ranks)
-    apart = beside(evidence, base, loss)
+    texts: dict[str, list[str]] = {}
+    for cell in {cell.arm: cell for cell in evidence.cells}.values():
+        texts.setdefault(_text(cell, evidence), []).append(cell.arm)
+    if len(texts) == 1:
+        texts = {"": next(iter(texts.values()))}
+    ranks = {text: ranking({arm: samples[arm] for arm in names}) for text, names in texts.items()}
+    bases = {arm: _base(evidence, names, ranks[text]) for text, names in texts.items() for arm in names}
+    apart = beside(evidence, bases, loss)
     arms = tuple(
         Arm(arm, tuple(c for c in evidence.cells if c.arm == arm), mean(samples[arm]), apart.get(arm))
         for arm in evidence.arms()
     )
-    return Gathered(evidence, loss, base, arms, ranks)
+    return Gathered(evidence, loss, bases, arms, ranks)
 
 
-def _base(evidence: Evidence, ranks: Ranking) -> str:
-    arms = evidence.arms()
+def _text(cell: Cell, evidence: Evidence) -> str:
+    """What an arm has set about its text, in words."""
+    if evidence.study.get("kind") == "corpora":
+        return ""
+    return ", ".join(str(value) for key, value in cell.setting.items() if key.split(".")[0] in OF_THE_TEXT)
+
+
+def _base(evidence: Evidence, names: Sequence[str], ranks: Ranking) -> str:
     controls = evidence.study.get("controls")
     named = controls.get("base") if isinstance(controls, Mapping) else None
-    if named in arms:
+    if named in names:
         return str(named)
     if evidence.study.get("kind") in LOWEST_IS_BASE and ranks.order:
         return ranks.order[0]
-    return arms[0] if arms else ""
+    return names[0]
 
 
 def _drawn(cell: Cell) -> bool:
     return cell.status in ("done", "diverged")
 
 
-def _model(cell: Cell) -> dict[str, Any]:
+def _model(cell: Cell, name: str) -> dict[str, Any]:
     """A cell as an entry of a run's summary, with what the drawings ask of one."""
     done = cell.is_done
     last = cell.curve[-1] if cell.curve else None
     detail = cell.reason or "diverged"
     lost = {**{k: last.get(k) for k in ("step", "tokens", "seconds")}, "detail": detail} if last else None
     return {
-        "name": cell.arm,
+        "name": name,
         "family": cell.family,
         "seed": cell.seed,
         "description": "",

@@ -15,7 +15,15 @@ from weightless.lab.report.labels import spread
 from weightless.lab.report.palette import Accent
 from weightless.lab.report.svg import Axis, drawing, element, shorten, text, text_width
 
-WIDTH, HEIGHT, FONT, LONGEST_NAME = 430.0, 300.0, 13.0, 20
+FONT, LONGEST_NAME, CROSSES_APART = 13.0, 20, 9.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """Width and height in pixels."""
+
+    width: float = 430.0
+    height: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -53,23 +61,25 @@ class Panel:
     marked: tuple[tuple[float, str], ...] = ()
 
 
-def panel_svg(panel: Panel, series: Sequence[Series], key: str) -> str:
+def panel_svg(panel: Panel, series: Sequence[Series], key: str, size: Size) -> str:
     """One panel as markup; a sentence where there is nothing to draw."""
     drawn = [s for s in series if s.points or s.diverged]
     if not any(s.points for s in drawn):
         return element("p", f"No point to draw for: {panel.title.lower()}.", class_="empty")
     named = [s for s in drawn if s.points and len(drawn) > 1]
-    right = WIDTH - 14 - max((text_width(shorten(s.name, LONGEST_NAME), FONT) * 1.2 + 12 for s in named), default=0)
-    x, y = _axes(panel, drawn, right)
+    right = (
+        size.width - 14 - max((text_width(shorten(s.name, LONGEST_NAME), FONT) * 1.2 + 12 for s in named), default=0)
+    )
+    x, y = _axes(panel, drawn, right, size.height)
     body = [*_frame(panel, x, y)]
-    for s in drawn:
-        body += _series(s, x, y, panel)
+    for i, s in enumerate(drawn):
+        body += _series(s, x, y, panel, CROSSES_APART * (i - (len(drawn) - 1) / 2))
     body += _names(named, x, y)
     describe = "; ".join(f"{s.name}: " + ", ".join(p.tip for p in s.points) for s in drawn)
-    return drawing(WIDTH, HEIGHT, panel.title, describe, body, key, font_size=FONT)
+    return drawing(size.width, size.height, panel.title, describe, body, key, font_size=FONT)
 
 
-def _axes(panel: Panel, series: Sequence[Series], right: float) -> tuple[Axis, Axis]:
+def _axes(panel: Panel, series: Sequence[Series], right: float, height: float) -> tuple[Axis, Axis]:
     xs = [p.x for s in series for p in s.points] + [x for s in series for x in s.diverged]
     low, high = min(xs), max(xs)
     log = panel.log_x and low > 0
@@ -85,9 +95,9 @@ def _axes(panel: Panel, series: Sequence[Series], right: float) -> tuple[Axis, A
     bottom = min(bottom, max(min(p.y - (p.half or 0) for s in series for p in s.points), bottom - 0.5 * span))
     top = max(top, min(max(p.y + (p.half or 0) for s in series for p in s.points), top + 0.5 * span))
     if panel.log_y and min(values) > 0:
-        return x, Axis(min(values) / 1.25, max(values) * 1.25, HEIGHT - 50, 46, True)
+        return x, Axis(min(values) / 1.25, max(values) * 1.25, height - 50, 46, True)
     pad = 0.08 * max(top - bottom, span)
-    return x, Axis(bottom - pad, top + pad, HEIGHT - 50, 46)
+    return x, Axis(bottom - pad, top + pad, height - 50, 46)
 
 
 def _frame(panel: Panel, x: Axis, y: Axis) -> list[str]:
@@ -115,7 +125,7 @@ def _frame(panel: Panel, x: Axis, y: Axis) -> list[str]:
     return parts
 
 
-def _series(s: Series, x: Axis, y: Axis, panel: Panel) -> list[str]:
+def _series(s: Series, x: Axis, y: Axis, panel: Panel, aside: float) -> list[str]:
     paint = f"stroke:{s.accent.paint}"
     points = sorted(s.points, key=lambda p: p.x)
     parts = []
@@ -132,7 +142,7 @@ def _series(s: Series, x: Axis, y: Axis, panel: Panel) -> list[str]:
     for value in s.diverged:
         tip = f"{s.name}: diverged at {panel.write_x(value)}"
         cross = {"text_anchor": "middle", "class_": "name", "style": f"fill:{s.accent.paint}", "data_tip": tip}
-        parts.append(text(x(value), y.stop + 4, "×", font_size=18, **cross))
+        parts.append(text(x(value) + aside, y.stop + 4, "×", font_size=18, **cross))
     return parts
 
 

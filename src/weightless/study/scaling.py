@@ -71,7 +71,7 @@ def _law_told(one: Fitted, g: Gathered) -> str:
             powers.append(f"{greek} {least:.3f} to {most:.3f}")
     return (
         f"{one.family}: L = {law.floor:.3f} + {' + '.join(terms)} {g.unit}, fitted to {law.n} runs; 95 % bands: "
-        f"E {low:.3f} to {high:.3f}, {', '.join(powers)}; typical error {100 * law.error:.2g} %."
+        f"E {low:.3f} to {high:.3f}, {', '.join(powers)}; typical error {100 * law.error:.2f} %."
     )
 
 

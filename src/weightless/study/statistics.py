@@ -158,23 +158,24 @@ class Beside:
         return "lower" if self.apart.value < 0 else "higher"
 
 
-def beside(evidence: Evidence, base: str, figure: str) -> dict[str, Beside]:
-    """Every other arm that has finished cells, beside `base`; empty where the base has none."""
-    samples = {arm: evidence.values(arm, figure) for arm in evidence.arms()}
-    return _against(samples, base, figure)
+def beside(evidence: Evidence, bases: Mapping[str, str], figure: str) -> dict[str, Beside]:
+    """Every arm that has finished cells beside its base in {arm: base}; Holm's m is all of these comparisons."""
+    return _against({arm: evidence.values(arm, figure) for arm in evidence.arms()}, bases, figure)
 
 
-def _against(samples: Samples, base: str, figure: str) -> dict[str, Beside]:
-    if not samples.get(base):
-        return {}
-    apart = {arm: difference(values, samples[base]) for arm, values in samples.items() if values and arm != base}
+def _against(samples: Samples, bases: Mapping[str, str], figure: str) -> dict[str, Beside]:
+    apart = {
+        arm: difference(values, samples[bases[arm]])
+        for arm, values in samples.items()
+        if values and arm != bases[arm] and samples[bases[arm]]
+    }
     adjusted = holm(told.p() for told in apart.values())
-    return {arm: Beside(arm, base, figure, told, p) for (arm, told), p in zip(apart.items(), adjusted)}
+    return {arm: Beside(arm, bases[arm], figure, told, p) for (arm, told), p in zip(apart.items(), adjusted)}
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Arms by mean loss; `tied` are those that the first is not told apart from."""
+    """Arms by mean loss; `tied` are those that the first is not told apart from, `single` that it has one seed."""
 
     order: tuple[str, ...]
     tied: tuple[str, ...]
@@ -192,9 +193,9 @@ def ranking(samples: Samples) -> Ranking:
     order = tuple(sorted(means, key=lambda arm: means[arm]))
     if not order:
         return Ranking((), (), True)
-    others = _against(samples, order[0], "").values()
+    others = _against(samples, dict.fromkeys(samples, order[0]), "").values()
     tied = tuple(b.arm for b in sorted(others, key=lambda b: means[b.arm]) if b.adjusted is None or b.adjusted >= ALPHA)
-    return Ranking(order, tied, any(b.adjusted is None for b in others) or len(samples[order[0]]) < 2)
+    return Ranking(order, tied, len(samples[order[0]]) < 2)
 
 
 def loss_figure(evidence: Evidence) -> str:

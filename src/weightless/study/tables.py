@@ -6,15 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from weightless.lab.report.svg import element, escape
-from weightless.lab.report.table import flat_markdown
+from weightless.lab.report.interval import Estimate
+from weightless.lab.report.svg import element, escape, shorten
+from weightless.lab.report.table import as_count, as_seconds, flat_markdown
 from weightless.study.figures import chosen, told
 from weightless.study.fronts import Standing, standings
 from weightless.study.gathered import Arm, Gathered
 from weightless.study.statistics import Known, difference
 from weightless.study.verdicts import amount
 
-MOST_ROWS = 14
+MOST_ROWS, LONGEST_NAME = 14, 30
 SIZES = {"touched": "touched / token", "stored": "stored", "tokens_seen": "tokens", "train_seconds": "trained in"}
 DASH = "–"
 
@@ -30,8 +31,10 @@ class Table:
 def arms_table(g: Gathered, names: Sequence[str], mismatch: bool = False) -> Table:
     """Loss, difference to the base with its verdict, sizes and how the cells ended."""
     front = fronts(g) if g.evidence.study.get("kind") == "frontier" else {}
-    sizes = [name for name in SIZES if any(math.isfinite(arm.figure(name).value) for arm in g.arms)]
-    against = f"against {g.base}"
+    alike = same(g)
+    sizes = [n for n in SIZES if n not in alike and any(math.isfinite(arm.figure(n).value) for arm in g.arms)]
+    bases = set(g.bases.values())
+    against = f"against {next(iter(bases))}" if len(bases) == 1 else "against the base"
     heads = ["arm", g.unit, against, "verdict", *(["front"] if front else []), *(SIZES[name] for name in sizes)]
     heads += ["matched within"] if mismatch else []
     rows = []
@@ -42,6 +45,22 @@ def arms_table(g: Gathered, names: Sequence[str], mismatch: bool = False) -> Tab
         row += [mismatch_told(g.evidence.mismatch.get(arm.name) or {})] if mismatch else []
         rows.append((*row, states_told(arm)))
     return Table((*heads, "cells"), tuple(rows))
+
+
+def same(g: Gathered) -> dict[str, str]:
+    """{figure: how it is written} of the sizes that are the same for every arm, and are said once."""
+    found = {}
+    for name in SIZES:
+        written = {_size(arm.figure(name), name) for arm in g.arms if arm.has_loss}
+        if len(written) == 1 and len(g.arms) > 1 and DASH not in written:
+            found[name] = written.pop()
+    return found
+
+
+def same_told(g: Gathered) -> str:
+    """The same in a sentence."""
+    told = [f"{SIZES[name]} {written}" for name, written in same(g).items()]
+    return f"The same for every arm: {', '.join(told)}. " if told else ""
 
 
 def fronts(g: Gathered) -> dict[str, Standing]:
@@ -63,15 +82,16 @@ def loss_told(arm: Arm) -> str:
 
 def difference_told(g: Gathered, arm: Arm) -> str:
     """In bits per byte and in nats per token, where both are known."""
-    if arm.name == g.base:
+    base = g.bases[arm.name]
+    if arm.name == base:
         return "base"
     parts = []
     for figure, unit in (("bits_per_byte", "bits"), ("nats_per_token", "nats"), ("val_loss", "nats")):
-        one, other = (g.evidence.values(name, figure) for name in (arm.name, g.base))
+        one, other = (g.evidence.values(name, figure) for name in (arm.name, base))
         if one and other and not (figure == "val_loss" and parts):
             apart = difference(one, other)
             parts.append(_signed(apart, unit))
-    return " · ".join(parts) or DASH
+    return "\n".join(parts) or DASH
 
 
 def _signed(apart: Known, unit: str) -> str:
@@ -85,17 +105,17 @@ def verdict_told(g: Gathered, arm: Arm) -> str:
     if arm.beside is None:
         return DASH
     p = arm.beside.adjusted
-    return (
-        arm.beside.word
-        if p is None
-        else f"{arm.beside.word}, p = {p:.2g}"
-        if p >= 1e-3
-        else f"{arm.beside.word}, p < 0.001"
-    )
+    return arm.beside.word if p is None else f"{arm.beside.word}\np {'< 0.001' if p < 1e-3 else f'= {p:.2g}'}"
 
 
 def _size(known: Known, name: str) -> str:
-    return told(known.value, known.half(), name) if math.isfinite(known.value) else DASH
+    if not math.isfinite(known.value):
+        return DASH
+    if name == "tokens_seen":
+        return as_count(Estimate(known.value, known.half(), 1))
+    if name == "train_seconds":
+        return as_seconds(Estimate(known.value, known.half(), 1))
+    return told(known.value, known.half(), name)
 
 
 def states_told(arm: Arm) -> str:
@@ -124,11 +144,18 @@ def html_table(g: Gathered, table: Table, label: str) -> str:
     lines = []
     for row in table.rows:
         paint = f"color:{g.colours[row[0]].paint}" if row[0] in g.colours else None
-        first = element("th", escape(row[0]), scope="row", style=paint)
-        cells = [element("td", escape(cell), class_=_class(cell)) for cell in row[1:]]
-        lines.append(element("tr", first, *cells, class_="base" if row[0] == g.base else None))
+        first = element("th", escape(shorten(row[0], LONGEST_NAME)), scope="row", style=paint, title=row[0])
+        cells = [_cell(cell) for cell in row[1:]]
+        lines.append(element("tr", first, *cells, class_="base" if row[0] in g.bases.values() else None))
     whole = element("table", element("thead", element("tr", *heads)), element("tbody", *lines), class_="arms")
     return element("div", whole, class_="scroll", tabindex=0, role="region", aria_label=label)
+
+
+def _cell(cell: str) -> str:
+    """A cell of a table; what stands behind a line feed is smaller, below."""
+    first, _, second = cell.partition("\n")
+    below = element("small", escape(second)) if second else ""
+    return element("td", escape(first), below, class_=_class(cell))
 
 
 def _class(cell: str) -> str | None:
@@ -138,7 +165,9 @@ def _class(cell: str) -> str | None:
 def markdown_table(table: Table) -> list[str]:
     """The same as lines of Markdown."""
     lines = ["| " + " | ".join(map(flat_markdown, table.heads)) + " |", "|---|" + "---:|" * (len(table.heads) - 1)]
-    return lines + ["| " + " | ".join(map(flat_markdown, row)) + " |" for row in table.rows]
+    return lines + [
+        "| " + " | ".join(flat_markdown(cell.replace("\n", ", ")) for cell in row) + " |" for row in table.rows
+    ]
 
 
 def shown(g: Gathered) -> list[str]:

@@ -10,6 +10,7 @@ from weightless.study.cells import Status
 from weightless.study.claims import Place
 from weightless.study.figures import PRIMARY, varied, varied_number
 from weightless.study.gathered import Gathered
+from weightless.study.statistics import Ranking
 from weightless.study.tables import loss_told
 from weightless.study.verdicts import span
 
@@ -62,7 +63,7 @@ def flat(value: Any) -> str:
         return ", ".join(f"{key} = {flat(inner)}" for key, inner in value.items() if inner not in (None, "", {}, []))
     if isinstance(value, list | tuple):
         return _values(value)
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _values(values: Sequence[Any]) -> str:
@@ -73,15 +74,15 @@ def _values(values: Sequence[Any]) -> str:
 
 def result(g: Gathered, laws: Sequence[str]) -> list[str]:
     """What was found, in sentences that the seeds allow."""
-    return [_ranked(g), *_places(g), *laws]
+    ranked = [f"{text}: {told}" if text else told for text, told in ((t, _ranked(g, r)) for t, r in g.ranks.items())]
+    return [*ranked, *_places(g), *laws]
 
 
-def _ranked(g: Gathered) -> str:
-    ranks = g.ranks
+def _ranked(g: Gathered, ranks: Ranking) -> str:
     if not ranks.order:
         return "No arm has a loss yet."
     lowest = next(arm for arm in g.arms if arm.name == ranks.order[0])
-    told = f"Lowest: {lowest.name}, {loss_told(lowest)} {g.unit}"
+    told = f"Lowest loss: {lowest.name}, {loss_told(lowest)} {g.unit}"
     if len(ranks.order) == 1:
         return f"{told}, the only arm with a loss."
     if ranks.winner:

@@ -64,6 +64,7 @@ class Content:
         self.table = tables.arms_table(self.g, names)
         n = len(self.g.arms)
         self.cut = f"{len(names)} of {n} arms: the base and the lowest; all.md holds all. " if len(names) < n else ""
+        self.note = self.cut + tables.same_told(self.g) + HOW
 
     def asked(self, name: str) -> str:
         """A text of the question, shortened to what a page can hold."""
@@ -97,7 +98,7 @@ def page(whole: Content) -> str:
     found = element("ul", *(element("li", escape(line)) for line in whole.result), class_="found")
     numbers = [
         tables.html_table(g, whole.table, "All arms"),
-        element("p", escape(whole.cut + HOW), class_="note"),
+        element("p", escape(whole.note), class_="note"),
         _rest(whole),
     ]
     body = [
@@ -146,8 +147,7 @@ def _figures(shown: Sequence[Figure]) -> list[str]:
             parts.append(element("figure", both(figure.markup, figure.narrow), caption, class_="lone"))
         else:
             beside.append(element("figure", figure.markup, caption))
-    three = " three" if len(beside) % 3 == 0 else ""
-    return [*parts, element("div", *beside, class_=f"panels{three}")] if beside else parts
+    return [*parts, element("div", *beside, class_="panels")] if beside else parts
 
 
 def _rest(whole: Content) -> str:
@@ -219,7 +219,7 @@ def markdown(whole: Content) -> str:
         if figure.is_drawn:
             lines += [f"![{flat_markdown(figure.caption)}](figure-{figure.name}.svg)", ""]
         lines += [flat_markdown(figure.caption), ""]
-    lines += ["## Arms", "", *tables.markdown_table(whole.table), "", flat_markdown(whole.cut + HOW), ""]
+    lines += ["## Arms", "", *tables.markdown_table(whole.table), "", flat_markdown(whole.note), ""]
     lines += ["Every cell is in [all.md](all.md).", "", "## Failures", ""]
     for heading, cells in whole.failures:
         lines += [f"{flat_markdown(heading)}:", "", *(f"- {flat_markdown(cell)}" for cell in cells), ""]
