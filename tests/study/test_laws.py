@@ -45,7 +45,7 @@ def test_bands_hold_the_truth_and_the_minimum_is_that_of_lbfgs():
 
     begin = torch.tensor(law.parameters + 0.01, requires_grad=True)
     search = torch.optim.LBFGS(
-        [begin], max_iter=150, tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe"
+        [begin], max_iter=40, tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe"
     )
 
     def closure():
