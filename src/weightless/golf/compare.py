@@ -11,30 +11,16 @@ Errors: WeightlessError for scores of different texts, and for one score alone.
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.units import LN2
 from weightless.golf.known import RECORD_NATS
 from weightless.golf.scores import SAME, Scores
-from weightless.lab.report.interval import two_sided
+from weightless.lab.report.interval import Welch, welch
 
 SAME_TEXT = 1e-4
 """Relative: a text may be cut to whole windows."""
-
-
-@dataclass(frozen=True)
-class Welch:
-    """`t`, `df` and one-sided `p` of "A is lower than B by more than the bar"."""
-
-    difference: float
-    error: float
-    t: float
-    df: float
-    p: float
 
 
 @dataclass(frozen=True)
@@ -111,25 +97,3 @@ def _same_tokenizer(a: Scores, b: Scores) -> bool:
     if a.per_token is None or b.per_token is None:
         return False
     return abs(a.per_token / b.per_token - 1) <= SAME
-
-
-def welch(x: Sequence[float], y: Sequence[float], bar: float = 0.0) -> Welch:
-    """The test of mean(y) - mean(x) > bar; WeightlessError with fewer than two values on a side."""
-    if min(len(x), len(y)) < 2:
-        raise WeightlessError(
-            f"{len(x)} and {len(y)} scores: each side needs two seeds or more, because one has no spread to test by"
-        )
-    a, b = (statistics.variance(values) / len(values) for values in (x, y))
-    difference = statistics.fmean(y) - statistics.fmean(x)
-    error = math.sqrt(a + b)
-    if error == 0:
-        gain = difference - bar
-        return Welch(
-            difference, 0.0, math.copysign(math.inf, gain) if gain else 0.0, math.nan, 0.0 if gain > 0 else 1.0
-        )
-    share = a / (a + b)
-    df = 1 / (share**2 / (len(x) - 1) + (1 - share) ** 2 / (len(y) - 1))
-    df = max(df, min(len(x), len(y)) - 1)
-    t = (difference - bar) / error
-    tail = (1 - two_sided(abs(t), df)) / 2
-    return Welch(difference, error, t, df, tail if t >= 0 else 1 - tail)

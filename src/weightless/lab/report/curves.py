@@ -21,7 +21,7 @@ from weightless.lab.report.svg import Axis, drawing, element, escape, shorten, t
 
 WIDTH, HEIGHT, FONT, MARGIN = 430.0, 320.0, 13.0, 24.0
 _LOG_FROM_RATIO = 25.0
-AXES = {"tokens": "training tokens", "seconds": "seconds of training"}
+AXES = {"tokens": "training tokens", "step": "training steps", "seconds": "seconds of training"}
 
 _STYLE = (
     f".grid{{stroke:{RULE[0]};opacity:.6}}.axis{{stroke:{MUTED[0]}}}.tick,.axis-title{{fill:{MUTED[0]}}}"
@@ -57,7 +57,7 @@ class Curve:
 
 
 def curves_of(groups: Sequence[Group], by: str, bytes_per_token: float) -> list[Curve]:
-    """The curves that have anything to draw, `by` tokens or seconds."""
+    """The curves that have anything to draw, `by` tokens, step or seconds."""
     found = []
     for group in groups:
         if group.counted:

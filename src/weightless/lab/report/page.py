@@ -108,7 +108,7 @@ def _opening(summary: dict[str, Any], groups: Sequence[Group], claim: Headline, 
 
 
 def _frontier(summary: dict[str, Any], groups: Sequence[Group], colours: dict[str, Accent]) -> str:
-    picture = _both(
+    picture = both(
         frontier_svg(groups, colours, WIDE, "frontier"), frontier_svg(groups, colours, NARROW, "frontier-narrow")
     )
     absent = [f"{g.name}: {g.divergence or 'no finite loss'}, not drawn." for g in groups if not g.drawable]
@@ -158,7 +158,7 @@ def _breakdown(groups: Sequence[Group], colours: dict[str, Accent]) -> str:
         caption += " Each bar is stretched to full length, its total at the right; the small bars share one scale."
     figure = element(
         "figure",
-        _both(wide, narrow),
+        both(wide, narrow),
         element("figcaption", caption),
         sections.commands(sections.commands_of(groups, "count")),
     )
@@ -194,7 +194,7 @@ def _models(groups: Sequence[Group], colours: dict[str, Accent]) -> str:
     return element("dl", *told, class_="models") if told else ""
 
 
-def _both(wide: str, narrow: str) -> str:
+def both(wide: str, narrow: str) -> str:
     """Two drawings of one figure; the style sheet shows the one that fits the screen."""
     return element("div", wide, class_="wide") + element("div", narrow, class_="narrow")
 

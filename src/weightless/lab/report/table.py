@@ -180,17 +180,18 @@ def markdown_table(summary: dict[str, Any]) -> str:
     lines = ["| model | " + " | ".join(name for name, _ in columns) + " |", "|---|" + "---:|" * len(columns)]
     for group in groups:
         cells = [write(group) for _, write in columns]
-        lines.append("| " + " | ".join([_markdown(group.name), *cells]) + " |")
+        lines.append("| " + " | ".join([flat_markdown(group.name), *cells]) + " |")
     command = visible(summary["command"]).replace("\n", " ").replace("```", "'''")
     state = checks_told(summary)
     state = f"**{state}**" if failures(summary) else state
-    told = [f"{_markdown(g.name)} {_markdown(g.divergence)}." for g in groups if g.divergence]
+    told = [f"{flat_markdown(g.name)} {flat_markdown(g.divergence)}." for g in groups if g.divergence]
     lines += ["", *told] if told else []
-    lines += ["", f"**{_markdown(warning(summary))}**"] if warning(summary) else []
-    return "\n".join([*lines, "", f"{_markdown(evidence(groups))} {state}", "", "```", command, "```", ""])
+    lines += ["", f"**{flat_markdown(warning(summary))}**"] if warning(summary) else []
+    return "\n".join([*lines, "", f"{flat_markdown(evidence(groups))} {state}", "", "```", command, "```", ""])
 
 
-def _markdown(content: str) -> str:
+def flat_markdown(content: str) -> str:
+    """Text of strangers in one line of Markdown, with nothing in it that Markdown would read."""
     flat = visible(content).replace("\n", " ").replace("\\", "\\\\")
     for mark in "|`*_<[":
         flat = flat.replace(mark, "\\" + mark)
