@@ -4,7 +4,9 @@ Ids: 0..255 are the bytes, then the merges in order, then the special tokens (in
 Ties: "greatest" takes the greatest (bytes, bytes) pair, compared as raw bytes; "hf" gives the merges, in order, that
 Hugging Face's trainer gives (least pair of ids, bytes ordered by their printable stand-ins).
 Special tokens are split off first, longest first; they are hard boundaries and are never counted.
-The merges do not depend on the number of workers, nor on how a text is cut into blocks.
+The merges do not depend on the number of workers, nor on how a text is cut into blocks, nor on the path that is taken:
+short texts go through light_train.py, which needs no compiled code (a process that has loaded the kernels already goes
+on with them).
 Twin: reference.train.  Errors: ConfigError for settings that cannot be, WeightlessError for unreadable files.
 """
 
@@ -14,12 +16,14 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from weightless.base.errors import ConfigError, nearest
-from weightless.base.progress import progress
+from weightless.base.progress import progress, told_if_slow
+from weightless.tokenizer.inputs import held_if_small, total_size
+from weightless.tokenizer.light_train import count_words, light_merges
 from weightless.tokenizer.memory import fresh, release_compiler
 from weightless.tokenizer.patterns import (
     END_OF_TEXT,
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from weightless.tokenizer.word_counter import Words
 
 TIES = ("greatest", "hf")
+LIGHT_BYTES, LIGHT_WORD_BYTES = 1 << 20, 1 << 18
+"""Bytes of text, and of its distinct words, up to which light_train.py takes less time than the kernels to compile."""
 LARGEST_LAYOUT = 2**31 - 1
 LARGEST_VOCABULARY = 2**21
 SLOT_BITS = 14
@@ -67,18 +73,33 @@ def train_bpe(
     Fewer merges come back when the text has no pair left.  Raises ConfigError for sizes, patterns and special tokens
     that cannot be, WeightlessError for a file that cannot be read.
     """
-    from weightless.tokenizer.word_counter import count_inputs, total_size
-
     specials = check_special_tokens(special_tokens)
     code = pattern_code(pattern)
     if ties not in TIES:
         raise ConfigError(f"unknown rule for ties {ties!r}: {nearest(str(ties), TIES)}")
     n_merges = _n_merges(vocab_size, len(specials))
     workers = _n_workers(n_workers)
-    _load_kernels()
+    if not _load_kernels.cache_info().currsize:
+        texts, inputs = held_if_small(inputs, LIGHT_BYTES)
+        counts = None if texts is None else count_words(texts, specials, pattern)
+        if counts is not None and sum(map(len, counts)) <= LIGHT_WORD_BYTES:
+            return _named(light_merges(counts, n_merges, ties), specials)
+    merges = _compiled(inputs, specials, code, workers, n_merges, ties, show_progress)
+    return _named(merges.tolist(), specials)
+
+
+def _compiled(
+    inputs: Any, specials: list[str], code: int, workers: int, n_merges: int, ties: str, show_progress: bool
+) -> np.ndarray:
+    """The merges int32 [m, 2], by the kernels."""
+    from weightless.tokenizer.word_counter import count_inputs
+
+    said = "compiling the tokenizer (once per machine and version)"
+    with told_if_slow(said) if show_progress else nullcontext():
+        _load_kernels()
     with progress("counting words", total_size(inputs), "B") if show_progress else nullcontext() as tick:
         layout = lay_out(count_inputs(inputs, specials, code, workers, tick))
-    return _named(merge_words(layout, n_merges, ties), specials)
+    return merge_words(layout, n_merges, ties)
 
 
 @lru_cache(maxsize=1)
@@ -199,11 +220,11 @@ def longer(array: np.ndarray, size: int) -> np.ndarray:
     return out
 
 
-def _named(merges: np.ndarray, specials: list[str]) -> Vocabulary:
+def _named(merges: Iterable[Sequence[int]], specials: list[str]) -> Vocabulary:
     tokens = [bytes([byte]) for byte in range(256)]
-    lefts, rights = merges[:, 0].tolist(), merges[:, 1].tolist()
-    for left, right in zip(lefts, rights):
+    pairs = []
+    for left, right in merges:
+        pairs.append((tokens[left], tokens[right]))
         tokens.append(tokens[left] + tokens[right])
-    pairs = list(zip(map(tokens.__getitem__, lefts), map(tokens.__getitem__, rights)))
     tokens += [special.encode() for special in specials]
     return dict(enumerate(tokens)), pairs

@@ -1,7 +1,6 @@
 """Counting the words of a stream: chunks cut where no word can be split, one table per worker, one table in the end.
 
-Inputs are paths (.gz .xz .zst are unpacked) or byte strings; each is a document of its own (its end is a hard boundary,
-as a special token is).
+Inputs are those of inputs.py; the end of a document is a hard boundary, as a special token is.
 A chunk ends at a special token or where a letter or number ends (`scan.last_safe_cut`), so memory does not grow with
 the input, except for text without letters and digits, and for pattern "none" without special tokens.
 """
@@ -9,22 +8,20 @@ the input, except for text without letters and digits, and for pattern "none" wi
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from weightless.base.compressed import COMPRESSED, open_bytes
-from weightless.base.errors import ConfigError
 from weightless.base.progress import Ticker
 from weightless.tokenizer import word_table
+from weightless.tokenizer.inputs import BLOCK_BYTES, blocks, documents
 from weightless.tokenizer.memory import fresh
 from weightless.tokenizer.patterns import character_classes
 from weightless.tokenizer.special import SpecialFinder
 
-BLOCK_BYTES = 1 << 19
 BATCH = 256
 
 Piece = tuple[bytes, np.ndarray]  # content, and segments [k, 2] of it
@@ -169,7 +166,7 @@ def _pieces(document: Path | bytes, finder: SpecialFinder, pattern: int) -> Iter
         yield document, finder.segments(document)
         return
     pending, wanted = b"", 0
-    for block in _blocks(document):
+    for block in blocks(document, BLOCK_BYTES):
         pending += block
         if len(pending) < wanted:
             continue
@@ -180,42 +177,3 @@ def _pieces(document: Path | bytes, finder: SpecialFinder, pattern: int) -> Iter
             pending = pending[cut:]
     if pending:
         yield pending, finder.segments(pending)
-
-
-def documents(inputs: object) -> Iterator[Path | bytes]:
-    """Each input as a path or a byte string; ConfigError for anything else."""
-    if isinstance(inputs, (str, Path, bytes, bytearray, memoryview)):
-        inputs = [inputs]
-    if not isinstance(inputs, Iterable):
-        raise ConfigError(f"training inputs should be a path, paths or an iterable of bytes, not {inputs!r}")
-    for item in inputs:
-        if isinstance(item, (str, Path)):
-            yield Path(item)
-        elif isinstance(item, (bytes, bytearray, memoryview)):
-            yield bytes(item)
-        else:
-            raise ConfigError(f"a training input is {type(item).__name__}; give paths or bytes (encode str to UTF-8)")
-
-
-def total_size(inputs: object) -> float | None:
-    """Bytes of all inputs, when that is known without reading them (for a progress bar)."""
-    if isinstance(inputs, (bytes, bytearray)):
-        return len(inputs)
-    items = [inputs] if isinstance(inputs, (str, Path)) else inputs
-    if not isinstance(items, (list, tuple)):
-        return None
-    paths = [Path(item) for item in items if isinstance(item, (str, Path))]
-    if any(path.suffix.lower() in COMPRESSED for path in paths):
-        return None
-    sizes = [path.stat().st_size for path in paths if path.is_file()]
-    return sum(sizes) + sum(len(item) for item in items if isinstance(item, (bytes, bytearray)))
-
-
-def _blocks(document: Path | bytes) -> Iterator[bytes]:
-    if isinstance(document, bytes):
-        for at in range(0, len(document), BLOCK_BYTES):
-            yield document[at : at + BLOCK_BYTES]
-        return
-    with open_bytes(document) as file:
-        while block := file.read(BLOCK_BYTES):
-            yield block
