@@ -12,7 +12,7 @@ Twin: reference.train.  Errors: ConfigError for settings that cannot be, Weightl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
@@ -41,7 +41,8 @@ LIGHT_BYTES, LIGHT_WORD_BYTES = 1 << 20, 1 << 18
 """Bytes of text, and of its distinct words, up to which light_train.py takes less time than the kernels to compile."""
 LARGEST_LAYOUT = 2**31 - 1
 LARGEST_VOCABULARY = 2**21
-SLOT_BITS = 14
+SLOT_BITS, GAP = 14, -1
+AT_ONCE = 1 << 18  # words, or places, that NumPy looks at together
 PAIRS_AT_FIRST = 2**22  # what is not used takes no memory
 
 Layout = tuple[np.ndarray, np.ndarray, np.ndarray]  # (text, symbol, weight) of merge_loop
@@ -136,17 +137,25 @@ def _n_workers(n_workers: int | None) -> int:
 
 def lay_out(words: Words) -> Layout:
     """The distinct words as the arrays that are merged in."""
-    from weightless.tokenizer import merge_loop
-
     n = len(words.text) + len(words.counts)
     if n > LARGEST_LAYOUT:
         raise ConfigError(
             f"the distinct words have {len(words.text):,} bytes, more than 2^31; train on a part of the text"
         )
     narrow = len(words.counts) == 0 or words.counts.max() < 1 << 31
-    layout = (fresh(n, np.uint8), fresh(n, np.int32), fresh(n, np.int32 if narrow else np.int64))
-    merge_loop.lay_out(words.text, words.offsets, words.counts, *layout)
-    return layout
+    text, symbol, weight = fresh(n, np.uint8), fresh(n, np.int32), fresh(n, np.int32 if narrow else np.int64)
+    for first in range(0, len(words.counts), AT_ONCE):
+        ends = words.offsets[first : first + AT_ONCE + 1]
+        own = np.arange(first, first + len(ends))
+        part = slice(int(ends[0] + own[0]), int(ends[-1] + own[-1]))
+        gaps = (ends + own)[1:] - 1 - part.start
+        is_byte = np.ones(part.stop - part.start, dtype=bool)
+        is_byte[gaps] = False
+        text[part][is_byte] = words.text[ends[0] : ends[-1]]
+        symbol[part] = text[part]
+        symbol[part][gaps] = GAP
+        weight[part] = np.repeat(words.counts[own[:-1]], np.diff(ends) + 1)
+    return text, symbol, weight
 
 
 def merge_words(words: Layout, n_merges: int, ties: str) -> np.ndarray:
@@ -162,14 +171,14 @@ def merge_words(words: Layout, n_merges: int, ties: str) -> np.ndarray:
     if ties == "hf":
         order = np.concatenate((list(map(ord, byte_characters())), 1000 + np.arange(n_merges)))
     heap = fresh(len(pairs[0]), np.int32)
-    merge_loop.heapify(heap, n_pairs, pairs, tokens, words[0], order)
+    heap[:n_pairs] = _best_first(pairs, n_pairs, order)
     neighbours = np.zeros((2, 2, n_tokens), dtype=np.int64)
     scratch = (neighbours[0], neighbours[1], np.empty(2 * n_tokens, dtype=np.int64))
     merges = np.empty((n_merges, 2), dtype=np.int32)
     state = np.array([0, n_pairs, n_pairs, n_listed], dtype=np.int64)
     slots = indexed(pairs, n_pairs, 2 * n_pairs)
     while not merge_loop.merge_pairs(words, pairs, slots, positions, heap, tokens, order, scratch, merges, state):
-        room = merge_loop.most_neighbours(pairs[4][heap[0]], 256 + state[merge_loop.MADE])
+        room = merge_loop.most_neighbours.py_func(pairs[4][heap[0]], 256 + state[merge_loop.MADE])
         wanted = int(state[merge_loop.PAIRS] + room)
         arrays = list(pairs)
         del pairs  # so that only one of them is in memory twice
@@ -183,6 +192,13 @@ def merge_words(words: Layout, n_merges: int, ties: str) -> np.ndarray:
     return merges[: state[merge_loop.MADE]]
 
 
+def _best_first(pairs: tuple[np.ndarray, ...], n_pairs: int, order: np.ndarray) -> np.ndarray:
+    """The pairs of bytes sorted as merge_loop.is_better would, which is a heap."""
+    left, right, bound = (array[:n_pairs].astype(np.int64) for array in pairs[:3])
+    ranks = (order[right], order[left]) if len(order) else (-right, -left)
+    return np.lexsort((*ranks, -bound))
+
+
 def _byte_pairs(symbol: np.ndarray, weight: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray, int, int]:
     """((left, right, bound, first, size, count) of all pairs of bytes, their positions, how many of either).
 
@@ -191,15 +207,29 @@ def _byte_pairs(symbol: np.ndarray, weight: np.ndarray) -> tuple[tuple[np.ndarra
     from weightless.tokenizer import merge_loop
 
     n_of, bound_of = np.zeros((2, 1 << 16), dtype=np.int64)
-    merge_loop.count_byte_pairs(symbol, weight, n_of, bound_of)
+    for place, pair in _pairs_in_parts(symbol):
+        n_of += np.bincount(pair, minlength=1 << 16)
+        bound_of += np.bincount(pair, weight[place], minlength=1 << 16).astype(np.int64)  # exact up to 2^53
     first_of = np.cumsum(n_of) - n_of
-    positions = fresh(merge_loop.LISTED_PER_BYTE * len(symbol), np.int32)
-    merge_loop.list_byte_pairs(symbol, first_of.copy(), positions)
+    positions, fill = fresh(merge_loop.LISTED_PER_BYTE * len(symbol), np.int32), first_of.copy()
+    for place, pair in _pairs_in_parts(symbol):
+        of_pair, n_here = np.argsort(pair, kind="stable"), np.bincount(pair, minlength=1 << 16)
+        within = np.arange(len(pair)) - np.repeat(np.cumsum(n_here) - n_here, n_here)
+        positions[np.repeat(fill, n_here) + within] = place[of_pair]
+        fill += n_here
     used = np.nonzero(n_of)[0]
     left, right = (used >> 8).astype(np.int32), (used & 255).astype(np.int32)
     pairs = (left, right, bound_of[used], first_of[used], n_of[used].astype(np.int32), bound_of[used])
     room = min(len(positions), PAIRS_AT_FIRST)
     return tuple(longer(array, room) for array in pairs), positions, len(used), int(n_of.sum())
+
+
+def _pairs_in_parts(symbol: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(places of neighbouring bytes, uint16: the two as left * 256 + right), for one part of the text after another."""
+    for at in range(0, len(symbol) - 1, AT_ONCE):
+        left, right = symbol[at : at + AT_ONCE], symbol[at + 1 : at + 1 + AT_ONCE]
+        place = np.flatnonzero((left[: len(right)] >= 0) & (right >= 0))
+        yield at + place, (left[place] << 8 | right[place]).astype(np.uint16)
 
 
 def indexed(pairs: tuple[np.ndarray, ...], n_pairs: int, size: int) -> np.ndarray:

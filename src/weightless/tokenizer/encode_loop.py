@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.tokenizer.scan import KERNEL, word_end
+from weightless.tokenizer.scan import INNER, KERNEL, word_end
 from weightless.tokenizer.word_table import MIX_B, SHORT, find_word, slot_hash, word_key
 
 NONE = np.int64(2**31)
@@ -26,7 +26,7 @@ HALF, LOW_HALF = np.uint64(32), np.uint64(0xFFFFFFFF)
 HEAPED = 48
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def pair_rank(left, right, pairs, shift):
     """Rank of the merge of two inner ids, or NONE."""
     key = np.uint64(left) << ID_BITS | np.uint64(right)
@@ -55,7 +55,7 @@ def fill_pairs(left, right, pairs, shift):
         pairs[at] = key << ID_BITS | np.uint64(r + 1)
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def merge_short(text, i, length, pairs, shift, result, ids, ranks):
     """Encode a word by scanning all ranks for each merge; fills ids (inner) and returns how many."""
     n = length
@@ -82,7 +82,7 @@ def merge_short(text, i, length, pairs, shift, result, ids, ranks):
     return n
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def heap_push(heap, n, key):
     at = n
     while at > 0 and heap[(at - 1) >> 1] > key:
@@ -91,7 +91,7 @@ def heap_push(heap, n, key):
     heap[at] = key
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def heap_pop(heap, n):
     """Remove the least key of the heap of n."""
     key, at = heap[n - 1], 0
@@ -106,7 +106,7 @@ def heap_pop(heap, n):
     heap[at] = key
 
 
-@njit(cache=True, nogil=True)
+@njit(**{**INNER, "_nrt": True})
 def merge_long(text, i, length, pairs, shift, result, out):
     """Encode a long word with a heap of (rank, position), O(n log n); fills out (inner ids) and returns how many."""
     ids, after, before = np.empty(length, np.int64), np.empty(length, np.int64), np.empty(length, np.int64)
@@ -144,7 +144,7 @@ def merge_long(text, i, length, pairs, shift, result, out):
     return n
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def keep(cache, more, slot, low, high, out, at, n):
     """Remember the ids out[at:at + n] of a word."""
     cache[4 * slot], cache[4 * slot + 1] = low, high
@@ -158,7 +158,7 @@ def keep(cache, more, slot, low, high, out, at, n):
         more[slot, k] = out[at + k]
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def recall(cache, more, slot, out, at):
     """Write the remembered ids to out[at:] (at least three places) and return how many there are."""
     first, second = cache[4 * slot + 2], cache[4 * slot + 3]
@@ -174,7 +174,7 @@ def recall(cache, more, slot, out, at):
     return n
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def find_token(text, i, length, tokens):
     """The id of the word text[i:i + length], if it is a token as it stands, plus one; else 0."""
     if tokens[0].size == 0:
@@ -183,7 +183,7 @@ def find_token(text, i, length, tokens):
     return find_word(text, i, length, low, high, *tokens)
 
 
-@njit(cache=True, nogil=True)
+@njit(**{**KERNEL, "_nrt": True})
 def encode_segment(text, i, end, classes, pattern, model, cache, more, out):
     """Encode text[i:end] into out (outer ids); returns (ids written, position reached).
 

@@ -16,6 +16,7 @@ from weightless.base.errors import ConfigError
 from weightless.tokenizer import encode_loop
 from weightless.tokenizer.patterns import OTHER, character_classes
 from weightless.tokenizer.rules import Rules, composed_between, stable
+from weightless.tokenizer.scan import as_type
 from weightless.tokenizer.special import SpecialFinder, between
 from weightless.tokenizer.word_counter import WordCounter, Words
 
@@ -39,6 +40,7 @@ class Encoder:
         rules: Rules,
     ) -> None:
         self.pattern, self.dtype, self.rules = pattern, dtype, rules
+        self._pattern = as_type(pattern)
         texts = {name: ids[name.encode()] for name in rules.text_tokens}
         self._marks, self._texts = _Marks({**special_tokens, **texts}), _Marks(texts)
         self._model = (*_tables(ids, merges), _words(ids if rules.whole_words else {}, pattern))
@@ -78,7 +80,7 @@ class Encoder:
         for k, (start, end) in enumerate(between(found, text.size).tolist()):
             while start < end:
                 n, reached = encode_loop.encode_segment(
-                    text, start, end, classes, self.pattern, self._model, *cache, out
+                    text, start, end, classes, self._pattern, self._model, *cache, out
                 )
                 if n:
                     pieces.append(out[:n].astype(self.dtype))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.tokenizer.scan import KERNEL
+from weightless.tokenizer.scan import INNER, KERNEL
 
 LINE_END, BLANK = 10, 32
 
@@ -34,7 +34,7 @@ def rewrite(text, trie, replacements, flags, margin, out):
     return n
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def rewrite_one(text, begin, end, trie, replacements, flags, margin, out, n):
     """Append text[begin:end], rewritten, to out[:n]; returns the new length, or -1 when there is too little room."""
     adds, removes, _ = flags
@@ -76,7 +76,7 @@ def rewrite_one(text, begin, end, trie, replacements, flags, margin, out, n):
     return n
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def put(byte, pending, out, n):
     """Append a byte, a space as U+2581, behind the first space that is still to come; returns the new length."""
     for _ in range((1 if pending else 0) + (1 if byte == BLANK else 0)):
@@ -88,7 +88,7 @@ def put(byte, pending, out, n):
     return n
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def longest_key(text, at, end, trie):
     """(length of the longest key that begins at text[at], its value); length 0 when there is none."""
     if trie.size == 0:
@@ -108,13 +108,13 @@ def longest_key(text, at, end, trie):
     return length, value
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def children(unit):
     """Offset to the children of a unit."""
     return unit >> np.uint32(10) << ((unit & np.uint32(1 << 9)) >> np.uint32(6))
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def character_length(text, at, end):
     """Bytes of the UTF-8 character at text[at]; 0 when there is none (stray, overlong, surrogate, too high, cut)."""
     first = text[at]

@@ -20,9 +20,11 @@ from weightless.tokenizer import word_table
 from weightless.tokenizer.inputs import BLOCK_BYTES, blocks, documents
 from weightless.tokenizer.memory import fresh
 from weightless.tokenizer.patterns import character_classes
+from weightless.tokenizer.scan import as_type
 from weightless.tokenizer.special import SpecialFinder
 
 BATCH = 256
+EXPORTED = 1 << 16  # slots of the table at a time
 
 Piece = tuple[bytes, np.ndarray]  # content, and segments [k, 2] of it
 
@@ -40,7 +42,7 @@ class WordCounter:
     """A growing hash table of words (see word_table.py)."""
 
     def __init__(self, pattern: int) -> None:
-        self.pattern = pattern
+        self.pattern = as_type(pattern)
         self.classes = character_classes()
         self._set_slots(fresh(3 << 15, np.uint64))
         self.spans = np.zeros(1 << 10, dtype=np.int64)
@@ -68,10 +70,23 @@ class WordCounter:
 
     def words(self) -> Words:
         """All distinct words, in the order of the table."""
-        n = int(self.state[word_table.WORDS])
-        text = fresh(int(word_table.total_bytes(self.slots, self.spans)), np.uint8)
+        n, table = int(self.state[word_table.WORDS]), self.slots.reshape(-1, 3)
         offsets, counts = fresh(n + 1, np.int64), fresh(n, np.int64)
-        word_table.export_words(self.slots, self.spans, self.arena, text, offsets, counts)
+        parts, at = range(0, len(table), EXPORTED), 0
+        for part in parts:
+            used = table[part : part + EXPORTED]
+            used = used[used[:, 2] != 0]
+            counts[at : at + len(used)] = used[:, 2]
+            offsets[at + 1 : at + len(used) + 1] = _lengths(used, self.spans)
+            at += len(used)
+        np.cumsum(offsets, out=offsets)
+        text, at = fresh(int(offsets[n]), np.uint8), 0
+        for part in parts:
+            used = table[part : part + EXPORTED]
+            used = used[used[:, 2] != 0]
+            ends = offsets[at : at + len(used) + 1]
+            _spell(used, self.spans, self.arena, text[ends[0] : ends[-1]], ends - ends[0])
+            at += len(used)
         return Words(text, offsets, counts)
 
     @property
@@ -94,6 +109,27 @@ class WordCounter:
             self.arena = arena
         else:
             self.spans = np.concatenate((self.spans, np.zeros(len(self.spans), dtype=np.int64)))
+
+
+def _lengths(used: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """Bytes of the words in the used slots [n, 3] of a table."""
+    lengths = (used[:, 1] >> word_table.TOP).astype(np.int64)
+    is_long = used[:, 1] >= word_table.LONG
+    number = (used[is_long, 1] & ~word_table.LONG).astype(np.int64)
+    lengths[is_long] = spans[number + 1] - spans[number]
+    return lengths
+
+
+def _spell(used: np.ndarray, spans: np.ndarray, arena: np.ndarray, out: np.ndarray, ends: np.ndarray) -> None:
+    """Write the words of the used slots [n, 3] behind one another; word k ends at ends[k + 1]."""
+    is_long = used[:, 1] >= word_table.LONG
+    lengths = np.diff(ends)
+    keys = np.ascontiguousarray(used[~is_long, :2]).view(np.uint8)
+    own = np.arange(16) < lengths[~is_long, None]
+    out[np.repeat(~is_long, lengths)] = keys[own]
+    for k in np.flatnonzero(is_long).tolist():
+        begin = spans[int(used[k, 1] & ~word_table.LONG)]
+        out[ends[k] : ends[k + 1]] = arena[begin : begin + lengths[k]]
 
 
 def count_inputs(
