@@ -11,14 +11,16 @@ from itertools import chain
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizer.texts import SPECIALS, random_bytes, random_text
+from tokenizer.texts import SPECIALS as NAMES
+from tokenizer.texts import random_bytes, random_text
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.tokenizer import Tokenizer, bpe, bpe_train, light_encode, reference, train_bpe
-from weightless.tokenizer.inputs import held_if_small
+from weightless.tokenizer.inputs import documents, held_if_small
 from weightless.tokenizer.rules import Rules
 
 EOT = "<|endoftext|>"
+SPECIALS = tuple(NAMES)
 PATTERNS = ["gpt2", "gpt4", "qwen2", "starcoder", "none"]
 PIECES = st.one_of(
     st.binary(max_size=12),
@@ -33,7 +35,7 @@ def on_path(light: bool, documents, *arguments, **options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bpe_train, "LIGHT_BYTES", 1 << 20 if light else -1)
         if light:  # as in a process that has not loaded any kernels
-            bpe_train._load_kernels.cache_clear()
+            bpe_train.load_kernels.cache_clear()
             patch.setattr(bpe_train, "_compiled", None)
         return train_bpe(documents, *arguments, **options)
 
@@ -68,7 +70,7 @@ def test_merges_to_the_last_pair(pattern, ties):
 @pytest.mark.parametrize("n_bytes", [999, 1000, 1001])
 def test_both_sides_of_the_limit_give_one_vocabulary(monkeypatch, n_bytes):
     monkeypatch.setattr(bpe_train, "LIGHT_BYTES", 1000)
-    bpe_train._load_kernels.cache_clear()
+    bpe_train.load_kernels.cache_clear()
     taken, compiled = [], bpe_train._compiled
     monkeypatch.setattr(bpe_train, "_compiled", lambda *given: taken.append(1) or compiled(*given))
     text = random_text(random.Random(n_bytes), 500).encode()[:n_bytes]
@@ -80,7 +82,7 @@ def test_many_distinct_words_go_to_the_kernels(monkeypatch):
     monkeypatch.setattr(bpe_train, "LIGHT_BYTES", 1000)
     monkeypatch.setattr(bpe_train, "LIGHT_WORD_BYTES", 99)
     monkeypatch.setattr(bpe_train, "light_merges", None)
-    bpe_train._load_kernels.cache_clear()
+    bpe_train.load_kernels.cache_clear()
     text = bytes(range(100))
     assert train_bpe(iter([text]), 300, pattern="none") == reference.train([text], 300, pattern="none")
 
@@ -92,7 +94,7 @@ def test_what_was_looked_at_is_not_lost(tmp_path):
     assert held_if_small(parts, 14) == ([b"ab", b"", b"x" * 10, b"cd"],) * 2
     for limit in (0, 1, 2, 11, 12, 13):
         held, again = held_if_small(iter(parts), limit)
-        assert held is None and list(again) == parts
+        assert held is None and list(documents(again)) == parts
         assert held_if_small(parts, limit) == (None, parts)
     assert held_if_small(str(path), 9) == (None, str(path))
     with pytest.raises(ConfigError, match="encode str"):
@@ -162,6 +164,6 @@ def test_a_short_text_needs_no_compiler(tmp_path):
 
 def test_both_ways_to_count_see_the_same_words(two):
     pattern = two[0].pattern
-    documents = [random_bytes(random.Random(3), 400, SPECIALS) for _ in range(3)]
-    found = bpe_train.count_words(chain(documents), SPECIALS, pattern)
-    assert found == reference.count_words(documents, SPECIALS, pattern)
+    texts = [random_bytes(random.Random(3), 400, SPECIALS) for _ in range(3)]
+    found = bpe_train.count_words(chain(texts), SPECIALS, pattern)
+    assert found == reference.count_words(texts, SPECIALS, pattern)

@@ -127,8 +127,10 @@ class Tokenizer:
 
     @cached_property
     def _encoder(self) -> Encoder:
+        from weightless.tokenizer.compiling import ENCODING, helper
         from weightless.tokenizer.encoder import Encoder  # numba only when something is encoded
 
+        helper().wait_for(ENCODING)
         code = pattern_code(self.pattern)
         return Encoder(self._ids, self.merges, self.special_tokens, code, self.dtype, self.rules)
 

@@ -22,12 +22,12 @@ import numpy as np
 
 from weightless.base.errors import ConfigError, nearest
 from weightless.base.progress import progress, told_if_slow
+from weightless.tokenizer.compiling import MERGING, helper
 from weightless.tokenizer.inputs import held_if_small, total_size
 from weightless.tokenizer.light_train import count_words, light_merges
 from weightless.tokenizer.memory import fresh, release_compiler
 from weightless.tokenizer.patterns import (
     END_OF_TEXT,
-    PATTERN_CODES,
     byte_characters,
     check_special_tokens,
     pattern_code,
@@ -75,40 +75,53 @@ def train_bpe(
     that cannot be, WeightlessError for a file that cannot be read.
     """
     specials = check_special_tokens(special_tokens)
-    code = pattern_code(pattern)
+    pattern_code(pattern)  # that it is one
     if ties not in TIES:
         raise ConfigError(f"unknown rule for ties {ties!r}: {nearest(str(ties), TIES)}")
     n_merges = _n_merges(vocab_size, len(specials))
     workers = _n_workers(n_workers)
-    if not _load_kernels.cache_info().currsize:
+    if not load_kernels.cache_info().currsize:
         texts, inputs = held_if_small(inputs, LIGHT_BYTES)
         counts = None if texts is None else count_words(texts, specials, pattern)
         if counts is not None and sum(map(len, counts)) <= LIGHT_WORD_BYTES:
             return _named(light_merges(counts, n_merges, ties), specials)
-    merges = _compiled(inputs, specials, code, workers, n_merges, ties, show_progress)
+    merges = _compiled(inputs, specials, pattern, workers, n_merges, ties, show_progress)
     return _named(merges.tolist(), specials)
 
 
 def _compiled(
-    inputs: Any, specials: list[str], code: int, workers: int, n_merges: int, ties: str, show_progress: bool
+    inputs: Any, specials: list[str], pattern: str, workers: int, n_merges: int, ties: str, show_progress: bool
 ) -> np.ndarray:
     """The merges int32 [m, 2], by the kernels."""
     from weightless.tokenizer.word_counter import count_inputs
 
     said = "compiling the tokenizer (once per machine and version)"
     with told_if_slow(said) if show_progress else nullcontext():
-        _load_kernels()
+        helper().start(pattern)
+        load_counting(pattern)
     with progress("counting words", total_size(inputs), "B") if show_progress else nullcontext() as tick:
-        layout = lay_out(count_inputs(inputs, specials, code, workers, tick))
+        layout = lay_out(count_inputs(inputs, specials, pattern_code(pattern), workers, tick))
+    with told_if_slow(said) if show_progress else nullcontext():
+        helper().wait_for(MERGING)
+        load_kernels()
     return merge_words(layout, n_merges, ties)
 
 
 @lru_cache(maxsize=1)
-def _load_kernels() -> None:
-    """Compile or link every kernel on a text of no size, once per process, and hand back the memory that took."""
+def load_counting(pattern: str) -> None:
+    """Compile or link the kernels that count words, on a text of no size, and hand back the memory that took."""
     from weightless.tokenizer.word_counter import count_inputs
 
-    words = count_inputs([b"a a bb bb"], [], PATTERN_CODES["gpt2"], 1)
+    count_inputs([b"a a bb bb"], [], pattern_code(pattern), 1)
+    release_compiler()
+
+
+@lru_cache(maxsize=1)
+def load_kernels() -> None:
+    """The same for those that merge, once per process."""
+    from weightless.tokenizer.word_counter import Words
+
+    words = Words(np.frombuffer(b"abab", np.uint8), np.array([0, 2, 4]), np.array([1, 1]))
     merge_words(lay_out(words), 1, "greatest")
     release_compiler()
 

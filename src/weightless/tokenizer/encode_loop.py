@@ -8,7 +8,7 @@ cache uint64 [4 * slots]: (low, high, first, second) per word of at most 15 byte
 mapped, so new words push out old ones).  Up to three ids stand in first and second; `more` uint32 [slots, 16] holds
 longer lists.  A cache belongs to one call at a time.
 tokens: (slots, shift, spans, arena) of word_table.py, where words that are tokens as they stand have their id + 1 as
-count; slots is empty for a vocabulary whose words all go through the merges.
+count; an empty tuple for a vocabulary whose words all go through the merges.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ ID_BITS = np.uint64(21)
 ID_MASK = np.uint64(2**21 - 1)
 HALF, LOW_HALF = np.uint64(32), np.uint64(0xFFFFFFFF)
 HEAPED = 48
+SCRATCH = 6
 
 
 @njit(**INNER)
@@ -106,11 +107,11 @@ def heap_pop(heap, n):
     heap[at] = key
 
 
-@njit(**{**INNER, "_nrt": True})
-def merge_long(text, i, length, pairs, shift, result, out):
+@njit(**INNER)
+def merge_long(text, i, length, pairs, shift, result, scratch, out):
     """Encode a long word with a heap of (rank, position), O(n log n); fills out (inner ids) and returns how many."""
-    ids, after, before = np.empty(length, np.int64), np.empty(length, np.int64), np.empty(length, np.int64)
-    heap = np.empty(3 * length, np.int64)
+    ids, after, before = scratch[:length], scratch[length : 2 * length], scratch[2 * length : 3 * length]
+    heap = scratch[3 * length : 6 * length]
     n_heap = np.int64(0)
     for k in range(length):
         ids[k], after[k], before[k] = text[i + k], k + 1, k - 1
@@ -177,18 +178,18 @@ def recall(cache, more, slot, out, at):
 @njit(**INNER)
 def find_token(text, i, length, tokens):
     """The id of the word text[i:i + length], if it is a token as it stands, plus one; else 0."""
-    if tokens[0].size == 0:
+    if len(tokens) == 0:  # a length belongs to a type: what follows is then not compiled
         return np.int64(0)
     low, high = word_key(text, i, length)
     return find_word(text, i, length, low, high, *tokens)
 
 
-@njit(**{**KERNEL, "_nrt": True})
-def encode_segment(text, i, end, classes, pattern, model, cache, more, out):
+@njit(**KERNEL)
+def encode_segment(text, i, end, classes, pattern, model, cache, more, scratch, out):
     """Encode text[i:end] into out (outer ids); returns (ids written, position reached).
 
     Stops early when the next word might not fit (a word has at most as many ids as bytes, and recall writes three).
-    model = (pairs, shift, result, outer, tokens).
+    model = (pairs, shift, result, outer, tokens); scratch int64 [SCRATCH * len(out)].
     """
     pairs, shift, result, outer, tokens = model
     cache_shift = np.uint64(64)
@@ -196,7 +197,7 @@ def encode_segment(text, i, end, classes, pattern, model, cache, more, out):
     while slots > 1:
         slots >>= 1
         cache_shift -= np.uint64(1)
-    ids, ranks = np.empty(HEAPED + 1, np.int64), np.empty(HEAPED + 1, np.int64)
+    ids, ranks = scratch[:HEAPED], scratch[HEAPED : 2 * HEAPED]
     n = np.int64(0)
     while i < end:
         to = word_end(text, i, end, classes, pattern)
@@ -218,7 +219,7 @@ def encode_segment(text, i, end, classes, pattern, model, cache, more, out):
             for k in range(made):
                 out[n + k] = outer[ids[k]]
         else:
-            made = merge_long(text, i, length, pairs, shift, result, out[n:])
+            made = merge_long(text, i, length, pairs, shift, result, scratch, out[n:])
             for k in range(made):
                 out[n + k] = outer[out[n + k]]
         if length <= SHORT:

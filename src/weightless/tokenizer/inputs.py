@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from weightless.base.compressed import COMPRESSED, open_bytes
 from weightless.base.errors import ConfigError
@@ -58,7 +59,7 @@ def blocks(document: Path | bytes, size: int = BLOCK_BYTES) -> Iterator[bytes]:
             yield block
 
 
-def held_if_small(inputs: object, limit: int) -> tuple[list[bytes] | None, object]:
+def held_if_small(inputs: Any, limit: int) -> tuple[list[bytes] | None, Any]:
     """(the content of every document, the same) when all have at most `limit` bytes, else (None, the inputs again).
 
     What is asked to see whether it is small is held and given back, so that an iterator loses nothing; a file that
