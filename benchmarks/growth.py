@@ -78,7 +78,7 @@ def parse() -> argparse.Namespace:
 
 def measure(arguments: argparse.Namespace) -> None:
     """Every point that is wanted and missing; the record is rewritten after each."""
-    record = read_json(arguments.record) if arguments.record.exists() else {"points": []}
+    record: dict[str, Any] = read_json(arguments.record) if arguments.record.exists() else {"points": []}
     record["machine"] = machine()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)

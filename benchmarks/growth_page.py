@@ -23,6 +23,7 @@ from weightless.countmix.shape import MOST_BITS
 from weightless.data.shards.parts import MOST_PARTS
 from weightless.data.shards.shards import LARGEST_VOCABULARY, MOST_TOKENS
 from weightless.lab.report.interval import t_critical
+from weightless.ngram import kneser_ney, suffix_array
 from weightless.ngram.kneser_ney import MAX_TOKENS
 from weightless.tokenizer.bpe_train import LARGEST_LAYOUT
 
@@ -34,7 +35,7 @@ DIVIDED = {
     "write shards": "shards in parts, `data prepare --part i/n`",
     "read shards": "each machine reads its own shards",
 }
-LIMITED = dict.fromkeys(("count Kneser-Ney", "suffix array", "open an artifact", "decode"), MAX_TOKENS)
+LIMITED: dict[str, int] = dict.fromkeys(("count Kneser-Ney", "suffix array", "open an artifact", "decode"), MAX_TOKENS)
 HEAD = """# How cost grows
 
 Written by `python benchmarks/growth.py --page docs/scale.md` from `runs/recorded/growth/growth.json`.
@@ -224,19 +225,26 @@ def _breaks(lines: dict[str, dict[str, Line | None]], memory: int) -> str:
             "exists: more shards per part",
         ),
     ]
-    for stage, why, way in (
+    killed, least = "the system ends the process", "refused where {} bytes per token do not fit, else {}"
+    for stage, why, shown, way in (
         (
             "count Kneser-Ney",
             "memory of the sorted n-grams",
+            least.format(kneser_ney.LEAST_BYTES, killed),
             "a lower order; none yet: an external merge of sorted runs",
         ),
-        ("suffix array", "memory of the sorted suffixes", "none yet: sorting by parts and merging"),
-        ("train BPE", "memory of the distinct words and their pairs", "exists: train on a part of the text"),
+        (
+            "suffix array",
+            "memory of the sorted suffixes",
+            least.format(suffix_array.LEAST_BYTES, killed),
+            "none yet: sorting by parts and merging",
+        ),
+        ("train BPE", "memory of the distinct words and their pairs", killed, "exists: train on a part of the text"),
     ):
         line = lines.get(stage, {}).get("memory")
         if line is not None:
-            shown = f"{why} ({stage}): {SHARE_TOLD} of {human_bytes(memory)}"
-            found.append((line.reaches(SHARE * memory), shown, "the system ends the process, or a MemoryError", way))
+            what = f"{why} ({stage}): {SHARE_TOLD} of {human_bytes(memory)}"
+            found.append((line.reaches(SHARE * memory), what, shown, way))
     rows = [(f"{tokens:.1e}" if tokens < 1e15 else "beyond 1e15", *told) for tokens, *told in sorted(found)]
     others = (
         f"Whatever the number of tokens: ids of shards are 16 bits, so a vocabulary has at most {LARGEST_VOCABULARY:,} "

@@ -85,6 +85,15 @@ def test_more_tokens_than_32_bits_can_number(build):
         build(many)
 
 
+def test_more_tokens_than_memory(monkeypatch):
+    monkeypatch.setattr(kneser_ney, "memory", lambda: 16 * 100 - 1)
+    with pytest.raises(WeightlessError, match=r"sorting the suffixes of 100 tokens takes at least 1.6 kB"):
+        suffix_array.build(np.ones(100, np.uint16), 9)
+    monkeypatch.setattr(kneser_ney, "memory", lambda: 8 * 100 - 1)
+    with pytest.raises(WeightlessError, match=r"counting the n-grams of 100 tokens takes at least 800 B of memory"):
+        kneser_ney.build(np.ones(100, np.uint16), 9, 2)
+
+
 def test_more_bytes_of_words_than_positions(monkeypatch):
     monkeypatch.setattr(bpe_train, "LARGEST_LAYOUT", 20)
     words = Words(np.zeros(20, np.uint8), np.array([0, 20]), np.array([1]))
