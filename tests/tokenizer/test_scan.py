@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from numba import njit
 from tokenizer.texts import random_bytes, random_text
 
 from weightless.tokenizer import reference, scan
@@ -17,10 +18,15 @@ from weightless.tokenizer.word_counter import WordCounter, Words
 PATTERNS = ["gpt2", "gpt4", "qwen2", "starcoder", "none"]
 
 
+@njit
+def word_end(text, i, end, classes, pattern):
+    return scan.word_end(text, i, end, classes, pattern)
+
+
 def scanned(text: bytes, pattern: str) -> list[bytes]:
     buffer, classes, at, out = np.frombuffer(text, np.uint8), character_classes(), 0, []
     while at < len(text):
-        to = scan.word_end(buffer, at, len(text), classes, PATTERN_CODES[pattern])
+        to = word_end(buffer, at, len(text), classes, scan.as_type(PATTERN_CODES[pattern]))
         out.append(text[at:to])
         at = to
     return out

@@ -199,7 +199,7 @@ def test_words_are_counted_on_one_thread_unless_more_are_asked_for(monkeypatch, 
     """The default is never slower than one thread, because it is one; the merges are the same for any number."""
     from weightless.tokenizer import bpe_train, word_counter
 
-    bpe_train._load_kernels()
+    bpe_train.load_kernels()
     seen, count = [], word_counter.count_inputs
 
     def counted(inputs, specials, pattern, n_workers, tick=None):

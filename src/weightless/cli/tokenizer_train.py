@@ -72,8 +72,6 @@ def _bytes(options: Train) -> int:
     from weightless.data.text.sources import open_source
     from weightless.tokenizer import Tokenizer, train_bpe
 
-    with told_if_slow("compiling the tokenizer (once per machine and version)"):
-        train_bpe([b"a a"], 256, [], n_workers=1)
     started, out = time.perf_counter(), options.out or "tokenizer.json"
     documents = _told_if_empty(iter(open_source(options.text, options.field, options.special)), options.text)
     vocab, merges = train_bpe(

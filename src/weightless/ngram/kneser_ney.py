@@ -21,13 +21,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.memory import memory
 from weightless.base.progress import Ticker, progress
+from weightless.base.units import human_bytes
 from weightless.ngram.counts import Level, count_levels
 from weightless.ngram.layout import MAX_ORDER, word_dtype
 from weightless.ops.kneser_ney import Discounts, modified_discounts
 
 MAX_TOKENS = 2**32 - 2 * MAX_ORDER
 MAX_VOCAB = 2**24
+LEAST_BYTES = 8
+"""Of memory per token: the keys that are sorted."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ def build_with_report(
     """Count, discount and quantise.  ConfigError or WeightlessError when order, vocabulary or stream cannot be."""
     minimum = _checked_minimum(min_counts, order)
     tokens = checked_stream(tokens, vocab_size)
+    check_room(tokens.size, LEAST_BYTES, "counting the n-grams")
     bar = progress("counting n-grams", order, "orders") if show_progress else nullcontext(_silent)
     with bar as tick:
         return _smooth(count_levels(tokens, vocab_size, order), vocab_size, minimum, tick)
@@ -100,6 +105,16 @@ def checked_stream(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
     if low < 0 or high >= vocab_size:
         raise WeightlessError(f"token id {low if low < 0 else high} is outside the vocabulary of {vocab_size:,}")
     return stream.astype(word_dtype(vocab_size), copy=False)
+
+
+def check_room(n_tokens: int, bytes_each: int, what: str) -> None:
+    """WeightlessError where not even the least that `what` takes, so many bytes per token, fits into memory."""
+    there = memory()
+    if there is not None and n_tokens * bytes_each > there:
+        raise WeightlessError(
+            f"{what} of {n_tokens:,} tokens takes at least {human_bytes(n_tokens * bytes_each)} of memory, and there "
+            f"are {human_bytes(there)}: take a part of the text, or a machine with more"
+        )
 
 
 def _silent(amount: float = 1, note: str = "") -> None:

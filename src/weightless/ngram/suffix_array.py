@@ -23,9 +23,11 @@ import numpy as np
 
 from weightless.base.errors import ConfigError
 from weightless.ngram.counts import bits_for
-from weightless.ngram.kneser_ney import checked_stream
+from weightless.ngram.kneser_ney import check_room, checked_stream
 
 KEY_BITS = 64
+LEAST_BYTES = 16
+"""Of memory per token: keys, ranks and the array itself."""
 CHUNK = 1 << 20
 """Suffixes that are sorted at a time; their keys stay within the cache."""
 
@@ -99,6 +101,7 @@ class SuffixArray:
 def build(tokens: np.ndarray, vocab_size: int) -> SuffixArray:
     """Sort the suffixes of one token stream."""
     text = checked_stream(tokens, vocab_size)
+    check_room(text.size, LEAST_BYTES, "sorting the suffixes")
     first_row = np.zeros(vocab_size + 1, np.uint32)
     np.cumsum(np.bincount(text, minlength=vocab_size), out=first_row[1:])
     return SuffixArray(text, _sorted_suffixes(text, int(text.max()) + 1), first_row)

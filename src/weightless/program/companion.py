@@ -7,14 +7,11 @@ with a warm cache pays for it, and only where a second core may be used and seem
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightless.base.cores import is_one_idle
+from weightless.base.own_process import own_process as base_own_process
 
 if TYPE_CHECKING:
     from weightless.program.program import Program
@@ -47,23 +44,5 @@ class Companion:
 
 
 def own_process(function: str, told: Any) -> subprocess.Popen[bytes] | None:
-    """A silent process that calls a function of `program.warm` with the JSON of `told`; None where none can be had.
-
-    It finds the package where this process found it, and never in the folder that it is started in.
-    """
-    package = str(Path(__file__).parents[2])
-    code = (
-        f"import sys; told = sys.stdin.read(); sys.path.append({package!r}); "
-        f"from weightless.program.warm import {function}; {function}(told)"
-    )
-    silent = subprocess.DEVNULL
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", code], stdin=subprocess.PIPE, stdout=silent, stderr=silent
-        )
-    except OSError:  # no more processes are allowed: compiling here takes longer, and that is all
-        return None
-    assert process.stdin is not None
-    with suppress(BrokenPipeError), process.stdin as pipe:  # whatever ended it: compiling can wait
-        pipe.write(json.dumps(told).encode())
-    return process
+    """A silent process that calls a function of `program.warm` with the JSON of `told`; None where none can be had."""
+    return base_own_process("weightless.program.warm", function, told)

@@ -13,6 +13,7 @@ Errors: ConfigError for a vocabulary that contradicts itself and for unknown ids
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from weightless.base.files import atomic_write
 from weightless.tokenizer import storage
 from weightless.tokenizer.bpe_train import LARGEST_VOCABULARY, train_bpe
 from weightless.tokenizer.byte_table import ByteTable, table_of_bytes
+from weightless.tokenizer.light_encode import LIGHT_BYTES, LightEncoder
 from weightless.tokenizer.patterns import END_OF_TEXT, check_special_tokens, pattern_code, text_bytes
 from weightless.tokenizer.rules import OURS, Rules
 from weightless.tokenizer.streaming import StreamDecoder, encode_chunks
@@ -115,9 +117,20 @@ class Tokenizer:
         return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
 
     @cached_property
+    def _light(self) -> LightEncoder:
+        return LightEncoder(self._ids, self.merges, self.special_tokens, self.pattern, self.dtype, self.rules)
+
+    def _takes_light(self, n_bytes: int) -> bool:
+        """Whether a text is encoded without compiled code: as long as this process has none, and texts are short."""
+        loaded = "weightless.tokenizer.encoder" in sys.modules
+        return not loaded and n_bytes <= LIGHT_BYTES and self._light.takes(n_bytes)
+
+    @cached_property
     def _encoder(self) -> Encoder:
+        from weightless.tokenizer.compiling import ENCODING, helper
         from weightless.tokenizer.encoder import Encoder  # numba only when something is encoded
 
+        helper().wait_for(ENCODING)
         code = pattern_code(self.pattern)
         return Encoder(self._ids, self.merges, self.special_tokens, code, self.dtype, self.rules)
 
@@ -127,22 +140,25 @@ class Tokenizer:
 
     def encode_array(self, text: str | bytes) -> np.ndarray:
         """The same as an array of `dtype`."""
-        return self._encoder.encode(text_bytes(text), with_special=True)
+        return self._encode(text_bytes(text), with_special=True)
 
     def encode_ordinary_array(self, text: str | bytes) -> np.ndarray:
         """Ids of a text in which special tokens have no meaning."""
-        return self._encoder.encode(text_bytes(text), with_special=False)
+        return self._encode(text_bytes(text), with_special=False)
+
+    def _encode(self, content: bytes, with_special: bool = True) -> np.ndarray:
+        return (self._light if self._takes_light(len(content)) else self._encoder).encode(content, with_special)
 
     def encode_iterable(self, chunks: Iterable[str | bytes]) -> Iterator[int]:
         """Ids of the joined chunks, in memory that does not grow (except with text that holds no place to cut)."""
-        for ids in encode_chunks(self._encoder, chunks):
+        for ids in encode_chunks(self._encode, lambda pending: self._encoder.safe_cut(pending), chunks):
             yield from ids.tolist()
 
     def encode_batch(self, texts: Sequence[str | bytes], n_workers: int = 1) -> list[np.ndarray]:
         """encode_array of every text, on `n_workers` threads."""
         if n_workers < 1:
             raise ConfigError(f"n_workers = {n_workers} should be at least 1")
-        if n_workers == 1 or len(texts) < 2:
+        if n_workers == 1 or len(texts) < 2 or self._takes_light(sum(map(len, texts))):
             return [self.encode_array(text) for text in texts]
         from concurrent.futures import ThreadPoolExecutor
 

@@ -4,26 +4,30 @@ Ids: 0..255 are the bytes, then the merges in order, then the special tokens (in
 Ties: "greatest" takes the greatest (bytes, bytes) pair, compared as raw bytes; "hf" gives the merges, in order, that
 Hugging Face's trainer gives (least pair of ids, bytes ordered by their printable stand-ins).
 Special tokens are split off first, longest first; they are hard boundaries and are never counted.
-The merges do not depend on the number of workers, nor on how a text is cut into blocks.
+The merges do not depend on the number of workers, nor on how a text is cut into blocks, nor on the path that is taken:
+short texts go through light_train.py, which needs no compiled code (a process that has loaded the kernels already goes
+on with them).
 Twin: reference.train.  Errors: ConfigError for settings that cannot be, WeightlessError for unreadable files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from weightless.base.errors import ConfigError, nearest
-from weightless.base.progress import progress
+from weightless.base.progress import progress, told_if_slow
+from weightless.tokenizer.compiling import MERGING, helper
+from weightless.tokenizer.inputs import held_if_small, total_size
+from weightless.tokenizer.light_train import count_words, light_merges
 from weightless.tokenizer.memory import fresh, release_compiler
 from weightless.tokenizer.patterns import (
     END_OF_TEXT,
-    PATTERN_CODES,
     byte_characters,
     check_special_tokens,
     pattern_code,
@@ -33,9 +37,12 @@ if TYPE_CHECKING:
     from weightless.tokenizer.word_counter import Words
 
 TIES = ("greatest", "hf")
+LIGHT_BYTES, LIGHT_WORD_BYTES = 1 << 20, 1 << 18
+"""Bytes of text, and of its distinct words, up to which light_train.py takes less time than the kernels to compile."""
 LARGEST_LAYOUT = 2**31 - 1
 LARGEST_VOCABULARY = 2**21
-SLOT_BITS = 14
+SLOT_BITS, GAP = 14, -1
+AT_ONCE = 1 << 18  # words, or places, that NumPy looks at together
 PAIRS_AT_FIRST = 2**22  # what is not used takes no memory
 
 Layout = tuple[np.ndarray, np.ndarray, np.ndarray]  # (text, symbol, weight) of merge_loop
@@ -67,26 +74,54 @@ def train_bpe(
     Fewer merges come back when the text has no pair left.  Raises ConfigError for sizes, patterns and special tokens
     that cannot be, WeightlessError for a file that cannot be read.
     """
-    from weightless.tokenizer.word_counter import count_inputs, total_size
-
     specials = check_special_tokens(special_tokens)
-    code = pattern_code(pattern)
+    pattern_code(pattern)  # that it is one
     if ties not in TIES:
         raise ConfigError(f"unknown rule for ties {ties!r}: {nearest(str(ties), TIES)}")
     n_merges = _n_merges(vocab_size, len(specials))
     workers = _n_workers(n_workers)
-    _load_kernels()
+    if not load_kernels.cache_info().currsize:
+        texts, inputs = held_if_small(inputs, LIGHT_BYTES)
+        counts = None if texts is None else count_words(texts, specials, pattern)
+        if counts is not None and sum(map(len, counts)) <= LIGHT_WORD_BYTES:
+            return _named(light_merges(counts, n_merges, ties), specials)
+    merges = _compiled(inputs, specials, pattern, workers, n_merges, ties, show_progress)
+    return _named(merges.tolist(), specials)
+
+
+def _compiled(
+    inputs: Any, specials: list[str], pattern: str, workers: int, n_merges: int, ties: str, show_progress: bool
+) -> np.ndarray:
+    """The merges int32 [m, 2], by the kernels."""
+    from weightless.tokenizer.word_counter import count_inputs
+
+    said = "compiling the tokenizer (once per machine and version)"
+    with told_if_slow(said) if show_progress else nullcontext():
+        helper().start(pattern)
+        load_counting(pattern)
     with progress("counting words", total_size(inputs), "B") if show_progress else nullcontext() as tick:
-        layout = lay_out(count_inputs(inputs, specials, code, workers, tick))
-    return _named(merge_words(layout, n_merges, ties), specials)
+        layout = lay_out(count_inputs(inputs, specials, pattern_code(pattern), workers, tick))
+    with told_if_slow(said) if show_progress else nullcontext():
+        helper().wait_for(MERGING)
+        load_kernels()
+    return merge_words(layout, n_merges, ties)
 
 
 @lru_cache(maxsize=1)
-def _load_kernels() -> None:
-    """Compile or link every kernel on a text of no size, once per process, and hand back the memory that took."""
+def load_counting(pattern: str) -> None:
+    """Compile or link the kernels that count words, on a text of no size, and hand back the memory that took."""
     from weightless.tokenizer.word_counter import count_inputs
 
-    words = count_inputs([b"a a bb bb"], [], PATTERN_CODES["gpt2"], 1)
+    count_inputs([b"a a bb bb"], [], pattern_code(pattern), 1)
+    release_compiler()
+
+
+@lru_cache(maxsize=1)
+def load_kernels() -> None:
+    """The same for those that merge, once per process."""
+    from weightless.tokenizer.word_counter import Words
+
+    words = Words(np.frombuffer(b"abab", np.uint8), np.array([0, 2, 4]), np.array([1, 1]))
     merge_words(lay_out(words), 1, "greatest")
     release_compiler()
 
@@ -115,17 +150,25 @@ def _n_workers(n_workers: int | None) -> int:
 
 def lay_out(words: Words) -> Layout:
     """The distinct words as the arrays that are merged in."""
-    from weightless.tokenizer import merge_loop
-
     n = len(words.text) + len(words.counts)
     if n > LARGEST_LAYOUT:
         raise ConfigError(
             f"the distinct words have {len(words.text):,} bytes, more than 2^31; train on a part of the text"
         )
     narrow = len(words.counts) == 0 or words.counts.max() < 1 << 31
-    layout = (fresh(n, np.uint8), fresh(n, np.int32), fresh(n, np.int32 if narrow else np.int64))
-    merge_loop.lay_out(words.text, words.offsets, words.counts, *layout)
-    return layout
+    text, symbol, weight = fresh(n, np.uint8), fresh(n, np.int32), fresh(n, np.int32 if narrow else np.int64)
+    for first in range(0, len(words.counts), AT_ONCE):
+        ends = words.offsets[first : first + AT_ONCE + 1]
+        own = np.arange(first, first + len(ends))
+        part = slice(int(ends[0] + own[0]), int(ends[-1] + own[-1]))
+        gaps = (ends + own)[1:] - 1 - part.start
+        is_byte = np.ones(part.stop - part.start, dtype=bool)
+        is_byte[gaps] = False
+        text[part][is_byte] = words.text[ends[0] : ends[-1]]
+        symbol[part] = text[part]
+        symbol[part][gaps] = GAP
+        weight[part] = np.repeat(words.counts[own[:-1]], np.diff(ends) + 1)
+    return text, symbol, weight
 
 
 def merge_words(words: Layout, n_merges: int, ties: str) -> np.ndarray:
@@ -141,14 +184,14 @@ def merge_words(words: Layout, n_merges: int, ties: str) -> np.ndarray:
     if ties == "hf":
         order = np.concatenate((list(map(ord, byte_characters())), 1000 + np.arange(n_merges)))
     heap = fresh(len(pairs[0]), np.int32)
-    merge_loop.heapify(heap, n_pairs, pairs, tokens, words[0], order)
+    heap[:n_pairs] = _best_first(pairs, n_pairs, order)
     neighbours = np.zeros((2, 2, n_tokens), dtype=np.int64)
     scratch = (neighbours[0], neighbours[1], np.empty(2 * n_tokens, dtype=np.int64))
     merges = np.empty((n_merges, 2), dtype=np.int32)
     state = np.array([0, n_pairs, n_pairs, n_listed], dtype=np.int64)
     slots = indexed(pairs, n_pairs, 2 * n_pairs)
     while not merge_loop.merge_pairs(words, pairs, slots, positions, heap, tokens, order, scratch, merges, state):
-        room = merge_loop.most_neighbours(pairs[4][heap[0]], 256 + state[merge_loop.MADE])
+        room = merge_loop.most_neighbours.py_func(pairs[4][heap[0]], 256 + state[merge_loop.MADE])
         wanted = int(state[merge_loop.PAIRS] + room)
         arrays = list(pairs)
         del pairs  # so that only one of them is in memory twice
@@ -162,6 +205,13 @@ def merge_words(words: Layout, n_merges: int, ties: str) -> np.ndarray:
     return merges[: state[merge_loop.MADE]]
 
 
+def _best_first(pairs: tuple[np.ndarray, ...], n_pairs: int, order: np.ndarray) -> np.ndarray:
+    """The pairs of bytes sorted as merge_loop.is_better would, which is a heap."""
+    left, right, bound = (array[:n_pairs].astype(np.int64) for array in pairs[:3])
+    ranks = (order[right], order[left]) if len(order) else (-right, -left)
+    return np.lexsort((*ranks, -bound))
+
+
 def _byte_pairs(symbol: np.ndarray, weight: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray, int, int]:
     """((left, right, bound, first, size, count) of all pairs of bytes, their positions, how many of either).
 
@@ -170,15 +220,29 @@ def _byte_pairs(symbol: np.ndarray, weight: np.ndarray) -> tuple[tuple[np.ndarra
     from weightless.tokenizer import merge_loop
 
     n_of, bound_of = np.zeros((2, 1 << 16), dtype=np.int64)
-    merge_loop.count_byte_pairs(symbol, weight, n_of, bound_of)
+    for place, pair in _pairs_in_parts(symbol):
+        n_of += np.bincount(pair, minlength=1 << 16)
+        bound_of += np.bincount(pair, weight[place], minlength=1 << 16).astype(np.int64)  # exact up to 2^53
     first_of = np.cumsum(n_of) - n_of
-    positions = fresh(merge_loop.LISTED_PER_BYTE * len(symbol), np.int32)
-    merge_loop.list_byte_pairs(symbol, first_of.copy(), positions)
+    positions, fill = fresh(merge_loop.LISTED_PER_BYTE * len(symbol), np.int32), first_of.copy()
+    for place, pair in _pairs_in_parts(symbol):
+        of_pair, n_here = np.argsort(pair, kind="stable"), np.bincount(pair, minlength=1 << 16)
+        within = np.arange(len(pair)) - np.repeat(np.cumsum(n_here) - n_here, n_here)
+        positions[np.repeat(fill, n_here) + within] = place[of_pair]
+        fill += n_here
     used = np.nonzero(n_of)[0]
     left, right = (used >> 8).astype(np.int32), (used & 255).astype(np.int32)
     pairs = (left, right, bound_of[used], first_of[used], n_of[used].astype(np.int32), bound_of[used])
     room = min(len(positions), PAIRS_AT_FIRST)
     return tuple(longer(array, room) for array in pairs), positions, len(used), int(n_of.sum())
+
+
+def _pairs_in_parts(symbol: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(places of neighbouring bytes, uint16: the two as left * 256 + right), for one part of the text after another."""
+    for at in range(0, len(symbol) - 1, AT_ONCE):
+        left, right = symbol[at : at + AT_ONCE], symbol[at + 1 : at + 1 + AT_ONCE]
+        place = np.flatnonzero((left[: len(right)] >= 0) & (right >= 0))
+        yield at + place, (left[place] << 8 | right[place]).astype(np.uint16)
 
 
 def indexed(pairs: tuple[np.ndarray, ...], n_pairs: int, size: int) -> np.ndarray:
@@ -199,11 +263,11 @@ def longer(array: np.ndarray, size: int) -> np.ndarray:
     return out
 
 
-def _named(merges: np.ndarray, specials: list[str]) -> Vocabulary:
+def _named(merges: Iterable[Sequence[int]], specials: list[str]) -> Vocabulary:
     tokens = [bytes([byte]) for byte in range(256)]
-    lefts, rights = merges[:, 0].tolist(), merges[:, 1].tolist()
-    for left, right in zip(lefts, rights):
+    pairs = []
+    for left, right in merges:
+        pairs.append((tokens[left], tokens[right]))
         tokens.append(tokens[left] + tokens[right])
-    pairs = list(zip(map(tokens.__getitem__, lefts), map(tokens.__getitem__, rights)))
     tokens += [special.encode() for special in specials]
     return dict(enumerate(tokens)), pairs

@@ -8,7 +8,7 @@ cache uint64 [4 * slots]: (low, high, first, second) per word of at most 15 byte
 mapped, so new words push out old ones).  Up to three ids stand in first and second; `more` uint32 [slots, 16] holds
 longer lists.  A cache belongs to one call at a time.
 tokens: (slots, shift, spans, arena) of word_table.py, where words that are tokens as they stand have their id + 1 as
-count; slots is empty for a vocabulary whose words all go through the merges.
+count; an empty tuple for a vocabulary whose words all go through the merges.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.tokenizer.scan import KERNEL, word_end
+from weightless.tokenizer.scan import INNER, KERNEL, word_end
 from weightless.tokenizer.word_table import MIX_B, SHORT, find_word, slot_hash, word_key
 
 NONE = np.int64(2**31)
@@ -24,9 +24,10 @@ ID_BITS = np.uint64(21)
 ID_MASK = np.uint64(2**21 - 1)
 HALF, LOW_HALF = np.uint64(32), np.uint64(0xFFFFFFFF)
 HEAPED = 48
+SCRATCH = 6
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def pair_rank(left, right, pairs, shift):
     """Rank of the merge of two inner ids, or NONE."""
     key = np.uint64(left) << ID_BITS | np.uint64(right)
@@ -55,7 +56,7 @@ def fill_pairs(left, right, pairs, shift):
         pairs[at] = key << ID_BITS | np.uint64(r + 1)
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def merge_short(text, i, length, pairs, shift, result, ids, ranks):
     """Encode a word by scanning all ranks for each merge; fills ids (inner) and returns how many."""
     n = length
@@ -82,7 +83,7 @@ def merge_short(text, i, length, pairs, shift, result, ids, ranks):
     return n
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def heap_push(heap, n, key):
     at = n
     while at > 0 and heap[(at - 1) >> 1] > key:
@@ -91,7 +92,7 @@ def heap_push(heap, n, key):
     heap[at] = key
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def heap_pop(heap, n):
     """Remove the least key of the heap of n."""
     key, at = heap[n - 1], 0
@@ -106,11 +107,11 @@ def heap_pop(heap, n):
     heap[at] = key
 
 
-@njit(cache=True, nogil=True)
-def merge_long(text, i, length, pairs, shift, result, out):
+@njit(**INNER)
+def merge_long(text, i, length, pairs, shift, result, scratch, out):
     """Encode a long word with a heap of (rank, position), O(n log n); fills out (inner ids) and returns how many."""
-    ids, after, before = np.empty(length, np.int64), np.empty(length, np.int64), np.empty(length, np.int64)
-    heap = np.empty(3 * length, np.int64)
+    ids, after, before = scratch[:length], scratch[length : 2 * length], scratch[2 * length : 3 * length]
+    heap = scratch[3 * length : 6 * length]
     n_heap = np.int64(0)
     for k in range(length):
         ids[k], after[k], before[k] = text[i + k], k + 1, k - 1
@@ -144,7 +145,7 @@ def merge_long(text, i, length, pairs, shift, result, out):
     return n
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def keep(cache, more, slot, low, high, out, at, n):
     """Remember the ids out[at:at + n] of a word."""
     cache[4 * slot], cache[4 * slot + 1] = low, high
@@ -158,7 +159,7 @@ def keep(cache, more, slot, low, high, out, at, n):
         more[slot, k] = out[at + k]
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def recall(cache, more, slot, out, at):
     """Write the remembered ids to out[at:] (at least three places) and return how many there are."""
     first, second = cache[4 * slot + 2], cache[4 * slot + 3]
@@ -174,21 +175,21 @@ def recall(cache, more, slot, out, at):
     return n
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def find_token(text, i, length, tokens):
     """The id of the word text[i:i + length], if it is a token as it stands, plus one; else 0."""
-    if tokens[0].size == 0:
+    if len(tokens) == 0:  # a length belongs to a type: what follows is then not compiled
         return np.int64(0)
     low, high = word_key(text, i, length)
     return find_word(text, i, length, low, high, *tokens)
 
 
-@njit(cache=True, nogil=True)
-def encode_segment(text, i, end, classes, pattern, model, cache, more, out):
+@njit(**KERNEL)
+def encode_segment(text, i, end, classes, pattern, model, cache, more, scratch, out):
     """Encode text[i:end] into out (outer ids); returns (ids written, position reached).
 
     Stops early when the next word might not fit (a word has at most as many ids as bytes, and recall writes three).
-    model = (pairs, shift, result, outer, tokens).
+    model = (pairs, shift, result, outer, tokens); scratch int64 [SCRATCH * len(out)].
     """
     pairs, shift, result, outer, tokens = model
     cache_shift = np.uint64(64)
@@ -196,7 +197,7 @@ def encode_segment(text, i, end, classes, pattern, model, cache, more, out):
     while slots > 1:
         slots >>= 1
         cache_shift -= np.uint64(1)
-    ids, ranks = np.empty(HEAPED + 1, np.int64), np.empty(HEAPED + 1, np.int64)
+    ids, ranks = scratch[:HEAPED], scratch[HEAPED : 2 * HEAPED]
     n = np.int64(0)
     while i < end:
         to = word_end(text, i, end, classes, pattern)
@@ -218,7 +219,7 @@ def encode_segment(text, i, end, classes, pattern, model, cache, more, out):
             for k in range(made):
                 out[n + k] = outer[ids[k]]
         else:
-            made = merge_long(text, i, length, pairs, shift, result, out[n:])
+            made = merge_long(text, i, length, pairs, shift, result, scratch, out[n:])
             for k in range(made):
                 out[n + k] = outer[out[n + k]]
         if length <= SHORT:

@@ -14,8 +14,10 @@ import numpy as np
 
 from weightless.base.errors import ConfigError
 from weightless.tokenizer import encode_loop
+from weightless.tokenizer.encode_loop import HEAPED
 from weightless.tokenizer.patterns import OTHER, character_classes
 from weightless.tokenizer.rules import Rules, composed_between, stable
+from weightless.tokenizer.scan import as_type
 from weightless.tokenizer.special import SpecialFinder, between
 from weightless.tokenizer.word_counter import WordCounter, Words
 
@@ -39,6 +41,7 @@ class Encoder:
         rules: Rules,
     ) -> None:
         self.pattern, self.dtype, self.rules = pattern, dtype, rules
+        self._pattern = as_type(pattern)
         texts = {name: ids[name.encode()] for name in rules.text_tokens}
         self._marks, self._texts = _Marks({**special_tokens, **texts}), _Marks(texts)
         self._model = (*_tables(ids, merges), _words(ids if rules.whole_words else {}, pattern))
@@ -73,33 +76,38 @@ class Encoder:
         self, text: np.ndarray, found: np.ndarray, ids: np.ndarray, cache: tuple[np.ndarray, np.ndarray]
     ) -> list[np.ndarray]:
         pieces: list[np.ndarray] = []
-        out = np.empty(min(text.size, OUT_ENTRIES) + 8, dtype=np.uint32)
+        out, scratch = _room(max(HEAPED, min(text.size, OUT_ENTRIES)) + 8)
         classes = character_classes()
         for k, (start, end) in enumerate(between(found, text.size).tolist()):
             while start < end:
                 n, reached = encode_loop.encode_segment(
-                    text, start, end, classes, self.pattern, self._model, *cache, out
+                    text, start, end, classes, self._pattern, self._model, *cache, scratch, out
                 )
                 if n:
                     pieces.append(out[:n].astype(self.dtype))
                 elif reached == start:
-                    out = self._longer(out, end - start)
+                    out, scratch = self._longer(out, end - start)
                 start = reached
             if k < len(found):
                 pieces.append(ids[found[k, 2] : found[k, 2] + 1].astype(self.dtype))
         return pieces or [np.empty(0, dtype=self.dtype)]
 
     @staticmethod
-    def _longer(out: np.ndarray, needed: int) -> np.ndarray:
+    def _longer(out: np.ndarray, needed: int) -> tuple[np.ndarray, np.ndarray]:
         if needed > LARGEST_WORD:
             raise ConfigError(f"a text of {needed:,} bytes without a word boundary is too long; cut it into parts")
-        return np.empty(min(2 * out.size, needed + 8), dtype=np.uint32)
+        return _room(min(2 * out.size, needed + 8))
 
     def _take_cache(self) -> tuple[np.ndarray, np.ndarray]:
         try:
             return self._caches.get_nowait()
         except Empty:
             return np.zeros(4 << CACHE_BITS, dtype=np.uint64), np.empty((1 << CACHE_BITS, 16), dtype=np.uint32)
+
+
+def _room(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Room for n ids, and for what merging a word of as many bytes needs; what is not touched takes no memory."""
+    return np.empty(n, dtype=np.uint32), np.empty(encode_loop.SCRATCH * n, dtype=np.int64)
 
 
 class _Marks:
@@ -113,7 +121,7 @@ class _Marks:
 def _words(ids: Mapping[bytes, int], pattern: int) -> tuple:
     """The table `tokens` of encode_loop; empty without tokens."""
     if not ids:
-        return np.empty(0, np.uint64), np.uint64(0), np.empty(0, np.int64), np.empty(0, np.uint8)
+        return ()
     text, offsets = np.frombuffer(b"".join(ids), dtype=np.uint8), np.cumsum([0, *map(len, ids)], dtype=np.int64)
     counter = WordCounter(pattern)
     counter.add(Words(text, offsets, np.array(list(ids.values()), dtype=np.int64) + 1))

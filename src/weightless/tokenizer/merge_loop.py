@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.tokenizer.scan import KERNEL, prefetch
+from weightless.tokenizer.scan import INNER, KERNEL, prefetch
 from weightless.tokenizer.word_table import MIX_A, MIX_B
 
 GAP, INSIDE = np.int32(-1), np.int32(-2)
@@ -29,39 +29,7 @@ AHEAD = 12
 MADE, PAIRS, HEAP, USED = 0, 1, 2, 3
 
 
-@njit(**KERNEL)
-def lay_out(words, offsets, counts, text, symbol, weight):
-    """Fill the arrays from words[offsets[k]:offsets[k + 1]], one token per byte."""
-    at = 0
-    for k in range(counts.size):
-        for i in range(offsets[k], offsets[k + 1]):
-            text[at], symbol[at], weight[at] = words[i], np.int32(words[i]), counts[k]
-            at += 1
-        text[at], symbol[at], weight[at] = np.uint8(0), GAP, counts[k]
-        at += 1
-
-
-@njit(**KERNEL)
-def count_byte_pairs(symbol, weight, n_of, bound_of):
-    """Add to n_of and bound_of int64 [65536] the places and the occurrences of every pair of bytes."""
-    for p in range(symbol.size - 1):
-        if symbol[p] >= 0 and symbol[p + 1] >= 0:
-            pair = np.int64(symbol[p]) << 8 | np.int64(symbol[p + 1])
-            n_of[pair] += 1
-            bound_of[pair] += weight[p]
-
-
-@njit(**KERNEL)
-def list_byte_pairs(symbol, fill, positions):
-    """Write the place of every pair of bytes into its list, which goes on at fill[pair]."""
-    for p in range(symbol.size - 1):
-        if symbol[p] >= 0 and symbol[p + 1] >= 0:
-            pair = np.int64(symbol[p]) << 8 | np.int64(symbol[p + 1])
-            positions[fill[pair]] = np.int32(p)
-            fill[pair] += 1
-
-
-@njit(**KERNEL)
+@njit(**INNER)
 def compare_tokens(a, b, tokens, text):
     """Negative, 0 or positive as the bytes of token a are less than, equal to or greater than those of b."""
     prefix, length, example = tokens
@@ -73,7 +41,7 @@ def compare_tokens(a, b, tokens, text):
     return np.int64(length[a]) - np.int64(length[b])
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def is_better(p, q, pairs, tokens, text, order):
     """Whether pair p goes before pair q: by bound, then by the rule for ties (is `order` given: the least pair)."""
     left, right, bound, _, _, _ = pairs
@@ -88,7 +56,7 @@ def is_better(p, q, pairs, tokens, text, order):
     return side > 0
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def push(heap, n, pair, pairs, tokens, text, order):
     """Add a pair to the heap of n."""
     at = n
@@ -98,7 +66,7 @@ def push(heap, n, pair, pairs, tokens, text, order):
     heap[at] = pair
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def sink(heap, n, pair, pairs, tokens, text, order):
     """Put `pair` in the place of the top of the heap of n."""
     at = 0
@@ -113,7 +81,7 @@ def sink(heap, n, pair, pairs, tokens, text, order):
     heap[at] = pair
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def find_pair(left, right, pairs, slots):
     """Slot of a pair in the hash table `slots` int32 [2^k] of pair numbers + 1, or the empty slot (0) for it."""
     mask = slots.size - 1
@@ -131,10 +99,11 @@ def find_pair(left, right, pairs, slots):
 def index_pairs(n, pairs, slots):
     """Enter pairs 0..n-1 into the empty hash table."""
     for pair in range(n):
-        slots[find_pair(pairs[0][pair], pairs[1][pair], pairs, slots)] = np.int32(pair + 1)
+        at = find_pair(np.int64(pairs[0][pair]), np.int64(pairs[1][pair]), pairs, slots)
+        slots[at] = np.int32(pair + 1)
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def best_pair(heap, n, pairs, words, tokens, order):
     """Bring the most frequent pair to the top; returns the size of the heap, 0 when no pair is left."""
     text, bound, count = words[0], pairs[2], pairs[5]
@@ -150,7 +119,7 @@ def best_pair(heap, n, pairs, words, tokens, order):
     return 0
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def apply_merge(pair, new, pairs, positions, words, tokens):
     """Replace the pair by the token `new` at each of its positions, which stay in its list; returns how many."""
     left, right, _, first, size, _ = pairs
@@ -175,7 +144,7 @@ def apply_merge(pair, new, pairs, positions, words, tokens):
     return at - first[pair]
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def count_neighbours(merged, new, words, length, n_of, weight_of, touched):
     """Count the tokens beside the merged positions: rows 0 (on the left) and 1 (on the right) of n_of, weight_of.
 
@@ -197,7 +166,7 @@ def count_neighbours(merged, new, words, length, n_of, weight_of, touched):
     return n
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def left_of(p, symbol):
     """Where the token begins that ends before position p; a position that holds GAP when there is none.
 
@@ -207,7 +176,7 @@ def left_of(p, symbol):
     return p - 1 if last >= GAP else p + last
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def list_neighbours(merged, new, words, length, fill, positions):
     """Write the positions of the new pairs into their lists; fill[side, token] is where the next one goes."""
     _, symbol, _ = words
@@ -224,11 +193,11 @@ def list_neighbours(merged, new, words, length, fill, positions):
             fill[1, token] += 1
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def lower_counts(merged, new, touched, weight_of, pairs, slots):
     """Take from the pairs that a merge destroyed what its neighbours say: (x, a) left of it, (b, y) right of it."""
     left, right, _, _, _, count = pairs
-    a, b = left[merged], right[merged]
+    a, b = np.int64(left[merged]), np.int64(right[merged])
     for i in range(touched.size):
         token, side = touched[i] >> 1, touched[i] & 1
         if side:
@@ -238,16 +207,17 @@ def lower_counts(merged, new, touched, weight_of, pairs, slots):
         count[slots[at] - 1] -= weight_of[side, token]
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def add_pairs(new, touched, n_of, weight_of, pairs, slots, heap, state, tokens, text, order):
     """Make the pairs of a new token with the neighbours it was counted with; n_of becomes where their lists begin."""
     left, right, bound, first, size, count = pairs
     for i in range(touched.size):
         token, side, pair = touched[i] >> 1, touched[i] & 1, state[PAIRS]
-        left[pair], right[pair] = (new, token) if side else (token, new)
+        a, b = (new, token) if side else (token, new)
+        left[pair], right[pair] = a, b
         bound[pair], first[pair], size[pair] = weight_of[side, token], state[USED], n_of[side, token]
         count[pair] = bound[pair]
-        slots[find_pair(left[pair], right[pair], pairs, slots)] = np.int32(pair + 1)
+        slots[find_pair(a, b, pairs, slots)] = np.int32(pair + 1)
         push(heap, state[HEAP], pair, pairs, tokens, text, order)
         n_of[side, token], weight_of[side, token] = state[USED], 0
         state[USED] += size[pair]
@@ -255,7 +225,7 @@ def add_pairs(new, touched, n_of, weight_of, pairs, slots, heap, state, tokens, 
         state[PAIRS] += 1
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def most_neighbours(n_places, new):
     """Upper bound of the pairs that a merge at so many places makes: either side has at most new + 1 tokens."""
     return 2 * min(np.int64(n_places), np.int64(new) + 1)
@@ -294,10 +264,3 @@ def merge_pairs(words, pairs, slots, positions, heap, tokens, order, scratch, me
             n_of[touched[i] & 1, touched[i] >> 1] = 0
         state[MADE] = k + 1
     return True
-
-
-@njit(**KERNEL)
-def heapify(heap, n, pairs, tokens, text, order):
-    """Put pairs 0..n-1 into the heap."""
-    for pair in range(n):
-        push(heap, pair, pair, pairs, tokens, text, order)

@@ -93,7 +93,7 @@ def merge_layout(layout: Layout, n_merges: int, longest: int) -> list[str]:
     slots = indexed(pairs, n_pairs, 2 * n_pairs)
     run = (words, tokens, scratch, names, merges, state)
     while not _merged(n_characters, longest, run, pairs, slots, positions, heap):
-        room = most_neighbours(pairs[4][heap[0]], n_characters + state[MADE])
+        room = most_neighbours.py_func(pairs[4][heap[0]], n_characters + state[MADE])
         wanted = int(state[PAIRS] + room)
         pairs = tuple(longer(array, wanted) for array in pairs)
         heap = longer(heap, len(pairs[0]))

@@ -32,11 +32,11 @@ from weightless.tokenizer.merge_loop import (
     lower_counts,
     most_neighbours,
 )
-from weightless.tokenizer.scan import KERNEL, prefetch
+from weightless.tokenizer.scan import INNER, KERNEL, prefetch
 from weightless.tokenizer.word_table import MIX_A, MIX_B
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def goes_before(p, q, pairs, positions, words, length):
     """Whether pair p is taken before pair q."""
     left, right, bound, first, _, _ = pairs
@@ -53,7 +53,7 @@ def goes_before(p, q, pairs, positions, words, length):
     return p < q
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def rise(heap, n, pair, pairs, positions, words, length):
     """Add a pair to the heap of n."""
     at = n
@@ -63,7 +63,7 @@ def rise(heap, n, pair, pairs, positions, words, length):
     heap[at] = pair
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def fall(heap, n, pair, pairs, positions, words, length):
     """Put `pair` in the place of the top of the heap of n."""
     at = 0
@@ -80,7 +80,7 @@ def fall(heap, n, pair, pairs, positions, words, length):
     heap[at] = pair
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def top(heap, n, pairs, positions, words, length):
     """Bring the best pair to the top; returns the size of the heap, 0 when no pair that occurs is left."""
     bound, count = pairs[2], pairs[5]
@@ -96,7 +96,7 @@ def top(heap, n, pairs, positions, words, length):
     return 0
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def is_piece(a, b, tokens, longest):
     """Whether tokens a and b, side by side, may be one piece."""
     length, head, last = tokens
@@ -115,7 +115,7 @@ def fill_heap(heap, n_pairs, pairs, positions, words, tokens, longest):
     return n
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def is_known(place, n, new, words, spelt, known):
     """Whether a piece is spelt like the n characters at `place`; if none is, that is entered as token `new`.
 
@@ -141,7 +141,7 @@ def is_known(place, n, new, words, spelt, known):
     return False
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def make(pair, new, pairs, positions, words, tokens):
     """Replace the pair by the token `new` at each of its positions, which stay in its list; returns how many."""
     left, right, _, first, size, _ = pairs
@@ -164,16 +164,17 @@ def make(pair, new, pairs, positions, words, tokens):
     return at - first[pair]
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def enter(new, touched, n_of, weight_of, pairs, slots, state):
     """Make the pairs of a new token with the neighbours it was counted with; n_of becomes where their lists begin."""
     left, right, bound, first, size, count = pairs
     for i in range(touched.size):
         token, side, pair = touched[i] >> 1, touched[i] & 1, state[PAIRS]
-        left[pair], right[pair] = (new, token) if side else (token, new)
+        a, b = (new, token) if side else (token, new)
+        left[pair], right[pair] = a, b
         bound[pair], first[pair], size[pair] = weight_of[side, token], state[USED], n_of[side, token]
         count[pair] = bound[pair]
-        slots[find_pair(left[pair], right[pair], pairs, slots)] = np.int32(pair + 1)
+        slots[find_pair(a, b, pairs, slots)] = np.int32(pair + 1)
         n_of[side, token], weight_of[side, token] = state[USED], 0
         state[USED] += size[pair]
         state[PAIRS] += 1

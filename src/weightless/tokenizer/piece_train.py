@@ -31,7 +31,8 @@ from weightless.base.progress import progress
 from weightless.tokenizer.bpe_train import LARGEST_LAYOUT, LARGEST_VOCABULARY
 from weightless.tokenizer.patterns import PATTERN_CODES
 from weightless.tokenizer.piece_layout import characters_of, coded, merge_layout
-from weightless.tokenizer.piece_text import Normaliser, charsmap_of, word_starts
+from weightless.tokenizer.piece_rewrite import word_starts
+from weightless.tokenizer.piece_text import Normaliser, charsmap_of
 from weightless.tokenizer.piece_write import MARKS, model_content
 from weightless.tokenizer.word_counter import BLOCK_BYTES, WordCounter, Words
 

@@ -19,15 +19,27 @@ from weightless.tokenizer.patterns import LETTER, NUMBER, OTHER, SPACE
 
 # Reference counts of arrays passed between small functions cost two thirds of the time; a kernel that allocates nothing
 # needs none (and numba refuses to compile one that does allocate).
-KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
+KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
+# What only kernels call: without the code by which Python calls it, it compiles a third faster.
+INNER: dict[str, Any] = {**KERNEL, "no_cpython_wrapper": True}
 # What several patterns share and every word goes through: a call of its own would cost about as much as its work.
-INLINED: dict[str, Any] = {**KERNEL, "forceinline": True}
+INLINED: dict[str, Any] = {**INNER, "forceinline": True}
 # As np.int64, so that numba does not compile a function again for each constant it is called with.
-GPT2, GPT4, QWEN2, STARCODER = np.int64(0), np.int64(1), np.int64(3), np.int64(4)
+GPT2, GPT4 = np.int64(0), np.int64(1)
+ONE_DIGIT, THREE_DIGITS = np.int64(1), np.int64(3)
 EVERY = np.uint64(0x0101010101010101)
 SIGNS, LOWER = np.uint64(0x80) * EVERY, np.uint64(0x20) * EVERY
 FROM_A, BEYOND_Z = np.uint64(0x80 - ord("a")) * EVERY, np.uint64(0x7F - ord("z")) * EVERY
 APOSTROPHE, BLANK, NEWLINE, RETURN = 0x27, 0x20, 0x0A, 0x0D
+S, D, M, T, L, V, R, E = b"sdmtlvre"
+
+
+def as_type(code: int) -> tuple[int, ...]:
+    """The pattern of patterns.py with that number as the kernels want it: as the length of a tuple.
+
+    Lengths belong to types, so only the branch of that pattern is compiled.
+    """
+    return (0,) * (code + 1)
 
 
 @intrinsic
@@ -68,7 +80,7 @@ def trailing_zeros(typing_context, bits):
     return types.uint64(types.uint64), generate
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def character(text, i, end, classes):
     """4 * length + class of the character at i; a malformed byte has length 1 and class OTHER."""
     first = np.int64(text[i])
@@ -97,7 +109,7 @@ def character(text, i, end, classes):
     return 16 + np.int64(classes[code])
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def ascii_letters(text, i):
     """How many of the eight bytes from i on are A-Z or a-z before the first that is not."""
     eight = load_u64(text, i)  # pyright: ignore[reportCallIssue]
@@ -106,7 +118,7 @@ def ascii_letters(text, i):
     return np.int64(trailing_zeros(letters ^ SIGNS) >> np.uint64(3))
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def run_end(text, i, end, classes, kind):
     """End of the run of characters of one class that begins at i (possibly i itself)."""
     while i < end:
@@ -142,9 +154,9 @@ def contraction_end(text, i, end, pattern):
             return i + 3
         a = a | 0x20 if 0x41 <= a <= 0x5A else a
         b = b | 0x20 if 0x41 <= b <= 0x5A else b
-    if a == ord("s") or a == ord("d") or a == ord("m") or a == ord("t"):
+    if a == S or a == D or a == M or a == T:
         return i + 2
-    if (a == ord("l") and b == ord("l")) or ((a == ord("v") or a == ord("r")) and b == ord("e")):
+    if (a == L and b == L) or ((a == V or a == R) and b == E):
         return i + 3
     return i
 
@@ -186,7 +198,7 @@ def gpt2_end(text, i, end, classes):
     return blank_run_end(text, i, end, classes, GPT2)
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def starcoder_end(text, i, end, classes):
     """End of the word at i where digits are cut out before GPT-2's pattern: no word reaches over one."""
     found = character(text, i, end, classes)
@@ -200,9 +212,9 @@ def starcoder_end(text, i, end, classes):
     return to
 
 
-@njit(**KERNEL)
-def gpt4_end(text, i, end, classes, pattern):
-    """End of the word at i under cl100k's pattern, or Qwen's, which takes digits one by one."""
+@njit(**INNER)
+def gpt4_end(text, i, end, classes, most_digits):
+    """End of the word at i under cl100k's pattern (words of three digits at most), or Qwen's (of one)."""
     if text[i] == APOSTROPHE:
         to = contraction_end(text, i, end, GPT4)
         if to > i:
@@ -212,9 +224,7 @@ def gpt4_end(text, i, end, classes, pattern):
     if kind == LETTER:
         return run_end(text, at, end, classes, np.int64(LETTER))
     if kind == NUMBER:
-        if pattern == QWEN2:
-            return at
-        for _ in range(2):
+        for _ in range(most_digits - 1):
             after = character(text, at, end, classes) if at < end else np.int64(SPACE)
             if after & 3 != NUMBER:
                 return at
@@ -232,14 +242,16 @@ def gpt4_end(text, i, end, classes, pattern):
     return blank_run_end(text, i, end, classes, GPT4)
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def word_end(text, i, end, classes, pattern):
-    """End of the word that begins at i < end."""
-    if pattern == GPT2:
+    """End of the word that begins at i < end; `pattern` as `as_type` gives it."""
+    if len(pattern) == 1:
         return gpt2_end(text, i, end, classes)
-    if pattern == GPT4 or pattern == QWEN2:
-        return gpt4_end(text, i, end, classes, pattern)
-    if pattern == STARCODER:
+    if len(pattern) == 2:
+        return gpt4_end(text, i, end, classes, THREE_DIGITS)
+    if len(pattern) == 4:
+        return gpt4_end(text, i, end, classes, ONE_DIGIT)
+    if len(pattern) == 5:
         return starcoder_end(text, i, end, classes)
     return end
 
@@ -273,7 +285,7 @@ def find_special(text, limit, begins, flat, offsets, found):
     return n, i
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def _same(text, i, flat, j, length):
     for k in range(length):
         if text[i + k] != flat[j + k]:

@@ -6,21 +6,19 @@ A stream is cut only where the ids before cannot depend on what follows (Encoder
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from weightless.base.errors import ConfigError
 from weightless.tokenizer.patterns import text_bytes
 
-if TYPE_CHECKING:
-    from weightless.tokenizer.encoder import Encoder
-
 PENDING_BYTES = 1 << 16
 
 
-def encode_chunks(encoder: Encoder, chunks: Iterable[str | bytes]) -> Iterator[np.ndarray]:
+def encode_chunks(
+    encode: Callable[[bytes], np.ndarray], safe_cut: Callable[[bytes], int], chunks: Iterable[str | bytes]
+) -> Iterator[np.ndarray]:
     """Arrays of ids which joined are the ids of the joined chunks."""
     waiting: list[bytes] = []
     n_waiting, wanted = 0, PENDING_BYTES
@@ -30,13 +28,13 @@ def encode_chunks(encoder: Encoder, chunks: Iterable[str | bytes]) -> Iterator[n
         if n_waiting < wanted:
             continue
         pending = b"".join(waiting)
-        cut = encoder.safe_cut(pending)
+        cut = safe_cut(pending)
         if cut:
-            yield encoder.encode(pending[:cut], with_special=True)
+            yield encode(pending[:cut])
         waiting = [pending[cut:]]
         n_waiting = len(waiting[0])
         wanted = max(PENDING_BYTES, 2 * n_waiting)  # searching a growing buffer at every chunk would be quadratic
-    yield encoder.encode(b"".join(waiting), with_special=True)
+    yield encode(b"".join(waiting))
 
 
 def _joined_surrogates(chunks: Iterable[str | bytes]) -> Iterator[bytes]:

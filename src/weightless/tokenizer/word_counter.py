@@ -1,7 +1,6 @@
 """Counting the words of a stream: chunks cut where no word can be split, one table per worker, one table in the end.
 
-Inputs are paths (.gz .xz .zst are unpacked) or byte strings; each is a document of its own (its end is a hard boundary,
-as a special token is).
+Inputs are those of inputs.py; the end of a document is a hard boundary, as a special token is.
 A chunk ends at a special token or where a letter or number ends (`scan.last_safe_cut`), so memory does not grow with
 the input, except for text without letters and digits, and for pattern "none" without special tokens.
 """
@@ -9,23 +8,23 @@ the input, except for text without letters and digits, and for pattern "none" wi
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from weightless.base.compressed import COMPRESSED, open_bytes
-from weightless.base.errors import ConfigError
 from weightless.base.progress import Ticker
 from weightless.tokenizer import word_table
+from weightless.tokenizer.inputs import BLOCK_BYTES, blocks, documents
 from weightless.tokenizer.memory import fresh
 from weightless.tokenizer.patterns import character_classes
+from weightless.tokenizer.scan import as_type
 from weightless.tokenizer.special import SpecialFinder
 
-BLOCK_BYTES = 1 << 19
 BATCH = 256
+EXPORTED = 1 << 16  # slots of the table at a time
 
 Piece = tuple[bytes, np.ndarray]  # content, and segments [k, 2] of it
 
@@ -43,7 +42,7 @@ class WordCounter:
     """A growing hash table of words (see word_table.py)."""
 
     def __init__(self, pattern: int) -> None:
-        self.pattern = pattern
+        self.pattern = as_type(pattern)
         self.classes = character_classes()
         self._set_slots(fresh(3 << 15, np.uint64))
         self.spans = np.zeros(1 << 10, dtype=np.int64)
@@ -71,10 +70,23 @@ class WordCounter:
 
     def words(self) -> Words:
         """All distinct words, in the order of the table."""
-        n = int(self.state[word_table.WORDS])
-        text = fresh(int(word_table.total_bytes(self.slots, self.spans)), np.uint8)
+        n, table = int(self.state[word_table.WORDS]), self.slots.reshape(-1, 3)
         offsets, counts = fresh(n + 1, np.int64), fresh(n, np.int64)
-        word_table.export_words(self.slots, self.spans, self.arena, text, offsets, counts)
+        parts, at = range(0, len(table), EXPORTED), 0
+        for part in parts:
+            used = table[part : part + EXPORTED]
+            used = used[used[:, 2] != 0]
+            counts[at : at + len(used)] = used[:, 2]
+            offsets[at + 1 : at + len(used) + 1] = _lengths(used, self.spans)
+            at += len(used)
+        np.cumsum(offsets, out=offsets)
+        text, at = fresh(int(offsets[n]), np.uint8), 0
+        for part in parts:
+            used = table[part : part + EXPORTED]
+            used = used[used[:, 2] != 0]
+            ends = offsets[at : at + len(used) + 1]
+            _spell(used, self.spans, self.arena, text[ends[0] : ends[-1]], ends - ends[0])
+            at += len(used)
         return Words(text, offsets, counts)
 
     @property
@@ -97,6 +109,27 @@ class WordCounter:
             self.arena = arena
         else:
             self.spans = np.concatenate((self.spans, np.zeros(len(self.spans), dtype=np.int64)))
+
+
+def _lengths(used: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """Bytes of the words in the used slots [n, 3] of a table."""
+    lengths = (used[:, 1] >> word_table.TOP).astype(np.int64)
+    is_long = used[:, 1] >= word_table.LONG
+    number = (used[is_long, 1] & ~word_table.LONG).astype(np.int64)
+    lengths[is_long] = spans[number + 1] - spans[number]
+    return lengths
+
+
+def _spell(used: np.ndarray, spans: np.ndarray, arena: np.ndarray, out: np.ndarray, ends: np.ndarray) -> None:
+    """Write the words of the used slots [n, 3] behind one another; word k ends at ends[k + 1]."""
+    is_long = used[:, 1] >= word_table.LONG
+    lengths = np.diff(ends)
+    keys = np.ascontiguousarray(used[~is_long, :2]).view(np.uint8)
+    own = np.arange(16) < lengths[~is_long, None]
+    out[np.repeat(~is_long, lengths)] = keys[own]
+    for k in np.flatnonzero(is_long).tolist():
+        begin = spans[int(used[k, 1] & ~word_table.LONG)]
+        out[ends[k] : ends[k + 1]] = arena[begin : begin + lengths[k]]
 
 
 def count_inputs(
@@ -169,7 +202,7 @@ def _pieces(document: Path | bytes, finder: SpecialFinder, pattern: int) -> Iter
         yield document, finder.segments(document)
         return
     pending, wanted = b"", 0
-    for block in _blocks(document):
+    for block in blocks(document, BLOCK_BYTES):
         pending += block
         if len(pending) < wanted:
             continue
@@ -180,42 +213,3 @@ def _pieces(document: Path | bytes, finder: SpecialFinder, pattern: int) -> Iter
             pending = pending[cut:]
     if pending:
         yield pending, finder.segments(pending)
-
-
-def documents(inputs: object) -> Iterator[Path | bytes]:
-    """Each input as a path or a byte string; ConfigError for anything else."""
-    if isinstance(inputs, (str, Path, bytes, bytearray, memoryview)):
-        inputs = [inputs]
-    if not isinstance(inputs, Iterable):
-        raise ConfigError(f"training inputs should be a path, paths or an iterable of bytes, not {inputs!r}")
-    for item in inputs:
-        if isinstance(item, (str, Path)):
-            yield Path(item)
-        elif isinstance(item, (bytes, bytearray, memoryview)):
-            yield bytes(item)
-        else:
-            raise ConfigError(f"a training input is {type(item).__name__}; give paths or bytes (encode str to UTF-8)")
-
-
-def total_size(inputs: object) -> float | None:
-    """Bytes of all inputs, when that is known without reading them (for a progress bar)."""
-    if isinstance(inputs, (bytes, bytearray)):
-        return len(inputs)
-    items = [inputs] if isinstance(inputs, (str, Path)) else inputs
-    if not isinstance(items, (list, tuple)):
-        return None
-    paths = [Path(item) for item in items if isinstance(item, (str, Path))]
-    if any(path.suffix.lower() in COMPRESSED for path in paths):
-        return None
-    sizes = [path.stat().st_size for path in paths if path.is_file()]
-    return sum(sizes) + sum(len(item) for item in items if isinstance(item, (bytes, bytearray)))
-
-
-def _blocks(document: Path | bytes) -> Iterator[bytes]:
-    if isinstance(document, bytes):
-        for at in range(0, len(document), BLOCK_BYTES):
-            yield document[at : at + BLOCK_BYTES]
-        return
-    with open_bytes(document) as file:
-        while block := file.read(BLOCK_BYTES):
-            yield block

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from weightless.base.compiled import njit
-from weightless.tokenizer.scan import KERNEL, load_u64, prefetch, word_end
+from weightless.tokenizer.scan import INNER, KERNEL, load_u64, prefetch, word_end
 
 SHORT = 15
 LONG = np.uint64(0xFF << 56)
@@ -21,7 +21,7 @@ WORDS, LONGS, ARENA = 0, 1, 2
 DONE, TABLE_FULL, ARENA_FULL, SPANS_FULL = 0, 1, 2, 3
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def word_key(text, i, length):
     """(low, high) of a word: its bytes and length up to 15 bytes, else (hash, LONG)."""
     if length > SHORT:
@@ -40,7 +40,7 @@ def word_key(text, i, length):
     return low, high | top
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def long_hash(text, i, length):
     """64-bit hash of a long word, eight bytes at a time (the last eight may overlap)."""
     mixed = np.uint64(length) * MIX_A
@@ -50,14 +50,14 @@ def long_hash(text, i, length):
     return (mixed ^ load_u64(text, i + length - 8)) * MIX_A  # pyright: ignore[reportCallIssue]
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def slot_hash(low, high):
     """Well mixed 64 bits of a key; the upper ones choose the slot."""
     mixed = (low ^ (high * MIX_B)) * MIX_A
     return (mixed ^ (mixed >> np.uint64(29))) * MIX_B
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def add_word(text, i, length, weight, low, high, at, slots, spans, arena, state):
     """Add `weight` to the count of text[i:i + length], whose key is (low, high) and whose first slot is `at`.
 
@@ -91,7 +91,7 @@ def add_word(text, i, length, weight, low, high, at, slots, spans, arena, state)
     return DONE
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def find_word(text, i, length, low, high, slots, shift, spans, arena):
     """The count of text[i:i + length], whose key is (low, high); 0 when it is not in the table."""
     at = np.int64(slot_hash(low, high & ~LONG if length > SHORT else high) >> shift)
@@ -106,7 +106,7 @@ def find_word(text, i, length, low, high, slots, shift, spans, arena):
     return np.int64(0)
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def _is_long_word(text, i, length, high, spans, arena):
     number = np.int64(high & ~LONG)
     begin = spans[number]
@@ -172,40 +172,3 @@ def rehash(slots, larger, shift):
         while larger[3 * at + 2] != 0:
             at = (at + 1) & mask
         larger[3 * at], larger[3 * at + 1], larger[3 * at + 2] = low, high, slots[3 * k + 2]
-
-
-@njit(**KERNEL)
-def total_bytes(slots, spans):
-    """Sum of the lengths of the distinct words."""
-    total = 0
-    for k in range(slots.size // 3):
-        if slots[3 * k + 2] != 0:
-            high = slots[3 * k + 1]
-            number = np.int64(high & ~LONG)
-            total += spans[number + 1] - spans[number] if high >= LONG else np.int64(high >> TOP)
-    return total
-
-
-@njit(**KERNEL)
-def export_words(slots, spans, arena, text, offsets, counts):
-    """Write every distinct word into text, its end into offsets [n + 1] and its count into counts [n]."""
-    n, at = 0, 0
-    for k in range(slots.size // 3):
-        if slots[3 * k + 2] == 0:
-            continue
-        low, high = slots[3 * k], slots[3 * k + 1]
-        if high >= LONG:
-            number = np.int64(high & ~LONG)
-            length = spans[number + 1] - spans[number]
-            for i in range(length):
-                text[at + i] = arena[spans[number] + i]
-        else:
-            length = np.int64(high >> TOP)
-            for i in range(min(length, 8)):
-                text[at + i] = np.uint8((low >> np.uint64(8 * i)) & np.uint64(255))
-            for i in range(8, length):
-                text[at + i] = np.uint8((high >> np.uint64(8 * (i - 8))) & np.uint64(255))
-        counts[n] = np.int64(slots[3 * k + 2])
-        at += length
-        n += 1
-        offsets[n] = at

@@ -36,7 +36,7 @@ from weightless.data.shards.corpus import (
 )
 from weightless.data.shards.manifest import FORMAT, FORMAT_VERSION, SPLITS, checked_manifest
 from weightless.data.shards.shard_series import Journal, Labelled, worker_count, write_shards
-from weightless.data.shards.shards import LARGEST_VOCABULARY
+from weightless.data.shards.shards import LARGEST_VOCABULARY, MOST_TOKENS
 from weightless.data.text.content import Content, content_of, is_same_text
 from weightless.data.text.documents import CorpusDigest
 from weightless.data.text.left_out import together
@@ -121,8 +121,8 @@ def described(
     """Check the settings; ConfigError for a name, tokenizer or shard size that cannot be."""
     name = _checked_name(name or getattr(documents, "name", "corpus"))
     _check_tokenizer(tokenizer)
-    if shard_tokens < 1:
-        raise ConfigError(f"shard_tokens is {shard_tokens}; a shard holds at least one token")
+    if not 1 <= shard_tokens <= MOST_TOKENS:
+        raise ConfigError(f"shard_tokens is {shard_tokens}; a shard holds 1 to {MOST_TOKENS:,} tokens")
     description = getattr(documents, "description", {"kind": "documents"})
     rule = split_rule(validation is not None, fraction, first, last, max_overlap)
     head = _manifest_head(name, description, tokenizer, rule, shard_tokens)

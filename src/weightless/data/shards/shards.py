@@ -23,6 +23,8 @@ from weightless.base.files import atomic_writer
 
 MAGIC, VERSION, HEADER_BYTES = 20240520, 1, 1024
 LARGEST_VOCABULARY = 1 << 16
+MOST_TOKENS = 2**31 - 1
+"""Of one shard: its header has 32 bits for them."""
 _SCAN = 1 << 22
 
 
@@ -33,11 +35,13 @@ class ShardWriter:
         self._file, self._vocab_size, self.n_tokens = file, vocab_size, 0
 
     def append(self, tokens: np.ndarray) -> None:
-        """Add ids below vocab_size; ConfigError otherwise (a tokenizer that breaks its promise)."""
+        """Add ids below vocab_size; ConfigError otherwise (a tokenizer that breaks its promise), and for too many."""
         if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < self._vocab_size:
             raise ConfigError(
                 f"the tokenizer gave an id outside 0..{self._vocab_size - 1}; it does not fit its vocabulary"
             )
+        if self.n_tokens + len(tokens) > MOST_TOKENS:
+            raise ConfigError(f"one shard holds at most {MOST_TOKENS:,} tokens, as its header has 32 bits: make more")
         self._file.write(np.ascontiguousarray(tokens, "<u2").data)
         self.n_tokens += len(tokens)
 
