@@ -1,0 +1,238 @@
+"use strict";
+// The map of a model's memory: every tensor a rectangle, cut into cells that light up.  Pure drawing, no page.
+const Film = (() => {
+  const HUES = ["#6fb3f2", "#f2a65e", "#6fd0a5", "#c3a2f0", "#e6c667", "#ef8fbd", "#62cfe0", "#aab6c3", "#d98f7a", "#a8d36c"];
+  const INK = { slot: "#1e262f", edge: "#33404c", words: "#93a1ae", read: "#3f8fd9", more: "#84c1fb", again: "#d6ecff", write: "#ff8244", both: "#ffd0b0", lit: "#0c1116" };
+  const CELL = 4, GAP = 12, HEAD = 17;
+
+  // Squarified treemap (Bruls, Huizing, van Wijk 2000): items with a weight get x, y, w, h within the rectangle.
+  function squarify(items, x, y, w, h) {
+    const left = items.filter((item) => item.weight > 0).sort((a, b) => b.weight - a.weight);
+    let sum = left.reduce((total, item) => total + item.weight, 0);
+    while (left.length && w > 0 && h > 0) {
+      const side = Math.min(w, h), unit = (w * h) / sum;
+      let row = [], area = 0, worst = Infinity;
+      while (left.length) {
+        const next = left[0].weight * unit, total = area + next;
+        const all = [...row.map((item) => item.weight * unit), next];
+        const ratio = Math.max(...all.map((a) => Math.max((side * side * a) / (total * total), (total * total) / (side * side * a))));
+        if (row.length && ratio > worst) break;
+        worst = ratio; area = total; row.push(left.shift());
+      }
+      const thick = area / side;
+      let at = 0;
+      for (const item of row) {
+        const long = (item.weight * unit) / thick;
+        Object.assign(item, w >= h ? { x, y: y + at, w: thick, h: long } : { x: x + at, y, w: long, h: thick });
+        at += long; sum -= item.weight;
+      }
+      if (w >= h) { x += thick; w -= thick; } else { y += thick; h -= thick; }
+    }
+  }
+
+  const weighs = (bytes, log) => (log ? Math.log2(2 + bytes) : bytes);
+
+  // Area that all of a model's memory takes: what two maps are brought to one scale by.
+  function extent(record, log) {
+    return record.tensors.reduce((sum, tensor) => sum + weighs(tensor.bytes, log), 0);
+  }
+
+  // Boxes of a record on a canvas: stored tensors by component at the left, what lives while decoding at the right.
+  function layout(record, width, height, share, log) {
+    const k = Math.sqrt(share), W = Math.max(6, width * k), H = Math.max(6, height * k), pad = k > 0.35 ? GAP : 3;
+    const boxes = record.tensors.map((tensor, index) => ({ index, tensor, weight: weighs(tensor.bytes, log) }));
+    const stored = boxes.filter((box) => box.tensor.kind !== "state"), state = boxes.filter((box) => box.tensor.kind === "state");
+    const sum = (list) => list.reduce((total, box) => total + box.weight, 0);
+    const wide = Math.max(3, (W - pad) * sum(state) / (sum(state) + sum(stored)));
+    const groups = [...grouped(record, stored, 0, 0, W - pad - wide, H), ...grouped(record, state, W - wide, 0, wide, H)];
+    for (const box of boxes) cut(box);
+    return { boxes, groups, W, H, split: W - pad - wide };
+  }
+
+  function grouped(record, boxes, x, y, w, h) {
+    const groups = new Map();
+    for (const box of boxes) {
+      const name = box.tensor.component;
+      if (!groups.has(name)) groups.set(name, { name, boxes: [], weight: 0, colour: hue(record, name) });
+      groups.get(name).boxes.push(box);
+      groups.get(name).weight += box.weight;
+    }
+    squarify([...groups.values()], x, y, w, h);
+    for (const g of groups.values()) {
+      if (g.w === undefined) { Object.assign(g, { x, y, w: 0, h: 0 }); }
+      g.head = g.h > 52 && g.w > 54 ? HEAD : 0;
+      const gap = g.w > 8 && g.h > 8 ? 1.5 : 0;
+      squarify(g.boxes, g.x + gap, g.y + gap + g.head, Math.max(0.5, g.w - 2 * gap), Math.max(0.5, g.h - 2 * gap - g.head));
+    }
+    return [...groups.values()];
+  }
+
+  const hue = (record, name) => HUES[record.components.indexOf(name) % HUES.length];
+
+  // A cell stands for so many bytes; where there is room for more cells than 64-byte lines, a cell is a line.
+  function cut(box) {
+    if (box.w === undefined) Object.assign(box, { x: 0, y: 0, w: 0, h: 0 });
+    const gap = box.w > 5 && box.h > 5 ? 0.75 : 0;
+    Object.assign(box, { x: box.x + gap, y: box.y + gap, w: Math.max(0.5, box.w - 2 * gap), h: Math.max(0.5, box.h - 2 * gap) });
+    const lines = Math.max(1, Math.ceil(box.tensor.bytes / 64));
+    const side = Math.max(CELL, Math.sqrt((box.w * box.h) / lines));
+    box.cols = Math.max(1, Math.round(box.w / side));
+    box.rows = Math.max(1, Math.min(Math.round(box.h / side), Math.ceil(lines / box.cols)));
+    box.n = box.cols * box.rows;
+    box.reads = new Uint8Array(box.n); box.writes = new Uint8Array(box.n); box.last = new Int32Array(box.n).fill(-1);
+  }
+
+  const bytesOfCell = (box, k) => [Math.floor((k * box.tensor.bytes) / box.n), Math.max(1, Math.ceil(((k + 1) * box.tensor.bytes) / box.n))];
+
+  // Lights the cells of the token's touches; `all` counts reads and writes of whole tensors.
+  function light(plan, record, token) {
+    for (const box of plan.boxes) if (box.lit) { box.reads.fill(0); box.writes.fill(0); box.last.fill(-1); }
+    for (const box of plan.boxes) { box.lit = false; box.allRead = 0; box.allWritten = 0; }
+    let seen = 0;
+    for (const number of token.touches) {
+      for (const part of record.touches[number].tensors) {
+        const box = plan.boxes[part.tensor];
+        box.lit = true;
+        for (const [runs, isWrite] of [[part.reads, false], [part.writes, true]]) {
+          if (runs.length === 1 && runs[0].length === 2 && runs[0][1] >= box.tensor.bytes) box[isWrite ? "allWritten" : "allRead"]++;
+          else mark(box, runs, isWrite ? box.writes : box.reads, ++seen);
+        }
+      }
+    }
+  }
+
+  function mark(box, runs, counts, seen) {
+    const per = box.n / box.tensor.bytes;
+    for (const [first, length, count = 1, stride = 0] of runs) {
+      for (let i = 0; i < count; i++) {
+        const low = first + i * stride, end = Math.min(box.n - 1, Math.floor((low + length - 1) * per));
+        for (let k = Math.floor(low * per); k <= end; k++) {
+          if (box.last[k] !== seen) { box.last[k] = seen; if (counts[k] < 255) counts[k]++; }
+        }
+      }
+    }
+  }
+
+  function paint(reads, writes) {
+    if (writes) return reads ? INK.both : INK.write;
+    return reads > 2 ? INK.again : reads > 1 ? INK.more : INK.read;
+  }
+
+  function draw(context, plan, chosen) {
+    for (const g of plan.groups) drawGroup(context, g);
+    for (const box of plan.boxes) {
+      context.fillStyle = INK.slot;
+      context.fillRect(box.x, box.y, box.w, box.h);
+      if (box.lit) drawLit(context, box);
+      drawWords(context, box);
+    }
+    if (chosen) {
+      context.strokeStyle = "#ffffff"; context.lineWidth = 1.5;
+      context.strokeRect(chosen.x - 1, chosen.y - 1, chosen.w + 2, chosen.h + 2);
+    }
+  }
+
+  function drawGroup(context, g) {
+    if (!g.head) return;
+    context.fillStyle = g.colour;
+    context.fillRect(g.x + 2, g.y + 5, 8, 8);
+    context.fillStyle = INK.words;
+    context.font = "12px system-ui, sans-serif";
+    words(context, g.name, g.x + 15, g.y + 13, g.w - 18);
+  }
+
+  function drawLit(context, box) {
+    const cw = box.w / box.cols, ch = box.h / box.rows, gap = Math.min(1, cw / 5, ch / 5);
+    if (box.allRead + box.allWritten) {
+      context.fillStyle = paint(box.allRead, box.allWritten);
+      context.fillRect(box.x, box.y, box.w, box.h);
+    }
+    let few = 0;
+    for (let k = 0; k < box.n && few <= 400; k++) if (box.reads[k] || box.writes[k]) few++;
+    if (few && few <= 400 && cw < 12 && !box.allRead) glow(context, box, cw, ch);
+    for (let row = 0, k = 0; row < box.rows; row++) {
+      for (let col = 0; col < box.cols; col++, k++) {
+        if (!box.reads[k] && !box.writes[k]) continue;
+        context.fillStyle = paint(box.reads[k] + box.allRead, box.writes[k] + box.allWritten);
+        context.fillRect(box.x + col * cw, box.y + row * ch, Math.max(0.75, cw - gap), Math.max(0.75, ch - gap));
+      }
+    }
+  }
+
+  // Single lines in a large table would be lost without a halo; it says where to look and stands for no bytes.
+  function glow(context, box, cw, ch) {
+    context.save();
+    context.beginPath(); context.rect(box.x, box.y, box.w, box.h); context.clip();
+    for (let k = 0; k < box.n; k++) {
+      if (!box.reads[k] && !box.writes[k]) continue;
+      const x = box.x + (k % box.cols + 0.5) * cw, y = box.y + (Math.floor(k / box.cols) + 0.5) * ch;
+      for (const [radius, alpha] of [[9, 0.1], [5, 0.22]]) {
+        context.fillStyle = box.writes[k] ? `rgba(255,130,68,${alpha})` : `rgba(95,170,240,${alpha})`;
+        context.beginPath(); context.arc(x, y, radius, 0, 7); context.fill();
+      }
+    }
+    context.restore();
+  }
+
+  function drawWords(context, box) {
+    if (box.w < 64 || box.h < 22) return;
+    context.fillStyle = box.allRead || box.allWritten ? INK.lit : INK.words;
+    context.font = "11px system-ui, sans-serif";
+    words(context, box.tensor.name, box.x + 6, box.y + 14, box.w - 10);
+  }
+
+  function words(context, text, x, y, room) {
+    let shown = text;
+    while (shown.length > 1 && context.measureText(shown).width > room) shown = shown.slice(0, shown.endsWith("…") ? -2 : -1) + "…";
+    if (shown.length > 2 || shown === text) context.fillText(shown, x, y);
+  }
+
+  // The rectangle at a point, or the nearest one within some pixels (tensors may be smaller than a pixel).
+  function at(plan, x, y) {
+    let best = null, least = 36;
+    for (const box of plan.boxes) {
+      const dx = Math.max(box.x - x, 0, x - box.x - box.w), dy = Math.max(box.y - y, 0, y - box.y - box.h), far = dx * dx + dy * dy;
+      if (far < least) { least = far; best = box; }
+    }
+    return best;
+  }
+
+  function cellAt(box, x, y) {
+    const col = Math.floor(((x - box.x) / box.w) * box.cols), row = Math.floor(((y - box.y) / box.h) * box.rows);
+    return Math.max(0, Math.min(box.n - 1, Math.max(0, Math.min(box.rows - 1, row)) * box.cols + Math.max(0, Math.min(box.cols - 1, col))));
+  }
+
+  // Operators in their order: [{x, w, number, parts: [[colour, share]]}], lengths in bytes or their logarithms.
+  function timeline(record, token, width, unit, log) {
+    let x = 0;
+    const spans = token.touches.map((number) => {
+      const parts = new Map();
+      let sum = 0;
+      for (const part of record.touches[number].tensors) {
+        const name = record.tensors[part.tensor].component, n = part.read + part.written;
+        parts.set(name, (parts.get(name) || 0) + n); sum += n;
+      }
+      const span = { number, bytes: sum, x, w: weighs(sum, log) * unit, parts: [...parts].map(([name, n]) => [hue(record, name), n / sum]) };
+      x += span.w;
+      return span;
+    });
+    return spans;
+  }
+
+  const length = (record, token, log) => token.touches.reduce((sum, number) => sum + weighs(record.touches[number].tensors.reduce((n, p) => n + p.read + p.written, 0), log), 0);
+
+  function drawTimeline(context, spans, height, chosen) {
+    for (const span of spans) {
+      const gap = span.w > 4 ? 1 : 0;
+      let x = span.x;
+      for (const [colour, share] of span.parts) {
+        context.fillStyle = colour;
+        context.fillRect(x, 8, Math.max(0.6, share * span.w - gap), height - 16);
+        x += share * span.w;
+      }
+      if (span === chosen) { context.strokeStyle = "#ffffff"; context.lineWidth = 1.5; context.strokeRect(span.x - 1, 6, Math.max(2, span.w + 1), height - 12); }
+    }
+  }
+
+  return { extent, layout, light, draw, at, cellAt, bytesOfCell, timeline, length, drawTimeline, hue };
+})();
