@@ -2,7 +2,7 @@
 // The map of a model's memory: every tensor a rectangle, cut into cells that light up.  Pure drawing, no page.
 const Film = (() => {
   const HUES = ["#6fb3f2", "#f2a65e", "#6fd0a5", "#c3a2f0", "#e6c667", "#ef8fbd", "#62cfe0", "#aab6c3", "#d98f7a", "#a8d36c"];
-  const INK = { slot: "#1e262f", edge: "#33404c", words: "#93a1ae", read: "#3f8fd9", more: "#84c1fb", again: "#d6ecff", write: "#ff8244", both: "#ffd0b0", lit: "#0c1116" };
+  const INK = { slot: "#1e262f", edge: "#33404c", words: "#93a1ae", read: "#3f8fd9", more: "#84c1fb", again: "#d6ecff", write: "#ff8244", both: "#ffd0b0", lit: "#0c1116", clear: "#d5dee7" };
   const CELL = 4, GAP = 12, HEAD = 17;
 
   // Squarified treemap (Bruls, Huizing, van Wijk 2000): items with a weight get x, y, w, h within the rectangle.
@@ -67,6 +67,15 @@ const Film = (() => {
     return [...groups.values()];
   }
 
+  // On one scale a small model would be too small to see: beside it stands the same map, magnified.
+  const MAGNIFY_BELOW = 0.25, LENS = 46;
+  function scene(record, width, height, share, log) {
+    if (share >= MAGNIFY_BELOW) return { x: 0, ...layout(record, width, height, share, log), mini: null };
+    const mini = layout(record, width, height, share, log), x = mini.W + LENS;
+    const big = layout(record, width - x, height, 1, log);
+    return { x, ...big, mini, times: (big.W * big.H) / (mini.W * mini.H) };
+  }
+
   const hue = (record, name) => HUES[record.components.indexOf(name) % HUES.length];
 
   // A cell stands for so many bytes; where there is room for more cells than 64-byte lines, a cell is a line.
@@ -86,6 +95,7 @@ const Film = (() => {
 
   // Lights the cells of the token's touches; `all` counts reads and writes of whole tensors.
   function light(plan, record, token) {
+    if (plan.mini) light(plan.mini, record, token);
     for (const box of plan.boxes) if (box.lit) { box.reads.fill(0); box.writes.fill(0); box.last.fill(-1); }
     for (const box of plan.boxes) { box.lit = false; box.allRead = 0; box.allWritten = 0; }
     let seen = 0;
@@ -119,6 +129,14 @@ const Film = (() => {
   }
 
   function draw(context, plan, chosen) {
+    if (plan.mini) {
+      draw(context, plan.mini, null);
+      drawLens(context, plan);
+      context.save(); context.translate(plan.x, 0);
+      draw(context, { ...plan, mini: null }, chosen);
+      context.restore();
+      return;
+    }
     for (const g of plan.groups) drawGroup(context, g);
     for (const box of plan.boxes) {
       context.fillStyle = INK.slot;
@@ -130,6 +148,19 @@ const Film = (() => {
       context.strokeStyle = "#ffffff"; context.lineWidth = 1.5;
       context.strokeRect(chosen.x - 1, chosen.y - 1, chosen.w + 2, chosen.h + 2);
     }
+  }
+
+  function drawLens(context, plan) {
+    const { W, H } = plan.mini;
+    context.strokeStyle = INK.edge; context.lineWidth = 1;
+    context.beginPath();
+    context.moveTo(W + 3, 0); context.lineTo(plan.x - 4, 0); context.moveTo(W + 3, H); context.lineTo(plan.x - 4, plan.H);
+    context.stroke();
+    context.strokeRect(-2.5, -2.5, W + 5, H + 5);
+    context.fillStyle = INK.words; context.font = "12px system-ui, sans-serif";
+    context.fillText("to scale", 0, H + 18);
+    const told = `× ${plan.times < 10 ? plan.times.toFixed(1) : Math.round(plan.times).toLocaleString("en-US")}`;
+    context.textAlign = "right"; context.fillText(told, plan.x - 8, plan.H - 4); context.textAlign = "left";
   }
 
   function drawGroup(context, g) {
@@ -176,20 +207,27 @@ const Film = (() => {
 
   function drawWords(context, box) {
     if (box.w < 64 || box.h < 22) return;
-    context.fillStyle = box.allRead || box.allWritten ? INK.lit : INK.words;
+    context.fillStyle = box.allRead || box.allWritten ? INK.lit : box.lit ? INK.clear : INK.words;
     context.font = "11px system-ui, sans-serif";
     words(context, box.tensor.name, box.x + 6, box.y + 14, box.w - 10);
   }
 
+  const fitted = new Map(); // measuring is most of a frame's time
   function words(context, text, x, y, room) {
+    const key = `${context.font}|${Math.floor(room)}|${text}`;
+    if (!fitted.has(key)) fitted.set(key, shortened(context, text, room));
+    if (fitted.get(key)) context.fillText(fitted.get(key), x, y);
+  }
+  function shortened(context, text, room) {
     let shown = text;
     while (shown.length > 1 && context.measureText(shown).width > room) shown = shown.slice(0, shown.endsWith("…") ? -2 : -1) + "…";
-    if (shown.length > 2 || shown === text) context.fillText(shown, x, y);
+    return shown.length > 2 || shown === text ? shown : "";
   }
 
   // The rectangle at a point, or the nearest one within some pixels (tensors may be smaller than a pixel).
   function at(plan, x, y) {
     let best = null, least = 36;
+    x -= plan.x || 0;
     for (const box of plan.boxes) {
       const dx = Math.max(box.x - x, 0, x - box.x - box.w), dy = Math.max(box.y - y, 0, y - box.y - box.h), far = dx * dx + dy * dy;
       if (far < least) { least = far; best = box; }
@@ -197,7 +235,8 @@ const Film = (() => {
     return best;
   }
 
-  function cellAt(box, x, y) {
+  function cellAt(plan, box, x, y) {
+    x -= plan.x || 0;
     const col = Math.floor(((x - box.x) / box.w) * box.cols), row = Math.floor(((y - box.y) / box.h) * box.rows);
     return Math.max(0, Math.min(box.n - 1, Math.max(0, Math.min(box.rows - 1, row)) * box.cols + Math.max(0, Math.min(box.cols - 1, col))));
   }
@@ -221,18 +260,21 @@ const Film = (() => {
 
   const length = (record, token, log) => token.touches.reduce((sum, number) => sum + weighs(record.touches[number].tensors.reduce((n, p) => n + p.read + p.written, 0), log), 0);
 
-  function drawTimeline(context, spans, height, chosen) {
+  const ABOVE = 24;
+  function drawTimeline(context, spans, height, chosen, told) {
+    context.fillStyle = INK.words; context.font = "12px system-ui, sans-serif";
+    context.fillText(told, 0, 16);
     for (const span of spans) {
       const gap = span.w > 4 ? 1 : 0;
       let x = span.x;
       for (const [colour, share] of span.parts) {
         context.fillStyle = colour;
-        context.fillRect(x, 8, Math.max(0.6, share * span.w - gap), height - 16);
+        context.fillRect(x, ABOVE, Math.max(spans.length > 20 ? 0.75 : 1.5, share * span.w - gap), height - ABOVE - 9);
         x += share * span.w;
       }
-      if (span === chosen) { context.strokeStyle = "#ffffff"; context.lineWidth = 1.5; context.strokeRect(span.x - 1, 6, Math.max(2, span.w + 1), height - 12); }
+      if (span === chosen) { context.strokeStyle = "#ffffff"; context.lineWidth = 1.5; context.strokeRect(span.x - 1, ABOVE - 2, Math.max(2, span.w + 1), height - ABOVE - 5); }
     }
   }
 
-  return { extent, layout, light, draw, at, cellAt, bytesOfCell, timeline, length, drawTimeline, hue };
+  return { extent, scene, light, draw, at, cellAt, bytesOfCell, timeline, length, drawTimeline, hue };
 })();

@@ -9,6 +9,7 @@
   const visible = (text) => text.replace(/\r/g, "␍").replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/ /g, "␣").replace(/[\u0000-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0))).replace(/\u007f/g, "␡").replace(/[\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, (c) => `‹U+${c.charCodeAt(0).toString(16).toUpperCase()}›`);
   const quoted = (text) => `“${visible(text).replace(/␣/g, " ").trim() || visible(text)}”`;
   const still = matchMedia("(prefers-reduced-motion: reduce)");
+  const TIME = 60; // height of the operators
   const COLOURS = ["first", "second"];
   const state = { models: [], of: 0, at: 0, by: "bits", log: false, playing: 0, dirty: false, chosen: null, worst: 0 };
 
@@ -41,12 +42,18 @@
     $("film").hidden = $("scale").hidden = false;
     $("models").className = state.models.length > 1 ? "models" : "models one";
     $("models").replaceChildren(...state.models.map(frame));
-    const long = Math.max(...records.map((r) => r.tokens.length));
-    state.at = Math.min(long - 1, Math.floor(state.models[0].record.tokens.length / 2));
+    state.at = goodPlace(records[0].tokens);
     write();
     resize();
     choose(state.at, false);
     new ResizeObserver(resize).observe($("models"));
+  }
+
+  // A whole word in the middle: what a reader who has just come is shown.
+  function goodPlace(tokens) {
+    const middle = Math.floor(tokens.length / 2), isWord = (i) => /^ \p{L}{3,}$/u.test(tokens[i].text);
+    const words = tokens.map((_, i) => i).filter(isWord).sort((a, b) => Math.abs(a - middle) - Math.abs(b - middle));
+    return words.length ? words[0] : middle;
   }
 
   function frame(m) {
@@ -72,8 +79,8 @@
     const most = Math.max(...state.models.map((m) => Film.extent(m.record, state.log)));
     for (const m of state.models) {
       const width = m.map.parentElement.clientWidth, height = Math.round(Math.max(230, Math.min(560, width * (width > 620 ? 0.56 : 0.8))));
-      m.plan = Film.layout(m.record, width - 20, height - 20, state.log ? 1 : Film.extent(m.record, false) / most, state.log);
-      fit(m.map, width, height); fit(m.time, width, 46);
+      m.plan = Film.scene(m.record, width - 20, height - 20, state.log ? 1 : Film.extent(m.record, false) / most, state.log);
+      fit(m.map, width, height); fit(m.time, width, TIME);
       m.width = width;
     }
     redraw();
@@ -167,9 +174,9 @@
       const own = state.log ? Film.length(m.record, token, true) : longest;
       m.spans = Film.timeline(m.record, token, m.width, (m.width - 20) / own, state.log);
       const time = m.time.getContext("2d");
-      time.clearRect(0, 0, m.width, 60);
+      time.clearRect(0, 0, m.width, TIME);
       time.save(); time.translate(10, 0);
-      Film.drawTimeline(time, m.spans, 46, chosen && chosen.number !== undefined ? m.spans[chosen.number] : null);
+      Film.drawTimeline(time, m.spans, TIME, chosen && chosen.number !== undefined ? m.spans[chosen.number] : null, `${whole(m.spans.length)} operators, one after the other`);
       time.restore();
       facts(m, token);
       for (const canvas of [m.map, m.time]) canvas.setAttribute("aria-label", `${canvas.dataset.what}: ${whole(token.T)} bytes touched for ${visible(token.text)}. Up and down arrows go through its parts.`);
@@ -183,7 +190,7 @@
     const [a, b] = state.models.map((m) => ({ m, token: tokenOf(m) })), h = $("headline"), bold = (text, m) => { const e = make("b", "", text); e.style.color = `var(--${COLOURS[m.number]})`; return e; };
     const average = (m) => whole(m.record.totals.T / m.record.tokens.length);
     if (!b) {
-      h.replaceChildren("To guess the next token, ", bold(a.m.name, a.m), " touched ", bold(`${whole(a.token.T)} bytes`, a.m), `: ${ratioOfStored(a)}.`);
+      h.replaceChildren("To guess the next token, ", bold(a.m.name, a.m), " touched ", bold(`${whole(a.token.T)} bytes`, a.m), `. ${besideStored(a)}`);
       $("standfirst").textContent = `The token is ${quoted(a.token.text)}. Over all ${whole(a.m.record.tokens.length)} tokens of this text it is ${average(a.m)} bytes on average, counted from the program’s own log of loads and stores.`;
       return;
     }
@@ -192,20 +199,23 @@
     h.replaceChildren("To guess the next token, ", bold(few.m.name, few.m), " touched ", bold(`${whole(few.token.T)} bytes`, few.m), "; ", bold(many.m.name, many.m), " touched ", bold(whole(many.token.T), many.m), ...told);
     $("standfirst").textContent = `The token is ${quoted(a.token.text)}. Over all of this text it is ${average(few.m)} and ${average(many.m)} bytes a token on average, and ${few.m.record.totals.bits.toFixed(0)} and ${many.m.record.totals.bits.toFixed(0)} bits of surprise in all (fewer is better).`;
   }
-  function ratioOfStored({ m, token }) {
+  function besideStored({ m, token }) {
     const ratio = m.record.model.stored / token.T;
-    return ratio >= 1.5 ? `one in ${times(ratio)} of the ${human(m.record.model.stored)} that it stores` : `of ${human(m.record.model.stored)} stored`;
+    return `It stores ${human(m.record.model.stored)}${ratio >= 1.5 ? `: ${times(ratio)} times more` : ""}.`;
   }
 
   function squares() {
-    const room = Math.min(270, Math.max(150, document.documentElement.clientWidth - 190)), items = state.models.map((m) => ({ name: m.name, bytes: tokenOf(m).T, m }));
+    const items = state.models.map((m) => ({ name: m.name, bytes: tokenOf(m).T, m }));
     if (items.length === 1) items.push({ name: "stored", bytes: items[0].m.record.model.stored, whole: true });
     items.sort((x, y) => x.bytes - y.bytes);
-    const most = items[items.length - 1].bytes;
+    const most = items[items.length - 1].bytes, small = Math.sqrt(items[0].bytes / most), GAP = 30, LABEL = 90;
+    const avail = Math.min(560, document.documentElement.clientWidth - 40) - GAP, beside = avail - LABEL;
+    const room = Math.min(270, beside * small <= LABEL ? beside : avail / (1 + small));
     $("squares").replaceChildren(...items.map((item) => {
       const box = make("div", "square"), square = make("i"), words = make("div");
       const side = room * Math.sqrt(item.bytes / most);
       square.style.width = square.style.height = `${side}px`;
+      if (side < 5) square.classList.add("dot");
       if (item.whole) square.classList.add("whole"); else square.style.background = `var(--${COLOURS[item.m.number]})`;
       words.append(make("b", "", item.name), make("span", "", item.bytes < 1000 ? `${item.bytes} bytes` : human(item.bytes)));
       box.append(square, words);
@@ -326,7 +336,7 @@
     const overMap = (event) => {
       const [x, y] = spot(m.map, event), box = Film.at(m.plan, x, y);
       if (!box) { forget(); return; }
-      note(about(m, box, Film.cellAt(box, x, y)), event.clientX, event.clientY);
+      note(about(m, box, Film.cellAt(m.plan, box, x, y)), event.clientX, event.clientY);
       if (!state.chosen || state.chosen.box !== box) { state.chosen = { m, box }; redraw(); }
     };
     const overTime = (event) => {
@@ -344,7 +354,7 @@
         event.preventDefault();
         const list = among(), at = canvas.getBoundingClientRect();
         const from = state.chosen && state.chosen.m === m ? state.chosen.key ?? -1 : -1, key = (from + (event.key === "ArrowDown" ? 1 : list.length - 1) + (from < 0 && event.key === "ArrowUp" ? 1 : 0)) % list.length;
-        if (canvas === m.map) { const box = list[key]; state.chosen = { m, box, key }; note(about(m, box), at.left + box.x, at.top + box.y, true); } else { state.chosen = { m, number: key, key }; note(aboutOperator(m, list[key]), at.left + list[key].x, at.top, true); }
+        if (canvas === m.map) { const box = list[key]; state.chosen = { m, box, key }; note(about(m, box), at.left + m.plan.x + box.x, at.top + box.y, true); } else { state.chosen = { m, number: key, key }; note(aboutOperator(m, list[key]), at.left + list[key].x, at.top, true); }
         redraw();
       });
     }
