@@ -179,8 +179,10 @@ const Film = (() => {
       context.fillRect(box.x, box.y, box.w, box.h);
     }
     let few = 0;
-    for (let k = 0; k < box.n && few <= 400; k++) if (box.reads[k] || box.writes[k]) few++;
-    if (few && few <= 400 && cw < 12 && !box.allRead) glow(context, box, cw, ch);
+    for (let k = 0; k < box.n && few <= FEW; k++) if (box.reads[k] || box.writes[k]) few++;
+    if (few > FEW) { drawMany(context, box); return; }
+    if (!few) return;
+    if (cw < 12 && !box.allRead) glow(context, box, cw, ch);
     for (let row = 0, k = 0; row < box.rows; row++) {
       for (let col = 0; col < box.cols; col++, k++) {
         if (!box.reads[k] && !box.writes[k]) continue;
@@ -190,19 +192,46 @@ const Film = (() => {
     }
   }
 
+  // Many cells are one small picture that is stretched: a rectangle each would take longer than a frame has.
+  const FEW = 60, packed = new Map();
+  function drawMany(context, box) {
+    if (!box.picture) {
+      box.picture = document.createElement("canvas");
+      box.picture.width = box.cols; box.picture.height = box.rows;
+      box.cells = new ImageData(box.cols, box.rows);
+      box.points = new Uint32Array(box.cells.data.buffer);
+    }
+    for (let k = 0; k < box.n; k++) {
+      box.points[k] = box.reads[k] || box.writes[k] ? point(paint(box.reads[k] + box.allRead, box.writes[k] + box.allWritten)) : 0;
+    }
+    box.picture.getContext("2d").putImageData(box.cells, 0, 0);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(box.picture, box.x, box.y, box.w, box.h);
+  }
+  function point(colour) { // a colour as the four bytes of a pixel
+    if (!packed.has(colour)) packed.set(colour, new Uint32Array(new Uint8Array([1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16)).concat(255)).buffer)[0]);
+    return packed.get(colour);
+  }
+
   // Single lines in a large table would be lost without a halo; it says where to look and stands for no bytes.
   function glow(context, box, cw, ch) {
-    context.save();
-    context.beginPath(); context.rect(box.x, box.y, box.w, box.h); context.clip();
     for (let k = 0; k < box.n; k++) {
       if (!box.reads[k] && !box.writes[k]) continue;
       const x = box.x + (k % box.cols + 0.5) * cw, y = box.y + (Math.floor(k / box.cols) + 0.5) * ch;
-      for (const [radius, alpha] of [[9, 0.1], [5, 0.22]]) {
-        context.fillStyle = box.writes[k] ? `rgba(255,130,68,${alpha})` : `rgba(95,170,240,${alpha})`;
-        context.beginPath(); context.arc(x, y, radius, 0, 7); context.fill();
-      }
+      context.drawImage(halo(box.writes[k] ? "255,130,68" : "95,170,240"), x - HALO, y - HALO, 2 * HALO, 2 * HALO);
     }
-    context.restore();
+  }
+  const HALO = 9, halos = new Map();
+  function halo(colour) { // drawn once: circles are dear
+    if (!halos.has(colour)) {
+      const picture = document.createElement("canvas"), brush = picture.getContext("2d"), R = 2 * HALO;
+      picture.width = picture.height = 2 * R;
+      const light = brush.createRadialGradient(R, R, 2, R, R, R);
+      light.addColorStop(0, `rgba(${colour},.5)`); light.addColorStop(0.45, `rgba(${colour},.2)`); light.addColorStop(1, `rgba(${colour},0)`);
+      brush.fillStyle = light; brush.fillRect(0, 0, 2 * R, 2 * R);
+      halos.set(colour, picture);
+    }
+    return halos.get(colour);
   }
 
   function drawWords(context, box) {

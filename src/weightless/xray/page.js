@@ -2,7 +2,7 @@
 (() => {
   const $ = (id) => document.getElementById(id);
   const make = (tag, className = "", text = "") => { const e = document.createElement(tag); if (className) e.className = className; if (text) e.textContent = text; return e; };
-  const whole = (n) => Math.round(n).toLocaleString("en-US");
+  const numbers = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 }), whole = (n) => numbers.format(n);
   const human = (n) => (n < 1000 ? `${whole(n)} B` : n < 1e6 ? `${(n / 1e3).toPrecision(3)} kB` : n < 1e9 ? `${(n / 1e6).toPrecision(3)} MB` : `${(n / 1e9).toPrecision(3)} GB`);
   const times = (n) => (n >= 10 ? whole(n) : n.toPrecision(2));
   const percent = (p) => (p >= 0.1 ? `${(100 * p).toFixed(0)} %` : p >= 0.001 ? `${(100 * p).toFixed(1)} %` : p > 0 ? `${(100 * p).toPrecision(1)} %` : "0 %");
@@ -43,6 +43,7 @@
     $("models").className = state.models.length > 1 ? "models" : "models one";
     $("models").replaceChildren(...state.models.map(frame));
     state.at = goodPlace(records[0].tokens);
+    buildSquares();
     write();
     resize();
     choose(state.at, false);
@@ -76,6 +77,7 @@
   // ---- sizes
   function resize() {
     if (!state.models.length) return;
+    state.width = document.documentElement.clientWidth;
     const most = Math.max(...state.models.map((m) => Film.extent(m.record, state.log)));
     for (const m of state.models) {
       const width = m.map.parentElement.clientWidth, height = Math.round(Math.max(230, Math.min(560, width * (width > 620 ? 0.56 : 0.8))));
@@ -204,26 +206,35 @@
     return `It stores ${human(m.record.model.stored)}${ratio >= 1.5 ? `: ${times(ratio)} times more` : ""}.`;
   }
 
-  function squares() {
-    const items = state.models.map((m) => ({ name: m.name, bytes: tokenOf(m).T, m }));
-    if (items.length === 1) items.push({ name: "stored", bytes: items[0].m.record.model.stored, whole: true });
-    items.sort((x, y) => x.bytes - y.bytes);
-    const most = items[items.length - 1].bytes, small = Math.sqrt(items[0].bytes / most), GAP = 30, LABEL = 90;
-    const avail = Math.min(560, document.documentElement.clientWidth - 40) - GAP, beside = avail - LABEL;
-    const room = Math.min(270, beside * small <= LABEL ? beside : avail / (1 + small));
-    $("squares").replaceChildren(...items.map((item) => {
-      const box = make("div", "square"), square = make("i"), words = make("div");
-      const side = room * Math.sqrt(item.bytes / most);
-      square.style.width = square.style.height = `${side}px`;
-      if (side < 5) square.classList.add("dot");
-      if (item.whole) square.classList.add("whole"); else square.style.background = `var(--${COLOURS[item.m.number]})`;
-      words.append(make("b", "", item.name), make("span", "", item.bytes < 1000 ? `${item.bytes} bytes` : human(item.bytes)));
-      box.append(square, words);
+  // Two squares whose areas are bytes: built once, so that they grow and shrink.
+  function buildSquares() {
+    const mean = (m) => m.record.totals.T / m.record.tokens.length;
+    state.squares = state.models.map((m) => ({ name: m.name, mean: mean(m), bytes: () => tokenOf(m).T, colour: `var(--${COLOURS[m.number]})` }));
+    if (state.squares.length === 1) state.squares.push({ name: "stored", mean: Infinity, bytes: () => state.models[0].record.model.stored });
+    state.squares.sort((a, b) => a.mean - b.mean);
+    $("squares").replaceChildren(...state.squares.map((item) => {
+      const box = make("div", "square"), words = make("div");
+      item.square = make("i", item.colour ? "" : "whole"); item.number = make("span");
+      if (item.colour) item.square.style.background = item.colour;
+      words.append(make("b", "", item.name), item.number);
+      box.append(item.square, words);
       return box;
     }));
     $("squares").setAttribute("role", "img");
-    $("squares").setAttribute("aria-label", items.map((item) => `${item.name}: ${whole(item.bytes)} bytes`).join("; "));
     $("scale-note").textContent = state.models.length > 1 ? "Areas are bytes touched for this token, to scale." : "Areas are bytes, to scale: touched for this token, and all that is stored.";
+  }
+
+  function squares() {
+    const sizes = state.squares.map((item) => item.bytes()), most = Math.max(...sizes), small = Math.sqrt(Math.min(...sizes) / most);
+    const GAP = 30, LABEL = 90, avail = Math.min(560, state.width - 40) - GAP, beside = avail - LABEL;
+    const room = Math.min(270, beside * small <= LABEL ? beside : avail / (1 + small));
+    state.squares.forEach(({ square, number }, i) => {
+      const side = room * Math.sqrt(sizes[i] / most);
+      square.style.width = square.style.height = `${side.toFixed(2)}px`;
+      square.classList.toggle("dot", side < 5);
+      number.textContent = sizes[i] < 1000 ? `${sizes[i]} bytes` : human(sizes[i]);
+    });
+    $("squares").setAttribute("aria-label", state.squares.map((item, i) => `${item.name}: ${whole(sizes[i])} bytes`).join("; "));
   }
 
   function facts(m, token) {
