@@ -1,7 +1,7 @@
 """The record of a text holds what the ledger counts, to the byte, for every family.
 
-Oracles: `LoggedEngine.touched` (the reduction that `weightless count --text` prints), the plain engine's nats (1e-5: the
-logged one may add in another order) and its distribution, `cost.formula` where no text decides.
+Oracles: `LoggedEngine.touched` (the reduction that `weightless count --text` prints), the plain engine's nats (1e-5:
+the logged one may add in another order) and its distribution, `cost.formula` where no text decides.
 """
 
 from __future__ import annotations

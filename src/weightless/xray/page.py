@@ -1,11 +1,11 @@
 """The page of an X-ray: one self-contained file, or the same page as a server of models hands it out.  Floor 9.
 
     html(records)    one or two records (`record.py`) inside the page: opens from disk, asks no network for anything
-    html(None)       the served form: POST {"model", "text"} to /v1/xray gives {"xray": record}, GET /v1/models the names
+    html(None)       the served form: POST {"model", "text"} to /v1/xray gives {"xray": record}, GET /v1/models names
 
-Style and script (page.css, map.js, page.js) stand in the page, and its content security policy allows these by their hashes
-and nothing else: no other script runs, whatever a text holds.  Records are JSON in an element that is not run; "<" and all
-that is not ASCII is escaped there, and the script turns it into text, never into markup.
+Style and script (page.css, map.js, page.js) stand in the page, and its content security policy allows these by their
+hashes and nothing else: no other script runs, whatever a text holds.  Records are JSON in an element that is not run;
+"<" and all that is not ASCII is escaped there, and the script turns it into text, never into markup.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     record(model, text)    {"version", "model", "tensors", "operators", "components", "touches", "tokens", "totals"}
 
-A token is fed and the next one scored (mode S of docs/bytes.md) by the compiled engine that logs every load and store; the
-bytes of a token are what that log holds, reduced twice: by `program/log_reduction.py` to T, U and lines per component, and
-here to the stretches of every tensor.  Where the two disagree nothing is shown.  Probabilities of other tokens, rank and
-entropy come from a second engine without a log, which is fed the same tokens, so that asking for them costs no token a byte.
+A token is fed and the next one scored (mode S of docs/bytes.md) by the compiled engine that logs every load and store.
+The bytes of a token are what that log holds, reduced twice: by `program/log_reduction.py` to T, U and lines per
+component, and here to the stretches of every tensor.  Where the two disagree nothing is shown.  Probabilities of other
+tokens, rank and entropy come from a second engine without a log, which is fed the same tokens, so that asking for them
+costs no token a byte.
 
 nats = -ln p of the token as it was scored; bits = nats / ln 2; entropy in bits; rank 1 is the likeliest token.
 Errors: ConfigError for a text without tokens, a limit below 1, a number of alternatives below 0.

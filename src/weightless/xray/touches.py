@@ -1,7 +1,7 @@
 """What operators touch, as plain data that is small enough for hundreds of tokens.  Floor 9.
 
-A step is a list of operators, each with its accesses (`program/operator.py`).  Most operators read the same bytes at every
-position, so what one of them touched is written down once and named by its number:
+A step is a list of operators, each with its accesses (`program/operator.py`).  Most operators read the same bytes at
+every position, so what one of them touched is written down once and named by its number:
 
     touch   {"op": number of the operator, "tensors": [{"tensor", "read", "written", "lines", "reads", "writes"}]}
     reads, writes   [[first byte, bytes]] or, for equal stretches at equal distances, [[first, bytes, count, stride]]
@@ -62,7 +62,7 @@ def _length(spans: Spans) -> int:
 
 
 def runs(spans: Spans) -> list[Run]:
-    """Disjoint ascending intervals, with equal stretches at equal distances told once: [first, bytes, count, stride]."""
+    """Disjoint ascending intervals, with equal stretches at equal distances told once."""
     out: list[Run] = []
     for first, end in spans:
         n, last = end - first, out[-1] if out else None
