@@ -182,7 +182,7 @@ const Film = (() => {
     for (let k = 0; k < box.n && few <= FEW; k++) if (box.reads[k] || box.writes[k]) few++;
     if (few > FEW) { drawMany(context, box); return; }
     if (!few) return;
-    if (cw < 12 && !box.allRead) glow(context, box, cw, ch);
+    if (few <= 12 && cw < 12 && !box.allRead) glow(context, box, cw, ch);
     for (let row = 0, k = 0; row < box.rows; row++) {
       for (let col = 0; col < box.cols; col++, k++) {
         if (!box.reads[k] && !box.writes[k]) continue;
@@ -215,10 +215,11 @@ const Film = (() => {
 
   // Single lines in a large table would be lost without a halo; it says where to look and stands for no bytes.
   function glow(context, box, cw, ch) {
+    const R = Math.max(4, Math.min(HALO, box.w / 3, box.h / 3));
     for (let k = 0; k < box.n; k++) {
       if (!box.reads[k] && !box.writes[k]) continue;
       const x = box.x + (k % box.cols + 0.5) * cw, y = box.y + (Math.floor(k / box.cols) + 0.5) * ch;
-      context.drawImage(halo(box.writes[k] ? "255,130,68" : "95,170,240"), x - HALO, y - HALO, 2 * HALO, 2 * HALO);
+      context.drawImage(halo(box.writes[k] ? "255,130,68" : "95,170,240"), x - R, y - R, 2 * R, 2 * R);
     }
   }
   const HALO = 9, halos = new Map();

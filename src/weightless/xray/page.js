@@ -44,6 +44,7 @@
     $("models").replaceChildren(...state.models.map(frame));
     state.at = goodPlace(records[0].tokens);
     buildSquares();
+    noteOnMap();
     write();
     resize();
     choose(state.at, false);
