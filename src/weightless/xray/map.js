@@ -1,110 +1,49 @@
-"use strict";
-// The map of a model's memory: every tensor a rectangle, cut into cells that light up.  Pure drawing, no page.
+// The film: a model's memory, in which the cells that a token touched light up, and its operators below.
 const Film = (() => {
-  const HUES = ["#6fb3f2", "#f2a65e", "#6fd0a5", "#c3a2f0", "#e6c667", "#ef8fbd", "#62cfe0", "#aab6c3", "#d98f7a", "#a8d36c"];
-  const INK = { slot: "#1e262f", edge: "#33404c", words: "#93a1ae", read: "#3f8fd9", more: "#84c1fb", again: "#d6ecff", write: "#ff8244", both: "#ffd0b0", lit: "#0c1116", clear: "#d5dee7" };
-  const CELL = 4, GAP = 12, HEAD = 17;
+  const { extent, scene, weighs, hue } = Layout;
+  const INK = {
+    slot: "#1e262f",
+    edge: "#33404c",
+    words: "#93a1ae",
+    read: "#3f8fd9",
+    more: "#84c1fb",
+    again: "#d6ecff",
+    write: "#ff8244",
+    both: "#ffd0b0",
+    lit: "#0c1116",
+    clear: "#d5dee7",
+  };
 
-  // Squarified treemap (Bruls, Huizing, van Wijk 2000): items with a weight get x, y, w, h within the rectangle.
-  function squarify(items, x, y, w, h) {
-    const left = items.filter((item) => item.weight > 0).sort((a, b) => b.weight - a.weight);
-    let sum = left.reduce((total, item) => total + item.weight, 0);
-    while (left.length && w > 0 && h > 0) {
-      const side = Math.min(w, h), unit = (w * h) / sum;
-      let row = [], area = 0, worst = Infinity;
-      while (left.length) {
-        const next = left[0].weight * unit, total = area + next;
-        const all = [...row.map((item) => item.weight * unit), next];
-        const ratio = Math.max(...all.map((a) => Math.max((side * side * a) / (total * total), (total * total) / (side * side * a))));
-        if (row.length && ratio > worst) break;
-        worst = ratio; area = total; row.push(left.shift());
-      }
-      const thick = area / side;
-      let at = 0;
-      for (const item of row) {
-        const long = (item.weight * unit) / thick;
-        Object.assign(item, w >= h ? { x, y: y + at, w: thick, h: long } : { x: x + at, y, w: long, h: thick });
-        at += long; sum -= item.weight;
-      }
-      if (w >= h) { x += thick; w -= thick; } else { y += thick; h -= thick; }
-    }
-  }
-
-  const weighs = (bytes, log) => (log ? Math.log2(2 + bytes) : bytes);
-
-  // Area that all of a model's memory takes: what two maps are brought to one scale by.
-  function extent(record, log) {
-    return record.tensors.reduce((sum, tensor) => sum + weighs(tensor.bytes, log), 0);
-  }
-
-  // Boxes of a record on a canvas: stored tensors by component at the left, what lives while decoding at the right.
-  function layout(record, width, height, share, log) {
-    const k = Math.sqrt(share), W = Math.max(6, width * k), H = Math.max(6, height * k), pad = k > 0.35 ? GAP : 3;
-    const boxes = record.tensors.map((tensor, index) => ({ index, tensor, weight: weighs(tensor.bytes, log) }));
-    const stored = boxes.filter((box) => box.tensor.kind !== "state"), state = boxes.filter((box) => box.tensor.kind === "state");
-    const sum = (list) => list.reduce((total, box) => total + box.weight, 0);
-    const wide = Math.max(3, (W - pad) * sum(state) / (sum(state) + sum(stored)));
-    const groups = [...grouped(record, stored, 0, 0, W - pad - wide, H), ...grouped(record, state, W - wide, 0, wide, H)];
-    for (const box of boxes) cut(box);
-    return { boxes, groups, W, H, split: W - pad - wide };
-  }
-
-  function grouped(record, boxes, x, y, w, h) {
-    const groups = new Map();
-    for (const box of boxes) {
-      const name = box.tensor.component;
-      if (!groups.has(name)) groups.set(name, { name, boxes: [], weight: 0, colour: hue(record, name) });
-      groups.get(name).boxes.push(box);
-      groups.get(name).weight += box.weight;
-    }
-    squarify([...groups.values()], x, y, w, h);
-    for (const g of groups.values()) {
-      if (g.w === undefined) { Object.assign(g, { x, y, w: 0, h: 0 }); }
-      g.head = g.h > 52 && g.w > 54 ? HEAD : 0;
-      const gap = g.w > 8 && g.h > 8 ? 1.5 : 0;
-      squarify(g.boxes, g.x + gap, g.y + gap + g.head, Math.max(0.5, g.w - 2 * gap), Math.max(0.5, g.h - 2 * gap - g.head));
-    }
-    return [...groups.values()];
-  }
-
-  // On one scale a small model would be too small to see: beside it stands the same map, magnified.
-  const MAGNIFY_BELOW = 0.25, LENS = 46;
-  function scene(record, width, height, share, log) {
-    if (share >= MAGNIFY_BELOW) return { x: 0, ...layout(record, width, height, share, log), mini: null };
-    const mini = layout(record, width, height, share, log), x = mini.W + LENS;
-    const big = layout(record, width - x, height, 1, log);
-    return { x, ...big, mini, times: (big.W * big.H) / (mini.W * mini.H) };
-  }
-
-  const hue = (record, name) => HUES[record.components.indexOf(name) % HUES.length];
-
-  // A cell stands for so many bytes; where there is room for more cells than 64-byte lines, a cell is a line.
-  function cut(box) {
-    if (box.w === undefined) Object.assign(box, { x: 0, y: 0, w: 0, h: 0 });
-    const gap = box.w > 5 && box.h > 5 ? 0.75 : 0;
-    Object.assign(box, { x: box.x + gap, y: box.y + gap, w: Math.max(0.5, box.w - 2 * gap), h: Math.max(0.5, box.h - 2 * gap) });
-    const lines = Math.max(1, Math.ceil(box.tensor.bytes / 64));
-    const side = Math.max(CELL, Math.sqrt((box.w * box.h) / lines));
-    box.cols = Math.max(1, Math.round(box.w / side));
-    box.rows = Math.max(1, Math.min(Math.round(box.h / side), Math.ceil(lines / box.cols)));
-    box.n = box.cols * box.rows;
-    box.reads = new Uint8Array(box.n); box.writes = new Uint8Array(box.n); box.last = new Int32Array(box.n).fill(-1);
-  }
-
-  const bytesOfCell = (box, k) => [Math.floor((k * box.tensor.bytes) / box.n), Math.max(1, Math.ceil(((k + 1) * box.tensor.bytes) / box.n))];
+  const bytesOfCell = (box, k) => [
+    Math.floor((k * box.tensor.bytes) / box.n),
+    Math.max(1, Math.ceil(((k + 1) * box.tensor.bytes) / box.n)),
+  ];
 
   // Lights the cells of the token's touches; `all` counts reads and writes of whole tensors.
   function light(plan, record, token) {
     if (plan.mini) light(plan.mini, record, token);
-    for (const box of plan.boxes) if (box.lit) { box.reads.fill(0); box.writes.fill(0); box.last.fill(-1); }
-    for (const box of plan.boxes) { box.lit = false; box.allRead = 0; box.allWritten = 0; }
+    for (const box of plan.boxes)
+      if (box.lit) {
+        box.reads.fill(0);
+        box.writes.fill(0);
+        box.last.fill(-1);
+      }
+    for (const box of plan.boxes) {
+      box.lit = false;
+      box.allRead = 0;
+      box.allWritten = 0;
+    }
     let seen = 0;
     for (const number of token.touches) {
       for (const part of record.touches[number].tensors) {
         const box = plan.boxes[part.tensor];
         box.lit = true;
-        for (const [runs, isWrite] of [[part.reads, false], [part.writes, true]]) {
-          if (runs.length === 1 && runs[0].length === 2 && runs[0][1] >= box.tensor.bytes) box[isWrite ? "allWritten" : "allRead"]++;
+        for (const [runs, isWrite] of [
+          [part.reads, false],
+          [part.writes, true],
+        ]) {
+          if (runs.length === 1 && runs[0].length === 2 && runs[0][1] >= box.tensor.bytes)
+            box[isWrite ? "allWritten" : "allRead"]++;
           else mark(box, runs, isWrite ? box.writes : box.reads, ++seen);
         }
       }
@@ -115,9 +54,13 @@ const Film = (() => {
     const per = box.n / box.tensor.bytes;
     for (const [first, length, count = 1, stride = 0] of runs) {
       for (let i = 0; i < count; i++) {
-        const low = first + i * stride, end = Math.min(box.n - 1, Math.floor((low + length - 1) * per));
+        const low = first + i * stride,
+          end = Math.min(box.n - 1, Math.floor((low + length - 1) * per));
         for (let k = Math.floor(low * per); k <= end; k++) {
-          if (box.last[k] !== seen) { box.last[k] = seen; if (counts[k] < 255) counts[k]++; }
+          if (box.last[k] !== seen) {
+            box.last[k] = seen;
+            if (counts[k] < 255) counts[k]++;
+          }
         }
       }
     }
@@ -132,7 +75,8 @@ const Film = (() => {
     if (plan.mini) {
       draw(context, plan.mini, null);
       drawLens(context, plan);
-      context.save(); context.translate(plan.x, 0);
+      context.save();
+      context.translate(plan.x, 0);
       draw(context, { ...plan, mini: null }, chosen);
       context.restore();
       return;
@@ -145,22 +89,30 @@ const Film = (() => {
       drawWords(context, box);
     }
     if (chosen) {
-      context.strokeStyle = "#ffffff"; context.lineWidth = 1.5;
+      context.strokeStyle = "#ffffff";
+      context.lineWidth = 1.5;
       context.strokeRect(chosen.x - 1, chosen.y - 1, chosen.w + 2, chosen.h + 2);
     }
   }
 
   function drawLens(context, plan) {
     const { W, H } = plan.mini;
-    context.strokeStyle = INK.edge; context.lineWidth = 1;
+    context.strokeStyle = INK.edge;
+    context.lineWidth = 1;
     context.beginPath();
-    context.moveTo(W + 3, 0); context.lineTo(plan.x - 4, 0); context.moveTo(W + 3, H); context.lineTo(plan.x - 4, plan.H);
+    context.moveTo(W + 3, 0);
+    context.lineTo(plan.x - 4, 0);
+    context.moveTo(W + 3, H);
+    context.lineTo(plan.x - 4, plan.H);
     context.stroke();
     context.strokeRect(-2.5, -2.5, W + 5, H + 5);
-    context.fillStyle = INK.words; context.font = "12px system-ui, sans-serif";
+    context.fillStyle = INK.words;
+    context.font = "12px system-ui, sans-serif";
     context.fillText("to scale", 0, H + 18);
     const told = `× ${plan.times < 10 ? plan.times.toFixed(1) : Math.round(plan.times).toLocaleString("en-US")}`;
-    context.textAlign = "right"; context.fillText(told, plan.x - 8, plan.H - 4); context.textAlign = "left";
+    context.textAlign = "right";
+    context.fillText(told, plan.x - 8, plan.H - 4);
+    context.textAlign = "left";
   }
 
   function drawGroup(context, g) {
@@ -173,14 +125,19 @@ const Film = (() => {
   }
 
   function drawLit(context, box) {
-    const cw = box.w / box.cols, ch = box.h / box.rows, gap = Math.min(1, cw / 5, ch / 5);
+    const cw = box.w / box.cols,
+      ch = box.h / box.rows,
+      gap = Math.min(1, cw / 5, ch / 5);
     if (box.allRead + box.allWritten) {
       context.fillStyle = paint(box.allRead, box.allWritten);
       context.fillRect(box.x, box.y, box.w, box.h);
     }
     let few = 0;
     for (let k = 0; k < box.n && few <= FEW; k++) if (box.reads[k] || box.writes[k]) few++;
-    if (few > FEW) { drawMany(context, box); return; }
+    if (few > FEW) {
+      drawMany(context, box);
+      return;
+    }
     if (!few) return;
     if (few <= 12 && cw < 12 && !box.allRead) glow(context, box, cw, ch);
     for (let row = 0, k = 0; row < box.rows; row++) {
@@ -193,23 +150,33 @@ const Film = (() => {
   }
 
   // Many cells are one small picture that is stretched: a rectangle each would take longer than a frame has.
-  const FEW = 60, packed = new Map();
+  const FEW = 60,
+    packed = new Map();
   function drawMany(context, box) {
     if (!box.picture) {
       box.picture = document.createElement("canvas");
-      box.picture.width = box.cols; box.picture.height = box.rows;
+      box.picture.width = box.cols;
+      box.picture.height = box.rows;
       box.cells = new ImageData(box.cols, box.rows);
       box.points = new Uint32Array(box.cells.data.buffer);
     }
     for (let k = 0; k < box.n; k++) {
-      box.points[k] = box.reads[k] || box.writes[k] ? point(paint(box.reads[k] + box.allRead, box.writes[k] + box.allWritten)) : 0;
+      box.points[k] =
+        box.reads[k] || box.writes[k] ? point(paint(box.reads[k] + box.allRead, box.writes[k] + box.allWritten)) : 0;
     }
     box.picture.getContext("2d").putImageData(box.cells, 0, 0);
     context.imageSmoothingEnabled = false;
     context.drawImage(box.picture, box.x, box.y, box.w, box.h);
   }
-  function point(colour) { // a colour as the four bytes of a pixel
-    if (!packed.has(colour)) packed.set(colour, new Uint32Array(new Uint8Array([1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16)).concat(255)).buffer)[0]);
+  function point(colour) {
+    // a colour as the four bytes of a pixel
+    if (!packed.has(colour))
+      packed.set(
+        colour,
+        new Uint32Array(
+          new Uint8Array([1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16)).concat(255)).buffer,
+        )[0],
+      );
     return packed.get(colour);
   }
 
@@ -218,18 +185,26 @@ const Film = (() => {
     const R = Math.max(4, Math.min(HALO, box.w / 3, box.h / 3));
     for (let k = 0; k < box.n; k++) {
       if (!box.reads[k] && !box.writes[k]) continue;
-      const x = box.x + (k % box.cols + 0.5) * cw, y = box.y + (Math.floor(k / box.cols) + 0.5) * ch;
+      const x = box.x + ((k % box.cols) + 0.5) * cw,
+        y = box.y + (Math.floor(k / box.cols) + 0.5) * ch;
       context.drawImage(halo(box.writes[k] ? "255,130,68" : "95,170,240"), x - R, y - R, 2 * R, 2 * R);
     }
   }
-  const HALO = 9, halos = new Map();
-  function halo(colour) { // drawn once: circles are dear
+  const HALO = 9,
+    halos = new Map();
+  function halo(colour) {
+    // drawn once: circles are dear
     if (!halos.has(colour)) {
-      const picture = document.createElement("canvas"), brush = picture.getContext("2d"), R = 2 * HALO;
+      const picture = document.createElement("canvas"),
+        brush = picture.getContext("2d"),
+        R = 2 * HALO;
       picture.width = picture.height = 2 * R;
       const light = brush.createRadialGradient(R, R, 2, R, R, R);
-      light.addColorStop(0, `rgba(${colour},.5)`); light.addColorStop(0.45, `rgba(${colour},.2)`); light.addColorStop(1, `rgba(${colour},0)`);
-      brush.fillStyle = light; brush.fillRect(0, 0, 2 * R, 2 * R);
+      light.addColorStop(0, `rgba(${colour},.5)`);
+      light.addColorStop(0.45, `rgba(${colour},.2)`);
+      light.addColorStop(1, `rgba(${colour},0)`);
+      brush.fillStyle = light;
+      brush.fillRect(0, 0, 2 * R, 2 * R);
       halos.set(colour, picture);
     }
     return halos.get(colour);
@@ -250,25 +225,39 @@ const Film = (() => {
   }
   function shortened(context, text, room) {
     let shown = text;
-    while (shown.length > 1 && context.measureText(shown).width > room) shown = shown.slice(0, shown.endsWith("…") ? -2 : -1) + "…";
+    while (shown.length > 1 && context.measureText(shown).width > room)
+      shown = shown.slice(0, shown.endsWith("…") ? -2 : -1) + "…";
     return shown.length > 2 || shown === text ? shown : "";
   }
 
   // The rectangle at a point, or the nearest one within some pixels (tensors may be smaller than a pixel).
   function at(plan, x, y) {
-    let best = null, least = 36;
+    let best = null,
+      least = 36;
     x -= plan.x || 0;
     for (const box of plan.boxes) {
-      const dx = Math.max(box.x - x, 0, x - box.x - box.w), dy = Math.max(box.y - y, 0, y - box.y - box.h), far = dx * dx + dy * dy;
-      if (far < least) { least = far; best = box; }
+      const dx = Math.max(box.x - x, 0, x - box.x - box.w),
+        dy = Math.max(box.y - y, 0, y - box.y - box.h),
+        far = dx * dx + dy * dy;
+      if (far < least) {
+        least = far;
+        best = box;
+      }
     }
     return best;
   }
 
   function cellAt(plan, box, x, y) {
     x -= plan.x || 0;
-    const col = Math.floor(((x - box.x) / box.w) * box.cols), row = Math.floor(((y - box.y) / box.h) * box.rows);
-    return Math.max(0, Math.min(box.n - 1, Math.max(0, Math.min(box.rows - 1, row)) * box.cols + Math.max(0, Math.min(box.cols - 1, col))));
+    const col = Math.floor(((x - box.x) / box.w) * box.cols),
+      row = Math.floor(((y - box.y) / box.h) * box.rows);
+    return Math.max(
+      0,
+      Math.min(
+        box.n - 1,
+        Math.max(0, Math.min(box.rows - 1, row)) * box.cols + Math.max(0, Math.min(box.cols - 1, col)),
+      ),
+    );
   }
 
   // Operators in their order: [{x, w, number, parts: [[colour, share]]}], lengths in bytes or their logarithms.
@@ -278,31 +267,58 @@ const Film = (() => {
       const parts = new Map();
       let sum = 0;
       for (const part of record.touches[number].tensors) {
-        const name = record.tensors[part.tensor].component, n = part.read + part.written;
-        parts.set(name, (parts.get(name) || 0) + n); sum += n;
+        const name = record.tensors[part.tensor].component,
+          n = part.read + part.written;
+        parts.set(name, (parts.get(name) || 0) + n);
+        sum += n;
       }
-      const span = { number, bytes: sum, x, w: weighs(sum, log) * unit, parts: [...parts].map(([name, n]) => [hue(record, name), n / sum]) };
+      const span = {
+        number,
+        bytes: sum,
+        x,
+        w: weighs(sum, log) * unit,
+        parts: [...parts].map(([name, n]) => [hue(record, name), n / sum]),
+      };
       x += span.w;
       return span;
     });
     return spans;
   }
 
-  const length = (record, token, log) => token.touches.reduce((sum, number) => sum + weighs(record.touches[number].tensors.reduce((n, p) => n + p.read + p.written, 0), log), 0);
+  const length = (record, token, log) =>
+    token.touches.reduce(
+      (sum, number) =>
+        sum +
+        weighs(
+          record.touches[number].tensors.reduce((n, p) => n + p.read + p.written, 0),
+          log,
+        ),
+      0,
+    );
 
   const ABOVE = 24;
   function drawTimeline(context, spans, height, chosen, told) {
-    context.fillStyle = INK.words; context.font = "12px system-ui, sans-serif";
+    context.fillStyle = INK.words;
+    context.font = "12px system-ui, sans-serif";
     context.fillText(told, 0, 16);
     for (const span of spans) {
       const gap = span.w > 4 ? 1 : 0;
       let x = span.x;
       for (const [colour, share] of span.parts) {
         context.fillStyle = colour;
-        context.fillRect(x, ABOVE, Math.max(spans.length > 20 ? 0.75 : 1.5, share * span.w - gap), height - ABOVE - 9);
+        context.fillRect(
+          x,
+          ABOVE,
+          Math.max(spans.length > 20 ? 0.75 : 1.5, share * span.w - gap),
+          height - ABOVE - 9,
+        );
         x += share * span.w;
       }
-      if (span === chosen) { context.strokeStyle = "#ffffff"; context.lineWidth = 1.5; context.strokeRect(span.x - 1, ABOVE - 2, Math.max(2, span.w + 1), height - ABOVE - 5); }
+      if (span === chosen) {
+        context.strokeStyle = "#ffffff";
+        context.lineWidth = 1.5;
+        context.strokeRect(span.x - 1, ABOVE - 2, Math.max(2, span.w + 1), height - ABOVE - 5);
+      }
     }
   }
 

@@ -3,7 +3,7 @@
     html(records)    one or two records (`record.py`) inside the page: opens from disk, asks no network for anything
     html(None)       the served form: POST {"model", "text"} to /v1/xray gives {"xray": record}, GET /v1/models names
 
-Style and script (page.css, map.js, page.js) stand in the page, and its content security policy allows these by their
+Style and scripts (page.css, SCRIPTS) stand in the page, and its content security policy allows these by their
 hashes and nothing else: no other script runs, whatever a text holds.  Records are JSON in an element that is not run;
 "<" and all that is not ASCII is escaped there, and the script turns it into text, never into markup.
 """
@@ -23,7 +23,8 @@ from weightless.lab.report.palette import HUES, INK, MUTED, PAPER, RULE
 from weightless.lab.report.svg import escape
 
 _HERE = Path(__file__).parent
-SCRIPTS = ("map.js", "page.js")
+SCRIPTS = ("words.js", "layout.js", "map.js", "told.js", "notes.js", "served.js", "page.js")
+"""In this order, within one function."""
 MOST_MODELS = 2
 _COLOURS = {
     "ink": INK,
@@ -84,7 +85,8 @@ def _style() -> str:
 
 
 def _script() -> str:
-    return "\n" + "".join((_HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    parts = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    return f'\n"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def _title(records: Sequence[dict[str, Any]] | None) -> str:
