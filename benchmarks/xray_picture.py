@@ -1,7 +1,7 @@
 """A picture of an X-ray page, as docs/xray.md shows it: what a reader of the page sees first.
 
     weightless xray A.wl B.wl --text FILE --out page.html
-    python benchmarks/xray_picture.py page.html docs/xray.png [--width 1280] [--height 1000] [--dark]
+    python benchmarks/xray_picture.py page.html docs/xray.png [--dark]
 
 Needs Chromium and Playwright (./do setup web).  The page is opened from disk; nothing else is asked for.
 """
@@ -21,7 +21,8 @@ def main() -> int:
     parser.add_argument("page", type=Path)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--height", type=int, default=1000)
+    parser.add_argument("--height", type=int, default=1180)
+    parser.add_argument("--scale", type=float, default=0.8, help="pixels of the picture per pixel of the page")
     parser.add_argument("--dark", action="store_true")
     options = parser.parse_args()
     browser = next(filter(None, map(shutil.which, NAMES)), None)
@@ -40,6 +41,7 @@ def draw(options: argparse.Namespace, path: str) -> None:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = browser.new_page(
             viewport={"width": options.width, "height": options.height},
+            device_scale_factor=options.scale,
             color_scheme="dark" if options.dark else "light",
             reduced_motion="reduce",
         )

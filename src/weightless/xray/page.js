@@ -110,7 +110,7 @@ function resize() {
   const most = Math.max(...state.models.map((m) => Film.extent(m.record, state.log)));
   for (const m of state.models) {
     const width = m.map.parentElement.clientWidth,
-      height = Math.round(Math.max(230, Math.min(560, width * (width > 620 ? 0.56 : 0.8))));
+      height = Math.round(Math.max(230, Math.min(560, width * (width > 480 ? 0.58 : 0.8))));
     m.plan = Film.scene(
       m.record,
       width - 20,
