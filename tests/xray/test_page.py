@@ -157,6 +157,24 @@ def test_a_map_lights_up(browser, tmp_path, records):
     assert found[0] > 100 and found[1] == 0
 
 
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.97])
+def test_a_line_lights_up_where_it_lies(browser, tmp_path, share):
+    """One line of one tensor of 10,000 lines: its place in reading order is its place in memory, to a row of cells."""
+    told = large(n_tokens=1, n_tensors=1)
+    line = int(share * 10_000)
+    told["tensors"][0] |= {"kind": "weight", "bytes": 640_000, "rows": 10_000, "row_bytes": 64, "row_stride": 64}
+    told["touches"][0]["tensors"][0] |= {"reads": [[64 * line, 64]]}
+    with opened(browser, written(tmp_path, [told])) as page:
+        shown(page)
+        found = page.evaluate("""() => { const c = document.querySelector('canvas.map');
+          const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data, at = [];
+          for (let i = 0; i < d.length; i += 4) if (d[i] === 63 && d[i + 1] === 143) at.push(Math.floor(i / 4 / c.width));
+          return [Math.min(...at), Math.max(...at), c.height]; }""")
+    top, bottom, height = found
+    first, room = 10 + 17 + 2.25, height - 20 - 17 - 4.5  # margin, head and gap of its component
+    assert bottom - top < 12 and abs((top + bottom) / 2 - (first + share * room)) < 14
+
+
 @pytest.mark.parametrize("text", [HOSTILE, b"\xff\xfe broken \x80 \xe2\x80"])
 def test_any_text_is_shown_as_text(browser, tmp_path, models, text):
     told = record(models[0], text)
