@@ -139,7 +139,7 @@ const Film = (() => {
       return;
     }
     if (!few) return;
-    if (few <= 12 && cw < 12 && !box.allRead) glow(context, box, cw, ch);
+    if (cw < 12 && !box.allRead) glow(context, box, cw, ch);
     for (let row = 0, k = 0; row < box.rows; row++) {
       for (let col = 0; col < box.cols; col++, k++) {
         if (!box.reads[k] && !box.writes[k]) continue;
@@ -183,8 +183,9 @@ const Film = (() => {
   // Single lines in a large table would be lost without a halo; it says where to look and stands for no bytes.
   function glow(context, box, cw, ch) {
     const R = Math.max(4, Math.min(HALO, box.w / 3, box.h / 3));
+    const isLit = (k) => box.reads[k] || box.writes[k]; // beyond the ends: undefined
     for (let k = 0; k < box.n; k++) {
-      if (!box.reads[k] && !box.writes[k]) continue;
+      if (!isLit(k) || (isLit(k - 1) && isLit(k + 1))) continue;
       const x = box.x + ((k % box.cols) + 0.5) * cw,
         y = box.y + (Math.floor(k / box.cols) + 0.5) * ch;
       context.drawImage(halo(box.writes[k] ? "255,130,68" : "95,170,240"), x - R, y - R, 2 * R, 2 * R);

@@ -35,7 +35,7 @@ function headline() {
     ...told,
   );
   $("standfirst").textContent =
-    `The token is ${quoted(a.token.text)}. Over all of this text it is ${average(few.m)} and ${average(many.m)} bytes a token on average, and ${few.m.record.totals.bits.toFixed(0)} and ${many.m.record.totals.bits.toFixed(0)} bits of surprise in all (fewer is better).`;
+    `The token is ${quoted(a.token.text)}. Over all of this text it is ${average(few.m)} and ${average(many.m)} bytes a token on average, and ${whole(few.m.record.totals.bits)} and ${whole(many.m.record.totals.bits)} bits of surprise in all (fewer is better).`;
 }
 function besideStored({ m, token }) {
   const ratio = m.record.model.stored / token.T;
