@@ -6,7 +6,7 @@
     ./do check                 ruff, pyright and the rules of the house
     ./do run VERB [options]    any weightless command
     ./do setup [extras]        only prepare the environment (extras: dev hub track sweep search interop oracle gpu golf
-                               inspect)
+                               inspect web)
                                and compile what the models run on; deck: also .venv-deck, NumPy and nothing else,
                                in which solutions of the challenges are graded
 
@@ -33,7 +33,8 @@ UNDER_WAY = VENV / "weightless-setup-under-way"
 LOG = CACHE / "setup.log"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 OLDEST, NEWEST = (3, 11), (3, 14)
-EXTRAS = ("dev", "hub", "track", "sweep", "search", "interop", "oracle", "gpu", "golf", "inspect")
+EXTRAS = ("dev", "hub", "track", "sweep", "search", "interop", "oracle", "gpu", "golf", "inspect", "web")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MOST_TEST_WORKERS = 8
 COMPILE = "from weightless.lab.compiling import compile_families; compile_families()"
 
@@ -312,6 +313,8 @@ def setup(arguments):
     prepare([name for name in arguments if name != "deck"])
     if "deck" in arguments:
         prepare_deck()
+    if "web" in arguments and not any(map(shutil.which, BROWSERS)):
+        say("tests of pages need a browser, too, and there is none on the path (Debian: apt install chromium)")
     say("compiling the operators of all families, as far as they are not (some seconds, kept for this machine)")
     return _call([_python(), "-c", COMPILE], environment())
 

@@ -34,6 +34,7 @@ VERBS = {
     "fit": ("fit", "the largest configuration of a family within budgets of bytes"),
     "audit": ("audit", "is it a predictor, are its bytes counted right: a packed model, a run, or Python code"),
     "explain": ("explain", "what every input of a countmix model said about one token, as a table and as pictures"),
+    "xray": ("xray", "a page that shows every byte a model touches for every token of a text; one model or two"),
     "deck": ("deck", "eight challenges for coding models: deploy, grade, run, board, show"),
     "golf": ("golf", "submissions of sixteen megabytes: build, check, compare, logs"),
     "generate": ("generate", "continue prompts from an artifact: sampling, beams, speculation, streams, batches"),
@@ -129,6 +130,8 @@ def _room(name: str):  # type: ignore[no-untyped-def]
             from weightless.cli import generate as room
         case "explain":
             from weightless.cli import explain as room
+        case "xray":
+            from weightless.cli import xray as room
         case "deck":
             from weightless.cli import deck as room
         case "golf":
