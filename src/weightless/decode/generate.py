@@ -97,8 +97,10 @@ def continuation(
     sampling: Sampling,
     ends: Collection[int] = (),
     costs: list[Cost] | None = None,
-) -> Generator[int | None, None, str]:
-    """A text continued in turns: None when a piece of it was fed, else the next token; returns "length" or "stop".
+) -> Generator[int | None, None, int | None]:
+    """A text continued in turns: None when a piece of it was fed, else the next token.
+
+    Returns the token of `ends` that was drawn at last, or None after max_tokens.
 
     Whoever holds several of these, each over an engine of its own, may go round among them: what one draws does not
     depend on the others.  `text` begins with what begins a document; `costs` as in `token_stream`.
@@ -116,7 +118,7 @@ def continuation(
         if costs is not None:
             costs.append((engine.position, decided + engine.decided_bytes(), engine.path))
         if token in ends:
-            return "stop"
+            return token
         yield token
         history.append(token)
         if made == sampling.max_tokens:
@@ -125,7 +127,7 @@ def continuation(
             for _ in prefill.pieces(history[-(context // 2 + 1) : -1]):
                 yield None
         engine.feed(token)
-    return "length"
+    return None
 
 
 def text_stream(packed: Packed, tokens: Iterator[int], sampling: Sampling) -> Iterator[tuple[int, str]]:

@@ -33,6 +33,7 @@ LONGEST_XRAY = 512
 """Tokens of a text that are looked through."""
 MOST_XRAYS = 8
 """X-rays that may wait: one is made at a time."""
+PATHS = ("/v1/completions", "/v1/models", "/v1/xray", "/health", "/metrics", "/")
 SAFE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "x-frame-options": "DENY"}
 
 

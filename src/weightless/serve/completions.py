@@ -1,4 +1,4 @@
-"""/v1/completions: a checked request becomes jobs, and their pieces an answer, whole or as a stream of events.  Floor 10.
+"""/v1/completions: a checked request becomes jobs, and their pieces an answer, whole or in events.  Floor 10.
 
 A reader that goes away frees its places; one that is slow is written to at its own speed, up to WRITE_SECONDS for one
 event, and holds up nobody.
@@ -47,6 +47,7 @@ class Answering:
 
     def begin(self) -> None:
         """Put all choices into the engine room; Refusal when one of the prompts cannot be, or there is no room."""
+        self.room.check_number(len(self.asked.prompts) * self.asked.n)
         for prompt in self.asked.prompts:
             ids, n_marks = self.model.ids(prompt), self.model.n_marks(prompt)
             self.n_prompt += len(ids) - n_marks
@@ -64,7 +65,7 @@ class Answering:
         return lambda piece: self.arrived.put_nowait((index, piece))
 
     async def pieces(self, receive: Receive) -> AsyncIterator[tuple[int, Piece]]:
-        """(choice, piece) as they come, until all choices have ended; Gone when the reader has, a Refusal on trouble."""
+        """(choice, piece) as they come, until all have ended; Gone when the reader has, a Refusal on trouble."""
         left = len(self.jobs)
         gone = asyncio.ensure_future(_gone(receive))
         try:

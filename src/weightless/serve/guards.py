@@ -1,8 +1,8 @@
 """What stands before every handler: who asks (key, host), how much and how slowly (body).  Floor 10, no Starlette.
 
 Without a key the server listens to its own machine alone, and there a web page is the stranger: it may name this server
-by a domain of its own (DNS rebinding), or post what needs no leave (a form).  So Host must name this machine, and a body must
-be application/json, which no page may send elsewhere without asking first, and nobody here says yes.
+by a domain of its own (DNS rebinding), or post what needs no leave (a form).  So Host must name this machine, and a
+body must be application/json, which no page may send elsewhere without asking first, and nobody here says yes.
 """
 
 from __future__ import annotations

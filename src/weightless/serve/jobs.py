@@ -60,15 +60,22 @@ class Job:
             try:
                 token = next(tokens)
             except StopIteration as ending:
-                return ending.value
+                if ending.value is not None and self.logprobs is not None:
+                    writer.end(ending.value, *self._odds(engine, ending.value))
+                return "length" if ending.value is None else "stop"
             if token is None:
                 yield None
             elif self.logprobs is None:
                 yield writer.push(token)
             else:
-                log_p_V = _log_p(engine)
-                yield writer.push(token, float(log_p_V[token]), likeliest(log_p_V, self.logprobs))
+                yield writer.push(token, *self._odds(engine, token))
         return "stop"
+
+    def _odds(self, engine: Engine, token: int) -> tuple[float, list[tuple[int, float]]]:
+        """The model's own log-probability of what comes next, before temperature and cuts, and of the likeliest."""
+        with np.errstate(divide="ignore"):
+            log_p_V = np.log(engine.distribution().astype(np.float64))
+        return float(log_p_V[token]), likeliest(log_p_V, self.logprobs or 0)
 
     def _score(
         self, engine: Engine, entries: list[tuple[int, float | None, list[tuple[int, float]]]]
@@ -77,18 +84,8 @@ class Job:
         engine.reset()
         for i, token in enumerate(self.text):
             if i >= self.n_marks:
-                if i:
-                    log_p_V = _log_p(engine)
-                    entries.append((token, float(log_p_V[token]), likeliest(log_p_V, self.logprobs or 0)))
-                else:
-                    entries.append((token, None, []))
+                entries.append((token, *(self._odds(engine, token) if i else (None, []))))
             if i + 1 < len(self.text):
                 engine.feed(token)
             if i % SCORED_AT_ONCE == SCORED_AT_ONCE - 1:
                 yield None
-
-
-def _log_p(engine: Engine) -> np.ndarray:
-    """The model's own log-probabilities of the next token, before temperature and cuts, float64."""
-    with np.errstate(divide="ignore"):
-        return np.log(engine.distribution().astype(np.float64))

@@ -149,9 +149,7 @@ TABLE: dict[str, Parameter] = {
     "model": Parameter(_text, None, "a name that `/v1/models` lists; required", "which model answers"),
     "prompt": Parameter(_prompts, None, "a string, a list of strings, token ids, a list of such; required", "the text"),
     "max_tokens": Parameter(_whole(0, math.inf), 16, "0 to `--most_tokens`", "tokens to write at most"),
-    "temperature": Parameter(
-        _number(0, 100, open_above=True), 1.0, "0 to below 100", "0 takes the most probable token"
-    ),
+    "temperature": Parameter(_number(0, 100, open_above=True), 1.0, "0 to below 100", "0 takes the likeliest token"),
     "top_p": Parameter(_number(0, 1, open_below=True), 1.0, "above 0, to 1", "draw from this share of the probability"),
     "top_k": Parameter(_whole(0, SEEDS - 1), 0, "0 (all) or a number", "draw from the k most probable tokens"),
     "min_p": Parameter(_number(0, 1), 0.0, "0 to 1", "draw from tokens of at least this share of the best one's"),
@@ -163,7 +161,7 @@ TABLE: dict[str, Parameter] = {
     "seed": Parameter(_whole(-SEEDS, SEEDS - 1), None, "a whole number of 63 bits", "decides what is drawn"),
     "n": Parameter(_whole(1, MOST_CHOICES), 1, f"1 to {MOST_CHOICES}", "choices per prompt; choice k has seed + k"),
     "logprobs": Parameter(
-        _whole(0, MOST_LOGPROBS), None, f"0 to {MOST_LOGPROBS}", "log-probabilities, of so many more"
+        _whole(0, MOST_LOGPROBS), None, f"0 to {MOST_LOGPROBS}", "log-probabilities, and so many of the likeliest"
     ),
     "echo": Parameter(_switch, False, "true or false", "the prompt stands before the text, and in the logprobs"),
     "stream": Parameter(_switch, False, "true or false", "server-sent events, one per token"),

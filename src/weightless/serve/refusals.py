@@ -1,4 +1,4 @@
-"""What is refused, told as OpenAI's clients expect it: a status and {"error": {message, type, param, code}}.  Floor 10."""
+"""What is refused, as OpenAI's clients read it: a status and {"error": {message, type, param, code}}.  Floor 10."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ A round gives every text that is being written one turn: a piece of its prompt, 
 round when one of `most` places is free, else it waits, at most `queue` of them; it leaves when it is done or nobody
 wants it any more.  There is no batch of matrix products: the compiled engine reads the few megabytes of such models
 from the cache, in half of the time that a batch of 64 rows takes (benchmarks/serving.py), and to the last bit as if it
-were alone.  What is written goes to the event loop of `start`, never the other way round: nobody's slow line is waited for.
+were alone.  What is written goes to the event loop of `start`, and no text waits for its reader.
 """
 
 from __future__ import annotations
@@ -62,14 +62,17 @@ class EngineRoom:
         with self._changed:
             return self._n_active, len(self._waiting)
 
+    def check_number(self, n: int) -> None:
+        """Refusal (400) for so many texts at once that they would never find a place."""
+        if n > self.most + self.queue:
+            told = f"{n} texts in one request (prompts times n), and this server takes {self.most + self.queue}"
+            raise Refusal(400, f"{told}: ask in parts", param="prompt")
+
     def submit(self, jobs: Sequence[Job]) -> None:
-        """All of them or none; Refusal (429) when they find no place, 400 when they never could, 503 when closing."""
+        """All of them or none; Refusal (429) when they find no place, 503 when closing."""
         with self._changed:
             if self._stopping:
                 raise Stopping
-            if len(jobs) > self.most + self.queue:
-                told = f"{len(jobs)} texts in one request (prompts times n), this server takes {self.most + self.queue}"
-                raise Refusal(400, f"{told}: ask in parts")
             if self._n_active + len(self._waiting) + len(jobs) > self.most + self.queue:
                 told = f"{self._n_active} texts are being written and {len(self._waiting)} wait: ask again later"
                 raise Refusal(429, told, code="too_many_requests", wait=RETRY_AFTER)

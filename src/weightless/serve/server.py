@@ -1,8 +1,8 @@
 """The server itself: a socket, uvicorn on it, and an end that leaves nobody waiting.  Floor 10.
 
-uvicorn gives a request line and its headers all the time in the world; here they have HEADER_SECONDS.  SIGTERM and Ctrl-C
-end texts that are being written with an error event and [DONE], whole answers with 503, and the process with 0; a second
-signal does not wait for readers.
+uvicorn gives a request line and its headers all the time in the world; here they have HEADER_SECONDS.  SIGTERM and
+Ctrl-C end texts that are being written with an error event and [DONE], whole answers with 503, and the process with 0;
+a second signal does not wait for readers.
 """
 
 from __future__ import annotations

@@ -60,6 +60,10 @@ class Writer:
             self._waiting.append(self._placed(token, log_p, list(likeliest)))
         return self._piece(self._stops.push(self._decoder.push(token)), 1)
 
+    def end(self, token: int, log_p: float, likeliest: list[tuple[int, float]]) -> None:
+        """The token that ends a text was drawn: it has an entry and no text, so there is one entry for every draw."""
+        self._waiting.append(Entry(token, log_p, likeliest, self._begun))
+
     def finish(self, reason: str, touched: int) -> Piece:
         """What was held back, and the end."""
         text = self._stops.push(self._decoder.finish()) + self._stops.finish()
