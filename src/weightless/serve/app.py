@@ -28,12 +28,13 @@ from weightless.serve.parameters import read_completion
 from weightless.serve.refusals import Refusal, parsed, refuse_unknown, shown
 from weightless.serve.room import EngineRoom, Stopping
 from weightless.serve.served import Served
+from weightless.serve.tokens import detokenized, tokenized, tokenizer_info
 
 LONGEST_XRAY = 512
 """Tokens of a text that are looked through."""
 MOST_XRAYS = 8
 """X-rays that may wait: one is made at a time."""
-PATHS = ("/v1/completions", "/v1/models", "/v1/xray", "/health", "/metrics", "/")
+PATHS = ("/v1/completions", "/v1/models", "/v1/xray", "/health", "/metrics", "/", "/tokenize", "/detokenize")
 SAFE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "x-frame-options": "DENY"}
 
 
@@ -49,8 +50,10 @@ class Desk:
     one_xray: asyncio.Lock = field(default_factory=asyncio.Lock)
     n_xrays: int = 0
 
-    def model(self, name: Any) -> Served:
-        """Refusal (404) naming the nearest."""
+    def model(self, name: Any, is_needed: bool = True) -> Served:
+        """Refusal (404) naming the nearest; where it need not be named, no name is the first."""
+        if name is None and not is_needed:
+            return next(iter(self.models.values()))
         if name not in self.models:
             told = f"no model {shown(name)} here: {nearest(str(name), self.models)}"
             raise Refusal(404, told, param="model", code="model_not_found")
@@ -107,6 +110,9 @@ def build(desk: Desk) -> Starlette:
             ("GET", "/v1/models/{name}", one_model),
             ("POST", "/v1/completions", completions),
             ("POST", "/v1/xray", xray),
+            ("GET", "/tokenizer_info", about_tokens),
+            ("POST", "/tokenize", tokenize),
+            ("POST", "/detokenize", detokenize),
         )
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: failed})
@@ -119,6 +125,8 @@ def refused(refusal: Refusal) -> Response:
     headers = dict(SAFE)
     if refusal.wait is not None:
         headers["retry-after"] = str(refusal.wait)
+    if refusal.status in (408, 413):
+        headers["connection"] = "close"  # what is left of the body would be read as a request
     if refusal.status == 401:
         headers["www-authenticate"] = "Bearer"
     return JSONResponse(refusal.told(), refusal.status, headers)
@@ -191,6 +199,20 @@ async def completions(desk: Desk, request: Request) -> Any:
     if asked.stream:
         return Events(answering, [(name.encode(), value.encode()) for name, value in SAFE.items()])
     return JSONResponse(await answering.whole(request.receive), headers=SAFE)
+
+
+async def about_tokens(desk: Desk, request: Request) -> Response:
+    return JSONResponse(tokenizer_info(desk.model(None, is_needed=False)), headers=SAFE)
+
+
+async def tokenize(desk: Desk, request: Request) -> Response:
+    values = parsed(await read_body(request.headers, request.receive, desk.limits.body))
+    return JSONResponse(tokenized(desk.model(values.get("model"), is_needed=False), values), headers=SAFE)
+
+
+async def detokenize(desk: Desk, request: Request) -> Response:
+    values = parsed(await read_body(request.headers, request.receive, desk.limits.body))
+    return JSONResponse(detokenized(desk.model(values.get("model"), is_needed=False), values), headers=SAFE)
 
 
 async def xray(desk: Desk, request: Request) -> Response:

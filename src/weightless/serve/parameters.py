@@ -6,6 +6,7 @@ may be sent with the value that changes nothing, and is refused by name with any
 
 from __future__ import annotations
 
+import json
 import math
 import secrets
 from collections.abc import Callable
@@ -112,6 +113,9 @@ def _list(name: str, value: Any) -> list[Any]:
     return value
 
 
+_FORMS = "should be a string, a list of strings, token ids, or a list of lists of ids"
+
+
 def _prompts(name: str, value: Any) -> tuple[str | tuple[int, ...], ...]:
     """A string, a list of strings, the ids of one text, or a list of such."""
     if isinstance(value, str):
@@ -121,10 +125,10 @@ def _prompts(name: str, value: Any) -> tuple[str | tuple[int, ...], ...]:
         raise Refusal(400, "prompt is an empty list: give at least one text; an empty string begins a document", name)
     if all(type(item) is int for item in items):
         return (tuple(items),)
-    for item in items:
+    for item in sorted(items, key=lambda item: type(item) is int):  # beside ids the odd one is named
         is_ids = isinstance(item, list) and all(type(token) is int for token in item)
         if not isinstance(item, str) and not is_ids:
-            raise _wrong(name, item, "a string, a list of strings, token ids, or a list of such lists; one item is")
+            raise Refusal(400, f"prompt {_FORMS}, and {shown(item)} is among its items", param=name)
     return tuple(_text(name, item) if isinstance(item, str) else tuple(item) for item in items)
 
 
@@ -135,12 +139,13 @@ def _stream_options(name: str, value: Any) -> bool:
     return _switch(f"{name}.include_usage", value.get("include_usage", False))
 
 
-def _only(*neutral: Any) -> Callable[[str, Any], None]:
+def _only(neutral: Any) -> Callable[[str, Any], None]:
     """What is not built in may be sent with a value that asks for nothing."""
 
     def read(name: str, value: Any) -> None:
-        if not any(type(value) in (type(one), int) and value == one for one in neutral):
-            raise Refusal(400, f"{name} is not supported: leave it out, or send {shown(neutral[0])}", param=name)
+        kinds = (int, float) if isinstance(neutral, int) else (type(neutral),)
+        if type(value) not in kinds or value != neutral:
+            raise Refusal(400, f"{name} is not supported: leave it out, or send {json.dumps(neutral)}", param=name)
 
     return read
 

@@ -98,14 +98,16 @@ class Server(uvicorn.Server):
         self.desk.room.stop()
 
 
+def settings(app: Any) -> uvicorn.Config:
+    """uvicorn as it is used here: one process, HTTP/1.1 alone, no log of requests, nothing told of itself."""
+    how: dict[str, Any] = {"http": Protocol, "ws": "none", "lifespan": "on", "log_config": None, "access_log": False}
+    limits = {"backlog": BACKLOG, "timeout_graceful_shutdown": LAST_SECONDS, "timeout_keep_alive": 15}
+    return uvicorn.Config(app, server_header=False, proxy_headers=False, **how, **limits)
+
+
 def serve(desk: Desk, listening: socket.socket) -> None:
     """Answer until a signal comes."""
     quiet()
-    settings: dict[str, Any] = {"http": Protocol, "ws": "none", "lifespan": "on", "log_config": None}
-    limits = {"backlog": BACKLOG, "timeout_graceful_shutdown": LAST_SECONDS, "timeout_keep_alive": 15}
-    config = uvicorn.Config(
-        build(desk), access_log=False, server_header=False, proxy_headers=False, **settings, **limits
-    )
-    server = Server(config)
+    server = Server(settings(build(desk)))
     server.desk = desk
     server.run(sockets=[listening])
