@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.units import human_bytes
 from weightless.cli.parse import parse
+
+if TYPE_CHECKING:
+    from weightless.serve.served import Served
 
 KEY = "WEIGHTLESS_API_KEY"
 LEAST_KEY = 16
@@ -65,14 +68,22 @@ def main(verb: str, arguments: list[str]) -> int:
         model.warm_up()
     metrics = Metrics()
     room = EngineRoom(options.together, options.queue, metrics)
-    host, port = listening.getsockname()[:2]
-    state = human_bytes(max(model.state_bytes for model in models.values()))
-    shown = f"[{host}]" if ":" in host else host
-    told = f"up to {options.together} texts together, {state} of state each at most"
-    print(f"serving {', '.join(models)} at http://{shown}:{port} ({told}); Ctrl-C ends it", file=sys.stderr, flush=True)
-    serve(Desk(models, room, metrics, key, Limits(options.most_bytes, options.most_tokens)), listening)
+    desk = Desk(models, room, metrics, key, Limits(options.most_bytes, options.most_tokens))
+    serve(desk, listening, lambda: _tell(models, options, listening.getsockname()))
     print("the server has ended", file=sys.stderr)
     return 0
+
+
+def _tell(models: dict[str, Served], options: Serve, address: tuple[Any, ...]) -> None:
+    """Where, what, and how much memory it may come to."""
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    state = human_bytes(max(model.state_bytes for model in models.values()))
+    print(
+        f"serving {', '.join(models)} at http://{host}:{address[1]} "
+        f"(up to {options.together} texts together, {state} of state each at most); Ctrl-C ends it",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _check(options: Serve, key: str) -> None:

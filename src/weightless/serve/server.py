@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -90,6 +91,12 @@ class Server(uvicorn.Server):
     """A signal ends it, and is not raised anew: this is how a server is meant to end."""
 
     desk: Desk
+    announce: Callable[[], None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.announce is not None:
+            self.announce()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         if self.should_exit:
@@ -105,9 +112,9 @@ def settings(app: Any) -> uvicorn.Config:
     return uvicorn.Config(app, server_header=False, proxy_headers=False, **how, **limits)
 
 
-def serve(desk: Desk, listening: socket.socket) -> None:
-    """Answer until a signal comes."""
+def serve(desk: Desk, listening: socket.socket, announce: Callable[[], None]) -> None:
+    """Answer until a signal comes; `announce` is called as soon as there are answers."""
     quiet()
     server = Server(settings(build(desk)))
-    server.desk = desk
+    server.desk, server.announce = desk, announce
     server.run(sockets=[listening])
