@@ -11,7 +11,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -64,7 +64,7 @@ class Answering:
     def _receiver(self, index: int) -> Callable[[Piece | Exception], None]:
         return lambda piece: self.arrived.put_nowait((index, piece))
 
-    async def pieces(self, receive: Receive) -> AsyncIterator[tuple[int, Piece]]:
+    async def pieces(self, receive: Receive) -> AsyncGenerator[tuple[int, Piece], None]:
         """(choice, piece) as they come, until all have ended; Gone when the reader has, a Refusal on trouble."""
         left = len(self.jobs)
         gone = asyncio.ensure_future(_gone(receive))
@@ -101,7 +101,7 @@ class Answering:
         choices = [self._choice(i, "".join(texts[i]), entries[i], reasons[i]) for i in range(len(self.jobs))]
         return {**self._head(), "choices": choices, "usage": self.usage(), "weightless": self.extra()}
 
-    async def stream(self, receive: Receive) -> AsyncIterator[dict[str, Any]]:
+    async def stream(self, receive: Receive) -> AsyncGenerator[dict[str, Any], None]:
         """Events: one for every piece that says something, at last the usage where it was asked for."""
         nothing = {"usage": None} if self.asked.include_usage else {}
         async with contextlib.aclosing(self.pieces(receive)) as pieces:

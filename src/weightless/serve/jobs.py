@@ -84,7 +84,8 @@ class Job:
         engine.reset()
         for i, token in enumerate(self.text):
             if i >= self.n_marks:
-                entries.append((token, *(self._odds(engine, token) if i else (None, []))))
+                log_p, best = self._odds(engine, token) if i else (None, [])
+                entries.append((token, log_p, best))
             if i + 1 < len(self.text):
                 engine.feed(token)
             if i % SCORED_AT_ONCE == SCORED_AT_ONCE - 1:

@@ -45,27 +45,47 @@ class Completion:
     include_usage: bool
 
 
-def _whole(least: int, most: float) -> Callable[[str, Any], int]:
-    def read(name: str, value: Any) -> int:
+@dataclass(frozen=True)
+class Whole:
+    """Reads a whole number from `least` to `most`."""
+
+    least: int
+    most: float
+
+    def __call__(self, name: str, value: Any) -> int:
         if type(value) is not int:
             raise _wrong(name, value, "a whole number")
-        return _between(name, value, least, most)
-
-    return read
+        return _between(name, value, self.least, self.most)
 
 
-def _number(
-    least: float, most: float, open_below: bool = False, open_above: bool = False
-) -> Callable[[str, Any], float]:
-    def read(name: str, value: Any) -> float:
+@dataclass(frozen=True)
+class Number:
+    """Reads a number from `least` to `most`; `without` is an end that does not belong to it."""
+
+    least: float
+    most: float
+    without: float | None = None
+
+    def __call__(self, name: str, value: Any) -> float:
         if type(value) not in (int, float):
             raise _wrong(name, value, "a number")
-        _between(name, value, least, most)
-        if (open_below and value == least) or (open_above and value == most):
-            raise _outside(name, value, least, most)
+        _between(name, value, self.least, self.most)
+        if value == self.without:
+            raise _outside(name, value, self.least, self.most)
         return float(value)
 
-    return read
+
+@dataclass(frozen=True)
+class Only:
+    """What is not built in may be sent with the value that asks for nothing."""
+
+    neutral: Any
+
+    def __call__(self, name: str, value: Any) -> None:
+        kinds = (int, float) if isinstance(self.neutral, int) else (type(self.neutral),)
+        if type(value) not in kinds or value != self.neutral:
+            told = f"{name} is not supported: leave it out, or send {json.dumps(self.neutral)}"
+            raise Refusal(400, told, param=name)
 
 
 def _between(name: str, value: Any, least: float, most: float) -> Any:
@@ -139,44 +159,33 @@ def _stream_options(name: str, value: Any) -> bool:
     return _switch(f"{name}.include_usage", value.get("include_usage", False))
 
 
-def _only(neutral: Any) -> Callable[[str, Any], None]:
-    """What is not built in may be sent with a value that asks for nothing."""
-
-    def read(name: str, value: Any) -> None:
-        kinds = (int, float) if isinstance(neutral, int) else (type(neutral),)
-        if type(value) not in kinds or value != neutral:
-            raise Refusal(400, f"{name} is not supported: leave it out, or send {json.dumps(neutral)}", param=name)
-
-    return read
-
-
 TABLE: dict[str, Parameter] = {
     "model": Parameter(_text, None, "a name that `/v1/models` lists; required", "which model answers"),
     "prompt": Parameter(_prompts, None, "a string, a list of strings, token ids, a list of such; required", "the text"),
-    "max_tokens": Parameter(_whole(0, math.inf), 16, "0 to `--most_tokens`", "tokens to write at most"),
-    "temperature": Parameter(_number(0, 100, open_above=True), 1.0, "0 to below 100", "0 takes the likeliest token"),
-    "top_p": Parameter(_number(0, 1, open_below=True), 1.0, "above 0, to 1", "draw from this share of the probability"),
-    "top_k": Parameter(_whole(0, SEEDS - 1), 0, "0 (all) or a number", "draw from the k most probable tokens"),
-    "min_p": Parameter(_number(0, 1), 0.0, "0 to 1", "draw from tokens of at least this share of the best one's"),
+    "max_tokens": Parameter(Whole(0, math.inf), 16, "0 to `--most_tokens`", "tokens to write at most"),
+    "temperature": Parameter(Number(0, 100, without=100), 1.0, "0 to below 100", "0 takes the likeliest token"),
+    "top_p": Parameter(Number(0, 1, without=0), 1.0, "above 0, to 1", "draw from this share of the probability"),
+    "top_k": Parameter(Whole(0, SEEDS - 1), 0, "0 (all) or a number", "draw from the k most probable tokens"),
+    "min_p": Parameter(Number(0, 1), 0.0, "0 to 1", "draw from tokens of at least this share of the best one's"),
     "repetition_penalty": Parameter(
-        _number(0, 1e6, open_below=True), 1.0, "above 0; 1 changes nothing", "above 1, tokens that occurred lose"
+        Number(0, 1e6, without=0), 1.0, "above 0; 1 changes nothing", "above 1, tokens that occurred lose"
     ),
     "stop": Parameter(_stop, (), "a string, or up to 16 of 1 to 256 characters", "end before any of these"),
     "ignore_eos": Parameter(_switch, False, "true or false", "go on after the token that ends a text"),
-    "seed": Parameter(_whole(-SEEDS, SEEDS - 1), None, "a whole number of 63 bits", "decides what is drawn"),
-    "n": Parameter(_whole(1, MOST_CHOICES), 1, f"1 to {MOST_CHOICES}", "choices per prompt; choice k has seed + k"),
+    "seed": Parameter(Whole(-SEEDS, SEEDS - 1), None, "a whole number of 63 bits", "decides what is drawn"),
+    "n": Parameter(Whole(1, MOST_CHOICES), 1, f"1 to {MOST_CHOICES}", "choices per prompt; choice k has seed + k"),
     "logprobs": Parameter(
-        _whole(0, MOST_LOGPROBS), None, f"0 to {MOST_LOGPROBS}", "log-probabilities, and so many of the likeliest"
+        Whole(0, MOST_LOGPROBS), None, f"0 to {MOST_LOGPROBS}", "log-probabilities, and so many of the likeliest"
     ),
     "echo": Parameter(_switch, False, "true or false", "the prompt stands before the text, and in the logprobs"),
     "stream": Parameter(_switch, False, "true or false", "server-sent events, one per token"),
     "stream_options": Parameter(_stream_options, False, '{"include_usage": true}', "a last event with the usage"),
     "user": Parameter(_text, None, "a string", "nothing: it is neither kept nor used"),
-    "presence_penalty": Parameter(_only(0), None, "0", "not supported"),
-    "frequency_penalty": Parameter(_only(0), None, "0", "not supported"),
-    "logit_bias": Parameter(_only({}), None, "{}", "not supported"),
-    "best_of": Parameter(_only(1), None, "1", "not supported"),
-    "suffix": Parameter(_only(""), None, '""', "not supported"),
+    "presence_penalty": Parameter(Only(0), None, "0", "not supported"),
+    "frequency_penalty": Parameter(Only(0), None, "0", "not supported"),
+    "logit_bias": Parameter(Only({}), None, "{}", "not supported"),
+    "best_of": Parameter(Only(1), None, "1", "not supported"),
+    "suffix": Parameter(Only(""), None, '""', "not supported"),
 }
 REQUIRED = ("model", "prompt")
 

@@ -34,10 +34,10 @@ class Served:
     packed: Packed
     created: int = 0
     ends: frozenset[int] = frozenset()
-    _free: list[tuple[Engine, Prefill]] = field(default_factory=list)
-    _decoded: Decoded | None = None
-    _fixed: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
-    _bytes: dict[int, bytes] = field(default_factory=dict)
+    _free: list[tuple[Engine, Prefill]] = field(default_factory=list, init=False)
+    _decoded: Decoded | None = field(default=None, init=False)
+    _fixed: dict[tuple[str, int], np.ndarray] = field(default_factory=dict, init=False)
+    _bytes: dict[int, bytes] = field(default_factory=dict, init=False)
 
     @property
     def context(self) -> int:
