@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import pytest
-
-pytest.importorskip("starlette")
-pytest.importorskip("uvicorn")
-
 from contract.cases import bench
 from contract.configurations.shared import V
 
 from weightless.data.text import fables
 from weightless.export.lower import pack
 from weightless.export.packed import open_packed
-from weightless.serve import completions, guards, server
 from weightless.tokenizer import Tokenizer
 
-LIMITS = {"headers": server.HEADER_SECONDS, "body": guards.BODY_SECONDS, "reader": completions.WRITE_SECONDS}
-"""As they are before the server below is given shorter ones."""
 MADE = {"dense": "tied_mha_swiglu_f32", "ngram": "order_4"}
 
 
@@ -43,6 +36,8 @@ def packed(shelf):
 def port(shelf):
     """Of a server with four places and room for eight to wait, which waits for nobody long."""
     from serve.small_server import running
+
+    from weightless.serve import completions, guards, server
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(server, "HEADER_SECONDS", 0.4)

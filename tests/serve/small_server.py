@@ -11,12 +11,20 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
+pytest.importorskip("starlette", reason="the extra serve is not installed: ./do setup dev")
+pytest.importorskip("uvicorn", reason="the extra serve is not installed: ./do setup dev")
+
+from weightless.serve import completions, guards, server
 from weightless.serve.app import Desk, build, quiet
 from weightless.serve.guards import Limits
 from weightless.serve.metrics import Metrics
 from weightless.serve.room import EngineRoom
 from weightless.serve.served import open_models
 
+LIMITS = {"headers": server.HEADER_SECONDS, "body": guards.BODY_SECONDS, "reader": completions.WRITE_SECONDS}
+"""As they are before the tests' server is given shorter ones."""
 JSON = {"Content-Type": "application/json"}
 
 
@@ -101,8 +109,6 @@ def until(true, seconds: float = 20.0) -> None:
 @contextlib.contextmanager
 def running(paths: list[str], key: str = "", together: int = 4, queue: int = 8, body: int = 100_000) -> Iterator[int]:
     """The port of a server of these models."""
-    from weightless.serve.server import Server, bound, settings
-
     quiet()
     metrics = Metrics()
     room = EngineRoom(together, queue, metrics)
@@ -110,16 +116,16 @@ def running(paths: list[str], key: str = "", together: int = 4, queue: int = 8, 
     for model in models.values():
         model.warm_up()
     desk = Desk(models, room, metrics, key, Limits(body, 2000))
-    listening = bound("127.0.0.1", 0)
+    listening = server.bound("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    server = Server(settings(build(desk)))
-    server.desk = desk
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    made = server.Server(server.settings(build(desk)))
+    made.desk = desk
+    thread = threading.Thread(target=made.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
-        until(lambda: server.started)
+        until(lambda: made.started)
         yield port
     finally:
-        server.handle_exit(15, None)
+        made.handle_exit(15, None)
         thread.join(20)
         assert not thread.is_alive()

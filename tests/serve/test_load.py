@@ -17,6 +17,7 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks/serving.py"
 @pytest.mark.slow
 def test_many_readers(shelf):
     pytest.importorskip("psutil")
+    pytest.importorskip("uvicorn", reason="the extra serve is not installed: ./do setup dev")
     spec = importlib.util.spec_from_file_location("serving", BENCHMARK)
     serving = sys.modules["serving"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(serving)

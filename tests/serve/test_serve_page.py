@@ -16,7 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from serve.conftest import LIMITS
+from serve.small_server import LIMITS
 
 from weightless.cli.serve import Serve
 from weightless.serve import app, parameters
