@@ -17,7 +17,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "weightless"
 
-ROOMS = ["base", "ops", "artifact", "ledger", "kernels", "quant", "tokenizer", "program", "ngram", "decode", "cli"]
+ROOMS = [
+    "base",
+    "ops",
+    "artifact",
+    "ledger",
+    "kernels",
+    "quant",
+    "tokenizer",
+    "program",
+    "ngram",
+    "decode",
+    "serve",
+    "cli",
+]
 # Files that are about PyTorch, each with the reason why the engine never needs it.
 TORCH_FILES = {
     "quant/straight_through.py": "training against rounded weights",

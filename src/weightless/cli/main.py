@@ -38,6 +38,7 @@ VERBS = {
     "deck": ("deck", "eight challenges for coding models: deploy, grade, run, board, show"),
     "golf": ("golf", "submissions of sixteen megabytes: build, check, compare, logs"),
     "generate": ("generate", "continue prompts from an artifact: sampling, beams, speculation, streams, batches"),
+    "serve": ("serve", "answer completions over HTTP as OpenAI's clients ask for them, with metrics and X-rays"),
 }
 
 _OF_A_PLACE = (
@@ -128,6 +129,8 @@ def _room(name: str):  # type: ignore[no-untyped-def]
             from weightless.cli import pack as room
         case "generate":
             from weightless.cli import generate as room
+        case "serve":
+            from weightless.cli import serve as room
         case "explain":
             from weightless.cli import explain as room
         case "xray":

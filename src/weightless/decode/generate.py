@@ -11,12 +11,13 @@ When the context is full, the second half of it is fed again and generation goes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from weightless.base.errors import ConfigError
 from weightless.base.random import rng_for
 from weightless.decode.prefill import Prefill
 from weightless.decode.sampling import Sampling, StopStrings, adjusted, draw
@@ -25,7 +26,21 @@ from weightless.program.cost import fixed_bytes, is_exact, touched_by_formula
 from weightless.program.engine import Engine
 from weightless.program.program import Program
 
-__all__ = ["Sampling", "adjusted", "generate", "next_token", "prompt_ids", "text_stream", "token_stream"]
+Cost = tuple[int, int, int]
+"""Of one draw: its position, the bytes touched where the data decides the cost, the exits taken."""
+
+__all__ = [
+    "Sampling",
+    "adjusted",
+    "continuation",
+    "document_ids",
+    "end_ids",
+    "generate",
+    "next_token",
+    "prompt_ids",
+    "text_stream",
+    "token_stream",
+]
 
 
 def prompt_ids(packed: Packed, prompt: str) -> list[int]:
@@ -55,7 +70,7 @@ def token_stream(
     packed: Packed,
     prompt: list[int],
     sampling: Sampling,
-    costs: list[tuple[int, int, int]] | None = None,
+    costs: list[Cost] | None = None,
     path: str = "auto",
 ) -> Iterator[int]:
     """The tokens that follow `prompt`; ends after max_tokens, or before a token that ends a text.
@@ -63,25 +78,56 @@ def token_stream(
     `costs` receives (position, bytes touched where the data decides the cost, exits taken) of every draw.  `path` says
     how the prompt is fed (`prefill.py`).
     """
-    tokenizer, context = packed.tokenizer, packed.program.context
-    engine, rng = packed.engine(), rng_for(sampling.seed, "generate")
-    prefill = Prefill(engine, path)
-    ends = end_ids(packed) if sampling.stop_at_end else frozenset()
-    history = [tokenizer.end_of_text, *prompt]
-    fed = history if len(history) <= context else history[-max(1, context // 2) :]
-    prefill.feed(fed)
-    for _ in range(sampling.max_tokens):
+    engine = packed.engine()
+    text = document_ids(packed, prompt)
+    turns = continuation(engine, Prefill(engine, path), text, sampling, end_ids(packed), costs)
+    return (token for token in turns if token is not None)
+
+
+def document_ids(packed: Packed, prompt: Sequence[int]) -> list[int]:
+    """What is fed for a prompt: the mark that a document begins with, where there is one, and the prompt."""
+    mark = packed.tokenizer.end_of_text
+    return [*([] if mark is None else [mark]), *prompt]
+
+
+def continuation(
+    engine: Engine,
+    prefill: Prefill,
+    text: Sequence[int],
+    sampling: Sampling,
+    ends: Collection[int] = (),
+    costs: list[Cost] | None = None,
+) -> Generator[int | None, None, int | None]:
+    """A text continued in turns: None when a piece of it was fed, else the next token.
+
+    Returns the token of `ends` that was drawn at last, or None after max_tokens.
+
+    Whoever holds several of these, each over an engine of its own, may go round among them: what one draws does not
+    depend on the others.  `text` begins with what begins a document; `costs` as in `token_stream`.
+    """
+    if not text:
+        raise ConfigError("nothing to continue: this model has no mark that begins a text, so give at least one token")
+    context, rng = engine.program.context, rng_for(sampling.seed, "generate")
+    ends = ends if sampling.stop_at_end else ()
+    history = list(text)
+    for _ in prefill.pieces(history if len(history) <= context else history[-max(1, context // 2) :]):
+        yield None
+    for made in range(1, sampling.max_tokens + 1):
         decided = 0 if costs is None else engine.decided_bytes()
         token = next_token(engine, sampling, rng, history)
         if costs is not None:
             costs.append((engine.position, decided + engine.decided_bytes(), engine.path))
         if token in ends:
-            return
+            return token
         yield token
         history.append(token)
+        if made == sampling.max_tokens:
+            break
         if engine.position == context:
-            prefill.feed(history[-(context // 2 + 1) : -1])
+            for _ in prefill.pieces(history[-(context // 2 + 1) : -1]):
+                yield None
         engine.feed(token)
+    return None
 
 
 def text_stream(packed: Packed, tokens: Iterator[int], sampling: Sampling) -> Iterator[tuple[int, str]]:
@@ -96,7 +142,7 @@ def text_stream(packed: Packed, tokens: Iterator[int], sampling: Sampling) -> It
 
 def generate(packed: Packed, prompt: str, sampling: Sampling, path: str = "auto") -> dict[str, Any]:
     """{"prompt", "text", …}: the continuation as text, with how it was drawn and what a token cost."""
-    costs: list[tuple[int, int, int]] = []
+    costs: list[Cost] = []
     stream = token_stream(packed, prompt_ids(packed, prompt), sampling, costs, path)
     pieces = list(text_stream(packed, stream, sampling))
     return {
@@ -111,7 +157,7 @@ def generate(packed: Packed, prompt: str, sampling: Sampling, path: str = "auto"
     }
 
 
-def mean_cost(program: Program, head: str, costs: list[tuple[int, int, int]]) -> float:
+def mean_cost(program: Program, head: str, costs: list[Cost]) -> float:
     """Bytes touched per token: by formula over the headline's positions, or, where the text decides, at those drawn.
 
     `costs` = (position, bytes that the engine counted in operators whose cost the text decides, exits) of every token.
