@@ -29,9 +29,7 @@ def as_dense(state: Mapping[str, torch.Tensor], names: Mapping[str, tuple[int, .
     return found
 
 
-def as_scratch(
-    tensors: Mapping[str, torch.Tensor], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, torch.Tensor]:
+def as_scratch(tensors: Mapping[str, torch.Tensor], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     """The other way: cut in the pieces of those names and shapes."""
     found = {}
     for name, tensor in tensors.items():

@@ -10,7 +10,7 @@ import math
 
 import pytest
 import torch
-from scratch.test_layers import HALVES, random, strided
+from scratch.inputs import HALVES, random, strided
 from torch.nn import functional as F
 
 from weightless.scratch import MultiHeadSelfAttention, RotaryEmbedding, scaled_dot_product_attention, softmax
@@ -52,7 +52,9 @@ def test_masks_of_their_own_per_sequence():
     Q, K, V = random(2, 3, 5, 4), random(2, 3, 7, 4), random(2, 3, 7, 4)
     mask = torch.ones(2, 1, 5, 7, dtype=torch.bool)
     mask[1, :, :, 4:] = False
-    torch.testing.assert_close(scaled_dot_product_attention(Q, K, V, mask), F.scaled_dot_product_attention(Q, K, V, mask))
+    torch.testing.assert_close(
+        scaled_dot_product_attention(Q, K, V, mask), F.scaled_dot_product_attention(Q, K, V, mask)
+    )
     with pytest.raises(ValueError, match="may attend"):
         scaled_dot_product_attention(Q, K, V, torch.zeros(5, 7))
 

@@ -14,7 +14,7 @@ from typing import IO, Any
 import torch
 
 Place = str | os.PathLike[str] | IO[bytes]
-KEYS = {"model", "optimizer", "iteration"}
+KEYS = {"model": dict, "optimizer": dict, "iteration": int}
 
 
 def save_checkpoint(model: torch.nn.Module, optimizer: torch.optim.Optimizer, iteration: int, out: Place) -> None:
@@ -56,7 +56,9 @@ def _read(src: Place) -> dict[str, Any]:
     except OSError:
         raise
     except Exception as error:  # torch raises half a dozen kinds for a file that it does not take
-        raise ValueError(f"this is no checkpoint that can be read safely: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict) or set(content) != KEYS:
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"this is no checkpoint that can be read safely: {why}") from error
+    kinds = {key: type(value) for key, value in content.items()} if isinstance(content, dict) else {}
+    if kinds.keys() != KEYS.keys() or not all(issubclass(kinds[key], KEYS[key]) for key in KEYS):
         raise ValueError(f"this file is no checkpoint: it should hold {', '.join(sorted(KEYS))} and nothing else")
     return content
