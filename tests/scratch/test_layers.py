@@ -159,7 +159,7 @@ def test_half_precision_in_and_out(dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_initial_weights(dtype):
-    """No weight beyond three deviations; the deviation of what is left is 0.98658 std, here within 5 standard errors."""
+    """No weight beyond three deviations; what is left has a deviation of 0.98658 std, within 5 standard errors."""
     torch.manual_seed(3)
     for weight, std in ((Linear(300, 700, dtype=dtype).weight, math.sqrt(2 / 1000)), (Embedding(700, 300).weight, 1.0)):
         w = weight.detach().double() / std
