@@ -178,13 +178,8 @@ def _report(options: Study, given: Path | None) -> int:
 
 
 def _write(evidence: Evidence, folder: Path) -> None:
-    try:
-        from weightless.study.writeup import write
-    except ModuleNotFoundError as error:
-        if error.name != "weightless.study.writeup":
-            raise
-        print(f"evidence: {folder / 'study.json'}")
-        return
+    from weightless.study.writeup import write
+
     print(f"report: {write(evidence, folder)}")
 
 

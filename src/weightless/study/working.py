@@ -28,6 +28,7 @@ from weightless.lab.prepared_source import is_prepared
 from weightless.lab.recipe import DataRecipe, fingerprint
 from weightless.study.arms import Arm, arms_of
 from weightless.study.leases import BEAT, STALE, holder, lease
+from weightless.study.prediction import check
 from weightless.study.study_file import Study, load_study
 from weightless.study.units import Unit, do_unit, is_settled, units_of
 
@@ -37,12 +38,6 @@ POLL_SECONDS = 0.3
 
 def check_question(study: Study, arms: Sequence[Arm]) -> None:
     """ConfigError for a prediction that cannot be read, or names an arm, a key or a figure that the study has not."""
-    try:
-        from weightless.study.prediction import check
-    except ModuleNotFoundError as error:
-        if error.name != "weightless.study.prediction":
-            raise
-        return
     settings = {arm.of or arm.name: dict(arm.setting) for arm in arms}
     for text in study.question.predictions:
         check(text, list(settings), settings=settings)
