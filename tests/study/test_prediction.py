@@ -33,7 +33,7 @@ SETTINGS = {"A": {"train.max_lr": 1e-3, "corpus": "books"}, "B": {"train.max_lr"
             Within(Place("best", "k", {"corpus": "books", "lr": "0.1"}, 0), 2.5, Place("edge", "k", {}, 47)),
         ),
     ],
-)  # fmt: skip
+)
 def test_forms(text, claim):
     assert check(text, ARMS).claim == claim
 
@@ -78,7 +78,7 @@ def test_the_unit_says_which_loss():
         ("(" * 399, "character 41: nested more than 40 deep"),
         ("-" * 399, "nested more than 40 deep"),
     ],
-)  # fmt: skip
+)
 def test_errors_say_where_and_what(text, told):
     with pytest.raises(ConfigError, match=told.replace("(", r"\(").replace("'", ".")):
         check(text, ARMS, settings=SETTINGS)

@@ -1,6 +1,7 @@
 """Which figures a study is shown by: its kind chooses them, and everything in them comes from its cells.
 
     lr         loss against the rate, crosses where runs diverged       batch      loss, tokens per second and memory
+    vocabulary loss against its size
     ablations, corpora, golf, generic: arms with intervals              frontier   loss against bytes touched, the front
     scaling    loss against tokens with the fitted laws
 
@@ -28,8 +29,8 @@ from weightless.study.verdicts import amount
 MOST_CURVES, MOST_DOTS, MOST_LINES = 6, 14, 8
 MAIN, SMALL = Size(880, 330), Size(430, 300)
 WIDE, NARROW = Style(880, 420), Style(380, 400, font=13, radius=6.5)
-PRIMARY = {"lr": ("max_lr", "lr", "rate"), "batch": ("batch",)}
-BY_AXIS = ("lr", "batch")
+PRIMARY = {"lr": ("max_lr", "lr", "rate"), "batch": ("batch",), "vocabulary": ("vocab_size", "vocabulary")}
+BY_AXIS = ("lr", "batch", "vocabulary")
 
 
 @dataclass(frozen=True)
@@ -280,5 +281,9 @@ def _short(g: Gathered, names: Sequence[str]) -> dict[str, str]:
     told = {}
     for arm in (arm for arm in g.arms if arm.name in names):
         rest = _rest(g, arm, key) if key and len({_rest(g, a, key) for a in g.arms}) > 1 else ""
-        told[arm.name] = f"{rest} {arm.setting[key]:.2g}".strip() if key and key in arm.setting else arm.name
+        told[arm.name] = f"{rest} {_short_number(arm.setting[key])}".strip() if key and key in arm.setting else arm.name
     return told if len(set(told.values())) == len(told) else {name: name for name in told}
+
+
+def _short_number(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"

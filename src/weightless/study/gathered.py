@@ -17,7 +17,7 @@ from weightless.study.cells import Cell, Evidence
 from weightless.study.statistics import Beside, Known, Ranking, beside, loss_figure, mean, ranking
 
 LOWEST_IS_BASE = ("lr", "batch", "frontier", "scaling")
-"""Kinds of studies whose arms are compared with the lowest loss, unless the study names its base."""
+"""Kinds of studies whose arms are compared with the lowest loss; in others with the first arm."""
 OF_THE_TEXT = ("data", "corpus", "text", "source")
 KINDS_TOLD = {"bits_per_byte": "bits per byte", "nats_per_token": "nats per token", "val_loss": "nats per token"}
 
@@ -100,7 +100,7 @@ class Gathered:
 
 
 def gathered(evidence: Evidence) -> Gathered:
-    """Gather a study; a base is the one it names, else the lowest loss or the first arm, by its kind."""
+    """Gather a study; a base is the lowest loss or the first arm, by the kind of study."""
     loss = loss_figure(evidence)
     samples = {arm: evidence.values(arm, loss) for arm in evidence.arms()}
     texts: dict[str, list[str]] = {}
@@ -126,10 +126,6 @@ def _text(cell: Cell, evidence: Evidence) -> str:
 
 
 def _base(evidence: Evidence, names: Sequence[str], ranks: Ranking) -> str:
-    controls = evidence.study.get("controls")
-    named = controls.get("base") if isinstance(controls, Mapping) else None
-    if named in names:
-        return str(named)
     if evidence.study.get("kind") in LOWEST_IS_BASE and ranks.order:
         return ranks.order[0]
     return names[0]

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weightless.base.errors import ConfigError
-from weightless.study.cells import Status
 from weightless.study.claims import Place
 from weightless.study.figures import PRIMARY, varied, varied_number
 from weightless.study.gathered import Gathered
@@ -15,10 +14,11 @@ from weightless.study.tables import loss_told
 from weightless.study.verdicts import span
 
 MOST_VALUES, MOST_FAILURES, MOST_NAMED = 12, 8, 6
-STATES: dict[Status, str] = {
+STATES: dict[str, str] = {
     "diverged": "Diverged (the loss left the numbers: a point of the curve)",
     "failed": "Failed (an error that trying again did not mend)",
     "lost": "Lost (its machine died and nobody took it up)",
+    "stopped": "Stopped early (a search gave it up)",
     "running": "Still running",
     "missing": "Not begun",
 }

@@ -202,10 +202,9 @@ def standalone(g: Gathered, figure: Figure) -> str:
     return f"{start}>{element('style', style)}{rest}\n"
 
 
-_DRAWING = (
-    ".grid", ".axis", ".tick", ".name", ".halo", ".front", ".unreached", ".error", ".gain", ".leader", ".mark",
-    ".curve", ".seed", ".counted", ".tie",
-)  # fmt: skip
+_DRAWING = tuple(
+    ".grid .axis .tick .name .halo .front .unreached .error .gain .leader .mark .curve .seed .counted .tie".split()
+)
 
 
 def markdown(whole: Content) -> str:
