@@ -168,7 +168,8 @@ def test_a_line_lights_up_where_it_lies(browser, tmp_path, share):
         shown(page)
         found = page.evaluate("""() => { const c = document.querySelector('canvas.map');
           const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data, at = [];
-          for (let i = 0; i < d.length; i += 4) if (d[i] === 63 && d[i + 1] === 143) at.push(Math.floor(i / 4 / c.width));
+          for (let i = 0; i < d.length; i += 4)
+            if (d[i] === 63 && d[i + 1] === 143) at.push(Math.floor(i / 4 / c.width));
           return [Math.min(...at), Math.max(...at), c.height]; }""")
     top, bottom, height = found
     first, room = 10 + 17 + 2.25, height - 20 - 17 - 4.5  # margin, head and gap of its component
