@@ -41,7 +41,7 @@ def test_a_folder_stands_for_its_model(model, command, tmp_path):
     "flags, words",
     [
         ((), "--prompt"),
-        (("--text", "nowhere.txt"), "no such file"),
+        (("--text", "nowhere.txt"), "is no file"),
         (("--prompt", "a", "--text", "b"), "one of the two"),
         (("--prompt", "a fox", "--limit", "0"), "--limit 0"),
         (("--prompt", "a fox", "--top", "-1"), "--top -1"),
@@ -53,6 +53,13 @@ def test_bad_input_is_one_line_and_writes_nothing(model, command, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     code, _, err = command("xray", model, *flags)
     assert code == 2 and words in err and len(err.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_text_that_would_be_cut_in_silence_is_refused(model, command, tmp_path, monkeypatch):
+    monkeypatch.setattr("weightless.cli.xray.MOST_TEXT", 20)
+    (tmp_path / "long.txt").write_text(TEXT)
+    code, _, err = command("xray", model, "--text", tmp_path / "long.txt", "--out", tmp_path / "x.html")
+    assert code == 2 and "too long" in err and not (tmp_path / "x.html").exists()
 
 
 def test_an_empty_text_is_told(model, command, tmp_path):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from weightless.export.packed import Packed
 
 MOST_TEXT = 1 << 24
-"""Bytes of a file that are read: far more than the tokens of any page."""
+"""Bytes of a file that is read whole: far more than the tokens of any page."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,11 @@ def _text(options: Xray) -> bytes:
         return options.prompt.encode("utf-8", "surrogateescape")
     path = Path(options.text)
     if not path.is_file():
-        raise WeightlessError(f"--text {options.text}: no such file; a text on the command line is given as --prompt")
-    with path.open("rb") as file:
-        return file.read(MOST_TEXT)
+        raise WeightlessError(f"--text {options.text} is no file; a text on the command line is given as --prompt")
+    if path.stat().st_size > MOST_TEXT:
+        most = f"at most {MOST_TEXT / 1e6:.0f} MB"
+        raise WeightlessError(f"--text {options.text} is too long for a page of --limit tokens: give {most} of it")
+    return path.read_bytes()
 
 
 def _place(out: str) -> Path:
