@@ -123,7 +123,4 @@ def test_tokenizer(tmp_path):
     assert len(vocab) == 263 and merges[:2] == [(b"s", b"t"), (b"e", b"st")]
     tokenizer = adapters.get_tokenizer(vocab, merges, ["<|endoftext|>"])
     ids = tokenizer.encode("newest<|endoftext|>lowest")
-    assert (
-        tokenizer.decode(ids) == "newest<|endoftext|>lowest"
-        and tokenizer.decode(ids[:1]) == "newest"[: len(vocab[ids[0]])]
-    )
+    assert tokenizer.decode(ids) == "newest<|endoftext|>lowest" and ids.count(tokenizer.end_of_text) == 1

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from weightless.ledger.flops import forward_flops
 from weightless.ledger.presets import preset
 from weightless.models.catalog import trained
-from weightless.scratch import TransformerBlock, TransformerLM
+from weightless.scratch import TransformerBlock, TransformerLM, cross_entropy
 from weightless.scratch.transformer import Norm
 
 V, CONTEXT, D, LAYERS, HEADS, F = 23, 9, 12, 2, 3, 17
@@ -128,3 +128,15 @@ def test_refused():
     with pytest.raises(ValueError, match="swiglu, silu"):
         TransformerLM(5, 4, 8, 1, 2, ffn="gelu")
     assert Norm.__args__ == ("pre", "post", "none")
+
+
+@pytest.mark.slow
+def test_one_graph_for_torch_compile():
+    """Nothing in it makes torch.compile give up (fullgraph); the graph is run as it was traced."""
+    model, tokens = model_of(), ids(2, CONTEXT + 1)
+
+    def loss(window):
+        return cross_entropy(model(window[:, :-1]), window[:, 1:])
+
+    compiled = torch.compile(loss, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(tokens), loss(tokens), rtol=0, atol=0)

@@ -49,7 +49,7 @@ class RotaryEmbedding(torch.nn.Module):
         self._lay_tables(torch.empty(0, device=device, dtype=dtype))
 
     def _lay_tables(self, like: torch.Tensor) -> None:
-        """float32 at least, worked out in float64: at position 1,000 bfloat16 could not tell 1,000 from 1,003."""
+        """float32 at least, worked out in float64: rounded to bfloat16, neighbouring positions would turn alike."""
         t = torch.arange(self.max_seq_len, dtype=torch.float64)
         speeds = self.theta ** (-torch.arange(0, self.d_k, 2, dtype=torch.float64) / self.d_k)
         angles = torch.outer(t, speeds)
