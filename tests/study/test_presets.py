@@ -10,14 +10,12 @@ from pathlib import Path
 import pytest
 
 from weightless.lab.vocabulary_study import load_study as load_vocabulary_study
+from weightless.study import arms as arms_room
+from weightless.study import prediction, study_file
 from weightless.study.quantities import Counter
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "studies"
-PRESETS = sorted(path for path in FOLDER.glob("*.toml") if path.stem != "vocabulary")
-
-study_file = pytest.importorskip("weightless.study.study_file")
-arms_room = pytest.importorskip("weightless.study.arms")
-prediction = pytest.importorskip("weightless.study.prediction")
+PRESETS = sorted(path for path in FOLDER.glob("*.toml") if not path.stem.startswith("vocabulary"))
 
 
 def test_all_presets_are_there():

@@ -130,3 +130,15 @@ def test_a_study_of_vocabularies_is_sent_to_its_own_verb(request):
     path = request.config.rootpath / "recipes/studies/vocabulary.toml"
     with pytest.raises(ConfigError, match="tokenizer study"):
         study_of(tomllib.loads(path.read_text()))
+
+
+def test_points_that_laws_are_asked_for():
+    asked = BASE.replace('kind = "lr"', 'kind = "scaling"') + "[scaling]\nat = [{ parameters = 1e8, tokens = 1e10 }]\n"
+    assert study_of(tomllib.loads(asked)).scaling.at == ({"parameters": 1e8, "tokens": 1e10},)
+    for old, new, words in (
+        ("tokens = 1e10", "token = 1e10", "scaling.at: unknown key 'token'"),
+        ("tokens = 1e10", "tokens = 0.0", "should be above 0"),
+        ('kind = "scaling"', 'kind = "lr"', "scaling.at asks laws"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            study_of(tomllib.loads(asked.replace(old, new)))

@@ -18,6 +18,7 @@ Errors: ConfigError naming the key, and the nearest known one.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from weightless.base.config import from_dict, load_toml
 from weightless.base.errors import ConfigError, nearest
 from weightless.lab.recipe import DataRecipe, EvalRecipe, SampleRecipe
 
+SCALED = ("parameters", "tokens")
 KINDS = ("", "lr", "batch", "ablations", "vocabulary", "corpora", "scaling", "frontier", "golf")
 TABLES = ("config", "train", "data", "distil")
 WORDS = ("family", "train_tokens", "init_from")
@@ -90,6 +92,23 @@ class Controls:
 
 
 @dataclass(frozen=True)
+class Scaling:
+    """Points that the fitted laws are asked for: at = [{ parameters = 1e8, tokens = 1e10 }]."""
+
+    at: tuple[dict[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        for point in self.at:
+            for axis, size in point.items():
+                if axis not in SCALED:
+                    raise ConfigError(f"scaling.at: unknown key {axis!r}: {nearest(axis, SCALED)}")
+                if not 0 < size < math.inf:
+                    raise ConfigError(f"scaling.at: {axis} = {size} should be above 0")
+            if not point:
+                raise ConfigError(f"scaling.at holds an empty point: give {' and '.join(SCALED)}")
+
+
+@dataclass(frozen=True)
 class Parameter:
     """A dimension of a search: a range of numbers, or choices."""
 
@@ -139,6 +158,7 @@ class Study:
     grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     arm: tuple[ArmTable, ...] = ()
     controls: Controls = field(default_factory=Controls)
+    scaling: Scaling = field(default_factory=Scaling)
     search: Search | None = None
     values: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -154,6 +174,8 @@ class Study:
         for key, values in self.grid.items():
             check_key(key, f"grid.{key}")
             self._check_lists(f"grid.{key}", values)
+        if self.scaling.at and self.kind != "scaling":
+            raise ConfigError(f'scaling.at asks laws that only kind = "scaling" fits, and kind = {self.kind!r}')
         if self.search is not None and (self.grid or self.arm):
             raise ConfigError("[search] stands instead of [grid] and [[arm]]: keep one of them")
 
