@@ -212,6 +212,17 @@ def test_keys(shelf):
         assert ask(port, "GET", "/health").status == 200, "who watches a server needs no key"
 
 
+def test_more_connections_than_there_are_lines(shelf):
+    with running([str(shelf["ngram"])], connections=3) as port:
+        lines = [raw(port, b"GET /he") for _ in range(3)]
+        assert everything(raw(port, b"")).startswith(b"HTTP/1.1 503 ")
+        lines[0].sendall(b"alth HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        assert b'"ok"' in everything(lines[0])
+        until(lambda: ask(port, "GET", "/health").status == 200)
+        for line in lines:
+            line.close()
+
+
 @pytest.mark.parametrize(
     ("host", "is_own"),
     [
