@@ -108,6 +108,24 @@ def test_bodies_that_are_no_json(port, body, words):
     assert answer.status == 400 and words in answer.error["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "values", "status", "param"),
+    [
+        ("/tokenize", {"model": ["dense"], "prompt": "x"}, 400, "model"),
+        ("/tokenize", {"model": "no", "prompt": "x"}, 404, "model"),
+        ("/tokenize", {"prompt": ["x"]}, 400, "prompt"),
+        ("/tokenize", {"prompt": "x", "add_special_tokens": 1}, 400, "add_special_tokens"),
+        ("/tokenize", {"prompt": "x", "add_special_token": True}, 400, "add_special_token"),
+        ("/detokenize", {"tokens": [301]}, 400, "tokens"),
+        ("/detokenize", {"tokens": "x"}, 400, "tokens"),
+        ("/detokenize", {}, 400, "tokens"),
+    ],
+)
+def test_wrong_requests_about_tokens(port, path, values, status, param):
+    answer = ask(port, "POST", path, values)
+    assert (answer.status, answer.error["param"]) == (status, param)
+
+
 def test_paths_and_methods(port):
     for method, path, status in (
         ("GET", "/v1/completions", 405),
