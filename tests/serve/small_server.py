@@ -117,7 +117,7 @@ def running(
     models = open_models(paths)
     for model in models.values():
         model.warm_up()
-    desk = Desk(models, room, metrics, key, Limits(body, 2000))
+    desk = Desk(models, room, metrics, key, Limits(body, 20_000))
     listening = server.bound("127.0.0.1", 0)
     port = listening.getsockname()[1]
     made = server.Server(server.settings(build(desk), connections))

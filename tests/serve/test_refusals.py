@@ -16,7 +16,7 @@ from weightless.serve import completions
 from weightless.serve.guards import is_loopback
 
 GOOD = {"model": "dense", "prompt": "x", "max_tokens": 2}
-LONG = {"model": "dense", "prompt": "x", "max_tokens": 2000, "ignore_eos": True}
+LONG = {"model": "dense", "prompt": "x", "max_tokens": 20_000, "ignore_eos": True}
 
 WRONG = [
     ({"model": None}, 400, "model", "missing"),
@@ -34,7 +34,7 @@ WRONG = [
     ({"prompt": "word " * 400}, 400, "prompt", "exceed the context of"),
     ({"max_token": 3}, 400, "max_token", "did you mean 'max_tokens'?"),
     ({"messages": []}, 400, "messages", "unknown parameter"),
-    ({"max_tokens": 2001}, 400, "max_tokens", "at most 2000"),
+    ({"max_tokens": 20_001}, 400, "max_tokens", "at most 20000"),
     ({"max_tokens": -1}, 400, "max_tokens", "-1"),
     ({"max_tokens": 1.5}, 400, "max_tokens", "whole number"),
     ({"max_tokens": True}, 400, "max_tokens", "whole number"),
