@@ -107,7 +107,9 @@ def until(true, seconds: float = 20.0) -> None:
 
 
 @contextlib.contextmanager
-def running(paths: list[str], key: str = "", together: int = 4, queue: int = 8, body: int = 100_000) -> Iterator[int]:
+def running(
+    paths: list[str], key: str = "", together: int = 4, queue: int = 8, body: int = 100_000, connections: int = 100
+) -> Iterator[int]:
     """The port of a server of these models."""
     quiet()
     metrics = Metrics()
@@ -115,10 +117,10 @@ def running(paths: list[str], key: str = "", together: int = 4, queue: int = 8, 
     models = open_models(paths)
     for model in models.values():
         model.warm_up()
-    desk = Desk(models, room, metrics, key, Limits(body, 2000))
+    desk = Desk(models, room, metrics, key, Limits(body, 20_000))
     listening = server.bound("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    made = server.Server(server.settings(build(desk)))
+    made = server.Server(server.settings(build(desk), connections))
     made.desk = desk
     thread = threading.Thread(target=made.run, kwargs={"sockets": [listening]})
     thread.start()

@@ -16,7 +16,7 @@ from weightless.serve import completions
 from weightless.serve.guards import is_loopback
 
 GOOD = {"model": "dense", "prompt": "x", "max_tokens": 2}
-LONG = {"model": "dense", "prompt": "x", "max_tokens": 2000, "ignore_eos": True}
+LONG = {"model": "dense", "prompt": "x", "max_tokens": 20_000, "ignore_eos": True}
 
 WRONG = [
     ({"model": None}, 400, "model", "missing"),
@@ -34,7 +34,7 @@ WRONG = [
     ({"prompt": "word " * 400}, 400, "prompt", "exceed the context of"),
     ({"max_token": 3}, 400, "max_token", "did you mean 'max_tokens'?"),
     ({"messages": []}, 400, "messages", "unknown parameter"),
-    ({"max_tokens": 2001}, 400, "max_tokens", "at most 2000"),
+    ({"max_tokens": 20_001}, 400, "max_tokens", "at most 20000"),
     ({"max_tokens": -1}, 400, "max_tokens", "-1"),
     ({"max_tokens": 1.5}, 400, "max_tokens", "whole number"),
     ({"max_tokens": True}, 400, "max_tokens", "whole number"),
@@ -106,6 +106,24 @@ def test_what_changes_nothing_may_be_sent(port):
 def test_bodies_that_are_no_json(port, body, words):
     answer = ask(port, "POST", "/v1/completions", body)
     assert answer.status == 400 and words in answer.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "values", "status", "param"),
+    [
+        ("/tokenize", {"model": ["dense"], "prompt": "x"}, 400, "model"),
+        ("/tokenize", {"model": "no", "prompt": "x"}, 404, "model"),
+        ("/tokenize", {"prompt": ["x"]}, 400, "prompt"),
+        ("/tokenize", {"prompt": "x", "add_special_tokens": 1}, 400, "add_special_tokens"),
+        ("/tokenize", {"prompt": "x", "add_special_token": True}, 400, "add_special_token"),
+        ("/detokenize", {"tokens": [301]}, 400, "tokens"),
+        ("/detokenize", {"tokens": "x"}, 400, "tokens"),
+        ("/detokenize", {}, 400, "tokens"),
+    ],
+)
+def test_wrong_requests_about_tokens(port, path, values, status, param):
+    answer = ask(port, "POST", path, values)
+    assert (answer.status, answer.error["param"]) == (status, param)
 
 
 def test_paths_and_methods(port):
@@ -210,6 +228,17 @@ def test_keys(shelf):
         right = {"Authorization": "Bearer a secret of letters", "Host": "models.example"}
         assert ask(port, "POST", "/v1/completions", asked, right).status == 200
         assert ask(port, "GET", "/health").status == 200, "who watches a server needs no key"
+
+
+def test_more_connections_than_there_are_lines(shelf):
+    with running([str(shelf["ngram"])], connections=3) as port:
+        lines = [raw(port, b"GET /he") for _ in range(3)]
+        assert everything(raw(port, b"")).startswith(b"HTTP/1.1 503 ")
+        lines[0].sendall(b"alth HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        assert b'"ok"' in everything(lines[0])
+        until(lambda: ask(port, "GET", "/health").status == 200)
+        for line in lines:
+            line.close()
 
 
 @pytest.mark.parametrize(

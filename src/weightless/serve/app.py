@@ -24,7 +24,7 @@ from weightless.base.errors import WeightlessError, nearest
 from weightless.serve.completions import Answering, Events, Gone, refusal_for
 from weightless.serve.guards import Limits, check_caller, read_body
 from weightless.serve.metrics import Metrics
-from weightless.serve.parameters import read_completion
+from weightless.serve.parameters import read_completion, read_text
 from weightless.serve.refusals import Refusal, parsed, refuse_unknown, shown
 from weightless.serve.room import EngineRoom, Stopping
 from weightless.serve.served import Served
@@ -51,9 +51,10 @@ class Desk:
     n_xrays: int = 0
 
     def model(self, name: Any, is_needed: bool = True) -> Served:
-        """Refusal (404) naming the nearest; where it need not be named, no name is the first."""
+        """Refusal (404 naming the nearest, 400 for no string); where it need not be named, no name is the first."""
         if name is None and not is_needed:
             return next(iter(self.models.values()))
+        read_text("model", name)
         if name not in self.models:
             told = f"no model {shown(name)} here: {nearest(str(name), self.models)}"
             raise Refusal(404, told, param="model", code="model_not_found")
@@ -221,9 +222,7 @@ async def xray(desk: Desk, request: Request) -> Response:
 
     values = parsed(await read_body(request.headers, request.receive, desk.limits.body))
     refuse_unknown(values, {"model", "text"})
-    if not isinstance(text := values.get("text"), str):
-        raise Refusal(400, f"text should be a string, not {shown(text)}", param="text")
-    model = desk.model(values.get("model"))
+    text, model = read_text("text", values.get("text")), desk.model(values.get("model"))
     if desk.n_xrays >= MOST_XRAYS:
         raise Refusal(429, f"{desk.n_xrays} X-rays wait already: ask again later", code="too_many_requests", wait=5)
     desk.n_xrays += 1

@@ -109,7 +109,8 @@ def _switch(name: str, value: Any) -> bool:
     return value
 
 
-def _text(name: str, value: Any) -> str:
+def read_text(name: str, value: Any) -> str:
+    """A string that can be written as UTF-8; Refusal for anything else."""
     if not isinstance(value, str):
         raise _wrong(name, value, "a string")
     try:
@@ -120,7 +121,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _stop(name: str, value: Any) -> tuple[str, ...]:
-    stops = tuple(_text(name, stop) for stop in ([value] if isinstance(value, str) else _list(name, value)))
+    stops = tuple(read_text(name, stop) for stop in ([value] if isinstance(value, str) else _list(name, value)))
     if len(stops) > MOST_STOPS or any(not 0 < len(stop) <= LONGEST_STOP for stop in stops):
         told = f"at most {MOST_STOPS} strings of 1 to {LONGEST_STOP} characters"
         raise Refusal(400, f"{name} should be {told}; an empty one would end every text at once", param=name)
@@ -139,7 +140,7 @@ _FORMS = "should be a string, a list of strings, token ids, or a list of lists o
 def _prompts(name: str, value: Any) -> tuple[str | tuple[int, ...], ...]:
     """A string, a list of strings, the ids of one text, or a list of such."""
     if isinstance(value, str):
-        return (_text(name, value),)
+        return (read_text(name, value),)
     items = _list(name, value)
     if not items:
         raise Refusal(400, "prompt is an empty list: give at least one text; an empty string begins a document", name)
@@ -149,7 +150,7 @@ def _prompts(name: str, value: Any) -> tuple[str | tuple[int, ...], ...]:
         is_ids = isinstance(item, list) and all(type(token) is int for token in item)
         if not isinstance(item, str) and not is_ids:
             raise Refusal(400, f"prompt {_FORMS}, and {shown(item)} is among its items", param=name)
-    return tuple(_text(name, item) if isinstance(item, str) else tuple(item) for item in items)
+    return tuple(read_text(name, item) if isinstance(item, str) else tuple(item) for item in items)
 
 
 def _stream_options(name: str, value: Any) -> bool:
@@ -160,7 +161,7 @@ def _stream_options(name: str, value: Any) -> bool:
 
 
 TABLE: dict[str, Parameter] = {
-    "model": Parameter(_text, None, "a name that `/v1/models` lists; required", "which model answers"),
+    "model": Parameter(read_text, None, "a name that `/v1/models` lists; required", "which model answers"),
     "prompt": Parameter(_prompts, None, "a string, a list of strings, token ids, a list of such; required", "the text"),
     "max_tokens": Parameter(Whole(0, math.inf), 16, "0 to `--most_tokens`", "tokens to write at most"),
     "temperature": Parameter(Number(0, 100, without=100), 1.0, "0 to below 100", "0 takes the likeliest token"),
@@ -180,7 +181,7 @@ TABLE: dict[str, Parameter] = {
     "echo": Parameter(_switch, False, "true or false", "the prompt stands before the text, and in the logprobs"),
     "stream": Parameter(_switch, False, "true or false", "server-sent events, one per token"),
     "stream_options": Parameter(_stream_options, False, '{"include_usage": true}', "a last event with the usage"),
-    "user": Parameter(_text, None, "a string", "nothing: it is neither kept nor used"),
+    "user": Parameter(read_text, None, "a string", "nothing: it is neither kept nor used"),
     "presence_penalty": Parameter(Only(0), None, "0", "not supported"),
     "frequency_penalty": Parameter(Only(0), None, "0", "not supported"),
     "logit_bias": Parameter(Only({}), None, "{}", "not supported"),

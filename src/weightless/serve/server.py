@@ -24,6 +24,8 @@ HEADER_SECONDS = 10.0
 LAST_SECONDS = 5
 """How long the end waits for readers to take their last words."""
 BACKLOG = 256
+SPARE_CONNECTIONS = 256
+"""Beside one for every text that is written or waits; whoever comes then is told so and cut."""
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -41,16 +43,21 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 class Protocol(H11Protocol):
-    """HTTP/1.1 with a time limit on headers, and JSON for what is no HTTP."""
+    """HTTP/1.1 with a time limit on headers, JSON for what is no HTTP, and a most of connections."""
 
+    most_connections = 512
     _patience: Any = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
         self._patience = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+        if len(self.connections) > self.most_connections:
+            self._say(Refusal(503, f"{self.most_connections} connections are open: ask again later"))
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
         super().data_received(data)
         is_answering = self.cycle is not None and not self.cycle.response_complete
         if is_answering:
@@ -80,7 +87,7 @@ class Protocol(H11Protocol):
         if self.transport.is_closing():
             return
         body = json.dumps(refusal.told()).encode()
-        status = {400: "400 Bad Request", 408: "408 Request Timeout"}[refusal.status]
+        status = {400: "400 Bad Request", 408: "408 Request Timeout", 503: "503 Service Unavailable"}[refusal.status]
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
@@ -105,9 +112,13 @@ class Server(uvicorn.Server):
         self.desk.room.stop()
 
 
-def settings(app: Any) -> uvicorn.Config:
+def settings(app: Any, connections: int) -> uvicorn.Config:
     """uvicorn as it is used here: one process, HTTP/1.1 alone, no log of requests, nothing told of itself."""
-    how: dict[str, Any] = {"http": Protocol, "ws": "none", "lifespan": "on", "log_config": None, "access_log": False}
+
+    class Limited(Protocol):
+        most_connections = connections
+
+    how: dict[str, Any] = {"http": Limited, "ws": "none", "lifespan": "on", "log_config": None, "access_log": False}
     limits = {"backlog": BACKLOG, "timeout_graceful_shutdown": LAST_SECONDS, "timeout_keep_alive": 15}
     return uvicorn.Config(app, server_header=False, proxy_headers=False, **how, **limits)
 
@@ -115,6 +126,6 @@ def settings(app: Any) -> uvicorn.Config:
 def serve(desk: Desk, listening: socket.socket, announce: Callable[[], None]) -> None:
     """Answer until a signal comes; `announce` is called as soon as there are answers."""
     quiet()
-    server = Server(settings(build(desk)))
+    server = Server(settings(build(desk), desk.room.most + desk.room.queue + SPARE_CONNECTIONS))
     server.desk, server.announce = desk, announce
     server.run(sockets=[listening])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from weightless.serve.parameters import read_text
 from weightless.serve.refusals import Refusal, refuse_unknown, shown
 from weightless.serve.served import Served
 
@@ -14,9 +15,7 @@ from weightless.serve.served import Served
 def tokenized(model: Served, values: dict[str, Any]) -> dict[str, Any]:
     """{"tokens", "count", "max_model_len"} of {"prompt"}; the mark that begins a document only if it is asked for."""
     refuse_unknown(values, {"model", "prompt", "add_special_tokens"})
-    text, marked = values.get("prompt"), values.get("add_special_tokens", False)
-    if not isinstance(text, str):
-        raise Refusal(400, f"prompt should be a string, not {shown(text)}", param="prompt")
+    text, marked = read_text("prompt", values.get("prompt")), values.get("add_special_tokens", False)
     if not isinstance(marked, bool):
         raise Refusal(400, f"add_special_tokens should be true or false, not {shown(marked)}", "add_special_tokens")
     tokenizer = model.packed.tokenizer
