@@ -119,7 +119,7 @@ def settings(app: Any, connections: int) -> uvicorn.Config:
         most_connections = connections
 
     how: dict[str, Any] = {"http": Limited, "ws": "none", "lifespan": "on", "log_config": None, "access_log": False}
-    limits = {"backlog": BACKLOG, "timeout_graceful_shutdown": LAST_SECONDS, "timeout_keep_alive": 15}
+    limits: dict[str, Any] = {"backlog": BACKLOG, "timeout_graceful_shutdown": LAST_SECONDS, "timeout_keep_alive": 15}
     return uvicorn.Config(app, server_header=False, proxy_headers=False, **how, **limits)
 
 
