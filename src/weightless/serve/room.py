@@ -3,8 +3,8 @@
 A round gives every text that is being written one turn: a piece of its prompt, or one token.  A text joins at the next
 round when one of `most` places is free, else it waits, at most `queue` of them; it leaves when it is done or nobody
 wants it any more.  There is no batch of matrix products: the compiled engine reads the few megabytes of such models
-from the cache, in half of the time that a batch of 64 rows takes (benchmarks/serving.py), and to the last bit as if it
-were alone.  What is written goes to the event loop of `start`, and no text waits for its reader.
+from the cache, in a quarter of the time that a batch of 64 rows takes (benchmarks/serving.py), and to the last bit as
+if it were alone.  What is written goes to the event loop of `start`, and no text waits for its reader.
 """
 
 from __future__ import annotations
