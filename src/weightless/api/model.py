@@ -89,8 +89,12 @@ class Model:
         return prompt_ids(self.packed, _prompt(text))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; bytes that are no UTF-8 come as U+FFFD."""
-        return self.packed.tokenizer.decode([int(i) for i in ids])
+        """The text of ids; bytes that are no UTF-8 come as U+FFFD.  ConfigError for what is no id of the vocabulary."""
+        numbers, n = list(ids), self.vocab_size
+        for number in numbers:
+            if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < n:
+                raise ConfigError(f"{number!r:.60} is no token: give ids from 0 to {n - 1}")
+        return self.packed.tokenizer.decode([int(number) for number in numbers])
 
     def generate(
         self,
