@@ -13,7 +13,8 @@ PROJECT = '[project]\ndependencies = ["numpy>=2", "torch"]\n[project.optional-de
 SOUND = {
     "pyproject.toml": PROJECT,
     "README.md": "[Code](src/weightless/base/files.py), [above](#top), [there](https://example.org/wo" + "rk).\n",
-    "src/weightless/__init__.py": '"""All of it."""\n',
+    "src/weightless/__init__.py": '"""All of it."""\n\n\n'
+    "def __getattr__(name):\n    from weightless.api import model\n\n    return model\n",
     "src/weightless/base/__init__.py": '"""Floor 0."""\n\nimport importlib\n\n\n'
     'def __getattr__(name):\n    return importlib.import_module(f"{__name__}.{name}")\n',
     "src/weightless/base/files.py": '"""Files."""\n\nfrom dataclasses import dataclass, field\n\n\n'
@@ -68,6 +69,9 @@ CASES = [
     (import_rules.floors, "src/weightless/ops/planted.py", code("from weightless.ledger import entries")),
     (import_rules.floors, "src/weightless/attic/planted.py", code("")),
     (import_rules.floors, "src/weightless/__init__.py", code("from weightless.base import files")),
+    (import_rules.floors, "src/weightless/__init__.py", code("from weightless.api import model")),
+    (import_rules.floors, "src/weightless/__init__.py", code("def f():\n    from weightless.cli import run")),
+    (import_rules.floors, "src/weightless/cli/planted.py", code("def f():\n    from weightless.api import model")),
     (import_rules.parts, f"{DATA}/text/planted.py", code("from weightless.data.shards import corpus")),
     (import_rules.parts, f"{DATA}/text/planted.py", code("def f():\n    from weightless.data.imports.hub import x")),
     (import_rules.parts, f"{DATA}/shards/planted.py", code("from ..imports import token_rows")),

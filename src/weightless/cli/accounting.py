@@ -82,7 +82,7 @@ def asked(arguments: list[str]) -> bool:
 
 def main(verb: str, arguments: list[str]) -> int:
     options = parse(Accounting, "count --training", arguments)
-    found = [(named, accounted(named, options)) for named in _named(options)]
+    found = [(named, accounted(named, options)) for named in subjects(options)]
     if options.json:
         print(json.dumps({named.name: result for named, result in found}, indent=2))
         return 0
@@ -134,7 +134,8 @@ def _stored(weights: list[Weight]) -> dict[str, int | None]:
     return out
 
 
-def _named(options: Accounting) -> Iterator[Named]:
+def subjects(options: Accounting) -> Iterator[Named]:
+    """What one word on the command line stands for, ready to be accounted for."""
     from weightless.models.catalog import families, family
 
     path = Path(options.what)

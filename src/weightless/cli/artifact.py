@@ -297,23 +297,18 @@ def _piece_table(options: Eval, packed: Any) -> Any:
 
 def _text_tokens(options: Eval, packed: Packed) -> tuple[np.ndarray, str]:
     """Its tokens, and why bits per byte of them are refused; that the tokenizer changes the text is told."""
-    import numpy as np
-
     from weightless.data.text.sources import open_source
-    from weightless.tokenizer.kept_text import KeptText, kept
+    from weightless.evals.text_tokens import text_tokens
 
-    tokenizer, parts, whole = packed.tokenizer, [], KeptText()
-    for document in open_source(options.text):
-        parts += [np.array([tokenizer.end_of_text]), tokenizer.encode_ordinary_array(document)]
-        if tokenizer.byte_table.rewrites:
-            whole += kept(tokenizer, document, parts[-1])
+    found = text_tokens(packed, open_source(options.text))
+    whole = found.kept
     if whole.n_rewritten and not whole.refused:
         print(
             f"{options.text}: the tokenizer composes characters (NFC) in {whole.n_rewritten:,} documents; bits per "
             f"byte are per byte of the composed text, {whole.decoded_bytes:,} of {whole.source_bytes:,} bytes",
             file=sys.stderr,
         )
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64), whole.refused
+    return found.ids, whole.refused
 
 
 def _corpus_tokens(options: Eval, packed: Packed, found: Corpus) -> Any:

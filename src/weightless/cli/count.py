@@ -24,6 +24,8 @@ from weightless.cli.count_subjects import Named, named_models, tokens_of
 from weightless.cli.parse import parse
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from weightless.audit.counters.verify import Verification
     from weightless.program.cost import Touched
 
@@ -67,7 +69,7 @@ def main(verb: str, arguments: list[str]) -> int:
     if accounting.asked(arguments):
         return accounting.main(verb, arguments)
     options = parse(Count, verb, arguments)
-    _check(options)
+    check(options)
     if options.verify:
         return _verify(options)
     groups = [
@@ -90,7 +92,8 @@ def head_of(options: Count) -> str:
     return options.head or {"S": "score", "F": "full"}.get(options.mode, "score")
 
 
-def _check(options: Count) -> None:
+def check(options: Count) -> None:
+    """ConfigError for options that contradict each other, or that are no numbers to count with."""
     from weightless.program.program import HEADS
 
     if head_of(options) not in HEADS:
@@ -105,12 +108,12 @@ def _check(options: Count) -> None:
         raise ConfigError("--verify takes one X and neither --picture, --mode F nor --head: it checks scoring (mode S)")
 
 
-def counted(model: Named, options: Count) -> dict[str, Any]:
-    """The ledger of one model."""
+def counted(model: Named, options: Count, given: tuple[np.ndarray, str] | None = None) -> dict[str, Any]:
+    """The ledger of one model; `given` are tokens to measure it on and their name, in the place of `options.text`."""
     from weightless.program.cost import flops, is_exact, n_parameters, touched_by_formula
 
     program, head = model.program, head_of(options)
-    touched, measured_on = _measured(model, options)
+    touched, measured_on = _measured(model, options, given)
     if touched is None:
         touched = touched_by_formula(program, head, options.positions)
     stored: dict[str, int] = {}
@@ -128,11 +131,13 @@ def counted(model: Named, options: Count) -> dict[str, Any]:
     }
 
 
-def _measured(model: Named, options: Count) -> tuple[Touched | None, str | None]:
+def _measured(model: Named, options: Count, given: tuple[np.ndarray, str] | None) -> tuple[Touched | None, str | None]:
     """(what a text costs, the text): of --text, or of the run that an artifact lies in where its bytes need a text."""
     from weightless.program.cost import HEADLINE_POSITIONS, is_exact
 
-    if options.text:
+    if given is not None:
+        packed, (tokens, told) = model.opened("a configuration has no text"), given
+    elif options.text:
         packed = model.opened(f"--text needs weights: name an artifact, not {options.what}")
         tokens, told = tokens_of(packed, options.text), options.text
     else:

@@ -152,17 +152,17 @@ def of_file(path: Path, name: str, pairs: tuple[str, ...]) -> Named:
 
     if pairs:
         raise WeightlessError(f"{path} is an artifact: its configuration is fixed; leave out --set")
-    packed = open_packed(path)
+    return of_packed(open_packed(path), name)
+
+
+def of_packed(packed: Packed, name: str) -> Named:
+    """An open artifact."""
     return Named(name, packed.family, None, packed.program, packed, {"file": packed.stored_bytes()})
 
 
 def tokens_of(packed: Packed, text: str) -> np.ndarray:
     """A text in the artifact's own tokens, each document after <|endoftext|>."""
-    import numpy as np
-
     from weightless.data.text.sources import open_source
+    from weightless.evals.text_tokens import text_tokens
 
-    tokenizer, parts = packed.tokenizer, []
-    for document in open_source(text):
-        parts += [np.array([tokenizer.end_of_text]), tokenizer.encode_ordinary_array(document)]
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+    return text_tokens(packed, open_source(text)).ids

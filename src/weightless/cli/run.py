@@ -81,26 +81,37 @@ def main(verb: str, arguments: list[str]) -> int:
 
 def _run(options: Run, words: list[str]) -> int:
     """`words` name the recipe; together with the options that change it they make the run's command."""
-    from weightless.lab.run import SUMS, run
+    from weightless.lab.run import SUMS
 
     recipe = recipe_of(options)
-    for name in (recipe.data.source, recipe.data.validation):
-        check_text(name, "the recipe of a run")
     folder = Path(options.out or Path("runs") / recipe.name)
     for name in ("text", "validation", "out"):
         words += [f"--{name}", value] if (value := getattr(options, name)) else []
-    page = run(recipe, folder, shlex.join(words), options.only)
+    page = do(recipe, folder, words, options.only)
     _print_table(folder)
     print(f"report: {page}")
     print(f"hashes of the artifacts: {folder / SUMS}")
     return 0
 
 
+def do(recipe: Recipe, folder: Path, words: list[str], only: Sequence[str] = ()) -> Path:
+    """Make the run, whose names of texts are checked first; the page of its report.  `words` are its command."""
+    from weightless.lab.run import run
+
+    for name in (recipe.data.source, recipe.data.validation):
+        check_text(name, "the recipe of a run")
+    return run(recipe, folder, shlex.join(words), only)
+
+
 def recipe_of(options: Run) -> Recipe:
     """The recipe, checked whole, with the texts that the command line names instead of its own."""
     from weightless.lab.recipe import load_recipe
 
-    recipe = load_recipe(recipe_path(options.recipe))
+    return with_texts(load_recipe(recipe_path(options.recipe)), options)
+
+
+def with_texts(recipe: Recipe, options: Run) -> Recipe:
+    """The recipe with the texts of --text and --validation."""
     data = recipe.data
     if options.text:
         if data.validation and not options.validation:  # it may repeat the new text, or have nothing to do with it

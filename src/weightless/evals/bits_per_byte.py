@@ -65,6 +65,8 @@ class Score:
     """Tokens that the engine decodes per second, one after the other; None: that is what `tokens_per_second` says."""
     checked: Checked | None = None
     """How far the engine was apart where it looked, of windows scored in blocks or batches."""
+    token_nats: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """The nats of each scored target, in the order of the text; `nats` is their sum."""
 
     @property
     def nats_per_token(self) -> float:
@@ -196,6 +198,7 @@ def evaluate(
         found.path,
         found.decoded_per_second,
         found.checked,
+        found.nats[at],
     )
 
 

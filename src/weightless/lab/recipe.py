@@ -307,12 +307,16 @@ class Recipe:
 
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe; every mistake is one line with the file's name."""
-    values = load_toml(path)
+    return recipe_of_table(load_toml(path), str(path))
+
+
+def recipe_of_table(values: dict[str, Any], where: str) -> Recipe:
+    """The recipe of a table as TOML gives it; every mistake is one line that begins with `where`."""
     try:
         recipe = from_dict(Recipe, _with_inherited(values))
         return dataclasses.replace(recipe, model=tuple(m for model in recipe.model for m in model.by_size()))
     except ConfigError as error:
-        raise ConfigError(f"{path}: {_by_name(str(error), values)}") from None
+        raise ConfigError(f"{where}: {_by_name(str(error), values)}") from None
 
 
 def _with_inherited(values: dict[str, Any]) -> dict[str, Any]:
