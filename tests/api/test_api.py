@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -300,6 +301,20 @@ def test_wrong_names_are_type_errors(made):
         wl.train("demo", outt="x")
     with pytest.raises(TypeError, match="trainig"):
         wl.count("dense", trainig=True)
+
+
+def test_threads_may_share_a_model(made):
+    """Oracle: the same calls one after the other."""
+    model = wl.open(made[0]["dense"].artifact)
+
+    def asked(seed):
+        written = model.generate("A fox", max_tokens=30, seed=seed).text
+        return written, model.score(STORY + written, threads=1).nats, model.next_token(written).entropy
+
+    alone = [asked(seed) for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(asked, range(8))) == alone
+    assert len(set(alone)) > 1
 
 
 def test_a_damaged_file_is_refused(made, tmp_path):

@@ -50,6 +50,7 @@ def test_the_wheel_holds_the_recipes_and_nothing_of_the_workshop(installed):
     shipped, ours = ({f.relative_to(p).as_posix() for f in p.rglob("*") if f.is_file()} for p in places)
     assert shipped == {name for name in ours if "__pycache__" not in name}
     assert {path.name.partition("-")[0] for path in installed.iterdir()} == {"weightless"}
+    assert (installed / "weightless" / "py.typed").is_file()
 
 
 ANYWHERE = (["--help"], ["demo", "--help"], ["count", "dense"], ["count", "demo"], ["count", "recipes/demo.toml"])

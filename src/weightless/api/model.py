@@ -24,7 +24,7 @@ from weightless.export.packed import Packed, open_packed
 if TYPE_CHECKING:
     from weightless.evals.text_tokens import TextTokens
 
-Text = str | Path | Sequence[str | bytes]
+Text = str | bytes | Path | Sequence[str | bytes]
 
 
 def open(path: str | PathLike[str], *, verify: bool = True) -> Model:
