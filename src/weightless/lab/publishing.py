@@ -1,6 +1,6 @@
 """Put a packed model on the Hugging Face hub with a card that tells what it costs: weightless push.
 
-    prepared(artifact, repository, …) -> Parcel     opens and hashes the artifact, finds its run, writes the card: no network
+    prepared(artifact, repository, …) -> Parcel     artifact opened and hashed, run found, card written: no network
     pushed(parcel, …) -> Pushed                     one commit; what is there of other people is kept
 
 The run is the one named, or the nearest folder above the artifact that has a summary.json.  Its scores are taken only
