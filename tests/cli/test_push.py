@@ -68,6 +68,26 @@ def test_what_is_pushed_is_opened_with_the_same_bits(server, model, command):
     assert [*theirs.values()] == [*ours.values()]
 
 
+def test_every_verb_that_opens_a_model_opens_one_of_the_hub(server, model, small_run, command, tmp_path, monkeypatch):
+    from weightless.serve.served import open_models
+
+    server.repositories[NAME] = Repository({"model.wl": model.read_bytes()})
+    monkeypatch.chdir(tmp_path)
+    (name, data) = f"hf://{NAME}", ("--data", small_run[0] / "data")
+    ours, theirs = (command("eval", what, *data, "--tokens", "300", "--json") for what in (model, name))
+    assert json.loads(theirs[1])["nats"] == json.loads(ours[1])["nats"]
+    code, _, err = command("eval", name)
+    assert code == 2 and "no prepared corpus lies beside" in err
+    assert command("audit", name, *data, "--positions", "20")[0] == 0
+    assert command("count", name, "--training")[0] == 0
+    assert command("xray", name, "--prompt", "Once upon", "--out", "page.json")[0] == 0
+    assert json.loads((tmp_path / "page.json").read_text())["model"]["name"] == "tiny"
+    assert list(open_models([name])) == ["tiny"] and open_models([name])["tiny"].packed.artifact.data.size
+    assert "say where to write with --out" in command("export", name)[2]
+    assert command("generate", name, "--prompt", "A", "--max_tokens", "3", "--speculate", name)[0] == 0
+    assert [path.name for path in tmp_path.iterdir() if path.name not in ("home", "page.json")] == []
+
+
 def test_the_card_says_what_the_run_and_the_ledger_say(server, model, small_run, command):
     code, card, err = command("push", model, NAME, "--license", "mit", "--dry_run", "-")
     assert code == 0 and not server.requests and not err

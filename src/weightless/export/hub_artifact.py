@@ -1,6 +1,7 @@
 """A packed model on the Hugging Face hub: hf://USER/NAME[@REVISION][/FILE.wl], as a file in the cache.
 
     is_artifact_on_hub(path) -> bool        costs nothing: neither the network nor huggingface_hub
+    name_in_cache(path) -> str              what a file of the cache is called: NAME
     local_path(path) -> Path                the file, fetched once and checked against the hub's SHA-256
 
 Without /FILE the repository must hold exactly one file that ends in .wl or .wlz.  Nothing else is ever fetched: no
@@ -28,6 +29,7 @@ TOLD_FROM = 10**7
 """Bytes from which on fetching a file is announced."""
 SHAPE = "write hf://USER/NAME, hf://USER/NAME@REVISION or hf://USER/NAME/FILE.wl"
 _ONE_SLASH = "hf:/"
+_CACHED = re.compile(r"/models--[^/]+--([^/]+)/snapshots/[0-9a-f]{40}/[^/]+$")
 _WORD = r"[\w-][\w.-]*"
 _NAME = re.compile(rf"hf://?(?P<repo>{_WORD}/{_WORD})(?:@(?P<revision>(?:refs/\w+/)?{_WORD}))?(?:/(?P<file>.+))?")
 
@@ -50,6 +52,12 @@ def parsed(path: str | os.PathLike[str]) -> tuple[hub.HubName, str]:
         raise ConfigError(f"{text!r:.100} is no name of a model on the hub: {SHAPE}")
     typed = PREFIX + text.partition(":")[2].strip("/")
     return hub.HubName(found["repo"], revision=found["revision"] or "", typed=typed), file
+
+
+def name_in_cache(path: Path) -> str:
+    """NAME of the repository that a file of the cache is of; empty for every other file."""
+    found = _CACHED.search(path.as_posix())
+    return found[1] if found else ""
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:

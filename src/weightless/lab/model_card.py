@@ -16,6 +16,7 @@ from typing import Any
 from weightless.base.units import human_bytes
 from weightless.lab.report.groups import Group
 from weightless.lab.report.headline import spelled
+from weightless.lab.report.summary import number
 from weightless.lab.report.table import flat_markdown
 
 MARK = "<!-- written by weightless push: pushing again replaces this file -->"
@@ -96,24 +97,23 @@ def _ledger(facts: Facts) -> str:
     stored = {part["name"]: part["bytes"] for part in ledger["stored"]["components"]}
     touched = {part["name"]: part for part in ledger["components"]}
     names = sorted({**stored, **touched}, key=lambda n: -touched.get(n, {"T": 0})["T"])
-    rows = [
-        [name, *(human_bytes(touched[name][key]) if name in touched else "" for key in ("T", "U"))]
-        + [human_bytes(stored[name]) if name in stored else ""]
-        for name in names
-    ]
-    total = [human_bytes(ledger["touched"][key]["mean"]) for key in ("T", "U")]
-    rows += [["all", *total, f"{human_bytes(ledger['stored']['weights'])}"]]
+    rows = []
+    for name in names:
+        counted = touched.get(name, {})
+        known = (counted.get("T"), counted.get("U"), stored.get(name))
+        rows.append([flat_markdown(name), *("" if n is None else human_bytes(n) for n in known)])
+    total = [ledger["touched"]["T"]["mean"], ledger["touched"]["U"]["mean"], ledger["stored"]["weights"]]
+    rows.append(["all", *(human_bytes(number(n)) for n in total)])
     heads = ("component", "bytes touched / token", "unique bytes / token", "stored")
     how = (
-        "Means over positions, counted from the program; the run checked them against two logs."
+        "Means over positions, as the run recorded them."
         if facts.scored and facts.is_exact
         else "Means over positions, counted from the program."
         if facts.is_exact
         else "Upper bounds: how much is touched depends on the text."
     )
-    tail = (
-        f"{how} The whole file is {ledger['stored']['file']:,} bytes. {ledger['flops_per_token']:,.0f} FLOPs / token."
-    )
+    n_flops = f"{number(ledger['flops_per_token']):,.0f} FLOPs / token"
+    tail = f"{how} The whole file is {ledger['stored']['file']:,} bytes. {n_flops}."
     return f"## What it costs\n\n{_table(heads, rows)}\n\n{tail}"
 
 
@@ -122,21 +122,22 @@ def _scores(facts: Facts) -> str:
     if scored is None:
         return "## Scores\n\nNo run record lay beside the file, so nothing is claimed about its loss."
     entry, group, corpus = scored.entry, scored.group, scored.corpus
-    per_seed = [str(member["seed"]) for member in group.members]
+    finite = [member for member in group.members if number(member["bits_per_byte"]) == number(member["bits_per_byte"])]
+    per_seed = [str(member["seed"]) for member in finite]
     if group.loss.n > 1:
         told = f"{spelled(group.loss, 4)} (mean and 95 % interval over {group.loss.n} seeds: {', '.join(per_seed)})"
     else:
         told = f"{spelled(group.loss, 4)} (single seed)"
+    told += f"; {group.n_diverged} more without a finite loss" if group.loss.known and group.n_diverged else ""
     rows = [
-        ["bits per byte, family over seeds", told],
+        ["bits per byte, this model over its seeds", told],
         ["bits per byte, this file", f"{_figure(entry, 4)} (seed {entry['seed']})"],
     ]
     rows += [["nats per token, this file", f"{_figure(entry, 4, 'nats_per_token')}"]]
     text = flat_markdown(str(corpus["name"]))
     sha = f" (SHA-256 {corpus['sha256'][:16]}…)" if isinstance(corpus.get("sha256"), str) else ""
-    scope = (
-        f"Held-out part of {text}{sha}, {entry['eval_tokens']:,} tokens scored, by the run {flat_markdown(scored.run)}."
-    )
+    n_scored = f"{entry['eval_tokens']:,} tokens scored" if isinstance(entry.get("eval_tokens"), int) else "scored"
+    scope = f"Held-out part of {text}{sha}, {n_scored}, by the run {flat_markdown(scored.run)}."
     doubt = [f"**{flat_markdown(scored.doubt)}**"] if scored.doubt else []
     picture = (
         ["![loss against bytes touched, all models of the run](frontier.png)"] if "frontier.png" in facts.beside else []
@@ -155,7 +156,7 @@ def _use(facts: Facts) -> str:
     if facts.has_tokenizer:
         lines += [f'weightless generate {name} --prompt "Once upon a time"', f"weightless eval {name} --text FILE.txt"]
     else:
-        lines += [f"weightless eval {name} --data CORPUS", f"weightless audit {name}"]
+        lines += [f"weightless eval {name} --data CORPUS", f"weightless audit {name} --data CORPUS"]
     return (
         "## How to use it\n\n```\n"
         + "\n".join(lines)
@@ -169,9 +170,6 @@ def _provenance(facts: Facts) -> str:
     lines += [f"Configuration: {flat_markdown(config)}"] if config else []
     told = {"recipe.toml": "the recipe of the run", "summary.json": "the record of the run"}
     lines += [f"`{name}`: {told[name]}" for name in facts.beside if name in told]
-    if facts.scored:
-        commands = facts.scored.entry.get("commands") or {}
-        lines += [f"Trained by: {flat_markdown(commands['train'])}"] if commands.get("train") else []
     return "## Where it comes from\n\n" + "\n".join(f"- {line}" for line in lines)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ MOST_BYTES = 50 * 10**9
 """The most that one file of the hub may have."""
 FOLDERS_ABOVE = 3
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_WORD = re.compile(r"[\w.-]{1,120}", re.ASCII)
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]{1,63}")
 
 
@@ -70,6 +72,8 @@ def prepared(artifact: Path, repository: str, run: Path | None = None, license: 
     file = artifact / ARTIFACT if artifact.is_dir() else artifact
     if file.suffix not in ENDINGS:
         raise ConfigError(f"{file}: push takes one packed model (.wl or .wlz), as train, run and pack leave it")
+    if not _WORD.fullmatch(file.name):
+        raise ConfigError(f"{file.name!r:.120}: on the hub a file is called by letters, digits, _ . and -: rename it")
     packed = open_packed(file)
     if (size := file.stat().st_size) > MOST_BYTES:
         raise WeightlessError(
@@ -81,6 +85,7 @@ def prepared(artifact: Path, repository: str, run: Path | None = None, license: 
     if folder is not None:
         scored, notes = _scored(folder, sha256, file, is_named=run is not None)
     beside = _beside(folder) if folder is not None and scored is not None else {}
+    notes += tuple(f"{name} names folders of this machine: read it before it is public" for name in _local(beside))
     facts = _facts(packed, repository, file.name, sha256, scored, license, tuple(beside))
     return Parcel(repository, file.name, sha256, {file.name: file, CARD: written(facts).encode(), **beside}, notes)
 
@@ -146,6 +151,14 @@ def _beside(folder: Path) -> dict[str, Path | bytes]:
     return found
 
 
+def _local(beside: Mapping[str, Path | bytes]) -> list[str]:
+    """Files whose text names the home, the working folder or the run's by a whole path."""
+    texts = {name: file.read_text(errors="replace") for name, file in beside.items() if isinstance(file, Path)}
+    folders = {str(file.resolve().parent.parent) for file in beside.values() if isinstance(file, Path)}
+    folders |= {str(Path.home()), str(Path.cwd())}
+    return [name for name, text in texts.items() if any(len(f) > 1 and f in text for f in folders)]
+
+
 def _facts(
     packed: Packed,
     repository: str,
@@ -160,7 +173,7 @@ def _facts(
         repository=repository,
         file=file,
         sha256=sha256,
-        family=packed.family,
+        family=packed.family if _WORD.fullmatch(packed.family) else "unknown",
         config=config if isinstance(config, dict) else {},
         ledger=_ledger(packed, scored),
         is_exact=is_exact(program) or scored is not None,
@@ -177,14 +190,12 @@ def _facts(
 
 def _ledger(packed: Packed, scored: Scored | None) -> dict[str, Any]:
     """The run's own, measured where the text decides; without a run, what the program says."""
-    if scored is not None:
-        return scored.entry
     components = [{"name": name, "bytes": n} for name, n in packed.stored_components().items()]
-    return {
-        **touched_by_formula(packed.program).to_plain(),
-        "stored": {**packed.stored_bytes(), "components": components},
-        "flops_per_token": flops(packed.program),
-    }
+    stored = {**packed.stored_bytes(), "components": components}
+    if scored is not None:
+        return {**scored.entry, "stored": stored}
+    touched = touched_by_formula(packed.program).to_plain()
+    return {**touched, "stored": stored, "flops_per_token": flops(packed.program)}
 
 
 def _kept(there: hub_upload.There, parcel: Parcel, replace: bool) -> tuple[str, ...]:
