@@ -81,7 +81,7 @@ def test_every_verb_that_opens_a_model_opens_one_of_the_hub(server, model, small
     assert command("audit", name, *data, "--positions", "20")[0] == 0
     assert command("count", name, "--training")[0] == 0
     assert command("xray", name, "--prompt", "Once upon", "--out", "page.json")[0] == 0
-    assert json.loads((tmp_path / "page.json").read_text())["model"]["name"] == "tiny"
+    assert json.loads((tmp_path / "page.json").read_text())[0]["model"]["name"] == "tiny"
     assert list(open_models([name])) == ["tiny"] and open_models([name])["tiny"].packed.artifact.data.size
     assert "say where to write with --out" in command("export", name)[2]
     assert command("generate", name, "--prompt", "A", "--max_tokens", "3", "--speculate", name)[0] == 0
@@ -90,7 +90,7 @@ def test_every_verb_that_opens_a_model_opens_one_of_the_hub(server, model, small
 
 def test_the_card_says_what_the_run_and_the_ledger_say(server, model, small_run, command):
     code, card, err = command("push", model, NAME, "--license", "mit", "--dry_run", "-")
-    assert code == 0 and not server.requests and not err
+    assert code == 0 and not server.requests and "summary.json names folders of this machine" in err
     summary = json.loads((small_run[0] / "summary.json").read_text())
     entry = next(entry for entry in summary["models"] if entry["name"] == "feather")
     assert card.startswith("---\nlibrary_name: weightless\nlicense: mit\ntags:\n- weightless\n- feather\n")
