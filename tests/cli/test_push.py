@@ -189,7 +189,7 @@ def test_nothing_unseen_is_replaced(server, model, command):
 def test_a_wrong_token_is_refused(server, model, command, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_other")
     code, _, err = command("push", model, NAME)
-    assert code == 2 and "does not accept HF_TOKEN" in err
+    assert code == 2 and "does not accept HF_TOKEN" in err and not sent(server)
     monkeypatch.setenv("HF_TOKEN", "")
     server.requests.clear()
     code, _, err = command("push", model, NAME)

@@ -36,6 +36,13 @@ class WritableHub(Hub):
 class WritingHandler(Handler):
     hub: WritableHub
 
+    def _answer(self, with_body):
+        told = self.headers.get("Authorization")
+        if told in (None, f"Bearer {TOKEN}"):
+            super()._answer(with_body)
+        else:
+            self._send(401, b"", {"X-Error-Message": "Invalid credentials in Authorization header"}, with_body)
+
     def do_PUT(self):
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append(("PUT", path, ""))

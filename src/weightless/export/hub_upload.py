@@ -76,7 +76,7 @@ def require_token() -> None:
 def look(repository: str) -> There:
     """What the repository holds; an empty one when the hub does not know it (or hides it from this token)."""
     api = hub.client("pushing to")
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
     def ask() -> Any:
         try:
@@ -85,6 +85,10 @@ def look(repository: str) -> There:
             raise
         except RepositoryNotFoundError:
             return None
+        except HfHubHTTPError as error:
+            if error.response.status_code in (401, 403):
+                raise _told(repository, error) or error from error
+            raise
 
     info = _in_words(repository, lambda: hub.first_answer(repository, ask, NO_NETWORK))
     if info is None:
@@ -173,6 +177,6 @@ def _told(repository: str, error: BaseException) -> WeightlessError | None:
         if isinstance(cause, Exception) and (words := hub.in_our_words(repository, cause)) is not None:
             return WeightlessError(f"{words} ({AGAIN})" if status is not None else str(words))
         cause = cause.__cause__
-    if isinstance(error, ValueError):
+    if isinstance(error, (ValueError, RuntimeError)):  # of its answers, of the card, of Xet
         return WeightlessError(f"{repository}: the hub refuses: {' '.join(str(error).split())}; {AGAIN}")
     return None
