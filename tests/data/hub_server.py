@@ -32,6 +32,7 @@ class Repository:
     files: dict[str, bytes]
     card: list | None = None  # "configs" of the data set's card
     commit: str = COMMIT
+    private: bool = False
 
 
 @dataclass
@@ -50,10 +51,10 @@ class Hub:
 
 
 @contextmanager
-def running_hub():
+def running_hub(hub=None, handler=None):
     """Serve until the block ends."""
-    hub = Hub()
-    handler = type("Handler", (_Handler,), {"hub": hub})
+    hub = hub or Hub()
+    handler = type("Handler", (handler or Handler,), {"hub": hub})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         hub.url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -107,7 +108,7 @@ def value_rows(n: int, vocab_size: int, seed: int):
     return table_bytes({"values": pa.array(rows, pa.list_(pa.int64()))}), [i for row in rows for i in row]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
 
@@ -180,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
                 {
                     "id": name,
                     "sha": repository.commit,
-                    "private": False,
+                    "private": repository.private,
                     "gated": False,
                     "disabled": False,
                     "tags": [],
@@ -237,9 +238,12 @@ class _Handler(BaseHTTPRequestHandler):
 def _entry(path: str, data: bytes) -> dict:
     digest = hashlib.sha256(data).hexdigest()
     lfs = (
-        {"oid": digest, "size": len(data), "pointerSize": 134} if path.endswith((".parquet", ".safetensors")) else None
+        {"oid": digest, "size": len(data), "pointerSize": 134}
+        if path.endswith((".parquet", ".safetensors", ".wl"))
+        else None
     )
-    return {"type": "file", "path": path, "size": len(data), "oid": digest[:40], **({"lfs": lfs} if lfs else {})}
+    blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+    return {"type": "file", "path": path, "size": len(data), "oid": blob, **({"lfs": lfs} if lfs else {})}
 
 
 def _parents(path: str) -> list[str]:

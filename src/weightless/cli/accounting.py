@@ -151,7 +151,7 @@ def subjects(options: Accounting) -> Iterator[Named]:
 
         _fixed(options, path)
         yield _of_family(path.name, *load_model_file(path), {})
-    elif path.exists():
+    elif path.exists() or options.what.startswith("hf://"):
         yield _of_artifact(path, options)
     else:
         known = [*families(), *presets()]

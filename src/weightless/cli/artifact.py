@@ -141,7 +141,7 @@ def _eval(options: Eval) -> int:
     if options.adaptive:
         refuse_other_families(packed)
         check_no_stride(options.stride, context)
-    artifact = Path(options.artifact)
+    artifact = Path(packed.artifact.path)
     found = None if options.text else corpus(options.data) if options.data else corpus_of(artifact)
     _warn_of_learned_text(artifact, found if options.data and options.split == "val" else None)
     options, by_recipe = _as_the_run(options, found)

@@ -114,10 +114,12 @@ def _models(options: Audit) -> Iterator[Report]:
     for file in files:
         packed = open_packed(file)
         own = packed.tokenizer if packed.has_tokenizer else None
-        tokens, evidence = _material(options, own, packed.program.vocab_size, file, packed.tokenizer_sha256)
+        tokens, evidence = _material(
+            options, own, packed.program.vocab_size, Path(packed.artifact.path), packed.tokenizer_sha256
+        )
         if options.claim or not options.adaptive:  # what a run recorded is of the frozen model
             evidence = _with_claim(evidence, options, file, len(tokens), packed.program.context)
-        name = file.parent.name if path.is_dir() else str(file)
+        name = file.parent.name if path.is_dir() else options.what
         with _progress(name, options.positions) as tick:
             yield audit(
                 AdaptivePredictor(packed, options.positions) if options.adaptive else EnginePredictor(packed),

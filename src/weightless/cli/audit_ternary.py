@@ -52,7 +52,9 @@ def audit_ternary(options: Audit) -> int:
 
 
 def _artifact(named: str) -> Path:
-    path = Path(named)
+    from weightless.export.hub_artifact import is_artifact_on_hub, local_path
+
+    path = local_path(named) if is_artifact_on_hub(named) else Path(named)
     if path.is_dir() and not (path / ARTIFACT).exists():
         raise ConfigError(f"{named} holds no {ARTIFACT}: --ternary looks at one packed model, so name one")
     if not path.exists():

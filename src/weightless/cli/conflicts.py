@@ -257,6 +257,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "export": (Rule(("type", "tokenizer"), lambda o: o.to != "gguf", "without --to gguf"),),
+    "push": (
+        Rule(
+            ("private", "message", "replace_card", "json"), lambda o: o.dry_run, "with --dry_run, which uploads nothing"
+        ),
+    ),
     "deck show": (
         Rule(("variant", "solution"), lambda o: not o.card, "without a card"),
         Rule(("variant",), lambda o: o.solution, "with --solution, which answers both wordings"),

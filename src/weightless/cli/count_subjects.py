@@ -74,6 +74,8 @@ def named_models(what: str, pairs: tuple[str, ...]) -> Iterator[Named]:
     path = Path(what)
     if what.startswith("hub:"):
         yield _on_hub(what, pairs)
+    elif what.startswith("hf://"):
+        yield of_file(Path(what), what, pairs)
     elif what in families() and not path.exists():
         room = family(what)
         config = from_dict(room.Config, settings(room.Config, pairs), what)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from weightless.base.errors import WeightlessError
+from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.files import sha256_file
 from weightless.base.units import human_bytes
 from weightless.cli.parse import parse
@@ -123,6 +123,8 @@ def _export(options: Export) -> int:
     from weightless.export.to_mlx import export_mlx
 
     artifact = Path(options.artifact)
+    if options.artifact.startswith("hf://") and not options.out:
+        raise ConfigError(f"{options.artifact} has no folder of this machine: say where to write with --out")
     if options.to == "gguf":
         return _export_gguf(options, artifact)
     folder = Path(options.out) if options.out else artifact.with_suffix("")

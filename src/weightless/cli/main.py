@@ -27,6 +27,7 @@ VERBS = {
     "pack": ("pack", "turn a checkpoint into one artifact file"),
     "import": ("foreign", "a Hugging Face folder or a GGUF file (gpt2, llama, qwen3) becomes one artifact, exactly"),
     "export": ("foreign", "an artifact becomes what others read: a folder for transformers or mlx-lm, a GGUF file"),
+    "push": ("push", "a packed model goes to the Hugging Face hub, with a card of what it costs"),
     "eval": ("artifact", "held-out loss of an artifact, by the engine that needs no PyTorch"),
     "families": ("families", "every family: kind, layers, bytes at three sizes; with a name, the fields it takes"),
     "count": ("count", "the ledger of a recipe, a checkpoint or an artifact; --training: FLOPs, memory, time"),
@@ -151,6 +152,8 @@ def _room(name: str):  # type: ignore[no-untyped-def]
             from weightless.cli import fit as room
         case "foreign":
             from weightless.cli import foreign as room
+        case "push":
+            from weightless.cli import push as room
         case "audit":
             from weightless.cli import audit as room
         case _:

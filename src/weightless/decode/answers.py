@@ -27,7 +27,7 @@ def drafter_named(name: str, tree: str, packed: Packed) -> Drafter:
     branches, length = parse_tree(tree)
     if name in LOOKUPS:
         return SuffixDrafter(branches, length)
-    if not Path(name).exists():
+    if not name.startswith("hf://") and not Path(name).exists():
         raise WeightlessError(f"no drafter {name!r}: give ngram, or the path of an artifact with the same tokenizer")
     other = open_packed(name)
     if other.tokenizer.sha256 != packed.tokenizer.sha256:

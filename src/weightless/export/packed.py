@@ -12,6 +12,7 @@ import numpy as np
 
 from weightless.artifact.file import Artifact, open_artifact
 from weightless.base.errors import CorruptFileError, NewerFileError, WeightlessError
+from weightless.export.hub_artifact import is_artifact_on_hub, local_path
 from weightless.export.lower import TOKENIZER
 from weightless.program.engine import AuditEngine, Engine
 from weightless.program.logged_engine import LoggedEngine
@@ -110,7 +111,11 @@ class Packed:
 
 
 def open_packed(path: str | Path, verify: bool = True) -> Packed:
-    """Map and check an artifact, rebuild its program, and make sure the two fit; CorruptFileError otherwise."""
+    """Map and check an artifact, rebuild its program, and make sure the two fit; CorruptFileError otherwise.
+
+    hf://USER/NAME[@REVISION][/FILE.wl] is fetched from the hub first.
+    """
+    path = local_path(path) if is_artifact_on_hub(path) else path
     artifact = open_artifact(path, verify)
     if artifact.meta.get("kind") != "weightless model":
         raise CorruptFileError(f"{path} is an artifact, but not of a model: nothing can be run from it")

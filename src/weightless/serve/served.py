@@ -132,7 +132,7 @@ def open_models(paths: Sequence[str], names: Sequence[str] = ()) -> dict[str, Se
             raise ConfigError(f"{name!r} is no name for a model: 1 to {LONGEST_NAME} letters; give --names")
         packed = open_packed(path)
         packed.tokenizer  # noqa: B018  a model without one is told of now, not at the first request
-        found[name] = Served(name, packed, int(os.stat(path).st_mtime), end_ids(packed))
+        found[name] = Served(name, packed, int(os.stat(packed.artifact.path).st_mtime), end_ids(packed))
     return found
 
 

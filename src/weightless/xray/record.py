@@ -24,6 +24,7 @@ import numpy as np
 from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.progress import progress
 from weightless.base.units import LN2
+from weightless.export.hub_artifact import name_in_cache
 from weightless.export.packed import Packed, open_packed
 from weightless.program.cost import n_parameters
 from weightless.program.engine import Engine
@@ -79,6 +80,8 @@ def record(
 def name_of(packed: Packed) -> str:
     """A model is called as its file is, or as the folder that a run made for it; never by a whole path."""
     path = Path(packed.artifact.path)
+    if on_hub := name_in_cache(path):
+        return on_hub
     return (path.resolve().parent.name or path.stem) if path.name == ARTIFACT else path.stem
 
 

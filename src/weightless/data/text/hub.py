@@ -77,21 +77,36 @@ def repository(name: HubName, kind: str = "dataset", without_network: str = "") 
     """
     server = os.environ.get("HF_ENDPOINT", "")
     print(f"asking the Hugging Face hub{f' at {server}' if server else ''} for {name}", file=sys.stderr, flush=True)
-    try:
-        from huggingface_hub import HfApi
-    except ImportError:
-        raise WeightlessError(
-            "reading from the Hugging Face hub needs the extra hub: run ./do setup hub (or pip install huggingface_hub)"
-        ) from None
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or False)
+    api = client("reading from")
     ask = api.dataset_info if kind == "dataset" else api.model_info
-    info: Any = _with_patience(
+    info: Any = first_answer(
         str(name),
-        lambda: _within(FIRST_ANSWER, lambda: ask(name.repo, revision=name.revision or None, timeout=FIRST_ANSWER)),
+        lambda: ask(name.repo, revision=name.revision or None, timeout=FIRST_ANSWER),
         without_network or _elsewhere(name, kind),
     )
     card = info.card_data.to_dict() if getattr(info, "card_data", None) else {}
     return HubRepository(name, kind, api, info.sha, card.get("configs") or [])
+
+
+def client(what: str) -> Any:
+    """HfApi for the server and the token of the environment; WeightlessError without the extra, for `what` it needs."""
+    try:
+        from huggingface_hub import HfApi
+    except ImportError:
+        raise WeightlessError(
+            f"{what} the Hugging Face hub needs the extra hub: run ./do setup hub (or pip install huggingface_hub)"
+        ) from None
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or False)
+
+
+def first_answer(what: str, action: Callable[[], T], without_network: str) -> T:
+    """The first question of a conversation: patient with the hub, not with nobody there."""
+    return _with_patience(what, lambda: _within(FIRST_ANSWER, action), without_network)
+
+
+def in_our_words(what: str, error: Exception) -> WeightlessError | None:
+    """An exception of huggingface_hub as one line; None for what is no trouble with the hub."""
+    return _told(what, error, "")[0]
 
 
 @dataclass(frozen=True)
@@ -162,7 +177,7 @@ class HubRepository:
                     revision=self.commit,
                     endpoint=self.api.endpoint,
                     token=self.api.token,
-                    cache_dir=_cache(),
+                    cache_dir=cache_folder(),
                     force_download=anew,
                 )
             )
@@ -200,7 +215,7 @@ def _matches(pattern: str, path: str) -> bool:
     return re.fullmatch("".join(signs.get(part) or re.escape(part) for part in parts), path) is not None
 
 
-def _cache() -> str | None:
+def cache_folder() -> str | None:
     """The cache that the environment names now (huggingface_hub looks only when it is imported)."""
     if cache := os.environ.get("HF_HUB_CACHE"):
         return cache
