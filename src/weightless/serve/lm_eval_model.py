@@ -41,7 +41,7 @@ class WeightlessLM(TemplateLM):
         self._texts = ScoredTexts(packed, self.settings.scoring, self.settings.threads)
         self.max_length = self._texts.context
         self.max_gen_toks = self.settings.max_gen_toks
-        self._texts.ids("")
+        packed.tokenizer  # noqa: B018  a model without one is told of now, not at the first request
 
     @property
     def eot_token_id(self) -> int:

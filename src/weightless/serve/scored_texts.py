@@ -1,8 +1,8 @@
 """What an evaluation harness asks of a packed model: log-probabilities of texts, and texts.  Floor 10.
 
-Every text begins with the mark of a document, as `weightless eval` and `generate` have it.  Pairs are judged token after
-token by the engine, whose context `Prefill` feeds; whole documents go through `evals.scoring`, so that
-sum of nats = what `weightless eval --text` adds up for the same document, window by window.
+Every text begins with the mark of a document, as `weightless eval` and `generate` have it.  Pairs are judged token
+after token by the engine, whose context `Prefill` feeds; whole documents go through `evals.scoring`, so that their
+nats are what `weightless eval --text` adds up for the same document.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class ScoredTexts:
         check_path(self.scoring)
         if self.threads < 1:
             raise ConfigError(f"threads {self.threads} should be at least 1")
-        Prefill(self.packed.engine(), self.scoring)
+        engine = self.packed.engine()
+        Prefill(engine, self.scoring)
+        engine.compile_for(self.packed.program, self.packed.family)
 
     @property
     def context(self) -> int:
@@ -82,7 +84,7 @@ class ScoredTexts:
     def judged(
         self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], done: Callable[[int, Judged], None]
     ) -> list[Judged]:
-        """Of every (context, continuation) in ids: log p(continuation | context), and whether greedy decoding writes it.
+        """Of every (context, continuation) in ids: log p(continuation | context), and whether it is the greedy one.
 
         A context that does not fit the window is cut on its left.  `done` is called with each result as it is found.
         """
@@ -106,8 +108,11 @@ class ScoredTexts:
         return found
 
     def rolled(self, texts: Sequence[str]) -> list[float]:
-        """log p of whole documents in nats: every token once, in windows of the context side by side."""
-        documents = [[self.mark, *self.ids(text, begins=False)] for text in texts]
+        """log p of whole documents in nats: every token once, in windows of the context side by side.
+
+        As in `weightless eval --text` the name of a special token, written in a document, is text like any other.
+        """
+        documents = [[self.mark, *self.packed.tokenizer.encode_ordinary_array(text).tolist()] for text in texts]
         starts = np.cumsum([0, *map(len, documents)])
         todo = [
             (int(start) + first, int(start) + scored, int(start) + end)
