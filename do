@@ -6,7 +6,7 @@
     ./do check                 ruff, pyright and the rules of the house
     ./do run VERB [options]    any weightless command
     ./do setup [extras]        only prepare the environment (extras: dev hub track sweep search interop oracle gpu golf
-                               inspect serve web)
+                               inspect lm_eval serve web)
                                and compile what the models run on; deck: also .venv-deck, NumPy and nothing else,
                                in which solutions of the challenges are graded
 
@@ -33,7 +33,21 @@ UNDER_WAY = VENV / "weightless-setup-under-way"
 LOG = CACHE / "setup.log"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 OLDEST, NEWEST = (3, 11), (3, 14)
-EXTRAS = ("dev", "hub", "track", "sweep", "search", "interop", "oracle", "gpu", "golf", "inspect", "web", "serve")
+EXTRAS = (
+    "dev",
+    "hub",
+    "track",
+    "sweep",
+    "search",
+    "interop",
+    "oracle",
+    "gpu",
+    "golf",
+    "inspect",
+    "lm_eval",
+    "web",
+    "serve",
+)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MOST_TEST_WORKERS = 8
 COMPILE = "from weightless.lab.compiling import compile_families; compile_families()"

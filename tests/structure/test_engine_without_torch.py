@@ -36,6 +36,7 @@ TORCH_FILES = {
     "quant/straight_through.py": "training against rounded weights",
     "quant/learned_steps.py": "gradients of learned clips",
     "quant/gptq.py": "rounding a trained model",
+    "serve/lm_eval_model.py": "a class of lm-eval, which is an extra and brings PyTorch",
 }
 TORCH_FOLDERS = {"kernels/triton", "kernels/cuda"}
 
