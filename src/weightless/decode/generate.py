@@ -80,7 +80,8 @@ def token_stream(
     """
     engine = packed.engine()
     text = document_ids(packed, prompt)
-    turns = continuation(engine, Prefill(engine, path), text, sampling, end_ids(packed), costs)
+    ends = end_ids(packed) if sampling.stop_at_end else ()
+    turns = continuation(engine, Prefill(engine, path), text, sampling, ends, costs)
     return (token for token in turns if token is not None)
 
 
