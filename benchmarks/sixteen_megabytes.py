@@ -220,8 +220,9 @@ def page(recorded: Path = RECORDED) -> str:
         f"{seconds:,.0f} s of one core's processor time for each, {seeds} seeds, int8 unless it says otherwise;\n"
         "differences are paired by seed, in bits per byte, with half-widths of 95 % t intervals. Counted models\n"
         "(ngram, countmix) are made in the time that they take; the teacher of `distilled` is in nobody's budget.\n"
-        "`stored` is the artifact before it is squeezed. Under a clock nobody knows how many windows there will be, so\n"
-        "`curriculum` sorts a whole epoch and sees its most compressible part alone; at equal steps it sorts what it sees.",
+        "`stored` is the artifact before it is squeezed. Under a clock nobody knows how many windows there will\n"
+        "be, so `curriculum` sorts a whole epoch and sees its most compressible part alone; at equal steps it sorts\n"
+        "what it sees.",
         *ideas(time, steps),
         "## What failed",
         *refuted(time, steps),
