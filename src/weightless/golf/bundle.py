@@ -9,7 +9,8 @@ Nothing is copied by hand, so the script runs the very engine that scores.  What
 - docstrings, comments, annotations of functions that nothing decorates, and what only a type checker imports
 - rooms of operators that neither the artifact's program nor a module in the closure needs
 - STAND_INS: parts that would bring packages or training along (rich's bar, the `regex` package's classes of
-  characters, which are asked for while the script is built, and all of lowering but one name)
+  characters, which are asked for while the script is built, all of lowering but one name, names of the hub, and what
+  Python users ask the package for)
 
 Errors: WeightlessError where a script carries something else than it should.
 """
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+from weightless import __version__
 from weightless.base.compiled import PACKAGE
 from weightless.base.errors import CorruptFileError
 from weightless.golf.names import RECIPE
@@ -45,6 +47,7 @@ def character_classes():
     import base64, zlib
     return np.frombuffer(zlib.decompress(base64.b85decode({packed!r})), dtype=np.uint8)
 """
+_ON_HUB = "def is_artifact_on_hub(path):\n    return False\n\ndef local_path(path):\n    return path\n"
 _LOWER = "TOKENIZER = 'tokenizer'\n"
 _TOKENIZER = "from weightless.tokenizer.bpe import Tokenizer\n"
 _OPENING = """
@@ -90,6 +93,8 @@ def scoring_roots(operators: Iterable[object]) -> list[str]:
 def stand_ins(training: bool) -> dict[str, str]:
     """What takes the place of modules in a script that only scores, or that trains as well."""
     found = {
+        "weightless": f"__version__ = {__version__!r}\n",
+        "weightless.export.hub_artifact": _ON_HUB,
         "weightless.base.progress": _replaced("weightless.base.progress", "_RichBar", "_RichBar = _PlainLines\n"),
         "weightless.tokenizer.patterns": _replaced(
             "weightless.tokenizer.patterns", "character_classes", _CLASSES.format(packed=_packed_classes())
