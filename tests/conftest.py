@@ -32,3 +32,21 @@ def pytest_collection_modifyitems(items):
     if not torch.cuda.is_available():
         for item in wanting:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture
+def command(capsys):
+    """Run a command line in-process: (exit code, standard output, standard error)."""
+
+    def run(*arguments):
+        from weightless.cli.main import main
+
+        capsys.readouterr()
+        try:
+            code = main([os.fspath(argument) for argument in arguments])
+        except SystemExit as leaving:
+            code = leaving.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run

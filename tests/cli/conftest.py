@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from weightless.cli.main import main
@@ -52,19 +50,3 @@ def small_run(tmp_path_factory):
     recipe.write_text(RECIPE.format(text=text.as_posix()))
     assert main(["run", str(recipe), "--out", str(folder / "run")]) == 0
     return folder / "run", recipe, text
-
-
-@pytest.fixture
-def command(capsys):
-    """Run a command line in-process: (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        try:
-            code = main([os.fspath(argument) for argument in arguments])
-        except SystemExit as leaving:
-            code = leaving.code
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run

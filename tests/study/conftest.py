@@ -1,29 +1,11 @@
-"""The command line in-process, and one finished study that was never interrupted."""
+"""One finished study that was never interrupted."""
 
 from __future__ import annotations
-
-import os
 
 import pytest
 from study.small_study import small_study
 
 from weightless.cli.main import main
-
-
-@pytest.fixture
-def command(capsys):
-    """Run a command line: (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        try:
-            code = main([os.fspath(argument) for argument in arguments])
-        except SystemExit as leaving:
-            code = leaving.code
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import dataclasses
 import tomllib
 import types
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,6 +79,20 @@ def save_toml(path: str | Path, config: Any) -> None:
     text = tomli_w.dumps(to_dict(config))
     check_text(text, str(path))
     atomic_write(path, text)
+
+
+def put(table: dict[str, Any], path: Sequence[str], value: Any, where: str) -> None:
+    """table[a][b][c] = value for the path a, b, c; tables on the way are copied, not changed, and made where missing.
+
+    ConfigError, beginning with `where`, when something on the way is no table.
+    """
+    *way, last = path
+    for step in way:
+        inner = table.get(step, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{where}: {step} is no table but {inner!r}")
+        table[step] = table = dict(inner)
+    table[last] = value
 
 
 def check_least(config: Any, names: str, least: int = 1) -> None:

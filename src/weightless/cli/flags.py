@@ -54,9 +54,13 @@ def _written_under(cls: type) -> dict[str, str]:
 
 
 def described(cls: type) -> type:
-    """A dataclass like `cls` whose fields carry, as tyro reads it, what help should say of them."""
+    """A dataclass like `cls` whose fields carry, as tyro reads it, what help should say of them.
+
+    Those that only keywords give (of a class above: OnCluster) come last, as in __init__.
+    """
     hints, texts = typing.get_type_hints(cls, include_extras=True), help_of(cls)
-    fields = [(f.name, _annotated(f, hints[f.name], texts.get(f.name)), _bare(f)) for f in dataclasses.fields(cls)]
+    given = sorted(dataclasses.fields(cls), key=lambda f: f.kw_only)
+    fields = [(f.name, _annotated(f, hints[f.name], texts.get(f.name)), _bare(f)) for f in given]
     return dataclasses.make_dataclass(cls.__name__, fields, frozen=True, namespace={"__doc__": cls.__doc__})
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from weightless.base.config import check_text, load_toml
+from weightless.base.config import check_text, load_toml, put
 from weightless.base.errors import ConfigError, WeightlessError, nearest
+from weightless.cli.cluster import OnCluster
 from weightless.cli.parse import parse, settings
 from weightless.cli.recipe_files import recipe_path
 
@@ -26,7 +27,7 @@ STUDIES, COPY, EVIDENCE, SEARCH = "studies", "study.toml", "study.json", "search
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(OnCluster):
     """Run what is missing of a study and write it up; the same command goes on, and shares the runs with itself."""
 
     study: Annotated[str, tyro.conf.Positional]
@@ -51,22 +52,8 @@ class Study:
     """Try units that have failed for good again."""
     parallel: int = 0
     """Units at a time; 0: cores divided by train.threads (local), or all (slurm, ray)."""
-    how: str = "local"
-    """local (processes), slurm (jobs, by submitit), or ray (tasks)."""
     unit: str = ""
     """One unit alone, ARM/SEED, without a page: what launchers start."""
-    cpus: int = 1
-    """Cores per unit (slurm, ray)."""
-    mem_gb: float = 4.0
-    """Memory per unit, in GB (slurm)."""
-    minutes: int = 240
-    """Time limit per unit, in minutes (slurm)."""
-    partition: str = ""
-    """Slurm's partition."""
-    cluster: str = ""
-    """submitit's kind of cluster: slurm; local or debug try it out without Slurm."""
-    address: str = ""
-    """Of a running Ray cluster (auto finds it); empty starts one on this machine."""
 
 
 def main(verb: str, arguments: list[str]) -> int:
@@ -83,8 +70,7 @@ def main(verb: str, arguments: list[str]) -> int:
     from weightless.study.units import units_of
     from weightless.study.working import check_question, refuse_other
 
-    if options.cpus < 1 or options.minutes < 1 or not 0 < options.mem_gb < math.inf:
-        raise ConfigError("--cpus and --minutes are at least 1, and --mem_gb is a number above 0")
+    options.resources()  # refused before anything is made
     if options.how not in LAUNCHERS:
         raise ConfigError(f"--how {options.how}: {nearest(options.how, LAUNCHERS)}")
     if study.search is not None:
@@ -140,14 +126,7 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     if head == "arm" and isinstance(values.get("arm"), list):
         values["arm"] = _with_arm(values["arm"], key, rest, value)
         return
-    *path, last = key.split(".")
-    place = values
-    for step in path:
-        inner = place.get(step, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"--set {key}: {step} is no table of the study")
-        place[step] = place = dict(inner)
-    place[last] = value
+    put(values, key.split("."), value, f"--set {key}")
 
 
 def _with_arm(arms: list[Any], key: str, rest: str, value: Any) -> list[Any]:
@@ -247,7 +226,7 @@ def _searched(options: Study, study: StudyFile, arms: Sequence[Arm], folder: Pat
         if options.how != "local" or width > 1:
             assert study.search is not None
             n_left = study.search.trials - n_ended(study, folder)
-            launched_trials(n_left, folder, options.how, width, _resources(options))
+            launched_trials(n_left, folder, options.how, width, options.resources())
         search_on(study, folder, corpus)
     return arms_of_search(study, folder)
 
@@ -261,13 +240,7 @@ def _work(options: Study, arms: Sequence[Arm], chosen: list[Unit], folder: Path,
     if options.unit or (options.how == "local" and width == 1):
         work(chosen, corpora, now)
     else:
-        launched(chosen, folder, options.how, width, _resources(options))
-
-
-def _resources(options: Study) -> Any:
-    from weightless.lab.launchers import Resources
-
-    return Resources(options.cpus, options.mem_gb, options.minutes, options.partition, options.cluster, options.address)
+        launched(chosen, folder, options.how, width, options.resources())
 
 
 def _width(options: Study, arms: Sequence[Arm]) -> int:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from weightless.base.config import from_dict, to_dict
+from weightless.base.config import from_dict, put, to_dict
 from weightless.base.errors import ConfigError
 from weightless.lab.recipe import DataRecipe, ModelRecipe, Recipe
 from weightless.models.catalog import Composed, Counted, family
@@ -144,14 +144,8 @@ def _made(base: Base, data: DataRecipe, table: ArmTable, changes: dict[str, Any]
         if head not in TABLES:
             tables[key] = value
             continue
-        *path, last = rest.split(".")
-        place = tables[head] = dict(tables[head])
-        for step in path:
-            inner = place.get(step, {})
-            if not isinstance(inner, dict):
-                raise ConfigError(f"{told}: {key}: {step} is no table but {inner!r}")
-            place[step] = place = dict(inner)
-        place[last] = value
+        tables[head] = dict(tables[head])
+        put(tables[head], rest.split("."), value, f"{told}: {key}")
     tokens = tables.pop("train_tokens")
     fields = {**tables, "name": MODEL, "train_tokens": [tokens] if tokens else []}
     try:
