@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from lab.example_summary import ZOO, example
+from study.small_study import small_study
 
 from weightless.base.config import save_toml
 from weightless.base.errors import ConfigError, WeightlessError
@@ -21,6 +22,7 @@ from weightless.cli.main import main
 from weightless.lab.recipe import DataRecipe, EvalRecipe, ModelRecipe, Recipe
 from weightless.study.board import board_of
 from weightless.study.board_page import markdown, page
+from weightless.study.records import read_evidence
 
 TRAIN = {"num_steps": 9, "batch_size": 2}
 
@@ -115,3 +117,36 @@ def test_lengths_of_time():
         with pytest.raises(ConfigError):
             parse_seconds(text)
     assert math.isclose(parse_seconds("0.5m"), 30)
+
+
+def test_a_study_stands_beside_a_run_of_the_same_text(tmp_path, monkeypatch):
+    """Every cell with the figures of its own done.json; a tuned arm with the setting that counts."""
+    monkeypatch.chdir(tmp_path)
+    path = small_study(tmp_path, seeds="[0, 1]")
+    tuned = '[[arm]]\nname = "tuned"\n[arm.tune]\n"train.max_lr" = [1e-3, 1e-2]\n[[arm]]\nname = "plain"\n'
+    path.write_text(path.read_text().partition("[grid]")[0] + tuned)
+    assert main(["study", str(path), "--parallel", "1"]) == 0
+    folder = tmp_path / "runs" / "tiny"
+    board = board_of([folder])
+    assert {place.group.name for place in board.places} == {"tuned", "plain"}
+    evidence = read_evidence(folder)
+    for place in board.places:
+        values = evidence.values(place.group.name, "bits_per_byte")
+        assert place.nats.n == len(values) == 2 and place.rank
+        assert math.isclose(place.group.loss.mean, sum(values.values()) / 2, rel_tol=1e-12)
+    assert board_of([folder / "study.json"]).places == board.places
+    base, train = (path.read_text().partition(mark)[2].partition("[")[0] for mark in ("[base]\n", "[base.train]\n"))
+    head = path.read_text().partition("[base]")[0].partition("[question]")
+    model = f'[[model]]\nname = "alone"\n{base}[model.train]\n{train}max_lr = 1e-3\n'
+    data = head[2].partition("[data]")[2]
+    (tmp_path / "alone.toml").write_text(f'name = "alone"\nseeds = [0, 1]\n[data]{data}{model}')
+    assert main(["run", "alone.toml"]) == 0
+    both = {place.group.name: place.group.loss.mean for place in board_of([folder, tmp_path / "runs" / "alone"]).places}
+    assert both.keys() == {"tuned", "plain", "alone"}
+    (tmp_path / "other.toml").write_text((tmp_path / "alone.toml").read_text().replace("tokens = 256", "tokens = 128"))
+    assert main(["run", "other.toml", "--out", "runs/other"]) == 0
+    with pytest.raises(WeightlessError, match="the runs score different targets.*tiny.*other"):
+        board_of([folder, tmp_path / "runs" / "other"])
+    (folder / "study.toml").unlink()
+    with pytest.raises(WeightlessError, match="without its study.toml"):
+        board_of([folder])

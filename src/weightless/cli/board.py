@@ -15,10 +15,10 @@ from weightless.cli.parse import parse
 
 @dataclass(frozen=True)
 class Board:
-    """Runs and models side by side by seconds of training: of one text and one protocol, or refused by name."""
+    """Runs, models and cells of studies side by side by seconds of training: of one text and one protocol, or refused by name."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Folders of runs, of models as `train` leaves them, or files called summary.json."""
+    """Folders of runs, of studies, of models as `train` leaves them, or files called summary.json or study.json."""
     budget: str = ""
     """Who took longer is shown without a place: 90s, 30min, 1.5h; empty: no budget."""
     out: str = ""

@@ -88,13 +88,12 @@ def compare(folders: Sequence[Path], out: Path, command: str) -> Path:
 
 def comparable(folders: Sequence[Path]) -> tuple[list[Compared], EvalRecipe]:
     """The folders, each once, and what all of them score; WeightlessError naming what differs in text or protocol."""
-    found = [_opened(folder) for folder in dict.fromkeys(folders)]
-    _one_corpus(found)
-    _one_split(found)
-    return found, _one_protocol(found)
+    found = [opened(folder) for folder in dict.fromkeys(folders)]
+    return found, one_protocol(found)
 
 
-def _opened(folder: Path) -> Compared:
+def opened(folder: Path) -> Compared:
+    """A run or a trained model; WeightlessError for a folder that is neither."""
     if is_run(folder):
         recipe = load_recipe(folder / RECIPE).targets if (folder / RECIPE).exists() else None
         return Compared(folder, read_summary(folder), recipe, None)
@@ -140,8 +139,10 @@ def _one_split(found: Sequence[Compared]) -> None:
         )
 
 
-def _one_protocol(found: Sequence[Compared]) -> EvalRecipe:
-    """What the runs scored, which the trained models are scored on as well."""
+def one_protocol(found: Sequence[Compared]) -> EvalRecipe:
+    """What all score, the trained models too; WeightlessError naming what differs in text or protocol."""
+    _one_corpus(found)
+    _one_split(found)
     protocols: dict[EvalRecipe, str] = {}
     for one in found:
         if one.evaluation is not None:

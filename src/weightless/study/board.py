@@ -1,8 +1,9 @@
 """Floor 9.  A leaderboard by wall clock: who has the least loss after so many seconds of training?
 
-Runs and trained models stand on one board when they learned from the same text (by its SHA-256, split alike), are
-scored on the same targets, in windows of the same length, and timed by the same clock; anything else is refused by name
-(text and targets by `lab.comparison`, windows and clocks here).  A model over several seeds is one line.
+Runs, trained models and cells of studies (standing.py) stand on one board when they learned from the same text (by its
+SHA-256, split alike), are scored on the same targets, in windows of the same length, and timed by the same clock;
+anything else is refused by name (text and targets by `lab.comparison`, windows and clocks here).  A model over several
+seeds is one line.
 
     budget   models that took longer (by more than a hundredth) are shown without a place
     front    the best so far: no model that took as few seconds, or fewer, has less loss
@@ -19,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from weightless.base.errors import WeightlessError
-from weightless.lab.comparison import RECIPE, Compared, comparable, entries_of, named
-from weightless.lab.recipe import load_recipe
+from weightless.lab.comparison import Compared, entries_of, named, one_protocol
 from weightless.lab.report.groups import Group, gather
 from weightless.lab.report.interval import Estimate
 from weightless.lab.report.summary import check_summary
+from weightless.study.standing import Standing, standings
 
 ROOM = 1.01
 """A budget of seconds ends with a whole step."""
@@ -66,11 +67,12 @@ class Board:
 
 
 def board_of(paths: Sequence[Path], budget: float | None = None) -> Board:
-    """The board of these folders (or of their summary.json); WeightlessError naming what cannot be compared."""
-    folders = [path.parent if path.name == "summary.json" else path for path in paths]
-    found, evaluation = comparable(folders)
-    context = _one(found, "windows", "trained and scored in windows of {} tokens", _contexts)
-    clock = _one(found, "clocks", "timed by the {} clock", _clocks)
+    """The board of folders (or of their summary.json, study.json); WeightlessError naming what cannot be compared."""
+    stands = standings(paths)
+    found = [one.compared for one in stands]
+    evaluation = one_protocol(found)
+    context = _one(stands, "windows", "trained and scored in windows of {} tokens", lambda one: one.contexts)
+    clock = _one(stands, "clocks", "timed by the {} clock", lambda one: one.clocks)
     entries = [entries_of(one, evaluation) for one in found]
     summary = _summary(found, named(found, entries))
     targets = f"{evaluation.tokens:,} tokens" if evaluation.tokens else "all tokens"
@@ -123,32 +125,12 @@ def _finite(loss: Estimate) -> float:
     return loss.mean if loss.known else math.inf
 
 
-def _contexts(one: Compared) -> dict[str, int]:
-    """{model: longest context}."""
-    if one.record is not None:
-        return {one.folder.name: one.record.settings["config"].get("context", 0)}
-    if not (one.folder / RECIPE).exists():
-        return {}
-    recipe = load_recipe(one.folder / RECIPE)
-    return {model.name: model.build_config(recipe.data.vocab_size).context for model in recipe.model}
-
-
-def _clocks(one: Compared) -> dict[str, str]:
-    """{model: wall or cpu}; a counted model has no clock of its own."""
-    if one.record is not None:
-        return {one.folder.name: one.record.settings["loop"].get("clock", "wall")}
-    if not (one.folder / RECIPE).exists():
-        return {}
-    models = load_recipe(one.folder / RECIPE).model
-    return {model.name: model.train.get("clock", "wall") for model in models if model.train}
-
-
-def _one(found: Sequence[Compared], what: str, told: str, of: Any) -> Any:
+def _one(stands: Sequence[Standing], what: str, told: str, of: Any) -> Any:
     """The one value that all models share; WeightlessError naming two that differ."""
     values: dict[Any, str] = {}
-    for one in found:
+    for one in stands:
         for name, value in of(one).items():
-            values.setdefault(value, f"{name} of {one.folder.as_posix()} is {told.format(value)}")
+            values.setdefault(value, f"{name} of {one.compared.folder.as_posix()} is {told.format(value)}")
     if len(values) > 1:
         raise WeightlessError(
             f"models of different {what} cannot stand on one board ({'; '.join(values.values())}): "
