@@ -15,7 +15,7 @@ from weightless.cli.parse import parse
 
 @dataclass(frozen=True)
 class Board:
-    """Runs, models and cells of studies side by side by seconds of training: of one text and one protocol, or refused by name."""
+    """Runs, models and cells of studies by seconds of training: of one text and one protocol, or refused by name."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Folders of runs, of studies, of models as `train` leaves them, or files called summary.json or study.json."""
