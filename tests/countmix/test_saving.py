@@ -184,3 +184,12 @@ def test_a_key_of_no_node_is_refused(key):
     other = learner(text(500))
     with pytest.raises(CorruptFileError, match="counts of no node"):
         saving.restore(chunks, other.tables, other.learned, len(SHAPE.dense), V)
+
+
+def test_seconds_of_all_sessions_are_of_the_clock_that_was_asked_for(tmp_path):
+    now = iter(range(0, 1000, 10))
+    first = SavedWork(tmp_path / "half", clock=lambda: next(now))
+    first.begin({"of": 1}, lambda at, chunks: None)
+    assert first.save({}, iter(()), 10)
+    second = SavedWork(tmp_path / "half", clock=lambda: 0.0)
+    assert second.begin({"of": 1}, lambda at, chunks: None) and second.seconds == 10

@@ -6,6 +6,7 @@ Oracles: the parts' own artifacts for the nats that the weights are fitted on; t
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 
 import numpy as np
@@ -206,3 +207,27 @@ def test_a_mixture_of_almost_no_tokens_is_told(corpus, tmp_path):
     tiny = dataclasses.replace(MIXTURE, train_tokens=(15,))
     with pytest.raises(ConfigError, match="none to fit"):
         making.make(tiny, 0, corpus, Path(tmp_path), "tiny")
+
+
+@pytest.fixture
+def sleepy(monkeypatch):
+    """Counting n-grams takes a second more, of the wall and not of the processor."""
+
+    def slow(config, tokens, **others):
+        time.sleep(1.0 if len(tokens) > making.WARM_UP_TOKENS else 0)
+        return ngram.count(config, tokens, **others)
+
+    monkeypatch.setattr(ngram, "FAMILY", dataclasses.replace(ngram.FAMILY, counted=slow))
+
+
+@pytest.mark.parametrize("clock", ["cpu", "wall"])
+def test_counting_is_timed_by_the_clock_of_the_training_beside_it(corpus, tmp_path, sleepy, clock):
+    train = {key: value for key, value in TRAIN.items() if key != "num_steps"} | {"seconds": 0.5, "clock": clock}
+    mixture = making.make(dataclasses.replace(MIXTURE, train=train), 0, corpus, tmp_path, "mixed")
+    beside = mixture.record["train_seconds"] - train["seconds"]  # counted twice; the last step may not fit
+    assert beside > 1.5 if clock == "wall" else beside < 1.5
+
+
+def test_what_is_only_counted_is_timed_by_its_processor(corpus, tmp_path, sleepy):
+    table = making.make(ModelRecipe("t", "ngram", config={"order": 2, "context": 64}), 0, corpus, tmp_path, "t")
+    assert 0 < table.record["train_seconds"] < 1.0

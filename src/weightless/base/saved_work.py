@@ -36,12 +36,21 @@ Chunk = bytes | memoryview
 
 
 class SavedWork:
-    """`seconds`: what earlier sessions of this work took; `identity`: what decides its result, in plain values."""
+    """`seconds`: what earlier sessions of this work took, by `clock`; `identity`: what decides its result, in plain
+    values."""
 
-    def __init__(self, path: Path, every: float = EVERY, share: float = SHARE, named: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        every: float = EVERY,
+        share: float = SHARE,
+        named: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock, self._from = clock, clock()
         self.path, self.every, self.share, self.seconds, self.named = path, every, share, 0.0, named
         self.identity: dict[str, Any] = {}
-        self._began = self._saved = time.monotonic()
+        self._saved = time.monotonic()
         self._took = 0.0
         self._told = False
 
@@ -83,7 +92,7 @@ class SavedWork:
         """Write the state `at` and the chunks, about `expected` bytes; False, told once, where that is not possible."""
         started = time.monotonic()
         free = shutil.disk_usage(self.path.parent).free
-        state = {"of": self.identity, "at": at, "seconds": self.seconds + started - self._began}
+        state = {"of": self.identity, "at": at, "seconds": self.seconds + self.clock() - self._from}
         trouble = ""
         if free < expected:
             trouble = f"{self.path.parent} has {human_bytes(free)} free, saving takes {human_bytes(expected)}"

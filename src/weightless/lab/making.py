@@ -9,8 +9,7 @@ the table is counted again from all the training tokens.
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,12 @@ from weightless.program.compose import COUNTED, GATE, NEURAL, WEIGHTS, prefixed
 from weightless.program.cost import n_parameters
 from weightless.program.program import OUTCOME
 from weightless.program.warm import warm
+from weightless.train.clock import CLOCKS
 
+Clock = Callable[[], float]
+ALONE: Clock = CLOCKS["cpu"]
+"""What is only counted is timed by: one process counts, on one core, and others do not lengthen its seconds.  What is
+counted beside a trained part is timed by the clock of that part's training, because their seconds are added."""
 FITTING, TRAINING = "fitting.wl", "training.json"
 COUNTING, COUNTING_FIRST = "counting.part", "counting-first.part"
 """What a long count is saved in: of all training tokens, and of those that weights are not fitted on."""
@@ -98,8 +102,9 @@ def counted(
     token_bytes: list[bytes] | None = None,
     saved_in: Path | None = None,
     beside: Beside | None = None,
+    now: Clock = ALONE,
 ) -> Made:
-    """A table of counts, timed after the same was done to a few tokens, which compiles what has to be.
+    """A table of counts, timed by `now` after the same was done to a few tokens, which compiles what has to be.
 
     A family that counts for minutes is saved in `saved_in` meanwhile, until `forget_counted`; one with mixers may hear
     a trained model `beside`.
@@ -111,12 +116,12 @@ def counted(
     )  # so that counts reach 2; a table that wants more asks for text
     with told_if_slow("compiling what counts (once per machine and version)"), suppress(ConfigError):
         room.count(config, repeating, **text)
-    saved, started = SavedWork(saved_in) if room.is_saved and saved_in else None, time.perf_counter()
+    saved, started = SavedWork(saved_in, clock=now) if room.is_saved and saved_in else None, now()
     config, arrays = room.count(config, stream, show_progress=True, saved=saved, beside=beside, **text)
     earlier = saved.seconds if saved else 0.0
     record = {
         "tokens_seen": len(stream),
-        "train_seconds": earlier + time.perf_counter() - started,
+        "train_seconds": earlier + now() - started,
         "optimizer_bytes": 0,
         "wasted_share": 0.0,
         "n_parameters": n_parameters(room.decode_program(config)),
@@ -137,7 +142,7 @@ def with_fitted_cache(
     made: Made, room: Counted, config: Any, model: ModelRecipe, corpus: Corpus, tokens: Any, folder: Path
 ) -> Made:
     """The weights of its window cache, fitted on the last training tokens by a table that was counted without them."""
-    started = time.perf_counter()
+    started = ALONE()
     earlier, held_out = divided(model, HELD_OUT_TOKENS, tokens, corpus.end_of_text)
     text = bytes_of_tokens(room, corpus)
     stream, saved = (earlier, SavedWork(folder / COUNTING_FIRST)) if room.is_saved else (np.asarray(earlier[:]), None)
@@ -147,7 +152,7 @@ def with_fitted_cache(
     weights, told = fit_on(window_nats(open_packed(folder / FITTING), windows), windows, config.window_cache)
     (folder / FITTING).unlink()
     record = {**made.record, "observed": {**made.record["observed"], CACHE_FITTED: {"ok": True, "detail": told}}}
-    record["train_seconds"] += time.perf_counter() - started
+    record["train_seconds"] += ALONE() - started
     return Made(made.config, {**made.arrays, CACHE_WEIGHTS: weights}, record)
 
 
@@ -199,6 +204,7 @@ def trained(
         "wasted_share": result.wasted_share,
         "steps": result.steps,
         "train_seconds": result.seconds,
+        "clock": loop.clock,
         "optimizer_bytes": result.optimizer_bytes,
         "n_parameters": int(sum(tensor.numel() for tensor in result.params.values())) + config.window_cache * CLASSES,
         "curve": result.curve,
@@ -255,7 +261,9 @@ def rounded(config: Any, model: ModelRecipe, corpus: Corpus, folder: Path) -> Ma
         )
     if "diverged" in saved.state:
         raise WeightlessError(f"{source.name} diverged: there is nothing to round {folder.name} from")
-    record, started = read_json(source / TRAINING), time.perf_counter()
+    record = read_json(source / TRAINING)
+    now = CLOCKS[record.get("clock", "wall")]
+    started = now()
     arrays: dict[str, Any] = {key: value.numpy() for key, value in {**saved.parameters, **saved.constants}.items()}
     told = f"the numbers of {source.name}, rounded to nearest"
     if model.gptq:
@@ -264,7 +272,7 @@ def rounded(config: Any, model: ModelRecipe, corpus: Corpus, folder: Path) -> Ma
     elif kept := clipped(model.family, load_model_file(source)[1], config, arrays, saved.optimizer):
         arrays |= kept
         told += f"; {len(kept)} that keep their format have the codes of their learned clips"
-    record |= {"curve": None, "train_seconds": record["train_seconds"] + time.perf_counter() - started}
+    record |= {"curve": None, "train_seconds": record["train_seconds"] + now() - started}
     return Made(config, arrays, {**record, "observed": {"rounded": {"ok": True, "detail": told}}})
 
 
@@ -286,16 +294,17 @@ def mixed(
         return Made(config, {}, {**neural.record, "diverged": told})
     if config.mixes:
         return mixed_inside(room, config, neural, tokens, text, folder)
-    table = counted(counted_room, counted_config, earlier, text, folder / COUNTING_FIRST)
+    now = CLOCKS[neural.record["clock"]]
+    table = counted(counted_room, counted_config, earlier, text, folder / COUNTING_FIRST, now=now)
     warm({model.family: room.decode_program(config)})
-    started = time.perf_counter()
+    started = now()
     trial = room.compose(config, neural.arrays, table.config, table.arrays)
     pack(folder / FITTING, model.family, *trial)
     nats = part_nats(open_packed(folder / FITTING), held_out)
     weights = room.fit(*nats, len(trial[1][WEIGHTS]))
     (folder / FITTING).unlink()
-    seconds = table.record["train_seconds"] + time.perf_counter() - started
-    table = counted(counted_room, counted_config, tokens, text, folder / COUNTING)
+    seconds = table.record["train_seconds"] + now() - started
+    table = counted(counted_room, counted_config, tokens, text, folder / COUNTING, now=now)
     record = {**neural.record, "curve": None}
     record["train_seconds"] += seconds + table.record["train_seconds"]
     record["n_parameters"] += table.record["n_parameters"] + len(weights)
@@ -314,7 +323,8 @@ def mixed_inside(room: Any, config: Any, neural: Made, tokens: Any, text: list[b
     counted_room, counted_config = config.part(COUNTED)
     pack(folder / FITTING, config.neural, neural.config, neural.arrays)
     speaker = Speaker(open_packed(folder / FITTING))
-    table = counted(counted_room, counted_config, tokens, text, folder / COUNTING, speaker.beside())
+    now = CLOCKS[neural.record["clock"]]
+    table = counted(counted_room, counted_config, tokens, text, folder / COUNTING, speaker.beside(), now)
     (folder / FITTING).unlink()
     config, arrays = room.compose(config, neural.arrays, table.config, table.arrays)
     record = {**neural.record, "curve": None}
