@@ -201,9 +201,9 @@ def _breaks(lines: dict[str, dict[str, Line | None]], memory: int) -> str:
     """The limits in the order in which a growing text meets them."""
     found: list[tuple[float, str, str, str]] = [
         (
-            (1 << MOST_BITS) * 4 / 3,
-            f"the tables of count mixing stop at 2^{MOST_BITS} buckets",
-            "no error: contexts push one another out, and the model learns less from more text",
+            (1 << MOST_BITS - 1) * 4 / 3,
+            f"the tables of count mixing stop: lists at 2^{MOST_BITS - 1} buckets, nodes at 2^{MOST_BITS}",
+            "told while it counts: contexts push one another out, and the model learns less from more text",
             "none yet: larger tables need wider numbers of buckets",
         ),
         (

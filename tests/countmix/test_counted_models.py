@@ -198,6 +198,10 @@ def test_tables_fit_the_memory_that_is_allowed():
         bits = shape.table_bits(n_tokens, most)
         tables = growing_tables(shape, V, *bits)
         assert tables.nodes.nbytes + tables.lists.nbytes == shape.table_bytes(bits) <= max(most, 1e5)
+    crowds = [
+        shape.crowding(n, shape.table_bits(n, most)) for n, most in ((10**5, math.inf), (10**9, math.inf), (10**5, 1e7))
+    ]
+    assert crowds == [1, 2**30 // 2**24, 8], "lists have at most 2^24 buckets"
     assert shape.table_bits(10**5, math.inf) == (17, 17) and shape.table_bits(10**9, math.inf) == (25, 24)
     assert shape.table_bytes(shape.table_bits(10**9, 7.6e9)) == 7_516_192_768
     assert [shape.table_bits(10**9, most) for most in (7.5e9, 5.9e9, 3.7e9)] == [(25, 23), (24, 23), (24, 22)]
@@ -209,3 +213,14 @@ def test_a_smaller_table_still_counts(tmp_path):
     found = made(tmp_path, dataclasses.replace(SMALL, tables_gb=0.001), text(30_000))
     tokens = text(30_000)
     assert found.engine().score_stream(tokens[:64], tokens[1:65]).mean() < math.log(V) - 0.5
+
+
+def test_tables_that_cannot_grow_with_their_text_are_told(capsys):
+    """Forty thousand tokens in a megabyte of tables, and in as much as they want."""
+    tokens = np.random.default_rng(0).integers(0, V, 40_000).astype(np.uint16)
+    for gb, told in ((1.0, False), (1e-3, True)):
+        config = Config(
+            V, context=64, stored_mb=2.0, dense=("o1",), lists=("o2",), window=(), mixers=("input",), tables_gb=gb
+        )
+        countmix.count(config, tokens, show_progress=True, token_bytes=PIECES)
+        assert ("buckets (tables_gb sets their memory)" in capsys.readouterr().err) is told

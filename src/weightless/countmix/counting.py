@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -115,6 +116,8 @@ def count_text(
         counts = token_counts(tokens, vocab_size)
     records = token_records(token_bytes if token_bytes is not None else [b""] * vocab_size)
     bits = shape.table_bits(len(tokens), request.table_bytes)
+    if show_progress:
+        _tell_of_crowding(shape, len(tokens), bits)
 
     def fresh() -> Learner:
         learned = fresh_learned(shape, tree, counts)
@@ -132,6 +135,15 @@ def count_text(
     arrays |= mixer_arrays(shape, vocab_size, learner.learned)
     arrays |= {"counts.nodes": packed.nodes[:, None], "counts.lists": packed.lists[:, None]}
     return Counted(arrays, *_lines(kept), bits, tree.root)
+
+
+def _tell_of_crowding(shape: Shape, n_tokens: int, bits: tuple[int, int]) -> None:
+    """Tables that cannot grow with their text lose contexts, and no error says so."""
+    times = shape.crowding(n_tokens, bits)
+    if times > 1:
+        why = "no table is larger" if bits == shape.table_bits(n_tokens, math.inf) else "tables_gb sets their memory"
+        told = f"growing tables: {n_tokens:,} tokens would fill up to {times} times as many buckets ({why})"
+        print(f"{told}; contexts that are seen less are pushed out by others", file=sys.stderr, flush=True)
 
 
 class Choice(NamedTuple):
