@@ -173,7 +173,7 @@ async def page(desk: Desk, request: Request) -> Response:
     """The X-ray page, allowed its own style and scripts and nothing else."""
     from weightless.xray.page import html, policy
 
-    return HTMLResponse(html(None), headers={**SAFE, "content-security-policy": policy()})
+    return HTMLResponse(html(None, wants_key=bool(desk.key)), headers={**SAFE, "content-security-policy": policy()})
 
 
 async def models(desk: Desk, request: Request) -> Response:
