@@ -89,6 +89,8 @@ def test_two_models_by_the_names_that_are_given(shelf):
     [
         (["MODEL", "--host", "0.0.0.0"], "give --api_key, or WEIGHTLESS_API_KEY"),
         (["MODEL", "--api_key", "short"], "at least 16"),
+        (["MODEL", "--api_key", ""], "--api_key is empty"),
+        (["MODEL", "--host", ""], "--host '' is reached"),
         (["MODEL", "--port", "70000"], "0 (any) to 65535"),
         (["MODEL", "--together", "0"], "--together should be at least 1"),
         (["MODEL", "--names", "a", "b"], "2 names for 1 models"),
