@@ -157,8 +157,24 @@ def test_a_phone_shows_all_of_it(browser, tmp_path, records, scheme, n):
         for canvas in page.locator("canvas").all():
             box = canvas.bounding_box()
             assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+        for control in page.locator("button:visible, select:visible, summary, #place").all():
+            assert control.bounding_box()["height"] >= 44, control  # what a finger hits
+        for name in page.locator(".parts span, .big, h1, .model > p").all():
+            assert name.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), name.inner_text()
         page.click("#linear")
         assert len(shown(page)) == n
+
+
+@pytest.mark.parametrize("width", [1024, 1280, 1600])
+def test_no_name_of_a_component_is_cut(browser, tmp_path, records, width):
+    """The names and bytes of a transformer of 6 MB, beside its like."""
+    wide = json.loads(json.dumps(records[0]).replace("context index", "feed-forward"))
+    for token in wide["tokens"]:
+        token["components"] = {name: {"T": 2_952_960, "U": 1} for name in ("feed-forward", "activations")}
+    with opened(browser, written(tmp_path, [wide, wide]), width) as page:
+        shown(page)
+        for name in page.locator(".parts span").all():
+            assert name.evaluate("e => e.scrollWidth <= e.clientWidth"), name.inner_text()
 
 
 def test_a_map_lights_up(browser, tmp_path, records):
