@@ -79,9 +79,10 @@ def test_a_signal_ends_streams_and_answers_cleanly(shelf, number):
 
 
 def test_two_models_by_the_names_that_are_given(shelf):
-    with process(shelf["dense"], shelf["ngram"], "--names", "wide", "thin") as (_, port):
-        assert [model["id"] for model in ask(port, "GET", "/v1/models").json["data"]] == ["wide", "thin"]
-        assert complete(port, model="thin", prompt="x", max_tokens=3).status == 200
+    with process(shelf["dense"], shelf["ngram"], "--names", "wide", "me/thin") as (_, port):
+        assert [model["id"] for model in ask(port, "GET", "/v1/models").json["data"]] == ["wide", "me/thin"]
+        assert ask(port, "GET", "/v1/models/me/thin").json["id"] == "me/thin", "as models of the hub are called"
+        assert complete(port, model="me/thin", prompt="x", max_tokens=3).status == 200
 
 
 @pytest.mark.parametrize(

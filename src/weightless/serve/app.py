@@ -102,13 +102,13 @@ def build(desk: Desk) -> Starlette:
         return _lost(desk, request, error)
 
     routes = [
-        Route(path, Endpoint(desk, handler, path), methods=[method])
+        Route(path, Endpoint(desk, handler, path.replace(":path", "")), methods=[method])
         for method, path, handler in (
             ("GET", "/health", health),
             ("GET", "/metrics", metrics),
             ("GET", "/", page),
             ("GET", "/v1/models", models),
-            ("GET", "/v1/models/{name}", one_model),
+            ("GET", "/v1/models/{name:path}", one_model),  # USER/NAME is a name, too
             ("POST", "/v1/completions", completions),
             ("POST", "/v1/xray", xray),
             ("GET", "/tokenizer_info", about_tokens),
