@@ -68,7 +68,6 @@ function open(records) {
   write();
   resize();
   choose(state.at, false);
-  new ResizeObserver(resize).observe($("models"));
 }
 
 // A whole word in the middle: what a reader who has just come is shown.
@@ -149,10 +148,13 @@ function write() {
   const low = key === "bits" ? 0 : Math.min(...values),
     high = Math.max(...values, low + 1e-9);
   state.spans = record.tokens.map((token, i) => {
-    const span = make("span", "", shown(token.text)),
+    const text = shown(token.text),
+      lead = /^ \S/.test(text) ? 1 : 0, // a space that may hang at the end of a line is not framed
+      span = make("span", "", text.slice(0, lead)),
       share = Math.sqrt((Math.min(values[i], high) - low) / (high - low));
     if (token.text.startsWith("‹") || /[\u0000-\u0008\u000b-\u001f\u007f]/.test(token.text))
       span.classList.add("odd");
+    span.append(make("i", "", text.slice(lead)));
     span.id = `t${i}`;
     span.dataset.i = i;
     span.setAttribute("role", "option");
@@ -324,11 +326,10 @@ $("of").addEventListener("change", (event) => {
   choose(place);
 });
 $("tokens").addEventListener("click", (event) => {
-  const i = event.target.dataset ? event.target.dataset.i : undefined;
-  if (i !== undefined) {
-    if (state.playing) stop();
-    choose(Number(i));
-  }
+  const span = event.target.closest("[data-i]");
+  if (!span) return;
+  if (state.playing) stop();
+  choose(Number(span.dataset.i));
 });
 $("back").addEventListener("click", () => choose(state.at - 1));
 $("on").addEventListener("click", () => choose(state.at + 1));
@@ -358,6 +359,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+new ResizeObserver(resize).observe($("models"));
 const given = JSON.parse($("records").textContent);
 if (given) {
   open(given);
