@@ -55,6 +55,15 @@ def test_bad_input_is_one_line_and_writes_nothing(model, command, tmp_path, monk
     assert code == 2 and words in err and len(err.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
 
 
+def test_the_text_is_not_replaced_by_its_page(model, command, tmp_path):
+    text = tmp_path / "story.html"
+    text.write_text(TEXT)
+    for out, words in ((text, "is the text itself"), (tmp_path / "other.html", "is a folder")):
+        (tmp_path / "other.html").mkdir(exist_ok=True)
+        code, _, err = command("xray", model, "--text", text, "--out", out)
+        assert code == 2 and words in err and text.read_text() == TEXT
+
+
 def test_a_text_that_would_be_cut_in_silence_is_refused(model, command, tmp_path, monkeypatch):
     monkeypatch.setattr("weightless.cli.xray.MOST_TEXT", 20)
     (tmp_path / "long.txt").write_text(TEXT)

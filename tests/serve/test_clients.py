@@ -16,7 +16,7 @@ from weightless.decode.sampling import Sampling
 
 @pytest.fixture
 def client(port):
-    openai = pytest.importorskip("openai", reason="the openai client is not installed")
+    openai = pytest.importorskip("openai", reason="the openai client is not installed: ./do setup dev")
     with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none is needed", max_retries=0) as found:
         yield found
 

@@ -79,9 +79,10 @@ def test_a_signal_ends_streams_and_answers_cleanly(shelf, number):
 
 
 def test_two_models_by_the_names_that_are_given(shelf):
-    with process(shelf["dense"], shelf["ngram"], "--names", "wide", "thin") as (_, port):
-        assert [model["id"] for model in ask(port, "GET", "/v1/models").json["data"]] == ["wide", "thin"]
-        assert complete(port, model="thin", prompt="x", max_tokens=3).status == 200
+    with process(shelf["dense"], shelf["ngram"], "--names", "wide", "me/thin") as (_, port):
+        assert [model["id"] for model in ask(port, "GET", "/v1/models").json["data"]] == ["wide", "me/thin"]
+        assert ask(port, "GET", "/v1/models/me/thin").json["id"] == "me/thin", "as models of the hub are called"
+        assert complete(port, model="me/thin", prompt="x", max_tokens=3).status == 200
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,8 @@ def test_two_models_by_the_names_that_are_given(shelf):
     [
         (["MODEL", "--host", "0.0.0.0"], "give --api_key, or WEIGHTLESS_API_KEY"),
         (["MODEL", "--api_key", "short"], "at least 16"),
+        (["MODEL", "--api_key", ""], "--api_key is empty"),
+        (["MODEL", "--host", ""], "--host '' is reached"),
         (["MODEL", "--port", "70000"], "0 (any) to 65535"),
         (["MODEL", "--together", "0"], "--together should be at least 1"),
         (["MODEL", "--names", "a", "b"], "2 names for 1 models"),

@@ -67,7 +67,7 @@ def test_commands_of_curl(port):
 
 
 def test_the_example_of_openai(port):
-    pytest.importorskip("openai", reason="the openai client is not installed")
+    pytest.importorskip("openai", reason="the openai client is not installed: ./do setup dev")
     (block,) = blocks("python")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):

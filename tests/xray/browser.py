@@ -40,7 +40,11 @@ def opened(browser, url: str, width: int = 1600, scheme: str = "light", reduced:
     """A page at that width; whatever it says on the console, throws or asks of another host fails the test."""
     motion = "reduce" if reduced else "no-preference"
     context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion=motion, locale="en-US"
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,
+        reduced_motion=motion,
+        locale="en-US",
+        has_touch=width < 500,
     )
     page, said = context.new_page(), []
     page.on("console", lambda message: said.append(message.text))

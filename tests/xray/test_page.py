@@ -21,6 +21,7 @@ from weightless.export.packed import open_packed
 from weightless.xray.page import html, policy
 from weightless.xray.record import record
 
+REFUSED = "what no model takes"
 HOSTILE = '<script>window.hacked=1</script><img src=x onerror="hacked=1">\0 \x1b[31m שלום ‮evil 🦊 </textarea>'
 
 
@@ -97,6 +98,25 @@ def test_two_models_of_other_tokens_are_matched_by_the_byte(browser, tmp_path, r
         assert shown(page)[1] == 12345
 
 
+def test_what_only_one_model_saw_is_left_off(browser, tmp_path, records):
+    """A window of five tokens beside one of all: everything that is said is of the text that both have seen."""
+    short = json.loads(json.dumps(records[1]))
+    short["tokens"], short["model"]["name"] = short["tokens"][:5], "short"
+    end = short["tokens"][-1]["at"] + short["tokens"][-1]["bytes"]
+    kept = [token for token in records[0]["tokens"] if token["at"] < end]
+    with opened(browser, written(tmp_path, [records[0], short])) as page:
+        assert page.locator("#tokens [role=option]").count() == len(kept) < len(records[0]["tokens"])
+        page.focus("#tokens")
+        page.keyboard.press("End")
+        assert shown(page) == [kept[-1]["T"], short["tokens"][-1]["T"]]
+        words = page.inner_text("#standfirst")
+        for name, seen in (("ngram", kept), ("short", short["tokens"])):
+            bits = sum(token["bits"] for token in seen) / sum(token["bytes"] for token in seen)
+            each = sum(token["T"] for token in seen) / len(seen)
+            assert f"{name} touched {each:,.0f}" in words and f"by {bits:.2f} bits per byte" in words
+        assert f"{len(records[0]['tokens']) - len(kept)} more tokens of the text left off" in page.inner_text(".facts")
+
+
 def test_play_click_hover_and_the_keys_of_the_map(browser, tmp_path, records):
     with opened(browser, written(tmp_path, records)) as page:
         page.locator("#t3").click()
@@ -137,8 +157,24 @@ def test_a_phone_shows_all_of_it(browser, tmp_path, records, scheme, n):
         for canvas in page.locator("canvas").all():
             box = canvas.bounding_box()
             assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+        for control in page.locator("button:visible, select:visible, summary, #place").all():
+            assert control.bounding_box()["height"] >= 44, control  # what a finger hits
+        for name in page.locator(".parts span, .big, h1, .model > p").all():
+            assert name.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), name.inner_text()
         page.click("#linear")
         assert len(shown(page)) == n
+
+
+@pytest.mark.parametrize("width", [1024, 1280, 1600])
+def test_no_name_of_a_component_is_cut(browser, tmp_path, records, width):
+    """The names and bytes of a transformer of 6 MB, beside its like."""
+    wide = json.loads(json.dumps(records[0]).replace("context index", "feed-forward"))
+    for token in wide["tokens"]:
+        token["components"] = {name: {"T": 2_952_960, "U": 1} for name in ("feed-forward", "activations")}
+    with opened(browser, written(tmp_path, [wide, wide]), width) as page:
+        shown(page)
+        for name in page.locator(".parts span").all():
+            assert name.evaluate("e => e.scrollWidth <= e.clientWidth"), name.inner_text()
 
 
 def test_a_map_lights_up(browser, tmp_path, records):
@@ -206,6 +242,8 @@ class Stub(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.append(body)
         try:
+            if body["text"] == REFUSED:
+                raise ConfigError("refused by this stub")
             found, code = {"xray": record(self.paths[body["model"]], body["text"])}, 200
         except ConfigError as error:
             found, code = {"error": {"message": str(error)}}, 400
@@ -238,11 +276,14 @@ def served(models):
 
 def test_the_served_form_asks_its_own_server(browser, served, models):
     with opened(browser, served) as page:
-        page.fill("#ask-text", TEXT)
-        until(page, "document.getElementById('ask-second').value")
-        page.click("#ask button")
         page.wait_for_selector("#t5")
-        assert Stub.asked == [{"model": path.stem, "text": TEXT} for path in models]
+        until(page, "document.getElementById('status').hidden")
+        own = page.input_value("#ask-text")
+        assert Stub.asked == [{"model": path.stem, "text": own} for path in models], "at once, of its own text"
+        page.fill("#ask-text", TEXT)
+        page.click("#ask button")
+        until(page, f"document.querySelectorAll('[role=option]').length === {len(ledger(models[0]))}")
+        assert Stub.asked[2:] == [{"model": path.stem, "text": TEXT} for path in models]
         page.focus("#tokens")
         page.keyboard.press("Home")
         assert shown(page) == [ledger(path)[0] for path in models]
@@ -255,11 +296,16 @@ def test_the_served_form_asks_its_own_server(browser, served, models):
 
 def test_the_served_form_tells_what_the_server_says(browser, served):
     with opened(browser, served) as page:
+        page.wait_for_selector("#t5")
         page.fill("#ask-text", "")
         page.click("#ask button")
         page.wait_for_selector("#status.wrong")
-        assert "too short" in page.inner_text("#status")
+        assert page.inner_text("#status").startswith("Write a word") and len(Stub.asked) == 2, "nobody was asked"
+        page.fill("#ask-text", REFUSED)
+        page.click("#ask button")
+        until(page, "document.getElementById('status').textContent.includes('by this stub')")
         assert page.said.pop().startswith("Failed to load resource")  # the browser's own word about a 400
+        assert page.locator("#ask button").is_enabled()
 
 
 def large(n_tokens: int = 512, n_tensors: int = 200) -> dict:

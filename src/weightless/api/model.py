@@ -281,16 +281,16 @@ def _sampling(
 
 
 def _prompt(text: str) -> str:
+    """A text that can be written as bytes; bytes that are no UTF-8 may stand in it as Python holds them (PEP 383)."""
     if not isinstance(text, str):
         raise ConfigError(f"{text!r:.60} is no text: give a str")
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"the text holds a lone surrogate at character {error.start}: that is no Unicode") from None
     return text
 
 
 def _document(text: str | builtins.bytes) -> builtins.bytes:
     """A document as the bytes of a file would hold it."""
-    if isinstance(text, bytes):
-        return text
-    try:
-        return _prompt(text).encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as error:
-        raise ConfigError(f"the text holds a lone surrogate at character {error.start}: that is no Unicode") from None
+    return text if isinstance(text, bytes) else _prompt(text).encode("utf-8", "surrogateescape")

@@ -32,7 +32,7 @@ class Serve:
     """The address to listen at; any but this machine's own (127.0.0.1, ::1, localhost) needs a key."""
     port: int = 8000
     """The port to listen at; 0 takes a free one and tells it."""
-    api_key: str = ""
+    api_key: str | None = None
     """Requests must send it as Authorization: Bearer KEY; at least 16 characters. WEIGHTLESS_API_KEY in the
     environment does the same and is not shown to other users of this machine."""
     together: int = 64
@@ -47,7 +47,7 @@ class Serve:
 
 def main(verb: str, arguments: list[str]) -> int:
     options = parse(Serve, verb, arguments)
-    key = options.api_key or os.environ.get(KEY, "")
+    key = os.environ.get(KEY, "") if options.api_key is None else options.api_key
     _check(options, key)
     try:
         from weightless.serve.app import Desk
@@ -94,8 +94,10 @@ def _check(options: Serve, key: str) -> None:
         raise ConfigError("name at least one packed model: weightless serve MODEL.wl")
     if not is_loopback(options.host) and not key:
         raise ConfigError(
-            f"--host {options.host} is reached from other machines: give --api_key, or {KEY} in the environment"
+            f"--host {options.host!r} is reached from other machines: give --api_key, or {KEY} in the environment"
         )
+    if options.api_key == "":
+        raise ConfigError("--api_key is empty: give a key, or leave the flag out to serve this machine without one")
     if key and (len(key) < LEAST_KEY or not key.isascii() or not key.isprintable() or " " in key):
         raise ConfigError(f"the key should be at least {LEAST_KEY} printable ASCII characters without spaces")
     if not 0 <= options.port < 65536:

@@ -43,7 +43,7 @@ class Xray:
 
 def main(verb: str, arguments: list[str]) -> int:
     options = parse(Xray, verb, arguments)
-    text, out = _text(options), _place(options.out)
+    text, out = _text(options), _place(options.out, options.text)
     if options.limit < 1:
         raise ConfigError("--limit 0: look at one token or more")
     named = [_opened(path) for path in (options.model, options.other) if path]
@@ -72,12 +72,16 @@ def _text(options: Xray) -> bytes:
     return path.read_bytes()
 
 
-def _place(out: str) -> Path:
+def _place(out: str, text: str) -> Path:
     path = Path(out)
     if path.suffix not in (".html", ".json"):
         raise ConfigError(f"--out {out}: name a file that ends in .html or .json")
     if path.parent and not path.parent.is_dir():
         raise WeightlessError(f"--out {out}: there is no folder {path.parent}; make it first")
+    if path.is_dir():
+        raise WeightlessError(f"--out {out} is a folder: name a file")
+    if text and path.exists() and path.samefile(text):
+        raise ConfigError(f"--out {out} is the text itself, which the page would replace: give another name")
     return path
 
 

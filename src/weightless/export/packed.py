@@ -116,6 +116,8 @@ def open_packed(path: str | Path, verify: bool = True) -> Packed:
     hf://USER/NAME[@REVISION][/FILE.wl] is fetched from the hub first.
     """
     path = local_path(path) if is_artifact_on_hub(path) else path
+    if (inside := Path(path) / "model.wl").is_file():
+        raise WeightlessError(f"cannot read {path}: it is not a file; give the model in it, {inside}")
     artifact = open_artifact(path, verify)
     if artifact.meta.get("kind") != "weightless model":
         raise CorruptFileError(f"{path} is an artifact, but not of a model: nothing can be run from it")

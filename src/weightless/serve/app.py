@@ -102,13 +102,13 @@ def build(desk: Desk) -> Starlette:
         return _lost(desk, request, error)
 
     routes = [
-        Route(path, Endpoint(desk, handler, path), methods=[method])
+        Route(path, Endpoint(desk, handler, path.replace(":path", "")), methods=[method])
         for method, path, handler in (
             ("GET", "/health", health),
             ("GET", "/metrics", metrics),
             ("GET", "/", page),
             ("GET", "/v1/models", models),
-            ("GET", "/v1/models/{name}", one_model),
+            ("GET", "/v1/models/{name:path}", one_model),  # USER/NAME is a name, too
             ("POST", "/v1/completions", completions),
             ("POST", "/v1/xray", xray),
             ("GET", "/tokenizer_info", about_tokens),
@@ -173,7 +173,7 @@ async def page(desk: Desk, request: Request) -> Response:
     """The X-ray page, allowed its own style and scripts and nothing else."""
     from weightless.xray.page import html, policy
 
-    return HTMLResponse(html(None), headers={**SAFE, "content-security-policy": policy()})
+    return HTMLResponse(html(None, wants_key=bool(desk.key)), headers={**SAFE, "content-security-policy": policy()})
 
 
 async def models(desk: Desk, request: Request) -> Response:

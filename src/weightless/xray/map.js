@@ -215,14 +215,22 @@ const Film = (() => {
     if (box.w < 64 || box.h < 22) return;
     context.fillStyle = box.allRead || box.allWritten ? INK.lit : box.lit ? INK.clear : INK.words;
     context.font = "11px system-ui, sans-serif";
-    words(context, box.tensor.name, box.x + 6, box.y + 14, box.w - 10);
+    words(context, box.tensor.name, box.x + 6, box.y + 14, box.w - 10, box.lit && !(box.allRead || box.allWritten));
   }
 
   const fitted = new Map(); // measuring is most of a frame's time
-  function words(context, text, x, y, room) {
+  // Over single lit cells a name has a dark edge, or it could not be read.
+  function words(context, text, x, y, room, isOverCells = false) {
     const key = `${context.font}|${Math.floor(room)}|${text}`;
     if (!fitted.has(key)) fitted.set(key, shortened(context, text, room));
-    if (fitted.get(key)) context.fillText(fitted.get(key), x, y);
+    if (!fitted.get(key)) return;
+    if (isOverCells) {
+      context.strokeStyle = INK.slot;
+      context.lineWidth = 4;
+      context.lineJoin = "round";
+      context.strokeText(fitted.get(key), x, y);
+    }
+    context.fillText(fitted.get(key), x, y);
   }
   function shortened(context, text, room) {
     let shown = text;

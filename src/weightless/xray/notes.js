@@ -26,7 +26,7 @@ function about(m, box, k) {
       : tensor.kind;
   lines.push(
     `${tensor.component} · ${role}`,
-    `${whole(tensor.rows)} rows of ${whole(tensor.row_bytes)} bytes, ${tensor.format}: ${whole(tensor.bytes)} bytes`,
+    `${some(tensor.rows, "row")} of ${some(tensor.row_bytes, "byte")}, ${tensor.format}: ${some(tensor.bytes, "byte")}`,
   );
   let read = 0,
     written = 0;

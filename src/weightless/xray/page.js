@@ -5,7 +5,14 @@ const COLOURS = ["first", "second"];
 const state = { models: [], of: 0, at: 0, by: "bits", log: false, playing: 0, dirty: false, chosen: null, worst: 0 };
 
 // ---- what is known about a model, beside its record
-function model(record, number) {
+// Models may see a text to different places: what only one of them saw is left off, so that all is said of one text.
+function endOf(records) {
+  return Math.min(...records.map(({ tokens }) => tokens[tokens.length - 1].at + tokens[tokens.length - 1].bytes));
+}
+function model(given, number, end) {
+  const tokens = end > 0 ? given.tokens.filter((token) => token.at < end) : given.tokens;
+  const left = given.totals.left_off + given.tokens.length - tokens.length,
+    record = { ...given, tokens };
   let T = 0,
     bits = 0,
     bytes = 0;
@@ -14,7 +21,7 @@ function model(record, number) {
     bits: (bits += token.bits),
     bytes: (bytes += token.bytes),
   }));
-  return { record, number, sums, name: record.model.name };
+  return { record, number, sums, left, all: sums[sums.length - 1], name: record.model.name };
 }
 
 // The place in another model's tokens that holds the same byte of the text.
@@ -36,7 +43,8 @@ const tokenOf = (m) => m.record.tokens[placeIn(m)];
 // ---- opening
 function open(records) {
   stop();
-  state.models = records.map(model);
+  const end = endOf(records);
+  state.models = records.map((record, number) => model(record, number, end));
   const names = state.models.map((m) => m.name);
   if (names.length === 2 && names[0] === names[1])
     state.models.forEach((m, i) => {
@@ -54,13 +62,12 @@ function open(records) {
   $("film").hidden = $("scale").hidden = false;
   $("models").className = state.models.length > 1 ? "models" : "models one";
   $("models").replaceChildren(...state.models.map(frame));
-  state.at = goodPlace(records[0].tokens);
+  state.at = goodPlace(state.models[0].record.tokens);
   buildSquares();
   noteOnMap();
   write();
   resize();
   choose(state.at, false);
-  new ResizeObserver(resize).observe($("models"));
 }
 
 // A whole word in the middle: what a reader who has just come is shown.
@@ -82,7 +89,7 @@ function frame(m) {
     make(
       "p",
       "",
-      `${about.family} · ${human(about.stored)} stored · ${whole(about.parameters)} parameters · ${human(about.state)} of state · a window of ${whole(about.context)} tokens`,
+      `${about.family === m.name ? "" : `${about.family} · `}${human(about.stored)} stored · ${whole(about.parameters)} parameters · ${human(about.state)} of state · ${whole(about.context)}-token window`,
     ),
   );
   const film = make("div", "film");
@@ -141,10 +148,13 @@ function write() {
   const low = key === "bits" ? 0 : Math.min(...values),
     high = Math.max(...values, low + 1e-9);
   state.spans = record.tokens.map((token, i) => {
-    const span = make("span", "", shown(token.text)),
+    const text = shown(token.text),
+      lead = /^ \S/.test(text) ? 1 : 0, // a space that may hang at the end of a line is not framed
+      span = make("span", "", text.slice(0, lead)),
       share = Math.sqrt((Math.min(values[i], high) - low) / (high - low));
     if (token.text.startsWith("‹") || /[\u0000-\u0008\u000b-\u001f\u007f]/.test(token.text))
       span.classList.add("odd");
+    span.append(make("i", "", text.slice(lead)));
     span.id = `t${i}`;
     span.dataset.i = i;
     span.setAttribute("role", "option");
@@ -316,11 +326,10 @@ $("of").addEventListener("change", (event) => {
   choose(place);
 });
 $("tokens").addEventListener("click", (event) => {
-  const i = event.target.dataset ? event.target.dataset.i : undefined;
-  if (i !== undefined) {
-    if (state.playing) stop();
-    choose(Number(i));
-  }
+  const span = event.target.closest("[data-i]");
+  if (!span) return;
+  if (state.playing) stop();
+  choose(Number(span.dataset.i));
 });
 $("back").addEventListener("click", () => choose(state.at - 1));
 $("on").addEventListener("click", () => choose(state.at + 1));
@@ -350,12 +359,15 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+new ResizeObserver(resize).observe($("models"));
 const given = JSON.parse($("records").textContent);
 if (given) {
   open(given);
 } else {
   $("ask").hidden = false;
   $("ask").addEventListener("submit", ask);
-  listModels().catch((error) => tell(`${error.message}`, true));
+  $("ask-key-label").hidden = !("key" in $("xray").dataset);
+  if ($("ask-key-label").hidden) look();
+  else tell("This server wants a key: type it in and press X-ray.");
 }
 noteOnMap();

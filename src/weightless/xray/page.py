@@ -31,6 +31,7 @@ _COLOURS = {
     "muted": MUTED,
     "rule": RULE,
     "paper": PAPER,
+    "edge": ("#8d8981", "#75716a"),
     "first": HUES[0],
     "second": HUES[1],
     "bits": ("#d08a00", "#b9871c"),
@@ -40,14 +41,18 @@ _COLOURS = {
 }
 
 
-def html(records: Sequence[dict[str, Any]] | None) -> str:
-    """The page, with one or two records in it, or (None) the form that asks its own server for them."""
+def html(records: Sequence[dict[str, Any]] | None, wants_key: bool = False) -> str:
+    """The page, with one or two records in it, or (None) the form that asks its own server for them.
+
+    `wants_key`: the server answers nobody without its key, so the form asks for it before anything else.
+    """
     if records is not None and not 1 <= len(records) <= MOST_MODELS:
         raise ConfigError(f"{len(records)} models do not fit the page: give one or two")
     style, script = _style(), _script()
     parts = {
         "policy": escape(_policy(style, script, records is None)),
         "title": escape(_title(records)),
+        "key": " data-key" if wants_key else "",
         "style": style,
         "records": json.dumps(records, separators=(",", ":")).replace("<", "\\u003c"),
         "script": script,

@@ -5,9 +5,13 @@ async function fetched(path, body) {
       ...(body ? { "Content-Type": "application/json" } : {}),
       ...(key ? { Authorization: `Bearer ${key}` } : {}),
     };
-  const answer = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers });
+  const answer = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers }).catch(
+    () => {
+      throw new Error("The server does not answer: is it still running?");
+    },
+  );
   const found = await answer.json().catch(() => ({}));
-  if (answer.status === 401 || answer.status === 403) $("ask-key-label").hidden = false;
+  if (answer.status === 401) throw new Error("This is not the key of this server.");
   if (!answer.ok) throw new Error((found.error && found.error.message) || `the server answered ${answer.status}`);
   return found;
 }
@@ -29,22 +33,35 @@ async function listModels() {
   $("ask-first").replaceChildren(...names.map((name) => option(name)));
   $("ask-second").replaceChildren(option("no other", ""), ...names.map((name) => option(name)));
   if (names.length > 1) $("ask-second").value = names[1];
+  for (const id of ["ask-first", "ask-second"]) $(id).parentElement.hidden = false;
 }
-async function ask(event) {
+function ask(event) {
   event.preventDefault();
+  look();
+}
+// Who opens the page sees its own text at once, and need not know what to press.
+async function look() {
   const text = $("ask-text").value,
-    button = $("ask").querySelector("button");
+    button = $("ask").querySelector("button"),
+    isLocked = !$("ask-key-label").hidden && !$("ask-key").value;
+  if (!text || isLocked) {
+    tell(isLocked ? "This server wants a key: type it in and press X-ray." : "Write a word or two first.", true);
+    $(isLocked ? "ask-key" : "ask-text").focus();
+    return;
+  }
   button.disabled = true;
-  tell("Looking at every byte …");
   try {
     if (!$("ask-first").value) await listModels();
     const names = [$("ask-first").value, $("ask-second").value].filter(Boolean);
     const records = [];
-    for (const name of names) records.push((await fetched("/v1/xray", { model: name, text })).xray);
+    for (const name of names) {
+      tell(`Looking at every byte of ${name} …`);
+      records.push((await fetched("/v1/xray", { model: name, text })).xray);
+    }
     tell("");
     open(records);
   } catch (error) {
-    tell(`${error.message}`, true);
+    tell(error.message, true);
   } finally {
     button.disabled = false;
   }

@@ -7,7 +7,7 @@ function headline() {
       e.style.color = `var(--${COLOURS[m.number]})`;
       return e;
     };
-  const average = (m) => whole(m.record.totals.T / m.record.tokens.length);
+  const average = (m) => whole(m.all.T / m.record.tokens.length);
   if (!b) {
     h.replaceChildren(
       "To guess the next token, ",
@@ -17,7 +17,7 @@ function headline() {
       `. ${besideStored(a)}`,
     );
     $("standfirst").textContent =
-      `The token is ${quoted(a.token.text)}. Over all ${whole(a.m.record.tokens.length)} tokens of this text it is ${average(a.m)} bytes on average, counted from the program’s own log of loads and stores.`;
+      `The token is ${quoted(a.token.text)}. Over all of this text (${some(a.m.record.tokens.length, "token")}) it is ${average(a.m)} bytes on average, counted from the program’s own log of loads and stores.`;
     return;
   }
   const [few, many] = a.token.T <= b.token.T ? [a, b] : [b, a],
@@ -35,8 +35,12 @@ function headline() {
     ...told,
   );
   $("standfirst").textContent =
-    `The token is ${quoted(a.token.text)}. Over all of this text it is ${average(few.m)} and ${average(many.m)} bytes a token on average, and ${whole(few.m.record.totals.bits)} and ${whole(many.m.record.totals.bits)} bits of surprise in all (fewer is better).`;
+    `The token is ${quoted(a.token.text)}. Over all of this text ${few.m.name} touched ${average(few.m)} bytes a token and was surprised by ${surprise(few.m)}; ${many.m.name} touched ${average(many.m)} and was surprised by ${surprise(many.m)}. Less surprise is a better guess.`;
 }
+const surprise = ({ all, record }) =>
+  all.bytes
+    ? `${(all.bits / all.bytes).toFixed(2)} bits per byte`
+    : `${(all.bits / record.tokens.length).toFixed(2)} bits per token`;
 function besideStored({ m, token }) {
   const ratio = m.record.model.stored / token.T;
   return `It stores ${human(m.record.model.stored)}${ratio >= 1.5 ? `: ${times(ratio)} times more` : ""}.`;
@@ -44,7 +48,7 @@ function besideStored({ m, token }) {
 
 // Two squares whose areas are bytes: built once, so that they grow and shrink.
 function buildSquares() {
-  const mean = (m) => m.record.totals.T / m.record.tokens.length;
+  const mean = (m) => m.all.T / m.record.tokens.length;
   state.squares = state.models.map((m) => ({
     name: m.name,
     mean: mean(m),
@@ -96,9 +100,8 @@ function squares() {
 
 function facts(m, token) {
   const sum = m.sums[placeIn(m)],
-    n = placeIn(m) + 1,
-    totals = m.record.totals;
-  const cost = make("div"),
+    n = placeIn(m) + 1;
+  const cost = make("div", "cost"),
     odds = make("div"),
     parts = make("div"),
     top = make("ol", "top"),
@@ -109,18 +112,17 @@ function facts(m, token) {
   cost.append(
     make("h4", "", `touched for ${quoted(token.text)} (T)`),
     big,
-    make("small", "", `${whole(token.U)} different bytes (U), ${whole(token.lines)} lines of 64 bytes by operator`),
+    make("small", "", `${whole(token.U)} different bytes (U), ${some(token.lines, "line")} of 64 bytes by operator`),
   );
   const run = make(
     "small",
     "",
-    `so far: ${whole(n)} tokens, ${whole(sum.T)} bytes touched, ${sum.bits.toFixed(1)} bits` +
-      (sum.bytes ? `, ${(sum.bits / sum.bytes).toFixed(3)} bits per byte of text` : ""),
+    `so far: ${some(n, "token")}, ${whole(sum.T)} bytes touched, ${tenths(sum.bits)} bits` +
+      (sum.bytes ? `, ${(sum.bits / sum.bytes).toFixed(3)} bits per byte` : ""),
   );
   run.dataset.running = sum.T;
   cost.append(run);
-  if (totals.left_off)
-    cost.append(make("small", "", `${whole(totals.left_off)} more tokens of the text are left off`));
+  if (m.left) cost.append(make("small", "", `${some(m.left, "more token")} of the text left off`));
   odds.append(
     make(
       "h4",

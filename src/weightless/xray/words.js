@@ -8,14 +8,16 @@ const make = (tag, className = "", text = "") => {
 };
 const numbers = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 }),
   whole = (n) => numbers.format(n);
+const some = (n, what) => `${whole(n)} ${what}${n === 1 ? "" : "s"}`;
+const tenths = (n) => n.toLocaleString("en-US", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const human = (n) =>
   n < 1000
-    ? `${whole(n)} B`
+    ? `${whole(n)}\u00a0B`
     : n < 1e6
-      ? `${(n / 1e3).toPrecision(3)} kB`
+      ? `${(n / 1e3).toPrecision(3)}\u00a0kB`
       : n < 1e9
-        ? `${(n / 1e6).toPrecision(3)} MB`
-        : `${(n / 1e9).toPrecision(3)} GB`;
+        ? `${(n / 1e6).toPrecision(3)}\u00a0MB`
+        : `${(n / 1e9).toPrecision(3)}\u00a0GB`;
 const times = (n) => (n >= 10 ? whole(n) : n.toPrecision(2));
 const percent = (p) =>
   p >= 0.1
