@@ -84,7 +84,7 @@ def test_what_cannot_be_is_refused_when_it_is_made(fields, told):
 
 def test_the_recipe_of_the_house_is_sound():
     found = load_study("recipes/studies/vocabulary.toml")
-    assert found.budget == 16_000_000 and len(found.arms) == 6 and len(found.seeds) == 3
+    assert found.budget == 2_000_000 and len(found.arms) == 6 and len(found.seeds) == 3
 
 
 def test_sizes_are_solved_and_texts_are_equal(texts, tmp_path):
