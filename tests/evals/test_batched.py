@@ -123,6 +123,22 @@ def test_attention_in_stretches_is_attention(T, H, G, K):
     torch.testing.assert_close(found, wanted, rtol=0, atol=3e-6)
 
 
+@pytest.mark.parametrize("T, H, G, K", [(601, 6, 3, 10), (257, 4, 4, 16), (385, 2, 1, 8)])
+def test_attention_in_bf16_is_near_attention_and_sees_nothing_ahead(T, H, G, K):
+    """Oracle: PyTorch's own in float64.  Of sizes of 1, rounded to 2^-9: scores by at most about 4 x 2^-9 x 4, shares
+    by as much relatively, sums of values once more; what lies ahead moves no bit."""
+    q, k, v = (torch.randn(2, T, n, K, generator=torch.Generator().manual_seed(n)) for n in (H, G, G))
+    q, k, v = (z.transpose(1, 2) for z in (q, k, v))
+    wanted = F.scaled_dot_product_attention(*(z.double() for z in (q, k, v)), is_causal=True, enable_gqa=G != H)
+    with ScoringProducts(bf16=True):
+        found = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=G != H)
+        later = [torch.cat([z[:, :, : T // 2], torch.full_like(z[:, :, T // 2 :], 7.0)], 2) for z in (q, k, v)]
+        same = F.scaled_dot_product_attention(*later, is_causal=True, enable_gqa=G != H)
+    difference = (found - wanted).abs()
+    assert found.dtype == torch.float32 and 1e-5 < difference.max() < 0.06 and difference.mean() < 0.004
+    torch.testing.assert_close(same[:, :, : T // 2], found[:, :, : T // 2], rtol=0, atol=0)
+
+
 def test_products_in_bf16_are_near_and_are_in_bf16(plain):
     tokens = stream(plain, 300)
     exact, rough = (scored(plain, tokens, Batching(3, autocast=kind)) for kind in ("none", "bf16"))

@@ -50,7 +50,7 @@ from weightless.train.device import check_device, threads
 from weightless.train.passes import check_compilable, refusal
 
 AUTOCASTS = ("none", "bf16")
-POSITIONS = {"cpu": 2048, "cuda": 65_536, "mps": 8192}
+POSITIONS = {"cpu": 1024, "cuda": 65_536, "mps": 8192}
 """Of a batch, where nobody says how many windows it has: on a CPU few enough for what lies between products to stay in
 the caches."""
 SHARE = 0.25

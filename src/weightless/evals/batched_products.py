@@ -4,8 +4,8 @@
                 itself goes by halves of a thousand positions, these leave a quarter of the products out.  The parts
                 are joined by the logarithms l of their sums:  out = o + (o' - o) sigmoid(l' - l)
     bf16        matrices are stored in bf16 and their inputs rounded to it; sums are made in float32 inside and rounded
-                once.  All between two products stays float32, which on a CPU is also the quick way; on a GPU queries,
-                keys and values of attention are bf16 as well
+                once.  Queries, keys and values of attention are bf16 as well, on a CPU its scores and their shares, too;
+                all else between two products stays float32
 
 Nothing here is differentiated.  Only what is asked through `torch.nn.functional` is seen.
 """
@@ -18,17 +18,17 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
-STRETCH = 256
+STRETCH, BF16_STRETCH = 256, 128
 """Queries at once: as many keys of every stretch are half masked away."""
 
 
 class ScoringProducts(TorchFunctionMode):
-    """Open while losses are computed, in each thread that computes some; `bf16` says what GPUs attend in."""
+    """Open while losses are computed, in each thread that computes some; `bf16` says what attention multiplies in."""
 
     def __init__(self, bf16: bool = False) -> None:
         super().__init__()
         self._bf16 = bf16
-        self._masks: dict[tuple[int, int], torch.Tensor] = {}
+        self._masks: dict[tuple[int, int, torch.dtype], torch.Tensor] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -37,7 +37,7 @@ class ScoringProducts(TorchFunctionMode):
         if func is F.scaled_dot_product_attention:
             on_cpu = args[0].device.type == "cpu"
             if on_cpu and kwargs.get("is_causal") and args[0].shape[-2] > STRETCH:
-                return self._attended(*args[:3])
+                return self._attended_in_bf16(*args[:3]) if self._bf16 else self._attended(*args[:3])
             if self._bf16 and not on_cpu:
                 return func(*(z.bfloat16() for z in args[:3]), *args[3:], **kwargs).float()
         return func(*args, **kwargs)
@@ -61,11 +61,25 @@ class ScoringProducts(TorchFunctionMode):
             out[:, :, :, own] = o.view(B, G, H // G, -1, K)
         return out_BTHK.transpose(1, 2)
 
-    def _mask(self, times: int, n: int) -> torch.Tensor:
+    def _attended_in_bf16(self, q_BHTK: torch.Tensor, k_BGTK: torch.Tensor, v_BGTK: torch.Tensor) -> torch.Tensor:
+        """The same as products of bf16, scores and their shares rounded to it as well: a stretch sees all before it."""
+        B, H, T, K = q_BHTK.shape
+        G = k_BGTK.shape[1]
+        out_BTHK = q_BHTK.new_empty(B, T, H, K)
+        q, k, v = (z.bfloat16() for z in (q_BHTK * K**-0.5, k_BGTK, v_BGTK))
+        q, out = q.reshape(B, G, H // G, T, K), out_BTHK.view(B, T, G, H // G, K).permute(0, 2, 3, 1, 4)
+        for first in range(0, T, BF16_STRETCH):
+            own, seen = slice(first, min(first + BF16_STRETCH, T)), min(first + BF16_STRETCH, T)
+            s_BGRS = q[:, :, :, own].reshape(B, G, -1, K) @ k[:, :, :seen].transpose(-1, -2)
+            s_BGRS[..., first:] += self._mask(H // G, seen - first, torch.bfloat16)
+            out[:, :, :, own] = (s_BGRS.softmax(-1) @ v[:, :, :seen]).view(B, G, H // G, -1, K)
+        return out_BTHK.transpose(1, 2)
+
+    def _mask(self, times: int, n: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """What a stretch of n queries, as often as heads share keys, sees of its own n positions: 0 or -inf."""
-        if (times, n) not in self._masks:
-            self._masks[times, n] = torch.full((n, n), -torch.inf).triu(1).repeat(times, 1)
-        return self._masks[times, n]
+        if (times, n, dtype) not in self._masks:
+            self._masks[times, n, dtype] = torch.full((n, n), -torch.inf, dtype=dtype).triu(1).repeat(times, 1)
+        return self._masks[times, n, dtype]
 
 
 def in_bf16(model: Any, p: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
