@@ -129,11 +129,11 @@ def test_attention_in_bf16_is_near_attention_and_sees_nothing_ahead(T, H, G, K):
     by as much relatively, sums of values once more; what lies ahead moves no bit."""
     q, k, v = (torch.randn(2, T, n, K, generator=torch.Generator().manual_seed(n)) for n in (H, G, G))
     q, k, v = (z.transpose(1, 2) for z in (q, k, v))
-    wanted = F.scaled_dot_product_attention(*(z.double() for z in (q, k, v)), is_causal=True, enable_gqa=G != H)
+    wanted = F.scaled_dot_product_attention(q.double(), k.double(), v.double(), is_causal=True, enable_gqa=G != H)
     with ScoringProducts(bf16=True):
         found = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=G != H)
-        later = [torch.cat([z[:, :, : T // 2], torch.full_like(z[:, :, T // 2 :], 7.0)], 2) for z in (q, k, v)]
-        same = F.scaled_dot_product_attention(*later, is_causal=True, enable_gqa=G != H)
+        ql, kl, vl = (torch.cat([z[:, :, : T // 2], torch.full_like(z[:, :, T // 2 :], 7.0)], 2) for z in (q, k, v))
+        same = F.scaled_dot_product_attention(ql, kl, vl, is_causal=True, enable_gqa=G != H)
     difference = (found - wanted).abs()
     assert found.dtype == torch.float32 and 1e-5 < difference.max() < 0.06 and difference.mean() < 0.004
     torch.testing.assert_close(same[:, :, : T // 2], found[:, :, : T // 2], rtol=0, atol=0)

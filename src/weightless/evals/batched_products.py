@@ -4,7 +4,7 @@
                 itself goes by halves of a thousand positions, these leave a quarter of the products out.  The parts
                 are joined by the logarithms l of their sums:  out = o + (o' - o) sigmoid(l' - l)
     bf16        matrices are stored in bf16 and their inputs rounded to it; sums are made in float32 inside and rounded
-                once.  Queries, keys and values of attention are bf16 as well, on a CPU its scores and their shares, too;
+                once.  Queries, keys and values of attention are bf16 as well, on a CPU its scores and their shares are;
                 all else between two products stays float32
 
 Nothing here is differentiated.  Only what is asked through `torch.nn.functional` is seen.
