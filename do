@@ -6,7 +6,7 @@
     ./do check                 ruff, pyright and the rules of the house
     ./do run VERB [options]    any weightless command
     ./do setup [extras]        only prepare the environment (extras: dev hub track sweep search interop oracle gpu golf
-                               inspect lm_eval serve web)
+                               inspect lm-eval serve web)
                                and compile what the models run on; deck: also .venv-deck, NumPy and nothing else,
                                in which solutions of the challenges are graded
 
@@ -44,7 +44,7 @@ EXTRAS = (
     "gpu",
     "golf",
     "inspect",
-    "lm_eval",
+    "lm-eval",
     "web",
     "serve",
 )
@@ -96,6 +96,7 @@ def prepare(wanted):
         _make_venv()
         UNDER_WAY.touch()
         _install(extras)
+        _check_extras(extras)
         _write_stamp({"key": key, "extras": extras})
         UNDER_WAY.unlink()
         say("environment ready after %.0f s" % (time.monotonic() - began))
@@ -220,6 +221,15 @@ def _install(extras):
         _logged([_python(), "-m", "pip", *what, "--no-compile", "--disable-pip-version-check", "--no-input"], remedy)
 
 
+def _check_extras(extras):
+    """Stop unless the package has extras of these very names: installers only warn, and install nothing, otherwise."""
+    code = "from importlib.metadata import metadata; print(*metadata('weightless').get_all('Provides-Extra', []))"
+    known = subprocess.run([_python(), "-c", code], capture_output=True, text=True).stdout.split()
+    missing = [name for name in extras if name not in known]
+    if missing:
+        stop("nothing was installed for %s: pyproject.toml has no extra of that name" % ", ".join(missing))
+
+
 def _logged(command, remedy):
     """Run quietly with the output in the log; on failure show the log's end and the remedy, and stop.
 
@@ -321,6 +331,7 @@ def check(arguments):
 
 
 def setup(arguments):
+    arguments = [name.replace("_", "-") for name in arguments]
     for name in arguments:
         if name not in (*EXTRAS, "deck"):
             stop("unknown extra %r; known: %s" % (name, ", ".join((*EXTRAS, "deck"))))

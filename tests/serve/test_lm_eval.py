@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("lm_eval", reason="lm-eval is not installed: ./do setup dev lm_eval")
+pytest.importorskip("lm_eval", reason="lm-eval is not installed: ./do setup dev lm-eval")
 
 from weightless.base.errors import ConfigError
 from weightless.decode.generate import document_ids, generate
@@ -150,6 +150,7 @@ def results(folder: Path) -> dict:
     return json.loads(path.read_text())["results"]
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_both_command_lines_agree(tasks, packed, shelf, port, tmp_path):
     """Our engine in lm-eval, and lm-eval's local-completions against our server, on texts that fit the window.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,22 @@ def test_bytecode_is_kept_but_not_beside_sources_of_who_wants_none_there(monkeyp
     values = runpy.run_path(str(ROOT / "do"), run_name="do")["environment"]()
     asked = subprocess.run([sys.executable, "-c", ASK], env=values, capture_output=True, text=True)
     assert asked.stdout.strip() == said
+
+
+def test_extras_have_the_names_that_installers_look_for():
+    """Oracle: PEP 685's normal form.  pip 23.2 asks metadata for `lm_eval`, finds `lm-eval`, warns and exits with 0."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert sorted(runpy.run_path(str(ROOT / "do"), run_name="do")["EXTRAS"]) == sorted(extras)
+    assert [re.sub(r"[-_.]+", "-", name).lower() for name in extras] == list(extras)
+
+
+def test_an_extra_that_the_package_lacks_is_no_success(monkeypatch, capsys):
+    scope = runpy.run_path(str(ROOT / "do"), run_name="do")["_check_extras"].__globals__
+    monkeypatch.setitem(scope, "_python", lambda: sys.executable)
+    scope["_check_extras"](["dev", "lm-eval"])
+    with pytest.raises(SystemExit):
+        scope["_check_extras"](["dev", "lm_eval"])
+    assert "nothing was installed for lm_eval" in capsys.readouterr().err
 
 
 def test_the_deck_gets_an_environment_of_the_pinned_numpy_alone_and_only_once(tmp_path, monkeypatch):

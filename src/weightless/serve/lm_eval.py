@@ -29,7 +29,7 @@ def _run() -> None:
         from lm_eval.__main__ import cli_evaluate
         from lm_eval.api.registry import model_registry
     except ImportError as error:
-        raise WeightlessError(f"lm-eval cannot be loaded ({error}): install the extra, ./do setup lm_eval") from error
+        raise WeightlessError(f"lm-eval cannot be loaded ({error}): install the extra, ./do setup lm-eval") from error
     if "weightless" not in model_registry:
         model_registry.register("weightless", target=MODEL)
     cli_evaluate()
