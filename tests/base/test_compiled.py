@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,63 @@ def test_two_processes_that_save_at_once_never_take_each_others_code(tmp_path, m
     assert {key: files.load(key) for key in ("float32", "float64")} == {"float32": None, "float64": "code for float64"}
     files.save("float32", "code for float32")
     assert [files.load(key) for key in ("float32", "float64")] == ["code for float32", "code for float64"]
+
+
+ASKED_AT_ONCE = """
+import sys, time
+from pathlib import Path
+from weightless.outer import outer
+Path(sys.argv[1], sys.argv[2]).touch()
+while len(list(Path(sys.argv[1]).iterdir())) < 3:
+    time.sleep(0.001)
+print(outer(0), sum(outer.stats.cache_misses.values()))
+"""
+
+
+@pytest.mark.parametrize(("wait", "compiled_by"), [("60.0", {1}), ("-1.0", {2, 3})])
+def test_processes_that_want_the_same_compile_it_once(package, tmp_path, wait, compiled_by):
+    """Oracle: numba's own count of what its cache did not have.  Where nobody waits, more than one has to compile."""
+    source = package / "base/compiled.py"
+    source.write_text(
+        source.read_text().replace("LONGEST_WAIT, BETWEEN_LOOKS = 60.0", f"LONGEST_WAIT, BETWEEN_LOOKS = {wait}")
+    )
+    (tmp_path / "ready").mkdir()
+    environment = os.environ | {"PYTHONPATH": str(package.parent), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", ASKED_AT_ONCE, str(tmp_path / "ready")]
+    asked = [subprocess.Popen([*command, str(i)], env=environment, stdout=subprocess.PIPE, text=True) for i in range(3)]
+    told = [process.communicate(timeout=120)[0].split() for process in asked]
+    assert [value for value, _ in told] == ["1"] * 3
+    assert sum(int(misses) for _, misses in told) in compiled_by
+
+
+def test_turns_end_with_whoever_has_them_and_are_not_waited_for_without_end(tmp_path, monkeypatch):
+    """Another process holds a name and is stopped, then killed.  Oracle: the clock, and fcntl itself."""
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(compiled, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(compiled, "LONGEST_WAIT", 2.0)
+    compiled._file_of_turns.cache_clear()
+    holds = f"""
+import sys, time
+from pathlib import Path
+from weightless.base import compiled
+compiled.cache_folder = lambda: Path({str(tmp_path)!r})
+with compiled._turn("a"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", holds], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        os.kill(other.pid, signal.SIGSTOP)
+        for name, is_held in (("a", True), ("b", False)):
+            began = time.monotonic()
+            with compiled._turn(name):
+                assert (time.monotonic() - began >= compiled.LONGEST_WAIT) is is_held
+        other.kill()
+    file = compiled._file_of_turns()
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # all of it: whoever was killed holds nothing
+    with compiled._turn("a"):
+        pass
+    compiled._file_of_turns.cache_clear()
 
 
 def test_kernels_keep_their_files_by_key():

@@ -7,6 +7,8 @@ kernels and every file that those import: numba-KEY, whichever way the package w
 The folder lies in NUMBA_CACHE_DIR if that is set; else in .cache of a checkout, else in the user's cache folder, else
 (a read-only installation without a usable home) in a temporary folder of this user's alone, which is told once.  The
 caches are unpickled by numba, therefore nobody else may write there.
+
+Processes that want one function for the same types at the same time take turns: the first compiles, the others load.
 """
 
 from __future__ import annotations
@@ -20,13 +22,16 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
 KEPT_CACHES = 4
+LONGEST_WAIT, BETWEEN_LOOKS = 60.0, 0.02
+"""Seconds for which somebody else may compile what is wanted, who may have been stopped, and between two looks."""
 _NAME = re.compile(r"numba-[0-9a-f]{16}")
 _IMPORT = re.compile(rb"^\s*(?:from|import)\s+(weightless[\w.]*)(?:\s+import\s+(\([^)]*|[\w, ]+))?", re.MULTILINE)
 
@@ -44,6 +49,7 @@ def njit(**options: Any) -> Callable[[Any], Any]:
             numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
         if options.get("cache"):
             compiled._cache._cache_file.__class__ = _files_by_key()
+            compiled.compile = _by_turns(compiled.compile, f"{function.__module__}.{function.__qualname__}")
         compiled.compile = _uncollected(compiled.compile)
         return compiled
 
@@ -66,13 +72,60 @@ def _uncollected(compile_it: Callable[..., Any]) -> Callable[..., Any]:
     return compile_alone
 
 
+def _by_turns(compile_it: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """`compile_it`, which looks into the cache first, when no other process compiles the same."""
+
+    @functools.wraps(compile_it)
+    def compile_in_turn(*arguments: Any, **options: Any) -> Any:
+        with _turn(f"{name} {arguments}"):
+            return compile_it(*arguments, **options)
+
+    return compile_in_turn
+
+
+@contextmanager
+def _turn(what: str) -> Iterator[None]:
+    """Hold a lock named `what` of all processes with this cache, or none after `LONGEST_WAIT`: it saves work and
+    protects nothing.  A name is a byte of one file; locks of bytes go with the process that holds them."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    at, until = int(hashlib.sha256(what.encode()).hexdigest()[:12], 16), time.monotonic() + LONGEST_WAIT
+    file = _file_of_turns()
+    while file is not None:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, at)
+            break
+        except BlockingIOError:
+            file = file if time.monotonic() < until else None
+            time.sleep(BETWEEN_LOOKS)
+        except OSError:  # a file system without locks
+            file = None
+    try:
+        yield
+    finally:
+        if file is not None:
+            fcntl.lockf(file, fcntl.LOCK_UN, 1, at)
+
+
+@functools.cache
+def _file_of_turns() -> int | None:
+    """Opened once: whoever closes such a file gives up all locks that its process holds there."""
+    try:
+        return os.open(cache_folder() / "turns", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    except OSError:
+        return None
+
+
 @functools.cache
 def _files_by_key() -> type:
     """numba's cache files, with data files named by what they hold.
 
     numba numbers them: two processes that compile one function for different types at the same time both take the next
-    number, and then the one's machine code answers to the other's types.  Here such a race can lose an entry of the
-    index, which is compiled again, and nothing else.
+    number, and then the one's machine code answers to the other's types.  Here such a race could lose an entry of the
+    index at most, which would be compiled again; so indices are written by turns as well.
     """
     from numba.core.caching import IndexDataCacheFile
 
@@ -80,7 +133,8 @@ def _files_by_key() -> type:
         def save(self, key: Any, data: Any) -> None:
             name = self._data_name(int(hashlib.sha256(repr(key).encode()).hexdigest()[:15], 16))
             self._save_data(name, data)
-            self._save_index({**self._load_index(), key: name})
+            with _turn(f"index {self._index_path}"):
+                self._save_index({**self._load_index(), key: name})
 
     return FilesByKey
 
