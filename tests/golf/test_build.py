@@ -250,6 +250,34 @@ def test_the_modules_of_every_family_are_carried(name, tmp_path):
     assert found.returncode == 0, found.stderr
 
 
+OPTIONAL = {
+    "brotli": {"weightless.artifact.coders"},
+    "zstandard": {"weightless.artifact.coders", "weightless.base.compressed"},
+    "threadpoolctl": {"weightless.evals.scoring"},
+    "pyarrow": {"weightless.data.text.text_rows"},
+    "regex": {"weightless.tokenizer.light_train", "weightless.tokenizer.reference"},
+    "safetensors": {"weightless.train.checkpoint", "weightless.train.teacher_cache"},
+    "sentencepiece": {"weightless.tokenizer.piece_text", "weightless.tokenizer.sentencepiece"},
+    "tomli_w": {"weightless.base.config"},
+}
+"""Packages that a carried module asks for late: better coders than Python's, or what no script is asked to do (read
+other texts, train a tokenizer, save a checkpoint).  To score and to continue a text takes none of them."""
+
+
+def test_scripts_ask_for_no_package_but_those_that_are_known():
+    """Encoding a prompt came to need `regex` once, and only an environment without it could tell."""
+    modules = bundle.closure([bundle.ENTRY], bundle.stand_ins(training=False), (bundle.TRAINING, bundle.BATCHED))
+    found: dict[str, set[str]] = {}
+    for module, source in modules.items():
+        for node in ast.walk(ast.parse(source)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for package in {name.partition(".")[0] for name in names} - sys.stdlib_module_names:
+                found.setdefault(package, set()).add(module)
+    for package in found.keys() - {"", "weightless", "numpy", "numba", "llvmlite", "torch"}:
+        assert found[package] <= OPTIONAL.get(package, set()), package
+
+
 def test_the_weights_open_where_there_is_nothing_but_python(honest, monkeypatch):
     """No coder of a package: zstandard and brotli cannot be imported, and the artifact opens."""
     monkeypatch.setitem(sys.modules, "zstandard", None)

@@ -9,8 +9,8 @@ Nothing is copied by hand, so the script runs the very engine that scores.  What
 - docstrings, comments, annotations of functions that nothing decorates, and what only a type checker imports
 - rooms of operators that neither the artifact's program nor a module in the closure needs
 - STAND_INS: parts that would bring packages or training along (rich's bar, the `regex` package's classes of
-  characters, which are asked for while the script is built, all of lowering but one name, names of the hub, and what
-  Python users ask the package for)
+  characters, which are asked for while the script is built, short texts without compiled code, all of lowering but one
+  name, names of the hub, and what Python users ask the package for)
 
 Errors: WeightlessError where a script carries something else than it should.
 """
@@ -48,6 +48,14 @@ def character_classes():
     return np.frombuffer(zlib.decompress(base64.b85decode({packed!r})), dtype=np.uint8)
 """
 _ON_HUB = "def is_artifact_on_hub(path):\n    return False\n\ndef local_path(path):\n    return path\n"
+_NEVER_LIGHT = """
+LIGHT_BYTES = 0
+class LightEncoder:
+    def __init__(self, *_):
+        pass
+    def takes(self, n_bytes):
+        return False
+"""
 _LOWER = "TOKENIZER = 'tokenizer'\n"
 _TOKENIZER = "from weightless.tokenizer.bpe import Tokenizer\n"
 _OPENING = """
@@ -95,6 +103,7 @@ def stand_ins(training: bool) -> dict[str, str]:
     found = {
         "weightless": f"__version__ = {__version__!r}\n",
         "weightless.export.hub_artifact": _ON_HUB,
+        "weightless.tokenizer.light_encode": _NEVER_LIGHT,
         "weightless.base.progress": _replaced("weightless.base.progress", "_RichBar", "_RichBar = _PlainLines\n"),
         "weightless.tokenizer.patterns": _replaced(
             "weightless.tokenizer.patterns", "character_classes", _CLASSES.format(packed=_packed_classes())
