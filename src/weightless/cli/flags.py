@@ -59,7 +59,7 @@ def described(cls: type) -> type:
     Those that only keywords give (of a class above: OnCluster) come last, as in __init__.
     """
     hints, texts = typing.get_type_hints(cls, include_extras=True), help_of(cls)
-    given = sorted(dataclasses.fields(cls), key=lambda f: f.kw_only)
+    given = sorted(dataclasses.fields(cls), key=lambda f: f.kw_only is True)
     fields = [(f.name, _annotated(f, hints[f.name], texts.get(f.name)), _bare(f)) for f in given]
     return dataclasses.make_dataclass(cls.__name__, fields, frozen=True, namespace={"__doc__": cls.__doc__})
 
