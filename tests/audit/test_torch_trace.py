@@ -34,7 +34,7 @@ def traced(step, named, formats):
     return trace.finish(result)
 
 
-@pytest.mark.parametrize("case", first_ones(TRAINED, quick=3))
+@pytest.mark.parametrize("case", first_ones(TRAINED, quick=2))
 def test_every_position_and_component_equals_the_formula(case):
     b, model = bench(*case), subject(*case)
     steps = trace_positions(model, range(1, b.config.context + 1))

@@ -23,7 +23,7 @@ def beside(b) -> tuple[LoggedEngine, object]:
     return b.logged_engine(), b.audit_engine()
 
 
-@pytest.mark.parametrize("case", first_ones(ALL, quick=3))
+@pytest.mark.parametrize("case", first_ones(ALL, quick=2))
 def test_5_both_logs_name_the_same_addresses(case):
     b = bench(*case)
     compiled, readable = beside(b)

@@ -40,13 +40,26 @@ train = {{ num_steps = 150, batch_size = 2, threads = 1, eval_tokens = 128, chec
 CALL = [sys.executable, "-c", "import sys; from weightless.cli.main import main; sys.exit(main(sys.argv[1:]))", "run"]
 
 
-@pytest.fixture
-def recipe(tmp_path):
-    text = tmp_path / "fables.txt"
+def written(folder):
+    text = folder / "fables.txt"
     text.write_bytes(b"\n<|endoftext|>\n".join(fables.documents(seed=5, n_bytes=40_000)))
-    path = tmp_path / "small.toml"
+    path = folder / "small.toml"
     path.write_text(RECIPE.format(text=text.as_posix()))
     return path
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    return written(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """(recipe, folder) of a run that nobody interrupted."""
+    place = tmp_path_factory.mktemp("whole")
+    path = written(place)
+    assert subprocess.run([*CALL, str(path), "--out", str(place / "run")], capture_output=True).returncode == 0
+    return path, place / "run"
 
 
 def test_recipe_survives_the_round_trip(recipe):
@@ -87,9 +100,8 @@ def test_mistakes_name_the_key(recipe, old, new, words):
 
 
 @pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
-def test_an_interrupted_run_ends_with_the_same_bits(recipe, tmp_path, how):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert subprocess.run([*CALL, str(recipe), "--out", str(whole)], capture_output=True).returncode == 0
+def test_an_interrupted_run_ends_with_the_same_bits(whole, tmp_path, how):
+    (recipe, whole), broken = whole, tmp_path / "broken"
     child = subprocess.Popen(
         [*CALL, str(recipe), "--out", str(broken)],
         stderr=subprocess.PIPE,
@@ -119,11 +131,14 @@ def _curve(folder):
     return [(line["step"], line["train_loss"], line["val_loss"]) for line in map(json.loads, lines)]
 
 
-def test_a_second_run_changes_nothing_but_the_record(recipe, tmp_path):
+def test_a_second_run_changes_nothing_but_the_record(whole):
     """Oracle: the hashes of everything that was made the first time."""
-    folder, hashes = tmp_path / "run", []
-    for _ in range(2):
-        assert subprocess.run([*CALL, str(recipe), "--out", str(folder)], capture_output=True).returncode == 0
-        made = [path for part in ("data", "models") for path in sorted((folder / part).rglob("*")) if path.is_file()]
-        hashes.append({path.name: sha256_file(path) for path in made})
-    assert hashes[0] == hashes[1] and "model.wl" in hashes[0]
+    recipe, folder = whole
+    first = hashes_of(folder)
+    assert subprocess.run([*CALL, str(recipe), "--out", str(folder)], capture_output=True).returncode == 0
+    assert hashes_of(folder) == first and "models/dense/model.wl" in first
+
+
+def hashes_of(folder):
+    made = [path for part in ("data", "models") for path in sorted((folder / part).rglob("*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in made}

@@ -7,6 +7,8 @@ gradients), 1e-10 in float64.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -78,16 +80,22 @@ def test_a_window_is_the_recurrence_at_any_chunk_with_its_gradients(T, chunks, d
             torch.testing.assert_close(x.detach().double() / size, y.detach() / size, **loose)
 
 
+@functools.cache
+def long_window(delta: bool) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """2048 positions whose log decays sum up to -8000 in one head, and what chunks of one position make of them."""
+    exact = given(2048, delta)
+    exact[3][:, :, 0] += 2.0
+    return exact, L.gated_linear_attention(*exact[:4], exact[4] if delta else None, chunk=1)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("delta", [False, True], ids=["gated", "delta"])
 @pytest.mark.parametrize("chunk", [64, 2048])
 def test_a_long_window_in_one_chunk(chunk, delta, dtype):
-    """2048 positions whose log decays sum up to -8000 in one head: in float32 sums near differences would be off by
-    1e-3.  Oracle: the other implementation, at chunks of one position, in float64."""
-    exact = given(2048, delta)
-    exact[3][:, :, 0] += 2.0
+    """In float32 sums near differences would be off by 1e-3.  Oracle: the other implementation, at chunks of one
+    position, in float64."""
+    exact, wanted = long_window(delta)
     near = [z.to(dtype) for z in exact]
-    wanted = L.gated_linear_attention(*exact[:4], exact[4] if delta else None, chunk=1)
     have = L.gated_linear_attention(*near[:4], near[4] if delta else None, chunk=chunk)
     size = float(wanted.abs().max())
     torch.testing.assert_close(have.double() / size, wanted / size, rtol=0, atol=1e-5)
