@@ -72,7 +72,7 @@ def equal_tokens(arms: Arms) -> tuple[dict[str, tuple[float, float]], float]:
     for arm, models in arms.models.items():
         if arm == BASE or not all(model["train_seconds"] and model["tokens_seen"] for model in models.values()):
             continue
-        if not any(point["train_loss"] for model in models.values() for point in model["curve"]):
+        if not any(point["train_loss"] for model in models.values() for point in model["curve"] or ()):
             continue
         found[arm] = [
             (m["bits_per_byte"] - base[s]["bits_per_byte"], math.log(m["tokens_seen"] / base[s]["tokens_seen"]))
@@ -127,7 +127,7 @@ def ideas(time: Arms, steps: Arms) -> list[str]:
 
 def size_of(arms: Arms, arm: str) -> float:
     """Bytes of the artifact."""
-    return sum(model["artifact"]["bytes"] for model in arms.models[arm].values()) / len(arms.models[arm])
+    return sum(model["stored"]["file"] for model in arms.models[arm].values()) / len(arms.models[arm])
 
 
 def touched(arms: Arms, arm: str) -> float:
@@ -185,7 +185,8 @@ def winner(arms: Arms, record: Mapping[str, object]) -> list[str]:
     return [
         f"**{spelled(arms.bits(name), False)} bits per byte** over {len(arms.models[name])} seeds ({scores}), foretold "
         f"{arms.foretold[name]:.3f}; {seconds:,.0f} s of processor time for each, counting included; "
-        f"{human_bytes(touched(arms, name))} touched per token.",
+        f"{human_bytes(touched(arms, name))} touched per token. On all {record['eval_tokens']:,} held-out targets the one that is "
+        f"handed in, seed {record['seed']}, has {record['val_bpb']:.4f}.",
         "",
         "| | bytes |",
         "|---|---:|",

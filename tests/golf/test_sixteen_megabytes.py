@@ -29,7 +29,7 @@ def model(name: str, seed: int, bits: float, tokens: int = 1_000_000) -> dict:
         "tokens_seen": tokens,
         "train_seconds": 150.0,
         "curve": [{"train_loss": 5.0}],
-        "artifact": {"bytes": 1_000_000},
+        "stored": {"file": 1_000_000},
         "touched": {"T": {"mean": 500.0}},
     }
 
