@@ -185,8 +185,8 @@ def winner(arms: Arms, record: Mapping[str, object]) -> list[str]:
     return [
         f"**{spelled(arms.bits(name), False)} bits per byte** over {len(arms.models[name])} seeds ({scores}), foretold "
         f"{arms.foretold[name]:.3f}; {seconds:,.0f} s of processor time for each, counting included; "
-        f"{human_bytes(touched(arms, name))} touched per token. On all {record['eval_tokens']:,} held-out targets the one "
-        f"that is handed in, seed {record['seed']}, has {record['val_bpb']:.4f}.",
+        f"{human_bytes(touched(arms, name))} touched per token. On all {record['eval_tokens']:,} held-out targets the "
+        f"one that is handed in, seed {record['seed']}, has {record['val_bpb']:.4f}.",
         "",
         "| | bytes |",
         "|---|---:|",

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from weightless.lab.vocabulary_study import Planned, VocabularyStudy
 
 STUDIES = "studies"
-DIALS = ("d_model", "n_layers", "d_ff")
 
 
 @dataclass(frozen=True)
@@ -107,10 +106,13 @@ def study_of(options: Study) -> VocabularyStudy:
 
 
 def _print_plan(study: VocabularyStudy, arms: list[Planned]) -> None:
+    from weightless.lab.fit import width_of
+    from weightless.lab.vocabulary_results import DIALS
+
     for arm in arms:
         model = arm.recipe.model[0]
         config = model.build_config(arm.corpus.vocab_size)
-        shape = ", ".join(f"{name} {getattr(config, name)}" for name in DIALS if hasattr(config, name))
+        shape = ", ".join(f"{name} {width_of(config, name)}" for name in DIALS if hasattr(config, name))
         steps = f", {model.train['num_steps']:,} steps" if "num_steps" in model.train else ""
         print(f"{arm.arm.name}: {shape}, tokenizer {arm.tokenizer_bytes:,} bytes{steps}")
     n = len(arms) * len(study.seeds)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from weightless.base.units import human_bytes
+from weightless.lab.fit import width_of
 from weightless.lab.report.groups import Group, gather
 from weightless.lab.report.headline import spelled
 from weightless.lab.report.pairs import Pair, against_best
@@ -21,6 +22,7 @@ from weightless.lab.report.vocabulary_trained import Point, trained_png, trained
 from weightless.lab.vocabulary_study import Planned, VocabularyStudy, artifact_bytes
 
 MOST_NAMED = 3
+DIALS = ("d_model", "n_layers", "d_ff")
 HEADER = (
     "vocabulary",
     "bits per byte",
@@ -170,9 +172,7 @@ def _finding(arm: Planned, made: Path, group: Group) -> Finding:
     sizes = [artifact_bytes(made, m) for m in group.members if m["artifact"]]
     train, val = arm.corpus.manifest["splits"]["train"], arm.corpus.manifest["splits"]["val"]
     config = arm.recipe.model[0].build_config(arm.corpus.vocab_size)
-    shape = " ".join(
-        f"{name} {getattr(config, name)}" for name in ("d_model", "n_layers", "d_ff") if hasattr(config, name)
-    )
+    shape = " ".join(f"{name} {width_of(config, name)}" for name in DIALS if hasattr(config, name))
     return Finding(
         arm.arm.kind,
         arm.arm.size,
