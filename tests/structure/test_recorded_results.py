@@ -30,6 +30,10 @@ SHOWN = {
     "feather_cache": "LOG.md",
     "few_bits": "LOG.md",
     "golf_counts": "LOG.md",
+    "golf_laptop": "LOG.md",
+    "golf_laptop_steps": "LOG.md",
+    "golf_combined": "LOG.md",
+    "golf_winner": "LOG.md",
     "ternary_qwen3": "LOG.md",
     "window_cache_books": "LOG.md",
 }
