@@ -37,19 +37,25 @@ def kept(folder: Path, texts: str) -> dict[str, str]:
     if wrong:
         raise SystemExit(f"{folder}: {len(wrong)} checks failed ({wrong[0]})")
     contents = {name: (folder / name).read_text(encoding="utf-8") for name in FILES}
-    return {name: _as_read(text, folder, recipe.name, texts) for name, text in contents.items()}
+    return {name: as_read(text, folder, recipe.name, texts) for name, text in contents.items()}
 
 
-def _as_read(text: str, folder: Path, name: str, texts: str) -> str:
+def as_read(text: str, folder: Path, name: str, texts: str) -> str:
+    """A record with the names of places that a reader would have."""
     text = text.replace(str(folder.resolve()), f"runs/{name}").replace(str(folder), f"runs/{name}")
     return re.sub(r"(?<=[\s\"'=])/[\w./-]*/(?=books_(train|valid)\.txt)", f"{texts}/", text)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def asked_for(doc: str | None) -> argparse.Namespace:
+    """The folder to record, `run`, and what the folder of its texts is to be called, `text`."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--text", default="runs/text", help="how the folder of the texts is called in the record")
-    asked = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked = asked_for(__doc__)
     contents = kept(asked.run, asked.text)
     place = ROOT / "runs/recorded" / load_recipe(asked.run / "recipe.toml").name
     place.mkdir(parents=True, exist_ok=True)

@@ -9,12 +9,12 @@ A study with cells that are not over (missing, running, lost) is refused.
 
 from __future__ import annotations
 
-import argparse
 import json
-import re
 import shutil
 import tempfile
 from pathlib import Path
+
+from record_run import as_read, asked_for
 
 from weightless.base.files import atomic_write
 from weightless.study.records import read_evidence
@@ -27,12 +27,13 @@ OPEN = ("missing", "running", "lost")
 
 def recorded(folder: Path, texts: str) -> str:
     """study.json as it is kept."""
+    if not (folder / "study.json").is_file():
+        raise SystemExit(f"{folder}: study.json missing: run the study to its end first")
     kept = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     still = [f"{cell['arm']} s{cell['seed']} {cell['status']}" for cell in kept["cells"] if cell["status"] in OPEN]
     if still:
         raise SystemExit(f"{folder}: {len(still)} cells are not over ({still[0]}): run the study to its end first")
-    text = json.dumps(kept, indent=1, ensure_ascii=False).replace(str(folder), f"runs/{kept['name']}")
-    return re.sub(r"(?<=[\s\"'])/[\w./-]*/(?=books_(train|valid)\.txt)", f"{texts}/", text) + "\n"
+    return as_read(json.dumps(kept, indent=1, ensure_ascii=False), folder, kept["name"], texts) + "\n"
 
 
 def pages(kept: Path) -> dict[str, bytes]:
@@ -43,10 +44,7 @@ def pages(kept: Path) -> dict[str, bytes]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--text", default="runs/text", help="how the folder of the texts is called in the record")
-    asked = parser.parse_args()
+    asked = asked_for(__doc__)
     text = recorded(asked.run, asked.text)
     name = json.loads(text)["name"]
     kept, shown = ROOT / "runs/recorded" / name / "study.json", ROOT / "docs/studies" / name
