@@ -172,3 +172,13 @@ def test_the_picture_shows_every_value():
     assert sum(len(s.points) == 2 and s.width == 1.2 and s.points[0][0] == s.points[1][0] for s in strokes) >= 2
     with pytest.raises(WeightlessError, match="two sizes"):
         lay_out({"bytes": lines["bytes"][:1]}, "", "")
+
+
+def test_a_shape_names_the_width_that_zero_stands_for():
+    """Oracle: 8/3 of 216, rounded down to 8s, by hand; a family without such a dial says nothing of it."""
+    from weightless.lab.vocabulary_results import shape_of
+    from weightless.models import dense, ngram
+
+    assert shape_of(dense.Config(300, 216, 3)) == ["d_model 216", "n_layers 3", "d_ff 576"]
+    assert shape_of(dense.Config(300, 216, 3, d_ff=40)) == ["d_model 216", "n_layers 3", "d_ff 40"]
+    assert shape_of(ngram.Config(300, 3)) == []

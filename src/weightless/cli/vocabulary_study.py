@@ -106,13 +106,12 @@ def study_of(options: Study) -> VocabularyStudy:
 
 
 def _print_plan(study: VocabularyStudy, arms: list[Planned]) -> None:
-    from weightless.lab.fit import width_of
-    from weightless.lab.vocabulary_results import DIALS
+    from weightless.lab.vocabulary_results import shape_of
 
     for arm in arms:
         model = arm.recipe.model[0]
         config = model.build_config(arm.corpus.vocab_size)
-        shape = ", ".join(f"{name} {width_of(config, name)}" for name in DIALS if hasattr(config, name))
+        shape = ", ".join(shape_of(config))
         steps = f", {model.train['num_steps']:,} steps" if "num_steps" in model.train else ""
         print(f"{arm.arm.name}: {shape}, tokenizer {arm.tokenizer_bytes:,} bytes{steps}")
     n = len(arms) * len(study.seeds)

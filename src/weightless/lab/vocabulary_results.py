@@ -149,6 +149,11 @@ class Results:
         return {"name": self.study.name, "findings": [f.as_json() for f in self.findings], "missing": self.n_missing}
 
 
+def shape_of(config: Any) -> list[str]:
+    """What the dials were turned to, by name and number, never the 0 that stands for what suits `d_model`."""
+    return [f"{name} {width_of(config, name)}" for name in DIALS if hasattr(config, name)]
+
+
 def _ends(train: dict[str, Any]) -> str:
     if "seconds" not in train:
         return f"{train['num_steps']:,} steps"
@@ -172,7 +177,7 @@ def _finding(arm: Planned, made: Path, group: Group) -> Finding:
     sizes = [artifact_bytes(made, m) for m in group.members if m["artifact"]]
     train, val = arm.corpus.manifest["splits"]["train"], arm.corpus.manifest["splits"]["val"]
     config = arm.recipe.model[0].build_config(arm.corpus.vocab_size)
-    shape = " ".join(f"{name} {width_of(config, name)}" for name in DIALS if hasattr(config, name))
+    shape = " ".join(shape_of(config))
     return Finding(
         arm.arm.kind,
         arm.arm.size,
