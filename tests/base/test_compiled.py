@@ -153,20 +153,20 @@ print(outer(0), sum(outer.stats.cache_misses.values()))
 """
 
 
-@pytest.mark.parametrize(("wait", "compiled_by"), [("60.0", {1}), ("-1.0", {2, 3})])
-def test_processes_that_want_the_same_compile_it_once(package, tmp_path, wait, compiled_by):
-    """Oracle: numba's own count of what its cache did not have.  Where nobody waits, more than one has to compile."""
+def test_processes_that_want_the_same_compile_it_once(package, tmp_path):
+    """Oracle: numba's own count of what its cache did not have.  Saving is slow here, so that others look meanwhile:
+    without turns all three find nothing."""
     source = package / "base/compiled.py"
-    source.write_text(
-        source.read_text().replace("LONGEST_WAIT, BETWEEN_LOOKS = 60.0", f"LONGEST_WAIT, BETWEEN_LOOKS = {wait}")
-    )
+    before = "            self._save_data(name, data)\n"
+    assert before in source.read_text()
+    source.write_text(source.read_text().replace(before, f"            time.sleep(2)\n{before}"))
     (tmp_path / "ready").mkdir()
     environment = os.environ | {"PYTHONPATH": str(package.parent), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     command = [sys.executable, "-c", ASKED_AT_ONCE, str(tmp_path / "ready")]
     asked = [subprocess.Popen([*command, str(i)], env=environment, stdout=subprocess.PIPE, text=True) for i in range(3)]
     told = [process.communicate(timeout=120)[0].split() for process in asked]
     assert [value for value, _ in told] == ["1"] * 3
-    assert sum(int(misses) for _, misses in told) in compiled_by
+    assert sum(int(misses) for _, misses in told) == 1
 
 
 def test_turns_end_with_whoever_has_them_and_are_not_waited_for_without_end(tmp_path, monkeypatch):
