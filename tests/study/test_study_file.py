@@ -9,8 +9,9 @@ from study.small_study import STUDY
 
 from weightless.base.errors import ConfigError
 from weightless.study.arms import arms_of
-from weightless.study.study_file import study_of
+from weightless.study.study_file import Point, study_of
 from weightless.study.units import units_of
+from weightless.study.working import check_question
 
 TEXT = STUDY.format(text="fables", steps=4, seeds="[0, 1]", rates="[1e-3, 1e-2]")
 BASE = TEXT.partition("[grid]")[0]
@@ -133,12 +134,22 @@ def test_a_study_of_vocabularies_is_sent_to_its_own_verb(request):
 
 
 def test_points_that_laws_are_asked_for():
-    asked = BASE.replace('kind = "lr"', 'kind = "scaling"') + "[scaling]\nat = [{ parameters = 1e8, tokens = 1e10 }]\n"
-    assert study_of(tomllib.loads(asked)).scaling.at == ({"parameters": 1e8, "tokens": 1e10},)
+    point = '{ family = "dense", parameters = 1e8, tokens = 10000000000 }'
+    asked = BASE.replace('kind = "lr"', 'kind = "scaling"') + f"[scaling]\nat = [{point}, {{ tokens = 2.0 }}]\n"
+    assert study_of(tomllib.loads(asked)).scaling.at == (Point(1e10, 1e8, "dense"), Point(2.0))
     for old, new, words in (
-        ("tokens = 1e10", "token = 1e10", "scaling.at: unknown key 'token'"),
-        ("tokens = 1e10", "tokens = 0.0", "should be above 0"),
+        ("tokens = 1", "token = 1", "unknown key .*token'.*tokens"),
+        ("parameters = 1e8", "parameters = inf", "parameters = inf should be above 0"),
+        ("tokens = 2.0", "tokens = 0.0", "tokens = 0.0 should be above 0"),
+        ("tokens = 2.0", "", "missing key .*tokens"),
         ('kind = "scaling"', 'kind = "lr"', "scaling.at asks laws"),
     ):
         with pytest.raises(ConfigError, match=words):
             study_of(tomllib.loads(asked.replace(old, new)))
+
+
+def test_points_of_a_family_that_no_arm_has_are_refused():
+    asked = BASE.replace('kind = "lr"', 'kind = "scaling"') + '[scaling]\nat = [{ family = "dence", tokens = 2.0 }]\n'
+    study = study_of(tomllib.loads(asked))
+    with pytest.raises(ConfigError, match="no arm is of family 'dence'.*dense"):
+        check_question(study, arms_of(study)[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -131,3 +132,21 @@ def test_it_prints_on_two_pages(kind, tmp_path):
     command = [browser, *options, "--no-pdf-header-footer", f"--print-to-pdf={pdf}", page.as_uri()]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     assert 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes())) <= 2
+
+
+def test_points_are_asked_of_the_law_that_they_name(tmp_path):
+    from weightless.study.gathered import gathered
+    from weightless.study.scaling import laws, laws_told
+
+    told = study_of("scaling")
+    at = [
+        {"family": "dense", "parameters": 1e7, "tokens": 1e9},
+        {"tokens": 1e9},
+        {"family": "ngram", "parameters": 1e7, "tokens": 1e9},
+    ]
+    g = gathered(replace(told, study={**told.study, "scaling": {"at": at}}))
+    lines = [line for line in laws_told(g, laws(g)) if " at " in line and line.startswith("dense")]
+    assert len(lines) == 2
+    assert lines[0].startswith("dense at 1e+07 parameters, 1e+09 tokens: 0.6")
+    assert "2 times the largest parameters, 10 times the largest tokens" in lines[0]
+    assert lines[1] == "dense at 1e+09 tokens: not asked, the point names no parameters."

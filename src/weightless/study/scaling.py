@@ -1,6 +1,6 @@
 """What a scaling study says in words: the law of each family, what it says of points asked for, who overtakes whom.
 
-Points asked for stand in the study file: [scaling] at = [{parameters = 1e8, tokens = 1e10}].
+Points asked for stand in the study file: [scaling] at = [{family = "dense", parameters = 1e8, tokens = 1e10}].
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from weightless.base.units import human_seconds
 from weightless.study.fronts import crossing
 from weightless.study.gathered import Gathered
 from weightless.study.laws import Law, fit
+from weightless.study.study_file import SCALED
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,13 @@ def _asked(one: Fitted, g: Gathered) -> list[str]:
     points = section.get("at") if isinstance(section, Mapping) else None
     told = []
     for point in points or []:
-        if one.law is None:
+        if one.law is None or point.get("family", "") not in ("", one.family):
             continue
+        where = ", ".join(f"{point[axis]:.3g} {axis}" for axis in SCALED if _is_size(point.get(axis)))
         if lacking := [axis for axis in one.law.axes if not _is_size(point.get(axis))]:
-            raise ConfigError(f"[scaling] at = {dict(point)!r} needs {' and '.join(lacking)}, above zero")
+            told.append(f"{one.family} at {where}: not asked, the point names no {' and no '.join(lacking)}.")
+            continue
         asked = one.law.at(**{axis: float(point[axis]) for axis in one.law.axes})
-        where = ", ".join(f"{point[axis]:.3g} {axis}" for axis in one.law.axes)
         beyond = f"; {asked.beyond}, where nothing was measured" if asked.beyond else "; within the data"
         told.append(f"{one.family} at {where}: {asked.value:.3f} ({asked.low:.3f} to {asked.high:.3f}){beyond}.")
     return told

@@ -92,20 +92,25 @@ class Controls:
 
 
 @dataclass(frozen=True)
-class Scaling:
-    """Points that the fitted laws are asked for: at = [{ parameters = 1e8, tokens = 1e10 }]."""
+class Point:
+    """What a fitted law is asked for: the law of one family or of all; parameters where sizes differ."""
 
-    at: tuple[dict[str, float], ...] = ()
+    tokens: float
+    parameters: float | None = None
+    family: str = ""
 
     def __post_init__(self) -> None:
-        for point in self.at:
-            for axis, size in point.items():
-                if axis not in SCALED:
-                    raise ConfigError(f"scaling.at: unknown key {axis!r}: {nearest(axis, SCALED)}")
-                if not 0 < size < math.inf:
-                    raise ConfigError(f"scaling.at: {axis} = {size} should be above 0")
-            if not point:
-                raise ConfigError(f"scaling.at holds an empty point: give {' and '.join(SCALED)}")
+        for axis in SCALED:
+            size = getattr(self, axis)
+            if size is not None and not 0 < size < math.inf:
+                raise ConfigError(f"scaling.at: {axis} = {size} should be above 0")
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Points that the fitted laws are asked for: at = [{ family = "dense", parameters = 1e8, tokens = 1e10 }]."""
+
+    at: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True)

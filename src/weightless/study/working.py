@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from weightless.base.config import check_text, load_toml
-from weightless.base.errors import ConfigError, WeightlessError
+from weightless.base.errors import ConfigError, WeightlessError, nearest
 from weightless.base.files import atomic_write
 from weightless.base.folder_lock import InUse, folder_lock, is_lock
 from weightless.data.shards.corpus import Corpus
@@ -37,10 +37,14 @@ POLL_SECONDS = 0.3
 
 
 def check_question(study: Study, arms: Sequence[Arm]) -> None:
-    """ConfigError for a prediction that cannot be read, or names an arm, a key or a figure that the study has not."""
+    """ConfigError for a prediction that cannot be read, or names what the study has not; for points likewise."""
     settings = {arm.of or arm.name: dict(arm.setting) for arm in arms}
     for text in study.question.predictions:
         check(text, list(settings), settings=settings)
+    families = sorted({arm.model.family for arm in arms})
+    for point in study.scaling.at:
+        if point.family not in ("", *families):
+            raise ConfigError(f"scaling.at: no arm is of family {point.family!r}: {nearest(point.family, families)}")
 
 
 def claim(study: Study, arms: Sequence[Arm], folder: Path) -> None:

@@ -53,10 +53,11 @@ def as_rate(value: Estimate) -> str:
 
 
 def as_seconds(value: Estimate) -> str:
-    """3 min 20 s, or 200 ± 12 s."""
+    """3 min 20 s, or 200 ± 12 s, 2.5 ± 0.3 s, 0.31 ± 0.02 s."""
     if not value.known:
         return "–"
-    return f"{spelled(value, 0, grouped=True)} s" if value.half else human_seconds(value.mean)
+    digits = 0 if value.mean >= 9.95 else 1 if value.mean >= 0.995 else 2
+    return f"{spelled(value, digits, grouped=True)} s" if value.half else human_seconds(value.mean)
 
 
 def _scaled(value: Estimate, units: Sequence[tuple[str, float]], base: str) -> str:
