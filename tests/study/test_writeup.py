@@ -150,3 +150,11 @@ def test_points_are_asked_of_the_law_that_they_name(tmp_path):
     assert lines[0].startswith("dense at 1e+07 parameters, 1e+09 tokens: 0.6")
     assert "2 times the largest parameters, 10 times the largest tokens" in lines[0]
     assert lines[1] == "dense at 1e+09 tokens: not asked, the point names no parameters."
+
+
+def test_a_winner_over_one_other_arm_is_said_in_the_singular(tmp_path):
+    write(
+        evidence([cell(arm, seed, loss + seed / 100) for arm, loss in (("A", 1.0), ("B", 2.0)) for seed in range(3)]),
+        tmp_path,
+    )
+    assert "told apart from the other arm (Holm, 5 %)." in (tmp_path / "writeup.md").read_text()

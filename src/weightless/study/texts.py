@@ -86,7 +86,8 @@ def _ranked(g: Gathered, ranks: Ranking) -> str:
     if len(ranks.order) == 1:
         return f"{told}, the only arm with a loss."
     if ranks.winner:
-        return f"{told}; told apart from all {len(ranks.order) - 1} other arms (Holm, 5 %)."
+        n = len(ranks.order) - 1
+        return f"{told}; told apart from {f'all {n} other arms' if n > 1 else 'the other arm'} (Holm, 5 %)."
     if ranks.single:
         return f"{told}. A single seed says nothing about chance, so no arm is called the best."
     tied = ", ".join(ranks.tied[:MOST_NAMED])
