@@ -15,6 +15,7 @@ from weightless.lab.report.groups import Group
 from weightless.lab.report.palette import Accent, accents
 from weightless.study.cells import Cell, Evidence
 from weightless.study.statistics import Beside, Known, Ranking, beside, loss_figure, mean, ranking
+from weightless.study.token_cuts import CUTS, same_tokens
 
 LOWEST_IS_BASE = ("lr", "batch", "frontier", "scaling")
 """Kinds of studies whose arms are compared with the lowest loss; in others with the first arm."""
@@ -71,6 +72,11 @@ class Gathered:
     def unit(self) -> str:
         return KINDS_TOLD[self.loss]
 
+    def have_same_tokens(self, one: str, other: str) -> bool:
+        """Whether a loss per token means the same of two arms."""
+        settings = {arm.name: arm.setting for arm in self.arms}
+        return same_tokens(settings[one], settings[other])
+
     @cached_property
     def by_loss(self) -> list[Arm]:
         """Lowest mean first, those without a loss last, in the order of the study."""
@@ -122,7 +128,8 @@ def _text(cell: Cell, evidence: Evidence) -> str:
     """What an arm has set about its text, in words."""
     if evidence.study.get("kind") == "corpora":
         return ""
-    return ", ".join(str(value) for key, value in cell.setting.items() if key.split(".")[0] in OF_THE_TEXT)
+    told = {key: v for key, v in cell.setting.items() if key.split(".")[0] in OF_THE_TEXT and key not in CUTS}
+    return ", ".join(str(value) for value in told.values())
 
 
 def _base(evidence: Evidence, names: Sequence[str], ranks: Ranking) -> str:

@@ -81,14 +81,14 @@ def loss_told(arm: Arm) -> str:
 
 
 def difference_told(g: Gathered, arm: Arm) -> str:
-    """In bits per byte and in nats per token, where both are known."""
+    """In bits per byte and in nats per token, where both are known and tokens are the same."""
     base = g.bases[arm.name]
     if arm.name == base:
         return "base"
-    parts = []
+    parts, same_tokens = [], g.have_same_tokens(arm.name, base)
     for figure, unit in (("bits_per_byte", "bits"), ("nats_per_token", "nats"), ("val_loss", "nats")):
         one, other = (g.evidence.values(name, figure) for name in (arm.name, base))
-        if one and other and not (figure == "val_loss" and parts):
+        if one and other and not (figure == "val_loss" and parts) and (same_tokens or unit == "bits"):
             apart = difference(one, other)
             parts.append(_signed(apart, unit))
     return "\n".join(parts) or DASH

@@ -30,6 +30,7 @@ from weightless.study.arms import Arm, arms_of
 from weightless.study.leases import BEAT, STALE, holder, lease
 from weightless.study.prediction import check
 from weightless.study.study_file import Study, load_study
+from weightless.study.token_cuts import check_tokens
 from weightless.study.units import Unit, do_unit, is_settled, units_of
 
 STUDY = "study.toml"
@@ -41,6 +42,7 @@ def check_question(study: Study, arms: Sequence[Arm]) -> None:
     settings = {arm.of or arm.name: dict(arm.setting) for arm in arms}
     for text in study.question.predictions:
         check(text, list(settings), settings=settings)
+    check_tokens(study, arms)
     families = sorted({arm.model.family for arm in arms})
     for point in study.scaling.at:
         if point.family not in ("", *families):
