@@ -1,4 +1,4 @@
-"""Losses of unlike tokens are compared in bits per byte over the same text, or not at all.  Oracle: messages, a page."""
+"""Losses of unlike tokens: bits per byte over the same text, or no comparison.  Oracle: messages and a page."""
 
 from __future__ import annotations
 
