@@ -270,7 +270,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(("cpus",), lambda o: o.how == "local", "with --how local"),
         Rule(("mem_gb", "minutes", "partition", "cluster"), lambda o: o.how != "slurm", "without --how slurm"),
         Rule(("address",), lambda o: o.how != "ray", "without --how ray"),
-        Rule(("parallel", "how", "retry", "only"), lambda o: o.plan, "with --plan, which runs nothing"),
+        Rule(("parallel", "how", "retry", "only", "unit"), lambda o: o.plan, "with --plan, which runs nothing"),
         Rule(
             ("parallel", "how", "retry", "only", "text", "validation", "seeds", "set", "plan", "unit"),
             lambda o: o.report,

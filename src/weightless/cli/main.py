@@ -82,7 +82,8 @@ def _told(arguments: list[str]) -> int:
         silence()
         return 141
     except OSError as error:
-        if error.filename is not None and error.errno in _OF_A_PLACE:
+        is_made = os.fsdecode(error.filename or "").endswith(".part")  # base/files.py: what is written before its name
+        if error.filename is not None and (error.errno in _OF_A_PLACE or (is_made and error.errno == errno.ENOENT)):
             told = WeightlessError(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}; name another place")
             print(f"weightless {verb}: {told}", file=sys.stderr)
             return 2

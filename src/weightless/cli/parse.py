@@ -72,15 +72,16 @@ def settings(config_class: type | None, pairs: tuple[str, ...]) -> dict[str, Any
 
     out: dict[str, Any] = {}
     for pair in pairs:
-        name, equals, text = pair.partition("=")
+        given, equals, text = pair.partition("=")
         if not equals:
             raise WeightlessError(f"--set {pair!r}: write NAME=VALUE, for example d_model=128")
-        if name.replace("-", "_") in out:
-            raise ConfigError(f"--set gives {name} twice: give it once")
+        name = given.replace("-", "_") if config_class is not None else given  # names of arms may hold dashes
+        if name in out:
+            raise ConfigError(f"--set gives {given} twice: give it once")
         try:
-            out[name.replace("-", "_")] = tomllib.loads(f"v = {text}")["v"]
+            out[name] = tomllib.loads(f"v = {text}")["v"]
         except tomllib.TOMLDecodeError:
-            out[name.replace("-", "_")] = text
+            out[name] = text
     if config_class is not None:
         from_dict(config_class, out, config_class.__module__.rsplit(".", 1)[-1])
     return out

@@ -59,6 +59,8 @@ class Study(OnCluster):
 def main(verb: str, arguments: list[str]) -> int:
     options = parse(Study, verb, arguments)
     given = Path(options.study)
+    if given.name == COPY and ((given.parent / EVIDENCE).is_file() or (given.parent / "cells").is_dir()):
+        given = given.parent  # the copy in a study's folder names the folder
     is_folder = any((given / name).is_file() for name in (COPY, EVIDENCE))
     if options.report:
         return _report(options, given if is_folder else None)
@@ -110,6 +112,9 @@ def _study_of(options: Study, path: Path) -> StudyFile:
     values = {**values, **({"data": data} if data else {})}
     values |= {"seeds": list(options.seeds)} if options.seeds else {}
     for key, value in settings(None, options.set).items():
+        for flag, of in (("text", "data.source"), ("validation", "data.validation"), ("seeds", "seeds")):
+            if key == of and getattr(options, flag):
+                raise ConfigError(f"--{flag} and --set {key} say the same: give one of them")
         _put(values, key, value)
     try:
         return study_of(values)
@@ -164,7 +169,7 @@ def _write(evidence: Evidence, folder: Path) -> None:
 
 def _run(options: Study, study: StudyFile, arms: list[Arm], mismatch: Any, folder: Path) -> int:
     """The trials of a search, if there is one; then the units that are named; then the page."""
-    from weightless.study.records import evidence_of, told_of, write_evidence
+    from weightless.study.records import as_made, evidence_of, told_of, write_evidence
     from weightless.study.units import forget_failures, units_of
     from weightless.study.working import check_before, claim
 
@@ -186,7 +191,10 @@ def _run(options: Study, study: StudyFile, arms: list[Arm], mismatch: Any, folde
 
     def now() -> Evidence:
         units = units_of(study, arms, folder)
-        gather = lambda: evidence_of(study, units, mismatch, _command(options), _tried(study, folder))  # noqa: E731
+
+        def gather() -> Evidence:
+            return as_made(evidence_of(study, units, mismatch, _command(options), _tried(study, folder)), folder)
+
         return write_evidence(gather, folder)
 
     try:

@@ -21,7 +21,7 @@ from weightless.base.config import from_dict, put, to_dict
 from weightless.base.errors import ConfigError
 from weightless.lab.recipe import DataRecipe, ModelRecipe, Recipe
 from weightless.models.catalog import Composed, Counted, family
-from weightless.study.study_file import LONGEST_NAME, TABLES, ArmTable, Base, Study
+from weightless.study.study_file import LONGEST_NAME, TABLES, ArmTable, Base, Controls, Study
 
 MODEL = "model"
 """What the model of every cell is called in its recipe: names of arms decide nothing about a result."""
@@ -97,6 +97,8 @@ def _named(study: Study) -> Iterator[tuple[ArmTable, dict[str, Any], str]]:
             twice = point.keys() & (table.changes.keys() | table.tune.keys())
             if twice:
                 raise ConfigError(f"arm {table.name!r} and the grid both say {min(twice)}: take it out of one of them")
+            if own := table.changes.keys() & table.tune.keys():
+                raise ConfigError(f"arm {table.name!r} says {min(own)} and tunes it: take it out of one of them")
             for tuned in product(table.tune):
                 told = name + (f"~{label(tuned)}" if tuned else "")
                 yield dataclasses.replace(table, name=told), {**changes, **tuned}, name if tuned else ""
@@ -126,7 +128,7 @@ def label(point: Mapping[str, Any]) -> str:
 
 def _worded(key: str, value: Any) -> str:
     if key in ("data.source", "data.validation"):
-        value = PurePath(value).name.partition(".")[0]
+        value = PurePath(str(value)).name.partition(".")[0]
     told = f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
     return re.sub(r"[^A-Za-z0-9_.=-]+", "-", told.replace("+", "")).strip("-") or "none"
 
@@ -189,6 +191,9 @@ def _taken_out(values: dict[str, Any], key: str) -> bool:
 def _matched(study: Study, arms: list[Arm]) -> tuple[list[Arm], dict[str, dict[str, float]]]:
     """Dials turned so that the arms are equal in what the controls name, and the shares that are left."""
     if study.controls.match == "none":
+        idle = next((f"arm {arm.name!r}: free" for arm in arms if arm.free), "")
+        if idle or study.controls.tolerance != Controls.tolerance:
+            raise ConfigError(f"{idle or 'controls.tolerance'} does nothing without controls.match: leave it out")
         return arms, {}
     from weightless.study.matching import ArmConfig, solve
 

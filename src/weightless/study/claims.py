@@ -15,8 +15,10 @@ KINDS = {
     "train_seconds": "seconds",
     "parameters": "",
     "flops_per_token": "",
+    "training_flops": "",
     "tokens_seen": "",
     "tokens_per_second": "",
+    "decode_tokens_per_second": "",
 }
 """Figures, and what they are measured in."""
 FIGURES = tuple(KINDS)

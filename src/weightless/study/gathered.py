@@ -59,7 +59,8 @@ class Gathered:
     """The arms of a study in its order, the loss they are compared by, the base of each, and ranks.
 
     Losses on different texts are not compared, unless that is the question (kind corpora): arms of one text are a
-    group, with a base and a rank of its own; `ranks` is by the name of the text, "" where there is only one.
+    group, with a base and a rank of its own; `ranks` is by the name of the text, "" where there is only one.  An arm of
+    which some seeds diverged has neither rank nor comparison: the mean of those left over would flatter it.
     """
 
     evidence: Evidence
@@ -114,9 +115,10 @@ def gathered(evidence: Evidence) -> Gathered:
         texts.setdefault(_text(cell, evidence), []).append(cell.arm)
     if len(texts) == 1:
         texts = {"": next(iter(texts.values()))}
-    ranks = {text: ranking({arm: samples[arm] for arm in names}) for text, names in texts.items()}
+    whole = {arm for arm in samples if not any(c.status == "diverged" for c in evidence.cells if c.arm == arm)}
+    ranks = {text: ranking({arm: samples[arm] for arm in names if arm in whole}) for text, names in texts.items()}
     bases = {arm: _base(evidence, names, ranks[text]) for text, names in texts.items() for arm in names}
-    apart = beside(evidence, bases, loss)
+    apart = beside(evidence, {arm: base for arm, base in bases.items() if {arm, base} <= whole}, loss)
     arms = tuple(
         Arm(arm, tuple(c for c in evidence.cells if c.arm == arm), mean(samples[arm]), apart.get(arm))
         for arm in evidence.arms()

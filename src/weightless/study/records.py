@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, get_args
 
-from weightless.base.errors import CorruptFileError, NewerFileError
+from weightless.base.errors import CorruptFileError, NewerFileError, WeightlessError
 from weightless.base.files import is_number, read_json, write_json
 from weightless.lab.environment import commit, machine
 from weightless.study.cells import Cell, Evidence, Status
@@ -42,6 +42,25 @@ def evidence_of(
     named = {renamed.get(arm, arm): dict(shares) for arm, shares in mismatch.items()}
     left = {arm: shares for arm, shares in named.items() if arm in arms}
     return Evidence(study.name, study.values, cells, left, commit(), machine(), command, (*others, *tried))
+
+
+def as_made(now: Evidence, folder: Path) -> Evidence:
+    """`now`, with the commit, machine and command of the folder's evidence if no cell has ended since.
+
+    A page that is written anew was not made anew: its cells are those of that commit and that machine.
+    """
+
+    def ended(evidence: Evidence) -> set[tuple[Any, ...]]:
+        cells = [cell for cell in (*evidence.cells, *evidence.tried) if cell.status in ("done", "diverged", "failed")]
+        return {(c.folder, c.seed, c.status, c.figures.get("train_seconds"), c.figures.get("memory")) for c in cells}
+
+    try:
+        before = read_evidence(folder)
+    except WeightlessError:  # none yet, or damaged: what is there is told anew
+        return now
+    if not ended(before) or not ended(now) <= ended(before):
+        return now
+    return dataclasses.replace(now, commit=before.commit, machine=before.machine, command=before.command)
 
 
 def chosen(cells: Sequence[tuple[str, Cell]]) -> tuple[list[Cell], list[Cell], dict[str, str]]:

@@ -16,13 +16,14 @@ import dataclasses
 import functools
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from weightless.base.errors import WeightlessError
+from weightless.base.errors import ConfigError, WeightlessError
 from weightless.base.folder_lock import InUse
 from weightless.base.progress import progress
 from weightless.data.shards.corpus import Corpus
@@ -138,7 +139,12 @@ def n_ended(study: Study, folder: Path) -> int:
 def one_trial(study: Study, folder: Path, corpus: Corpus) -> bool:
     """Do a trial that nobody works on, or a new one; False when there is none for this process now."""
     for number, params in _begun(study, folder):
-        unit = _unit(study, folder, number, params)
+        try:
+            unit = _unit(study, folder, number, params)
+        except ConfigError as error:  # between two corners that can be built may lie a value that cannot
+            print(f"trial {number} cannot be built, and counts as failed: {error}", file=sys.stderr)
+            _opened(study, folder).tell(number, state=_optuna().trial.TrialState.FAIL)
+            return True
         with lease(unit.leases, unit.name) as is_ours:
             if is_ours and _is_open(study, folder, number):
                 with suppress(InUse):  # its owner was asleep, and not lost

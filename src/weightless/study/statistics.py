@@ -159,7 +159,7 @@ class Beside:
 
 
 def beside(evidence: Evidence, bases: Mapping[str, str], figure: str) -> dict[str, Beside]:
-    """Every arm that has finished cells beside its base in {arm: base}; Holm's m is all of these comparisons."""
+    """Every arm of {arm: base} that has finished cells beside its base; Holm's m is all of these comparisons."""
     return _against({arm: evidence.values(arm, figure) for arm in evidence.arms()}, bases, figure)
 
 
@@ -167,7 +167,7 @@ def _against(samples: Samples, bases: Mapping[str, str], figure: str) -> dict[st
     apart = {
         arm: difference(values, samples[bases[arm]])
         for arm, values in samples.items()
-        if values and arm != bases[arm] and samples[bases[arm]]
+        if values and arm in bases and arm != bases[arm] and samples[bases[arm]]
     }
     adjusted = holm(told.p() for told in apart.values())
     return {arm: Beside(arm, bases[arm], figure, told, p) for (arm, told), p in zip(apart.items(), adjusted)}

@@ -181,6 +181,10 @@ class Study:
             self._check_lists(f"grid.{key}", values)
         if self.scaling.at and self.kind != "scaling":
             raise ConfigError(f'scaling.at asks laws that only kind = "scaling" fits, and kind = {self.kind!r}')
+        if self.search is not None and self.controls.match != "none":
+            raise ConfigError(
+                f"controls.match = {self.controls.match!r} beside [search]: trials are not matched, so leave it out"
+            )
         if self.search is not None and (self.grid or self.arm):
             raise ConfigError("[search] stands instead of [grid] and [[arm]]: keep one of them")
 
@@ -242,7 +246,9 @@ def _arm(values: dict[str, Any], i: int) -> dict[str, Any]:
         if key.partition(".")[0] not in (*TABLES, *WORDS):
             raise ConfigError(f"unknown key {f'{where}.{key}'!r}: {nearest(key, (*OF_ARM, *TABLES, *WORDS))}")
     out["changes"] = _flat(changes, where)
-    if isinstance(out.get("tune"), dict):
+    if "tune" in out and not isinstance(out["tune"], dict):
+        raise ConfigError(f"{where}.tune should be a table of lists of values, not {out['tune']!r}")
+    if "tune" in out:
         out["tune"] = _flat(out["tune"], f"{where}.tune")
     for key in [*out["changes"], *(out["tune"] if isinstance(out.get("tune"), dict) else ())]:
         check_key(key, f"{where}.{key}")

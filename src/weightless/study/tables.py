@@ -85,6 +85,8 @@ def difference_told(g: Gathered, arm: Arm) -> str:
     base = g.bases[arm.name]
     if arm.name == base:
         return "base"
+    if arm.beside is None:
+        return DASH
     parts, same_tokens = [], g.have_same_tokens(arm.name, base)
     for figure, unit in (("bits_per_byte", "bits"), ("nats_per_token", "nats"), ("val_loss", "nats")):
         one, other = (g.evidence.values(name, figure) for name in (arm.name, base))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weightless.base.errors import WeightlessError
+from weightless.base.errors import CorruptFileError, WeightlessError
 from weightless.base.files import read_json, write_json
 from weightless.base.folder_lock import InUse, folder_lock
 from weightless.data.shards.corpus import Corpus
@@ -147,7 +147,10 @@ def _found(
     unit: Unit, work: Mapping[str, Any], stale: float
 ) -> tuple[Status, str, dict[str, float], list[dict[str, Any]]]:
     if (unit.folder / DONE).exists():
-        entry = read_done(unit.folder)["entry"]
+        try:
+            entry = read_done(unit.folder)["entry"]
+        except CorruptFileError as error:
+            return "failed", str(error), {}, []
         status: Status = "diverged" if entry.get("diverged") else "done"
         reason = entry["diverged"]["detail"] if status == "diverged" else ""
         return status, reason, figures_of(entry, work), curve_of(entry)

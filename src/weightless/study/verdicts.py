@@ -40,11 +40,15 @@ from weightless.study.claims import (
     Within,
 )
 from weightless.study.prediction import LOSS, check, placed, refs
-from weightless.study.statistics import ALPHA, Known, known, loss_figure, ranking
+from weightless.study.statistics import ALPHA, LOSSES, Known, known, loss_figure, mean, ranking
 
 Word = Literal["confirmed", "refuted", "undecided"]
-COUNTED = ("parameters", "stored", "touched", "flops_per_token", "tokens_seen")
+COUNTED = ("parameters", "stored", "touched", "flops_per_token", "training_flops", "tokens_seen")
 """Figures without chance in them: a single seed decides, and is told."""
+FIXED = ("parameters", "stored", "touched", "flops_per_token")
+"""What a model has before it is trained, so that one that diverged has it as well, where it was measured."""
+ROUNDING = 1e-12
+"""Sides that are apart by this share are equal: 0.1 * 3 is 0.3."""
 
 
 @dataclass(frozen=True)
@@ -89,18 +93,20 @@ def _compared(claim: Comparison, loss: str, evidence: Evidence, alpha: float = A
     used = list(
         dict.fromkeys((ref.name, ref.figure or loss) for side in (claim.left, claim.right) for ref in refs(side))
     )
-    gaps = _gaps(evidence, {arm for arm, _ in used})
-    samples = {f"{arm}\0{figure}": evidence.values(arm, figure) for arm, figure in used}
-    absent = sorted({f"{arm} has no {figure}" for (arm, figure), v in zip(used, samples.values()) if not v})
-    lost = [arm for arm in dict.fromkeys(arm for arm, _ in used) if _all_diverged(evidence, arm)]
+    lost = [arm for arm in dict.fromkeys(arm for arm, f in used if f in LOSSES) if _all_diverged(evidence, arm)]
     if lost:
-        return _without_loss(claim, lost, loss, evidence, gaps)
+        return _without_loss(claim, used, lost, loss, evidence)
+    gaps = _gaps(evidence, {arm for arm, _ in used}, "" if any(f not in FIXED for _, f in used) else "diverged")
+    samples = _samples(evidence, used)
+    absent = sorted({f"{arm} has no {figure}" for (arm, figure), v in zip(used, samples.values()) if not v})
     if absent:
         return "undecided", "; ".join([*gaps, *absent])
     try:
-        told = known(lambda at: _value(claim.left, at, loss) - _value(claim.right, at, loss), samples)
+        told = known(lambda at: _apart(claim, at, loss), samples)
     except ZeroDivisionError:
         return "undecided", "it divides by zero"
+    except OverflowError:
+        return "undecided", "a side of it is no finite number"
     numbers = _numbers(claim, told, loss)
     if gaps:
         return "undecided", f"{'; '.join(gaps)}; so far {numbers}"
@@ -113,26 +119,51 @@ def _compared(claim: Comparison, loss: str, evidence: Evidence, alpha: float = A
     return _word(claim.operator, told.value), numbers
 
 
+def _samples(evidence: Evidence, used: Sequence[tuple[str, str]]) -> dict[str, dict[int, float]]:
+    """{arm and figure: {seed: value}}; what a model has whether or not it ends is told of diverged cells as well."""
+    found = {}
+    for arm, figure in used:
+        ended = ("done", "diverged") if figure in FIXED else ("done",)
+        cells = [c for c in evidence.cells if c.arm == arm and c.status in ended and figure in c.figures]
+        found[f"{arm}\0{figure}"] = {cell.seed: cell.figures[figure] for cell in cells}
+    return found
+
+
+def _apart(claim: Comparison, at: Mapping[str, float], loss: str) -> float:
+    """left - right; what rounding alone keeps apart is equal.  OverflowError where a side is not finite."""
+    left, right = (_value(side, at, loss) for side in (claim.left, claim.right))
+    if not (math.isfinite(left) and math.isfinite(right)):
+        raise OverflowError
+    return 0.0 if abs(left - right) <= ROUNDING * max(abs(left), abs(right)) else left - right
+
+
 def _word(operator: str, value: float) -> Word:
     holds = {"<": value < 0, "<=": value <= 0, ">": value > 0, ">=": value >= 0}[operator]
     return "confirmed" if holds else "refuted"
 
 
 def _without_loss(
-    claim: Comparison, lost: Sequence[str], loss: str, evidence: Evidence, gaps: Sequence[str]
+    claim: Comparison, used: Sequence[tuple[str, str]], lost: Sequence[str], loss: str, evidence: Evidence
 ) -> tuple[Word, str]:
-    """Where a side is one arm that diverged: its loss is above any finite one."""
+    """Where every seed of an arm diverged: its loss is above any finite one, and above any sum of such."""
     told = f"every seed of {' and of '.join(lost)} diverged"
-    sides = (claim.left, claim.right)
-    plain = all(isinstance(side, Ref) and (side.figure or loss) == loss for side in sides)
-    names = [side.name for side in sides if isinstance(side, Ref)]
-    rest = [gap for gap in gaps if not any(gap.startswith(f"{arm}:") for arm in lost)]
-    if not plain or len(lost) > 1 or rest:
-        return "undecided", "; ".join([told, *rest])
-    other = next(name for name in names if name not in lost)
-    if len(evidence.values(other, loss)) < 2:
-        return "undecided", f"{told}; {other}: single seed"
-    return _word(claim.operator, math.inf if names[0] in lost else -math.inf), told
+    finite = [(arm, figure) for arm, figure in used if arm not in lost or figure not in LOSSES]
+    gaps = _gaps(evidence, {arm for arm, _ in finite if arm not in lost})
+    samples = _samples(evidence, finite)
+    short = [
+        f"{arm} has no {figure}" if not values else f"{arm}: single seed"
+        for (arm, figure), values in zip(finite, samples.values())
+        if not values or (len(values) < 2 and figure not in COUNTED)
+    ]
+    if gaps or short:
+        return "undecided", "; ".join([told, *gaps, *dict.fromkeys(short)])
+    at = {name: math.fsum(values.values()) / len(values) for name, values in samples.items()}
+    at |= {f"{arm}\0{figure}": math.inf for arm, figure in used if arm in lost and figure in LOSSES}
+    try:
+        apart = _value(claim.left, at, loss) - _value(claim.right, at, loss)
+    except ZeroDivisionError:
+        apart = math.nan
+    return ("undecided" if math.isnan(apart) else _word(claim.operator, apart)), told
 
 
 def _all_diverged(evidence: Evidence, arm: str) -> bool:
@@ -140,12 +171,13 @@ def _all_diverged(evidence: Evidence, arm: str) -> bool:
     return len(cells) > 1 and all(cell.status == "diverged" for cell in cells)
 
 
-def _gaps(evidence: Evidence, arms: Iterable[str]) -> list[str]:
-    """What is missing of these arms: "A: 1 of 3 cells failed"."""
+def _gaps(evidence: Evidence, arms: Iterable[str], but: str = "") -> list[str]:
+    """What is missing of these arms: "A: 1 of 3 cells failed"; cells of the state `but` are not missed."""
     told = []
     for arm in evidence.arms():
         cells = [cell for cell in evidence.cells if cell.arm == arm]
-        states = Counter(cell.status for cell in cells if not cell.is_done) if arm in arms else Counter()
+        open_ = [cell for cell in cells if not cell.is_done and cell.status != but] if arm in arms else []
+        states = Counter(cell.status for cell in open_)
         if states:
             parts = ", ".join(f"{n} {state}" for state, n in states.items())
             told.append(f"{arm}: {parts} of {len(cells)} cells")
@@ -263,8 +295,21 @@ def _best(place: Place, values: Mapping[str, float], evidence: Evidence) -> Span
     first = f"best({place.key}) = {values[ranks.order[0]]:g}"
     if ranks.single:
         return Span((values[ranks.order[0]],), f"{first}, single seed", sure=False)
+    if rivals := _half_diverged(evidence, values, loss, mean(samples[ranks.order[0]]).value):
+        return Span((values[ranks.order[0]],), f"{first}; {'; '.join(rivals)}", sure=False)
     others = [f"{v:g}" for v in chosen if v != values[ranks.order[0]]]
     return Span(tuple(chosen), first + (f", not told apart from {', '.join(others)}" if others else ""))
+
+
+def _half_diverged(evidence: Evidence, arms: Iterable[str], loss: str, lowest: float) -> list[str]:
+    """Arms that would be lower than the best, were it not that some of their seeds diverged."""
+    told = []
+    for arm in arms:
+        gap, found = _gaps(evidence, [arm]), evidence.values(arm, loss)
+        if any(cell.status == "diverged" for cell in evidence.cells if cell.arm == arm) and found:
+            if mean(found).value <= lowest:
+                told.append(f"{gap[0]}, and the others are lower")
+    return told
 
 
 def _edge(place: Place, values: Mapping[str, float], evidence: Evidence) -> Span:
@@ -292,7 +337,7 @@ def _within(text: str, claim: Within, evidence: Evidence) -> tuple[Word, str]:
             sides.append(span(text, place, evidence))
             arms |= set(placed(text, place, {cell.arm: cell.setting for cell in evidence.cells}))
     reason = "; ".join(side.reason for side in sides)
-    gaps = [g for g in _gaps(evidence, arms) if any(s in g for s in ("missing", "failed", "lost", "running"))]
+    gaps = _gaps(evidence, arms, "diverged")
     if gaps or not all(side.sure for side in sides):
         return "undecided", "; ".join([*gaps, reason])
     one, other = sides

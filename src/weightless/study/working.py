@@ -9,6 +9,7 @@ for those that others still work on: should their machine be lost, it takes thei
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -35,13 +36,18 @@ from weightless.study.units import Unit, do_unit, is_settled, units_of
 
 STUDY = "study.toml"
 POLL_SECONDS = 0.3
+MOST_CHOICES = 1000
 
 
 def check_question(study: Study, arms: Sequence[Arm]) -> None:
     """ConfigError for a prediction that cannot be read, or names what the study has not; for points likewise."""
-    settings = {arm.of or arm.name: dict(arm.setting) for arm in arms}
-    for text in study.question.predictions:
-        check(text, list(settings), settings=settings)
+    variants: dict[str, list[dict[str, Any]]] = {}
+    for arm in arms:
+        variants.setdefault(arm.of or arm.name, []).append(dict(arm.setting))
+    chosen = itertools.islice(itertools.product(*variants.values()), MOST_CHOICES)  # whichever of its variants wins
+    for settings in (dict(zip(variants, one, strict=True)) for one in chosen):
+        for text in study.question.predictions:
+            check(text, list(settings), settings=settings)
     check_tokens(study, arms)
     families = sorted({arm.model.family for arm in arms})
     for point in study.scaling.at:
