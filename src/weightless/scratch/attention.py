@@ -18,7 +18,14 @@ from weightless.scratch.rotary import RotaryEmbedding
 
 
 def softmax(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
-    """Probabilities along `dim`, worked out in float32 at least, in the dtype of x; all -inf gives NaN, as in torch."""
+    """Probabilities along `dim`, worked out in float32 at least, in the dtype of x; all -inf gives NaN, as in torch.
+
+    ValueError for whole numbers, which could hold nothing but 0 and 1.
+    """
+    if not x.is_floating_point():
+        raise ValueError(f"x is {x.dtype}, which holds no probabilities: give floating point numbers")
+    if x.shape[dim] == 0:  # nothing to choose from: torch's maximum of it is an error
+        return x.clone()
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     powers = torch.exp(wide - wide.amax(dim=dim, keepdim=True))
     return (powers / powers.sum(dim=dim, keepdim=True)).to(x.dtype)
@@ -29,18 +36,20 @@ def scaled_dot_product_attention(
 ) -> torch.Tensor:
     """Weighted means of V (..., T, d_v); mask (..., T, S) broadcasts over leading dimensions.
 
-    A row whose mask is False throughout attends to nothing: it gives zeros, and no gradient.
+    A row whose mask is False throughout attends to nothing: it gives zeros, and no gradient.  Scores are worked out in
+    float32 at least: in float16 those above 65,504 would be infinite, and lower than what a mask hides.
     ValueError for a mask that is not boolean: numbers to be added to the scores are another convention.
     """
-    scores = (Q / math.sqrt(Q.shape[-1])) @ K.transpose(-2, -1)
+    wide = torch.promote_types(Q.dtype, torch.float32)
+    scores = (Q.to(wide) / math.sqrt(Q.shape[-1])) @ K.to(wide).transpose(-2, -1)
     if mask is None:
-        return softmax(scores) @ V
+        return softmax(scores).to(V.dtype) @ V
     if mask.dtype != torch.bool:
         raise ValueError(f"mask is {mask.dtype}; give a boolean one in which True means: may attend")
     # The lowest number and not -inf: a row of nothing but -inf would be NaN, and its gradients with it.
     hidden = scores.new_full((), torch.finfo(scores.dtype).min)
     weights = softmax(torch.where(mask, scores, hidden))
-    return torch.where(mask, weights, torch.zeros_like(hidden)) @ V
+    return torch.where(mask, weights, torch.zeros_like(hidden)).to(V.dtype) @ V
 
 
 class MultiHeadSelfAttention(torch.nn.Module):
@@ -61,7 +70,7 @@ class MultiHeadSelfAttention(torch.nn.Module):
         pairing: str = "interleaved",
     ) -> None:
         super().__init__()
-        if d_model % num_heads:
+        if num_heads < 1 or d_model % num_heads:
             raise ValueError(f"d_model = {d_model} does not split into {num_heads} heads")
         self.num_heads = num_heads
         self.q_proj = Linear(d_model, d_model, device, dtype)

@@ -30,6 +30,8 @@ def get_batch(
     n_starts = len(dataset) - context_length
     if n_starts < 1 or context_length < 1:
         raise ValueError(f"{len(dataset)} tokens hold no window of {context_length} and its answer: one more is needed")
+    if batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size} should be at least 1")
     starts = torch.randint(n_starts, (batch_size,), generator=generator).tolist()
     windows = np.zeros((batch_size, context_length + 1), dtype=np.int64)
     for row, i in enumerate(starts):

@@ -8,6 +8,7 @@ on with the same bits.
 
 from __future__ import annotations
 
+import operator
 import os
 from typing import IO, Any
 
@@ -15,11 +16,20 @@ import torch
 
 Place = str | os.PathLike[str] | IO[bytes]
 KEYS = {"model": dict, "optimizer": dict, "iteration": int}
+OF_A_KIND = {"betas", "eps", "momentum"}
+"""What tells one kind of optimizer from another in its groups."""
 
 
 def save_checkpoint(model: torch.nn.Module, optimizer: torch.optim.Optimizer, iteration: int, out: Place) -> None:
-    """Write to a path or into an open binary file; `iteration` is the one to go on with (the next one)."""
-    content = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "iteration": iteration}
+    """Write to a path or into an open binary file; `iteration` is the one to go on with (the next one).
+
+    ValueError, and nothing written, where `iteration` is no whole number.
+    """
+    try:
+        number = operator.index(iteration)  # NumPy's and torch's whole numbers too, which a safe reader would not take
+    except TypeError:
+        raise ValueError(f"iteration = {iteration!r} should be a whole number") from None
+    content = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "iteration": number}
     if not isinstance(out, (str, os.PathLike)):
         torch.save(content, out)
         return
@@ -34,7 +44,7 @@ def save_checkpoint(model: torch.nn.Module, optimizer: torch.optim.Optimizer, it
 def load_checkpoint(src: Place, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Put what was saved into model and optimizer, wherever these live; return the iteration to go on with.
 
-    ValueError, and nothing changed, where the file is no checkpoint of such a model.
+    ValueError, and nothing changed, where the file is no checkpoint of such a model and such an optimizer.
     """
     content = _read(src)
     saved, own = content["model"], model.state_dict()
@@ -45,9 +55,23 @@ def load_checkpoint(src: Place, model: torch.nn.Module, optimizer: torch.optim.O
             raise ValueError(
                 f"{name} has shape {tuple(saved[name].shape)} in the checkpoint, here {tuple(tensor.shape)}"
             )
+    _check_kind(content["optimizer"], optimizer)
     optimizer.load_state_dict(content["optimizer"])
     model.load_state_dict(saved)
     return content["iteration"]
+
+
+def _check_kind(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    groups = saved.get("param_groups")
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        raise ValueError("this file is no checkpoint: its optimizer has no list of parameter groups")
+    if len(groups) != len(optimizer.param_groups):
+        raise ValueError(
+            f"the checkpoint has {len(groups)} parameter groups, the optimizer {len(optimizer.param_groups)}"
+        )
+    for group, own in zip(groups, optimizer.param_groups, strict=True):
+        if odd := sorted((group.keys() ^ own.keys()) & OF_A_KIND):
+            raise ValueError(f"the checkpoint is of another optimizer: {odd[0]!r} is in only one of them")
 
 
 def _read(src: Place) -> dict[str, Any]:

@@ -15,11 +15,14 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Mean loss over all leading dimensions, a scalar in the dtype of the logits, worked out in float32 at least.
 
     Half precision keeps three digits of it: give logits.float() where losses are recorded.  No targets give NaN, as
-    in torch.  ValueError where shapes do not fit; a target outside the vocabulary is an error of torch's gather.
+    in torch.  ValueError where shapes or kinds of numbers do not fit; a target outside the vocabulary is an error of
+    torch's gather.
     """
     if targets.shape != logits.shape[:-1]:
         wanted = tuple(logits.shape[:-1])
         raise ValueError(f"targets have shape {tuple(targets.shape)}; those of logits (..., vocab) have {wanted}")
+    if not logits.is_floating_point() or targets.is_floating_point():
+        raise ValueError(f"logits are {logits.dtype} and targets {targets.dtype}: give floating point logits and ids")
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     shifted = wide - wide.amax(dim=-1, keepdim=True)
     given = shifted.gather(-1, targets.long().unsqueeze(-1)).squeeze(-1)

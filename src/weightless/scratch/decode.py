@@ -52,7 +52,7 @@ def _draw(logits: torch.Tensor, temperature: float, top_p: float, generator: tor
         return int(logits.argmax())
     wide = logits.float()
     # Less the largest first: a tiny temperature then makes -inf of the others, never inf of the best.
-    p = nucleus(softmax((wide - wide.amax()) / temperature), top_p)
+    p = nucleus(softmax((wide - wide.amax()).double() / temperature), top_p)
     return int(torch.multinomial(p, 1, generator=generator))
 
 
@@ -62,6 +62,8 @@ def nucleus(p: torch.Tensor, top_p: float) -> torch.Tensor:
     A token is kept while those before it have less than top_p together, so the likeliest always is.
     """
     ordered, order = p.sort(dim=-1, descending=True, stable=True)
-    kept = torch.where(ordered.cumsum(dim=-1) - ordered < top_p, ordered, torch.zeros_like(ordered))
+    inside = ordered.cumsum(dim=-1) - ordered < top_p
+    inside[..., 0] = True  # whatever top_p is
+    kept = torch.where(inside, ordered, torch.zeros_like(ordered))
     kept = torch.zeros_like(p).scatter(-1, order, kept)
     return kept / kept.sum(dim=-1, keepdim=True)

@@ -25,6 +25,8 @@ class RMSNorm(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.ones(d_model, device=device, dtype=dtype))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] != len(self.weight):
+            raise ValueError(f"x has {x.shape[-1]} channels, and this norm scales {len(self.weight)}")
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         normed = wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + self.eps)
         return (normed * self.weight).to(x.dtype)

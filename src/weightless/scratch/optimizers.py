@@ -57,7 +57,7 @@ class AdamW(torch.optim.Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.01,
     ) -> None:
-        if not min(lr, eps, weight_decay) >= 0:
+        if not (lr >= 0 and eps >= 0 and weight_decay >= 0):  # and not min(...), which may pass over a NaN
             raise ValueError(f"lr = {lr}, eps = {eps}, weight_decay = {weight_decay}: none should be negative")
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas = {betas} should both lie in [0, 1)")

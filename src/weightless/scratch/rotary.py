@@ -66,8 +66,11 @@ class RotaryEmbedding(torch.nn.Module):
     def forward(self, x: torch.Tensor, token_positions: torch.Tensor | None = None) -> torch.Tensor:
         """x (..., T, d_k) turned, in its dtype; positions (..., T) whole numbers that broadcast, else 0 ... T - 1.
 
-        A position outside the tables is refused (ValueError, or IndexError when it stands in token_positions).
+        A position outside the tables is refused (ValueError, or IndexError when it stands in token_positions), and so
+        is another width than d_k.
         """
+        if x.shape[-1] != self.d_k:
+            raise ValueError(f"x has {x.shape[-1]} elements per head, and these tables turn d_k = {self.d_k}")
         if token_positions is None:
             if x.shape[-2] > self.max_seq_len:
                 raise ValueError(f"{x.shape[-2]} positions, and the tables end at max_seq_len = {self.max_seq_len}")

@@ -15,10 +15,12 @@ def get_lr_cosine_schedule(
 ) -> float:
     """The rate of iteration `it`, counted from 0 (which has rate 0, unless there is no warm-up).
 
-    T_w = warmup_iters, T_c = cosine_cycle_iters.  ValueError where T_c lies before T_w.
+    T_w = warmup_iters, T_c = cosine_cycle_iters.  ValueError where T_c lies before T_w, and before iteration 0.
     """
     if not 0 <= warmup_iters <= cosine_cycle_iters:
         raise ValueError(f"warm-up ends at {warmup_iters} and the cosine at {cosine_cycle_iters}: give 0 <= T_w <= T_c")
+    if it < 0:
+        raise ValueError(f"it = {it}: iterations are counted from 0")
     if it < warmup_iters:
         return it / warmup_iters * max_learning_rate
     if it >= cosine_cycle_iters:
