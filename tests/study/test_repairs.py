@@ -126,3 +126,37 @@ def test_a_page_that_is_written_anew_tells_where_its_cells_were_made(tmp_path):
     assert as_made(more, tmp_path).commit == "now"
     (tmp_path / "study.json").write_text("{")
     assert as_made(now, tmp_path) is now
+
+
+def test_a_single_seed_is_told_behind_its_unit_and_who_has_no_loss_is_not_counted_in(tmp_path):
+    write(evidence([cell("a", 0, 1.0, tokens_seen=5.0), cell("b", 0, 2.0, tokens_seen=5.0)]), tmp_path)
+    page = (tmp_path / "writeup.md").read_text()
+    assert "Lowest loss: a, 0.4809 bits per byte, single seed. A single seed" in page
+    assert "The same for every arm: tokens 5" in page
+    wild = cell("wild", 0, status="diverged", tokens_seen=2.0)
+    write(evidence([cell("a", 0, 1.0, tokens_seen=5.0), cell("b", 0, 2.0, tokens_seen=5.0), wild]), tmp_path)
+    assert "The same for every arm with a loss: tokens 5" in (tmp_path / "writeup.md").read_text()
+
+
+def test_a_plan_says_that_the_text_is_not_here_and_errors_name_the_file(command, tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text(BASE.replace('source = "fables"', 'source = "nowhere.txt"'))
+    code, out, err = command("study", path, "--plan", "--out", tmp_path / "s")
+    assert code == 0 and "runs" in out and "but not here: " in err and "nowhere.txt" in err
+    path.write_text(BASE + '[[arm]]\nname = "u"\ntrain_tokens = -1\n')
+    code, _, err = command("study", path, "--plan", "--out", tmp_path / "s")
+    assert code == 2 and err.startswith(f"weightless study: {path}: arm 'u': train_tokens") and "'model'" not in err
+    path.write_text(BASE + '[[arm]]\nname = "no-norm"\n[[arm]]\nname = "no_norm"\n')
+    code, out, _ = command("study", path, "--plan", "--out", tmp_path / "s", "--set", "arm.no-norm.train.num_steps=900")
+    rows = {line.split("│")[1].strip(): line for line in out.splitlines() if "no" in line and "│" in line}
+    assert code == 0 and rows["no-norm"].split("│")[5] != rows["no_norm"].split("│")[5]
+
+
+def test_seeds_and_texts_that_are_given_twice_are_refused(command, tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text(BASE)
+    for flags in (("--set", "seeds=[1,2,3]", "--seeds", "9"), ("--set", "data.source=docs", "--text", "fables")):
+        code, _, err = command("study", path, "--plan", *flags)
+        assert code == 2 and "say the same: give one of them" in err
+    code, _, err = command("study", path, "--plan", "--unit", "zzz/9")
+    assert code == 2 and "--unit does nothing with --plan" in err

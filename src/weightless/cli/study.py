@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,10 @@ class Study(OnCluster):
     """One unit alone, ARM/SEED, without a page: what launchers start."""
 
 
+OF_MODEL = "model 'model': "
+"""What errors call the one model of a cell, which nobody named so."""
+
+
 def main(verb: str, arguments: list[str]) -> int:
     options = parse(Study, verb, arguments)
     given = Path(options.study)
@@ -70,18 +75,21 @@ def main(verb: str, arguments: list[str]) -> int:
     from weightless.lab.launchers import LAUNCHERS
     from weightless.study.arms import arms_of
     from weightless.study.units import units_of
-    from weightless.study.working import check_question, refuse_other
+    from weightless.study.working import check_before, check_question, refuse_other
 
     options.resources()  # refused before anything is made
     if options.how not in LAUNCHERS:
         raise ConfigError(f"--how {options.how}: {nearest(options.how, LAUNCHERS)}")
-    if study.search is not None:
-        from weightless.study.searching import arms_of_search
+    try:
+        if study.search is not None:
+            from weightless.study.searching import arms_of_search
 
-        arms, mismatch = arms_of_search(study, folder), {}
-    else:
-        arms, mismatch = arms_of(study)
-    check_question(study, arms)
+            arms, mismatch = arms_of_search(study, folder), {}
+        else:
+            arms, mismatch = arms_of(study)
+        check_question(study, arms)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {str(error).replace(OF_MODEL, '')}") from None
     for flag, key in (("text", "data.source"), ("validation", "data.validation")):
         if getattr(options, flag) and all(key in arm.changes for arm in arms):
             raise ConfigError(f"--{flag} does nothing: every arm has its own {key}; give --set arm.NAME.{key}=PATH")
@@ -91,6 +99,10 @@ def main(verb: str, arguments: list[str]) -> int:
     if options.plan:
         refuse_other(study, arms, folder)
         _print_plan(study, units, mismatch)
+        try:
+            check_before(arms)
+        except WeightlessError as error:
+            print(f"but not here: {error}", file=sys.stderr)
         return 0
     return _run(options, study, arms, mismatch, folder)
 

@@ -60,7 +60,8 @@ def same(g: Gathered) -> dict[str, str]:
 def same_told(g: Gathered) -> str:
     """The same in a sentence."""
     told = [f"{SIZES[name]} {written}" for name, written in same(g).items()]
-    return f"The same for every arm: {', '.join(told)}. " if told else ""
+    whom = "every arm" if all(arm.has_loss for arm in g.arms) else "every arm with a loss"
+    return f"The same for {whom}: {', '.join(told)}. " if told else ""
 
 
 def fronts(g: Gathered) -> dict[str, Standing]:
@@ -70,14 +71,14 @@ def fronts(g: Gathered) -> dict[str, Standing]:
     return standings(losses, {name: size for name, size in sizes.items() if math.isfinite(size)})
 
 
-def loss_told(arm: Arm) -> str:
+def loss_told(arm: Arm, unit: str = "") -> str:
     """1.9310 ± 0.0041; of one seed, that it is one; else how the arm ended."""
     if not arm.has_loss:
         return "diverged" if arm.states["diverged"] else DASH
     half = arm.loss.half()
     if half is None:
-        return f"{arm.loss.value:.4f}, single seed"
-    return amount(arm.loss.value, "", half) if half else f"{arm.loss.value:.4f}"
+        return f"{arm.loss.value:.4f} {unit}".rstrip() + ", single seed"
+    return amount(arm.loss.value, unit, half) if half else f"{arm.loss.value:.4f} {unit}".rstrip()
 
 
 def difference_told(g: Gathered, arm: Arm) -> str:

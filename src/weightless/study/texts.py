@@ -82,7 +82,7 @@ def _ranked(g: Gathered, ranks: Ranking) -> str:
     if not ranks.order:
         return "No arm has a loss yet."
     lowest = next(arm for arm in g.arms if arm.name == ranks.order[0])
-    told = f"Lowest loss: {lowest.name}, {loss_told(lowest)} {g.unit}"
+    told = f"Lowest loss: {lowest.name}, {loss_told(lowest, g.unit)}"
     if len(ranks.order) == 1:
         return f"{told}, the only arm with a loss."
     if ranks.winner:
