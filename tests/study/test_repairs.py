@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 from study.planted import cell, evidence
-from study.small_study import STUDY
+from study.small_study import STUDY, small_study
 
 from weightless.base.errors import ConfigError
 from weightless.cli.parse import settings
@@ -160,3 +160,27 @@ def test_seeds_and_texts_that_are_given_twice_are_refused(command, tmp_path):
         assert code == 2 and "say the same: give one of them" in err
     code, _, err = command("study", path, "--plan", "--unit", "zzz/9")
     assert code == 2 and "--unit does nothing with --plan" in err
+
+
+def test_a_damaged_cell_is_told_the_others_are_recorded_and_a_copy_of_the_study_names_its_folder(tmp_path, command):
+    path, folder = small_study(tmp_path, seeds="[0]"), tmp_path / "s"
+    assert command("study", path, "--out", folder, "--parallel", "1")[0] == 0
+    damaged = folder / "cells/max_lr=0.001-s0/done.json"
+    damaged.write_text("{garbage")
+    code, out, err = command("study", folder / "study.toml", "--parallel", "1")
+    assert code == 2 and "1 of 2 cells done, 1 failed" in out and "delete it" in err
+    code, out, _ = command("study", folder / "study.toml", "--report")
+    assert code == 0 and "1 of 2 cells done, 1 failed" in out and str(folder) in out
+    damaged.unlink()
+    code, out, err = command("study", folder / "study.toml", "--parallel", "1")
+    assert code == 0 and "2 of 2 cells done" in out, err
+
+
+def test_a_trial_that_cannot_be_built_has_failed_and_the_search_goes_on(tmp_path, command):
+    pytest.importorskip("optuna")
+    path = small_study(tmp_path, steps=3, seeds="[3]")
+    ranges = "[search]\ntrials = 4\n[search.parameters]\n" + '"config.d_model" = { low = 16, high = 32 }\n'
+    path.write_text(path.read_text().partition("[grid]")[0] + ranges)
+    code, out, err = command("study", path, "--out", tmp_path / "s", "--parallel", "1")
+    assert "cannot be built, and counts as failed: " in err and "heads" in err
+    assert (code == 0 and "cells done" in out) or "no trial of the search ended with a loss" in err
