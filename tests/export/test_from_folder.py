@@ -322,3 +322,11 @@ DAMAGES = (
 def test_a_damaged_folder_is_refused_with_its_remedy(kind, tmp_path):
     folder = make_folder(tmp_path / "a", LLAMA)
     refused(folder, tmp_path, damaged(kind, folder))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_of_the_folder_is_never_written_over(tmp_path, name):
+    (tmp_path / name).write_bytes(b"kept")
+    with pytest.raises(WeightlessError, match="is a file of the folder that is imported"):
+        import_folder(tmp_path, tmp_path / name)
+    assert (tmp_path / name).read_bytes() == b"kept"

@@ -189,3 +189,19 @@ def test_no_line_takes_long(tmp_path, piece):
     facts = read_training_log(path)
     assert time.process_time() - started < 2.0
     assert facts.metrics["val"].bpb == 1.5 or piece == "val_bpb"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Total submission size: 1e999 bytes",
+        "seed:1e999",
+        "params: 1e999",
+        "step:1e999/3",
+        "val_loss:1e999 val_bpb:1e999",
+    ],
+)
+def test_a_number_beyond_all_is_none(tmp_path, command, line):
+    (tmp_path / "o.log").write_text(f"{line}\n")
+    code, out, err = command("golf", "logs", tmp_path / "o.log")
+    assert "no loss and no bits per byte in it" in out + err, (code, out, err)

@@ -57,6 +57,8 @@ def import_folder(
     tokenizer       a file or folder; empty: the folder's own; "none": the model knows ids and no text
     source          where the folder came from, for the record in the file
     """
+    if out.exists() and out.resolve().parent == Path(folder).resolve():
+        raise WeightlessError(f"{out} is a file of the folder that is imported: name another with --out")
     plain = describe(folder)
     plain.refuse_what_is_left_out()
     weights = open_weights(folder)

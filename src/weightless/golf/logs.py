@@ -14,6 +14,7 @@ Errors: WeightlessError for a file that cannot be read.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -103,6 +104,8 @@ def _take_metrics(facts: Facts, line: str) -> None:
         return
     line = _SPELT.sub(lambda match: f"val_{match[1].lower()}", line)
     for match in _PAIR.finditer(line):
+        if not math.isfinite(_number(match[2])):  # 1e999
+            continue
         which = match[1].rpartition("val_")
         key = match[1].lower()
         if key.endswith("loss") and "val" in key:
@@ -148,7 +151,10 @@ def _take_sizes(facts: Facts, line: str) -> None:
     match = _SIZE.match(line)
     if match is None:
         return
-    label, size = match[1].lower().replace("_", " "), round(_number(match[2]) * _UNITS.get(match[3] or "", 1))
+    told = _number(match[2]) * _UNITS.get(match[3] or "", 1)
+    if not math.isfinite(told):
+        return
+    label, size = match[1].lower().replace("_", " "), round(told)
     if label.startswith(names.TOTALS) and (
         "+" in label or facts.total is None or "size" not in label or size < facts.total
     ):
